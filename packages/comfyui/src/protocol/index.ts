@@ -1,0 +1,1 @@
+export type { Graph, GraphLink, GraphNode } from "./graph.ts";

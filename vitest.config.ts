@@ -1,0 +1,53 @@
+import { defineConfig } from "vitest/config";
+
+// Tests import the packages' sources ("source" export condition), so nothing need be built first;
+// only end-to-end, chaos and real tests start the built `holdfast` program.
+const shared = {
+  resolve: { conditions: ["source"] },
+  ssr: { resolve: { conditions: ["source"] } },
+};
+const project = (name: string, include: string[], extra: Record<string, unknown> = {}) => ({
+  ...shared,
+  test: { name, include, ...extra },
+});
+
+export default defineConfig({
+  ...shared,
+  test: {
+    reporters: ["default"],
+    projects: [
+      project("unit", ["packages/*/src/**/*.test.ts", "scripts/**/*.test.ts"], {
+        exclude: ["**/*.db.test.ts", "**/node_modules/**", "**/dist/**"],
+      }),
+      project("db", ["packages/*/src/**/*.db.test.ts"], {
+        globalSetup: ["./test/support/postgres-global-setup.ts"],
+        testTimeout: 30_000,
+        hookTimeout: 60_000,
+      }),
+      project("conformance", ["packages/simulator/conformance/**/*.test.ts"], {
+        testTimeout: 60_000,
+        hookTimeout: 60_000,
+      }),
+      project("simulation", ["test/simulation/**/*.test.ts"], {
+        globalSetup: ["./test/support/postgres-global-setup.ts"],
+        testTimeout: 120_000,
+        hookTimeout: 60_000,
+      }),
+      project("e2e", ["test/e2e/**/*.test.ts"], {
+        testTimeout: 180_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+      }),
+      project("real", ["test/real/**/*.test.ts"], {
+        testTimeout: 300_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+      }),
+      project("parts", ["test/parts/**/*.test.ts"], {
+        testTimeout: 600_000,
+        hookTimeout: 600_000,
+        fileParallelism: false,
+      }),
+    ],
+  },
+});
