@@ -1,1 +1,7 @@
-export {};
+export * from "./agent.ts";
+export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./errors.ts";
+export * from "./events.ts";
+export * from "./ids.ts";
+export * from "./jobs.ts";
+export { parseJsonKeepingIntegers, quoteUnsafeIntegers } from "./json.ts";
+export * from "./pages.ts";

@@ -34,12 +34,12 @@ export function createFakeClock(startMs = 1_700_000_000_000): FakeClock {
     sleep(ms: number, signal?: Abortable): Promise<void> {
       return new Promise((resolve, reject) => {
         if (signal?.aborted === true) {
-          reject(abortReason(signal) as Error);
+          reject(abortReason(signal));
           return;
         }
         const onAbort = (): void => {
           sleepers.delete(sleeper);
-          if (signal !== undefined) reject(abortReason(signal) as Error);
+          if (signal !== undefined) reject(abortReason(signal));
         };
         const sleeper: Sleeper = {
           wakeAt: nowMs + Math.max(0, ms),

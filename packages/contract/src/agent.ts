@@ -1,0 +1,301 @@
+/**
+ * The wire between an agent and the control plane, `/agent/v1`. Agents connect out; one long poll an
+ * agent serves all its instances. Everything here is level-triggered: an agent says what it holds,
+ * the control plane answers with what it should hold, so a lost answer mends itself at the next call.
+ */
+import { z } from "zod";
+import {
+  attemptIdSchema,
+  instanceIdSchema,
+  jobIdSchema,
+  machineIdSchema,
+  sha256Schema,
+} from "./ids.ts";
+
+/** Version of this wire. An agent of another major version is refused with `version_unsupported`. */
+export const AGENT_PROTOCOL_VERSION = 1;
+
+/** Most instances one agent may serve. */
+export const MAX_INSTANCES_PER_MACHINE = 64;
+/** Most prompts of ours an agent may report as found on its instances when it registers. */
+export const MAX_FOUND_PROMPTS = 1000;
+
+const modelNames = z.record(z.string().max(128), z.array(z.string().max(512)).max(20_000));
+
+/** What an instance can serve: read from its `/object_info` and model lists. */
+export const inventorySchema = z.object({
+  /** SHA-256 of the canonical inventory: a changed digest makes the control plane ask for it. */
+  digest: sha256Schema,
+  nodeClasses: z.array(z.string().max(256)).max(20_000),
+  models: modelNames,
+  comfyuiVersion: z.string().max(64).nullable(),
+  vramTotalBytes: z.number().nullable(),
+  deviceName: z.string().max(256).nullable(),
+  simulated: z.boolean(),
+});
+/** See {@link inventorySchema}. */
+export type Inventory = z.infer<typeof inventorySchema>;
+
+/** The states of an instance as its agent sees it. Only `healthy` ones are given work. */
+export const INSTANCE_STATES = ["starting", "healthy", "unhealthy", "stopped"] as const;
+export const instanceStateSchema = z.enum(INSTANCE_STATES);
+/** One of {@link INSTANCE_STATES}. */
+export type InstanceState = (typeof INSTANCE_STATES)[number];
+
+/** One instance as the agent declares it at registration. */
+export const declaredInstanceSchema = z.object({
+  /** Stable name on the machine: the base URL for an attached ComfyUI. */
+  key: z.string().min(1).max(512),
+  name: z.string().min(1).max(128),
+  /** Prompt ids of ours (`extra_data.holdfast`) that its queue or history holds now. */
+  foundPrompts: z.array(z.string().max(64)).max(MAX_FOUND_PROMPTS),
+});
+
+/** `POST /agent/v1/register`: once per agent process, and again after `machine_unknown`. */
+export const registerRequestSchema = z.object({
+  protocolVersion: z.int(),
+  agentVersion: z.string().max(64),
+  /** From the agent's own folder: stable over restarts. Minted by the control plane if null. */
+  machineId: machineIdSchema.nullable(),
+  machineName: z.string().min(1).max(128),
+  /** A new random text for every agent process: fences the process before it. */
+  bootId: z.string().min(8).max(64),
+  instances: z.array(declaredInstanceSchema).max(MAX_INSTANCES_PER_MACHINE),
+});
+/** See {@link registerRequestSchema}. */
+export type RegisterRequest = z.infer<typeof registerRequestSchema>;
+
+/** An input file that the graph reads: uploaded to the instance as `name` before the POST. */
+export const leaseInputSchema = z.object({
+  nodeId: z.string(),
+  input: z.string(),
+  /** Name as the caller's graph has it. */
+  name: z.string(),
+  sha256: sha256Schema,
+  sizeBytes: z.int(),
+});
+
+/** An output that is already in the store for this job and lineage: not to be collected again. */
+export const storedOutputSchema = z.object({
+  nodeId: z.string(),
+  ordinal: z.int(),
+  sha256: sha256Schema,
+});
+
+/** The right to run one attempt, with all that is needed for it. */
+export const leaseSchema = z.object({
+  attemptId: attemptIdSchema,
+  jobId: jobIdSchema,
+  instanceId: instanceIdSchema,
+  leaseEpoch: z.int(),
+  /** `resume`: this agent (or the process before it) may have posted it already; look it up first. */
+  mode: z.enum(["fresh", "resume"]),
+  promptId: z.string(),
+  attemptNumber: z.int(),
+  /** The whole graph, ready to run but for input names and the output prefix. */
+  graph: z.record(z.string(), z.unknown()),
+  inputs: z.array(leaseInputSchema),
+  storedOutputs: z.array(storedOutputSchema),
+  /** What is left of the job's execution time. */
+  executionLimitMs: z.int(),
+  /** No sign of progress for so long is a stall; `firstLoad` applies until the first progress. */
+  stall: z.object({ progressMs: z.int(), firstLoadMs: z.int() }),
+  /** Trust in this lease ends so long after the request that brought or renewed it was sent. */
+  ttlMs: z.int(),
+});
+/** See {@link leaseSchema}. */
+export type Lease = z.infer<typeof leaseSchema>;
+
+/** Why an attempt is not the agent's any more. */
+export const REVOKE_REASONS = ["cancelled", "lost", "held", "drain"] as const;
+export const revokedSchema = z.object({
+  attemptId: attemptIdSchema,
+  reason: z.enum(REVOKE_REASONS),
+});
+/** See {@link revokedSchema}. */
+export type Revoked = z.infer<typeof revokedSchema>;
+
+/** Limits and times that the control plane sets for its agents. */
+export const agentConfigSchema = z.object({
+  leaseTtlMs: z.int(),
+  renewEveryMs: z.int(),
+  pollWaitMs: z.int(),
+});
+/** See {@link agentConfigSchema}. */
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
+
+/** Answer to a registration: ids, and the leases that the new process takes over (`mode: resume`). */
+export const registerResponseSchema = z.object({
+  machineId: machineIdSchema,
+  /** Grows with every registration; calls of an older session get `agent_superseded`. */
+  session: z.int(),
+  instances: z.array(z.object({ key: z.string(), instanceId: instanceIdSchema })),
+  leases: z.array(leaseSchema),
+  /** Found prompts that belong to nobody any more: remove them from queue and history. */
+  discard: z.array(z.object({ key: z.string(), promptId: z.string() })),
+  config: agentConfigSchema,
+});
+/** See {@link registerResponseSchema}. */
+export type RegisterResponse = z.infer<typeof registerResponseSchema>;
+
+/** How far a held attempt is; rides on polls and renewals. */
+export const attemptProgressSchema = z.object({
+  percent: z.number().min(0).max(100),
+  nodeId: z.string().max(256).nullable(),
+  nodesDone: z.int(),
+  nodesTotal: z.int(),
+});
+
+/** One attempt that the agent holds. */
+export const heldAttemptSchema = z.object({
+  attemptId: attemptIdSchema,
+  jobId: jobIdSchema,
+  leaseEpoch: z.int(),
+  /** `running` from the moment ComfyUI executes it; only that one is ever blamed. */
+  phase: z.enum(["staged", "running", "collecting"]),
+  progress: attemptProgressSchema.nullable(),
+});
+/** See {@link heldAttemptSchema}. */
+export type HeldAttempt = z.infer<typeof heldAttemptSchema>;
+
+/** What an instance reports of itself at each poll. */
+export const instanceReportSchema = z.object({
+  instanceId: instanceIdSchema,
+  state: instanceStateSchema,
+  reason: z.string().max(1000).nullable(),
+  inventoryDigest: sha256Schema.nullable(),
+  /** How many more leases it takes now (0, 1 or 2: one to run and one to stage). */
+  wants: z.int().min(0).max(8),
+  vramFreeBytes: z.number().nullable(),
+});
+/** See {@link instanceReportSchema}. */
+export type InstanceReport = z.infer<typeof instanceReportSchema>;
+
+/** `POST /agent/v1/poll`: renews everything held, waits up to `waitMs` for work or orders. */
+export const pollRequestSchema = z.object({
+  machineId: machineIdSchema,
+  session: z.int(),
+  /** Grows with every poll: a newer poll ends the one before it. */
+  sequence: z.int(),
+  instances: z.array(instanceReportSchema).max(MAX_INSTANCES_PER_MACHINE),
+  held: z.array(heldAttemptSchema).max(1024),
+  waitMs: z.int().min(0).max(60_000),
+});
+/** See {@link pollRequestSchema}. */
+export type PollRequest = z.infer<typeof pollRequestSchema>;
+
+/** Answer to a poll. Empty after `waitMs` without news. */
+export const pollResponseSchema = z.object({
+  leases: z.array(leaseSchema),
+  revoked: z.array(revokedSchema),
+  /** Digests that the control plane does not know yet: send them with `PUT /agent/v1/inventories`. */
+  inventoriesWanted: z.array(sha256Schema),
+  config: agentConfigSchema.nullable(),
+});
+/** See {@link pollResponseSchema}. */
+export type PollResponse = z.infer<typeof pollResponseSchema>;
+
+/** `POST /agent/v1/renew`: the poll's renewal alone, while a poll is under way. */
+export const renewRequestSchema = z.object({
+  machineId: machineIdSchema,
+  session: z.int(),
+  held: z.array(heldAttemptSchema).max(1024),
+});
+/** See {@link renewRequestSchema}. */
+export type RenewRequest = z.infer<typeof renewRequestSchema>;
+export const renewResponseSchema = z.object({ revoked: z.array(revokedSchema) });
+/** See {@link renewResponseSchema}. */
+export type RenewResponse = z.infer<typeof renewResponseSchema>;
+
+/** `PUT /agent/v1/inventories`: an inventory, and the whole `/object_info` for strict validation. */
+export const inventoryUploadSchema = z.object({
+  inventory: inventorySchema,
+  objectInfo: z.record(z.string(), z.unknown()),
+});
+/** See {@link inventoryUploadSchema}. */
+export type InventoryUpload = z.infer<typeof inventoryUploadSchema>;
+
+/** An output as the agent collected and stored it. */
+export const collectedOutputSchema = z.object({
+  nodeId: z.string().max(256),
+  /** Place among the outputs of its node, from 0. */
+  ordinal: z.int().min(0),
+  kind: z.enum(["image", "video", "audio", "text", "latent", "file"]),
+  /** File name without the attempt's prefix; for texts a made-up one. */
+  name: z.string().max(512),
+  mediaType: z.string().max(128),
+  sizeBytes: z.int(),
+  sha256: sha256Schema,
+  temporary: z.boolean(),
+  /** For short texts, the text itself; the bytes are in the store as well. */
+  text: z.string().max(16_384).nullable(),
+});
+/** See {@link collectedOutputSchema}. */
+export type CollectedOutput = z.infer<typeof collectedOutputSchema>;
+
+/** Evidence of a failure (`FailureEvidence` of the recovery package), bounded by the agent. */
+export const evidenceSchema = z.looseObject({
+  channel: z.string().max(32),
+  message: z.string().max(131_072),
+});
+
+/** What became of an attempt: STYLE's `AttemptOutcome` on the wire. */
+export const attemptOutcomeSchema = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("succeeded"), outputs: z.array(collectedOutputSchema).max(10_000) }),
+  z.object({
+    kind: z.literal("failed"),
+    evidence: evidenceSchema,
+    /** Outputs that were stored before it failed: kept for the next attempt of the lineage. */
+    outputs: z.array(collectedOutputSchema).max(10_000),
+  }),
+  z.object({ kind: z.literal("stalled"), evidence: evidenceSchema }),
+  z.object({ kind: z.literal("instance_died"), evidence: evidenceSchema }),
+  /** Given back without having run: drain, restart, shutdown. Free of charge. */
+  z.object({ kind: z.literal("released"), reason: z.string().max(200) }),
+  z.object({ kind: z.literal("interrupted"), reason: z.enum(["drain", "cancel"]) }),
+]);
+/** See {@link attemptOutcomeSchema}. */
+export type AttemptOutcome = z.infer<typeof attemptOutcomeSchema>;
+
+/** One report of an ended attempt. */
+export const attemptReportSchema = z.object({
+  attemptId: attemptIdSchema,
+  jobId: jobIdSchema,
+  leaseEpoch: z.int(),
+  outcome: attemptOutcomeSchema,
+  /** Whether ComfyUI ever executed it: a staged one is never blamed. */
+  started: z.boolean(),
+  /** Phase durations in ms: prepareMs, queueMs, executeMs, collectMs, … */
+  timings: z.record(z.string().max(32), z.number()),
+});
+/** See {@link attemptReportSchema}. */
+export type AttemptReport = z.infer<typeof attemptReportSchema>;
+
+/** `POST /agent/v1/reports`: outcomes; each is answered for itself. Safe to repeat. */
+export const reportRequestSchema = z.object({
+  machineId: machineIdSchema,
+  session: z.int(),
+  reports: z.array(attemptReportSchema).min(1).max(100),
+});
+/** See {@link reportRequestSchema}. */
+export type ReportRequest = z.infer<typeof reportRequestSchema>;
+
+/**
+ * `recorded`: done (now, or by the same report before); `lease_lost`: somebody else owns the job;
+ * `outputs_missing`: bytes named in it are not in the store: upload them and report again.
+ */
+export const reportAnswerSchema = z.object({
+  attemptId: attemptIdSchema,
+  result: z.enum(["recorded", "lease_lost", "outputs_missing"]),
+  missing: z.array(sha256Schema),
+});
+/** See {@link reportAnswerSchema}. */
+export type ReportAnswer = z.infer<typeof reportAnswerSchema>;
+export const reportResponseSchema = z.object({ answers: z.array(reportAnswerSchema) });
+/** See {@link reportResponseSchema}. */
+export type ReportResponse = z.infer<typeof reportResponseSchema>;
+
+/** Answer to `PUT /agent/v1/blobs/{sha256}`: the bytes are in the store, size and hash checked. */
+export const blobStoredSchema = z.object({ sha256: sha256Schema, sizeBytes: z.int() });
+/** See {@link blobStoredSchema}. */
+export type BlobStored = z.infer<typeof blobStoredSchema>;

@@ -1,0 +1,60 @@
+/** Holdfast's own events: one union keyed by `type`. Payloads carry ids and facts, not whole rows. */
+import { z } from "zod";
+import { attemptIdSchema, instantSchema, jobIdSchema } from "./ids.ts";
+import { jobErrorSchema } from "./jobs.ts";
+
+/** The version that every event's `version` field carries now. */
+export const EVENT_VERSION = 1;
+
+const base = {
+  /** `evt_…`; the same event may be seen twice, by id. */
+  id: z.string(),
+  at: instantSchema,
+  version: z.literal(EVENT_VERSION),
+};
+const jobFacts = { jobId: jobIdSchema, number: z.int(), batchId: z.string().nullable() };
+const attemptFacts = { ...jobFacts, attemptId: attemptIdSchema, attempt: z.int() };
+
+const event = <T extends string, S extends z.ZodRawShape>(type: T, data: S) =>
+  z.object({ ...base, type: z.literal(type), data: z.object(data) });
+
+export const eventSchema = z.discriminatedUnion("type", [
+  event("job.queued", jobFacts),
+  event("job.held", { ...jobFacts, reason: z.string() }),
+  event("job.released", jobFacts),
+  event("job.completed", { ...jobFacts, outputCount: z.int(), attempts: z.int() }),
+  event("job.failed", { ...jobFacts, error: jobErrorSchema, poison: z.boolean() }),
+  event("job.timeout", { ...jobFacts, error: jobErrorSchema }),
+  event("job.cancelled", { ...jobFacts, by: z.string() }),
+  event("job.redriven", { ...jobFacts, round: z.int(), by: z.string() }),
+  event("attempt.started", { ...attemptFacts, instanceId: z.string() }),
+  event("attempt.failed", {
+    ...attemptFacts,
+    instanceId: z.string(),
+    outcome: z.string(),
+    error: jobErrorSchema.nullable(),
+    decision: z.string(),
+    reason: z.string(),
+    delayMs: z.int().nullable(),
+  }),
+  event("attempt.succeeded", { ...attemptFacts, instanceId: z.string() }),
+  event("machine.registered", { machineId: z.string(), name: z.string() }),
+  event("machine.lost", { machineId: z.string(), name: z.string() }),
+  event("instance.changed", {
+    machineId: z.string(),
+    instanceId: z.string(),
+    name: z.string(),
+    state: z.string(),
+    reason: z.string().nullable(),
+  }),
+]);
+/** One event of the outbox, as webhooks and SSE carry it. */
+export type HoldfastEvent = z.infer<typeof eventSchema>;
+/** The `type` of an event. */
+export type EventType = HoldfastEvent["type"];
+/** Every event type there is. */
+export const EVENT_TYPES: readonly EventType[] = eventSchema.options.map(
+  (option) => option.shape.type.value,
+);
+/** The payload of one type of event. */
+export type EventData<T extends EventType> = Extract<HoldfastEvent, { type: T }>["data"];
