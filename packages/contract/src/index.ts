@@ -1,4 +1,5 @@
 export * from "./agent.ts";
+export type { BlobSource, ControlPlaneLink } from "./agent-link.ts";
 export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./errors.ts";
 export * from "./events.ts";
 export * from "./ids.ts";

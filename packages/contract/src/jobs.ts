@@ -68,12 +68,9 @@ export const jobWebhookSchema = z.strictObject({
 /** One job to submit: `POST /api/v1/jobs`. */
 export const submitJobSchema = z.strictObject({
   graph: graphSchema,
-  set: z
-    .record(z.string().max(256), z.unknown())
-    .optional()
-    .meta({
-      description: 'Values to put into the graph: {"3.seed": 7} sets input seed of node 3.',
-    }),
+  set: z.record(z.string().max(256), z.unknown()).optional().meta({
+    description: 'Values to put into the graph: {"3.seed": 7} sets input seed of node 3.',
+  }),
   priority: z.int().min(MIN_PRIORITY).max(MAX_PRIORITY).optional().meta({
     description: "Higher runs first. Default 0.",
   }),
