@@ -21,3 +21,21 @@ export {
   type EvidenceTiming,
   type FailureEvidence,
 } from "./evidence.ts";
+export { classify } from "./classify.ts";
+export {
+  CONNECTION_BACKOFF,
+  FILE_LOCK_WAIT_MS,
+  FREE_RETURNS_MAX,
+  POISON_DEATHS,
+  RECOVERIES_MAX,
+  decideRetry,
+  type EarlierFailure,
+  type FailedOutcome,
+  type RetryDecision,
+  type RetryFacts,
+  type RetryOutcome,
+  type RetryPlace,
+  type RetryPreparation,
+  type RetryReason,
+} from "./retry.ts";
+export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
