@@ -141,7 +141,7 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
     case "failed":
     case "stalled":
     case "instance_died":
-      return decideFailure(facts, random);
+      return decideFailure(outcome, facts, random);
     default:
       return assertNever(outcome);
   }
@@ -183,8 +183,8 @@ interface Failure {
   readonly random: Random;
 }
 
-function decideFailure(facts: RetryFacts, random: Random): RetryDecision {
-  const errorClass = effectiveClass(facts.outcome, facts.error.class);
+function decideFailure(outcome: FailedOutcome, facts: RetryFacts, random: Random): RetryDecision {
+  const errorClass = effectiveClass(outcome, facts.error.class);
   const ofClass = facts.earlierFailures.filter(
     (earlier) => effectiveClass(earlier.outcome, earlier.class) === errorClass,
   );
