@@ -14,3 +14,27 @@ export interface GraphNode {
 
 /** A link in an input: `[id of the source node, index of its output]`. */
 export type GraphLink = readonly [nodeId: string, outputIndex: number];
+
+/**
+ * Whether ComfyUI takes an input's value for a link: a list of two, text and then a number
+ * (`is_link` in comfy_execution/graph_utils.py, 0.3.64). The number may still be no valid index;
+ * in a graph that `parseGraph` let through it always is.
+ */
+export function isLink(value: unknown): value is GraphLink {
+  return (
+    Array.isArray(value) &&
+    value.length === 2 &&
+    typeof value[0] === "string" &&
+    typeof value[1] === "number"
+  );
+}
+
+/** The node of that id, or undefined; an id like `constructor` finds nothing by accident. */
+export function nodeOf(graph: Graph, nodeId: string): GraphNode | undefined {
+  return Object.hasOwn(graph, nodeId) ? graph[nodeId] : undefined;
+}
+
+/** An input's value, or undefined; see {@link nodeOf}. */
+export function inputOf(node: GraphNode, input: string): unknown {
+  return Object.hasOwn(node.inputs, input) ? node.inputs[input] : undefined;
+}
