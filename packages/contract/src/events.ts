@@ -37,7 +37,6 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     delayMs: z.int().nullable(),
   }),
-  event("attempt.succeeded", { ...attemptFacts, instanceId: z.string() }),
   event("machine.registered", { machineId: z.string(), name: z.string() }),
   event("machine.lost", { machineId: z.string(), name: z.string() }),
   event("instance.changed", {

@@ -109,8 +109,10 @@ create table requirements (
   id bigint generated always as identity primary key,
   hash text collate "C" not null unique,
   needs jsonb not null,
+  -- Why no machine can serve it now, in words for a person; null when one can.
+  waiting_reason text,
   created_at timestamptz not null default now()
-);
+) with (fillfactor = 70);
 
 -- Jobs --------------------------------------------------------------------------------------------
 

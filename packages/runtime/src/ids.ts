@@ -54,3 +54,11 @@ function increment(digits: number[]): void {
     digits[i] = 0;
   }
 }
+
+/** A version 4 UUID, as ComfyUI's `prompt_id` takes it. */
+export function nextUuid(random: Random): string {
+  const nibble = (): string => Math.floor(random.next() * 16).toString(16);
+  const run = (length: number): string => Array.from({ length }, nibble).join("");
+  const variant = "89ab"[Math.floor(random.next() * 4)] ?? "8";
+  return `${run(8)}-${run(4)}-4${run(3)}-${variant}${run(3)}-${run(12)}`;
+}

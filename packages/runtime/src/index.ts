@@ -2,6 +2,6 @@ export { assertNever, invariant } from "./assert.ts";
 export { backoffMs, type BackoffPolicy } from "./backoff.ts";
 export { abortReason, type Abortable, type Clock } from "./clock.ts";
 export { NO_FAILPOINTS, type Failpoints } from "./failpoints.ts";
-export { createIdSource, type IdSource } from "./ids.ts";
+export { createIdSource, nextUuid, type IdSource } from "./ids.ts";
 export { nextInt, pick, seededRandom, type Random } from "./random.ts";
 export { startInOrder, stopInOrder, type Service } from "./service.ts";
