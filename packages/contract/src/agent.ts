@@ -96,6 +96,11 @@ export const leaseSchema = z.object({
   graph: z.record(z.string(), z.unknown()),
   inputs: z.array(leaseInputSchema),
   storedOutputs: z.array(storedOutputSchema),
+  /**
+   * What to do to the instance before this attempt is posted: `free_memory` unloads models and waits
+   * until `/system_stats` shows it (F14); nothing may be staged there meanwhile.
+   */
+  before: z.enum(["nothing", "free_memory"]),
   /** What is left of the job's execution time. */
   executionLimitMs: z.int(),
   /** No sign of progress for so long is a stall; `firstLoad` applies until the first progress. */
