@@ -1,0 +1,72 @@
+import pg from "pg";
+
+/**
+ * How Postgres's column types become JavaScript values, for every connection of this process.
+ *
+ * - `int8` → number. A value past 2^53 is refused instead of rounded.
+ * - `timestamptz`, `timestamp` → epoch milliseconds as a number (`±Infinity` for `±infinity`).
+ *   Microseconds are cut, so never compare a value that went through JavaScript for equality in SQL.
+ * - `numeric` → string, `date` → string, `xid8` → string, `json(b)` → parsed value.
+ */
+const OID = {
+  int8: 20,
+  date: 1082,
+  timestamp: 1114,
+  timestamptz: 1184,
+  int8Array: 1016,
+  timestampArray: 1115,
+  timestamptzArray: 1185,
+  textArray: 1009,
+} as const;
+
+type TextParser = (text: string) => unknown;
+
+const TIMESTAMP = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?([+-]\d\d(?::?\d\d)?)?$/;
+
+/** Parses Postgres's ISO timestamp text to epoch milliseconds; a text without zone counts as UTC. */
+export function parseTimestamp(text: string): number {
+  if (text === "infinity") return Number.POSITIVE_INFINITY;
+  if (text === "-infinity") return Number.NEGATIVE_INFINITY;
+  const match = TIMESTAMP.exec(text);
+  if (match === null) throw new RangeError(`not a timestamp that can be read: ${text}`);
+  const [, day, time, fraction, zone] = match;
+  const millis = (fraction ?? ".000").slice(0, 4).padEnd(4, "0");
+  return Date.parse(`${day}T${time}${millis}${isoZone(zone)}`);
+}
+
+function isoZone(zone: string | undefined): string {
+  if (zone === undefined || zone === "+00") return "Z";
+  const digits = zone.replace(":", "").padEnd(5, "0");
+  return `${digits.slice(0, 3)}:${digits.slice(3)}`;
+}
+
+/** Parses an `int8`; throws RangeError when a JavaScript number cannot hold it exactly. */
+export function parseInt8(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`int8 out of safe range: ${text}`);
+  return value;
+}
+
+function arrayOf(parse: (text: string) => number): TextParser {
+  const split = (pg.types.getTypeParser as (oid: number) => TextParser)(OID.textArray) as (
+    text: string,
+  ) => (string | null)[];
+  return (text) => split(text).map((item) => (item === null ? null : parse(item)));
+}
+
+const PARSERS: ReadonlyMap<number, TextParser> = new Map<number, TextParser>([
+  [OID.int8, parseInt8],
+  [OID.date, (text) => text],
+  [OID.timestamp, parseTimestamp],
+  [OID.timestamptz, parseTimestamp],
+  [OID.int8Array, arrayOf(parseInt8)],
+  [OID.timestampArray, arrayOf(parseTimestamp)],
+  [OID.timestamptzArray, arrayOf(parseTimestamp)],
+]);
+
+/** The `types` option of a `pg` client that reads columns as this module says. */
+export const COLUMN_TYPES: pg.CustomTypesConfig = {
+  getTypeParser: (oid: number, format?: "text" | "binary") =>
+    (format === "binary" ? undefined : PARSERS.get(oid)) ??
+    (pg.types.getTypeParser as (oid: number, format?: string) => TextParser)(oid, format),
+};
