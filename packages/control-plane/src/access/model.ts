@@ -1,0 +1,78 @@
+/**
+ * Who calls, and what each role may do.
+ *
+ * I1 A key's secret is never stored: only its SHA-256, and it is shown once.
+ * I2 Without any key in the table everybody on this machine is the local administrator; with one,
+ *    a key is needed everywhere but for the health pages. A bind that others can reach needs one.
+ * I3 A `user` sees and changes its own jobs and files only ({@link ownerScope}).
+ */
+
+/** What a caller may be. `agent` keys serve machines and see no jobs of anybody. */
+export const ROLES = ["admin", "operator", "user", "agent"] as const;
+/** One of {@link ROLES}. */
+export type Role = (typeof ROLES)[number];
+
+/** Whoever sent a request, after its key was checked. */
+export interface Caller {
+  /** `key_…`, or {@link LOCAL_CALLER}'s. It is the owner of what the caller makes. */
+  readonly id: string;
+  readonly role: Role;
+  /** Node classes that this caller's graphs may use; null allows all. */
+  readonly allowedClasses: readonly string[] | null;
+}
+
+/** Everybody on this machine, as long as no key exists. */
+export const LOCAL_CALLER: Caller = { id: "local", role: "admin", allowedClasses: null };
+
+/**
+ * Which roles may do what. Routes pass one of these to `identify`.
+ *
+ * | | admin | operator | user | agent |
+ * | --- | --- | --- | --- | --- |
+ * | `use`: submit, read, cancel, files, webhooks | all | all | its own | – |
+ * | `operate`: hold, cordon, drain, other callers' jobs | yes | yes | – | – |
+ * | `administer`: keys, settings | yes | – | – | – |
+ * | `serve`: the agent's wire | yes | – | – | yes |
+ * | `know`: who am I | yes | yes | yes | yes |
+ */
+export const ALLOWED = {
+  use: ["admin", "operator", "user"],
+  operate: ["admin", "operator"],
+  administer: ["admin"],
+  serve: ["admin", "agent"],
+  know: ROLES,
+} as const satisfies Record<string, readonly Role[]>;
+
+/** The owner a caller is limited to (I3), or null when it may see everybody's. */
+export function ownerScope(caller: Caller): string | null {
+  return caller.role === "admin" || caller.role === "operator" ? null : caller.id;
+}
+
+/** Whether a caller may see or change what belongs to `owner`. */
+export function maySee(caller: Caller, owner: string): boolean {
+  const scope = ownerScope(caller);
+  return scope === null || scope === owner;
+}
+
+/** A key as lists show it: everything but its secret. Instants are epoch milliseconds. */
+export interface ApiKey {
+  readonly id: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly allowedClasses: readonly string[] | null;
+  readonly createdAt: number;
+  readonly lastUsedAt: number | null;
+  readonly expiresAt: number | null;
+  readonly revokedAt: number | null;
+}
+
+/** Longest name of a key. */
+export const MAX_KEY_NAME_LENGTH = 100;
+/** Most node classes that a key's allow-list may name. */
+export const MAX_ALLOWED_CLASSES = 2000;
+/** How long a replica may go on believing a key that was revoked elsewhere. */
+export const KEY_CACHE_MS = 5_000;
+/** How often at most `last_used_at` of one key is written. */
+export const LAST_USED_EVERY_MS = 60_000;
+/** Keys that a replica remembers at once, known ones and wrong ones together. */
+export const KEY_CACHE_SIZE = 10_000;
