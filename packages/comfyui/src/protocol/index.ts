@@ -55,6 +55,13 @@ export {
   type GraphRefusalCode,
 } from "./parse.ts";
 export {
+  observeProcess,
+  UNOBSERVED_PROCESS,
+  type ProcessChange,
+  type ProcessIdentity,
+  type ProcessSign,
+} from "./process-identity.ts";
+export {
   parseNodeErrors,
   parsePromptRejection,
   VALIDATION_TYPES,
@@ -63,6 +70,12 @@ export {
   type PromptRejection,
 } from "./rejection.ts";
 export { freshNodeId, insertNodeAfter, renameNodes, rewireOutput, setInput } from "./rewire.ts";
+export {
+  parseSystemStats,
+  versionsOf,
+  type DeviceStats,
+  type SystemStats,
+} from "./system-stats.ts";
 export { isRefusedForSure, validateGraph, type ValidationIssue } from "./validate.ts";
 export {
   applyPatch,
