@@ -21,7 +21,7 @@ export {
   type EvidenceTiming,
   type FailureEvidence,
 } from "./evidence.ts";
-export { classify } from "./classify.ts";
+export { classify, createClassifier, strategyFor, type Classifier } from "./classify.ts";
 export {
   CONNECTION_BACKOFF,
   FILE_LOCK_WAIT_MS,
@@ -39,3 +39,5 @@ export {
   type RetryReason,
 } from "./retry.ts";
 export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
+export { type MessageRule } from "./rules/rule.ts";
+export { BUILT_IN_RULES } from "./rules/rules.ts";

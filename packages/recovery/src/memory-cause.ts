@@ -1,0 +1,81 @@
+import type { FailureEvidence } from "./evidence.ts";
+
+/** How much of a message is read for its numbers; they stand in its first lines. */
+const HEAD = 4_096;
+/** Reserved memory over allocated memory from which fragmentation is the likelier cause. */
+const FRAGMENTATION_RATIO = 0.5;
+/** An out-of-memory this soon after the start, with this much free, is no lack of memory. */
+const REVOKED_WITHIN_MS = 3_000;
+const REVOKED_FREE_BYTES = 2 * 1024 ** 3;
+
+/** Why a GPU ran out of memory, where the allocator's own figures tell; null where they do not. */
+export type GpuMemoryCause = "revoked_card" | "above_card" | "foreign_vram" | "fragmentation";
+
+const UNIT_BYTES: Readonly<Record<string, number>> = {
+  bytes: 1,
+  kib: 1024,
+  mib: 1024 ** 2,
+  gib: 1024 ** 3,
+  tib: 1024 ** 4,
+  kb: 1024,
+  mb: 1024 ** 2,
+  gb: 1024 ** 3,
+  tb: 1024 ** 4,
+};
+
+/**
+ * Reads torch's out-of-memory report (2.0–2.9 wordings) and the clock. In order of what they rule
+ * out: a card that was taken away; a request no card of this size can serve; memory held by other
+ * processes; memory reserved but not used.
+ */
+export function gpuMemoryCause(evidence: FailureEvidence): GpuMemoryCause | null {
+  const text = evidence.message.slice(0, HEAD);
+  const elapsedMs = evidence.timing?.elapsedMs;
+  const free = evidence.vramFreeBytes;
+  const wanted = size(text, /(?:tried to allocate|requested *:) *([\d.]+) ?([KMGT]i?B|bytes)/i);
+  if (
+    elapsedMs !== undefined &&
+    elapsedMs <= REVOKED_WITHIN_MS &&
+    free !== undefined &&
+    free >= REVOKED_FREE_BYTES &&
+    (wanted ?? 0) < free
+  ) {
+    return "revoked_card";
+  }
+  const capacity = size(
+    text,
+    /(?:total capacity of|device limit *:|max allowed:) *([\d.]+) ?([KMGT]i?B|bytes)/i,
+  );
+  if (wanted !== null && capacity !== null && wanted > capacity) return "above_card";
+  const allocated = size(text, /allocated memory ([\d.]+) ?([KMGT]i?B|bytes)/i);
+  const reserved = size(text, /([\d.]+) ?([KMGT]i?B|bytes) is reserved by PyTorch but/i);
+  if (isForeign(text, allocated, capacity)) return "foreign_vram";
+  if (reserved !== null && allocated !== null && wanted !== null) {
+    if (reserved > allocated * FRAGMENTATION_RATIO && reserved > wanted) return "fragmentation";
+  }
+  return null;
+}
+
+/** Whether other processes, not this one, hold most of the card. */
+function isForeign(text: string, allocated: number | null, capacity: number | null): boolean {
+  if (/\b0 bytes (?:is )?allocated by PyTorch/i.test(text)) return true;
+  if (allocated === 0) return true;
+  let foreign = 0;
+  for (const match of text.matchAll(
+    /\bprocess \d{1,10} has ([\d.]{1,12}) ?([KMGT]i?B) memory in use/gi,
+  )) {
+    foreign += toBytes(match[1], match[2]) ?? 0;
+  }
+  return foreign > (allocated ?? 0) && capacity !== null && foreign > capacity / 4;
+}
+
+function size(text: string, pattern: RegExp): number | null {
+  const match = pattern.exec(text);
+  return match === null ? null : toBytes(match[1], match[2]);
+}
+
+function toBytes(digits: string | undefined, unit: string | undefined): number | null {
+  const value = Number.parseFloat(digits ?? "");
+  const factor = UNIT_BYTES[(unit ?? "").toLowerCase()];
+  return Number.isNaN(value) || factor === undefined ? null : value * factor;
+}

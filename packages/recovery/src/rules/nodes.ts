@@ -1,0 +1,57 @@
+import type { MessageRule } from "./rule.ts";
+
+/** Node classes that the instance does not know. */
+export const NODE_RULES: readonly MessageRule[] = [
+  {
+    name: "node.no_class",
+    class: "workflow_error",
+    subclass: "no_class_type",
+    confidence: 0.97,
+    from: "e318; ComfyUI a125cd84 execution.py:971",
+    needles: ["class_type"],
+    pattern:
+      /(?:missing|no|without|has no|lacks?)\b[^\n]{0,24}class_type|class_type\W{0,3}(?:property )?(?:is )?(?:missing|not found|required|null)/i,
+  },
+  {
+    name: "node.unknown_class",
+    class: "node_missing",
+    subclass: null,
+    confidence: 0.96,
+    from: "e115–e119, e307–e311, e320; ComfyUI a125cd84 execution.py:982 and 2026 wording",
+    needles: [
+      "because node",
+      "custom node may",
+      "unsupported node",
+      "missing node type",
+      "missing_node_type",
+      "node types were not",
+      "node type",
+      "node class",
+      "node_class_mappings",
+      "unknown node",
+      "unrecognized node",
+      "undefined node",
+      "custom node",
+      "missing node",
+      "node not found",
+      "nodes not found",
+      "nodes are missing",
+      "not registered",
+      "node '",
+      'node "',
+      "nodes that are not",
+      "缺失节点",
+      "缺少节点",
+      "节点不存在",
+      "找不到节点",
+      "未找到节点",
+      "ノードが見つ",
+      "노드를 찾을",
+      "узел не найден",
+      "class_type",
+    ],
+    pattern:
+      /because node [^\n]{1,120}? does not exist|custom node may not|unsupported node|missing[_ ](?:custom )?node(?:[_ ]types?|s\b| class)|node types? (?:were |was |is |are )?(?:not found|missing|unknown|not (?:supported|registered|available|recognized))|(?:unknown|unrecognized|undefined|unregistered|invalid|missing|unavailable) (?:custom )?node(?: type| class|s)?\b|node (?:type |class )?['"`][^'"`\n]{1,120}['"`]\s(?:was |is )?(?:not (?:found|installed|registered|available|recognized|defined)|does not exist|missing|unknown)|nodes? (?:not found|are missing|(?:is|are) not installed)|custom nodes? (?:\S+ )?(?:not (?:installed|found|available)|(?:is|are) (?:missing|not installed|required))|node_class_mappings|class_type[^\n]{0,60}(?:not (?:found|registered|available|in)|unknown|does not exist|unregistered)|缺[失少]节点|节点.{0,30}(?:不存在|未安装|缺失|未找到)|(?:找不到|未找到).{0,20}节点|ノード.{0,20}見つかりません|노드.{0,20}찾을 수 없|узел.{0,40}не найден/i,
+    unless: /cannot import|import failed|node down|no module named|linked/i,
+  },
+];
