@@ -1,0 +1,291 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { HoldfastError, parseJsonKeepingIntegers } from "@holdfast/contract";
+import type { Clock, IdSource } from "@holdfast/runtime";
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type RawServerDefault,
+} from "fastify";
+import {
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from "fastify-type-provider-zod";
+import type { Log } from "../log.ts";
+import { errorBody, errorStatus, toHoldfastError } from "./http-error.ts";
+import { isLoopbackRequest } from "./loopback-guard.ts";
+import { createRouteTable, type RouteTable } from "./route-table.ts";
+
+/** A Fastify instance whose routes are typed by their zod schemas. Features register on this. */
+export type HttpApp = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** How to make an HTTP server. */
+export interface HttpServerOptions {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  /** Largest body in bytes; a route may have its own (`bodyLimit`). */
+  readonly bodyLimitBytes: number;
+  /**
+   * Answer only requests that name this machine's loopback as host and origin. For a server without
+   * keys: otherwise any web page a person has open could drive it (DNS rebinding, cross-site posts).
+   */
+  readonly loopbackOnly?: boolean;
+  /** Told of each answer, for metrics. `route` is the pattern, never the path. */
+  readonly onAnswer?: (answer: HttpAnswer) => void;
+}
+
+/** What metrics want to know of an answer. */
+export interface HttpAnswer {
+  readonly method: string;
+  readonly route: string;
+  readonly status: number;
+  readonly seconds: number;
+}
+
+/** A server and what belongs to its life. */
+export interface HttpServer {
+  readonly app: HttpApp;
+  /** Aborted when the server begins to close: long polls and streams end on it. */
+  readonly closing: AbortSignal;
+  /** Binds. Resolves to the port, which matters when 0 was asked for. */
+  listen(address: { readonly host: string; readonly port: number }): Promise<number>;
+  /** Takes no more requests, waits for those under way (bounded), and ends. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** A whole request, body included, must arrive in this time. */
+const REQUEST_TIMEOUT_MS = 15 * 60_000;
+const HEADERS_TIMEOUT_MS = 30_000;
+/** Above common proxies' idle time, so that they, not we, end idle connections. */
+const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+/** Requests under way get this long when the server closes. */
+const CLOSE_LIMIT_MS = 10_000;
+const MAX_PARAMETER_LENGTH = 512;
+/** A refused body is read and dropped up to this size, so that the caller gets to read the answer. */
+const MAX_DROPPED_BYTES = 1024 * 1024 * 1024;
+const REQUEST_ID = /^[A-Za-z0-9_.-]{1,64}$/;
+const PROTOTYPE_KEY = /"__proto__"\s*:/;
+
+/** Makes the server: errors in one shape, security headers, request ids, limits. Does not listen. */
+export function buildHttpServer(options: HttpServerOptions): HttpServer {
+  const { log, clock } = options;
+  const closing = new AbortController();
+  const routes = createRouteTable();
+  const base = fastify({
+    bodyLimit: options.bodyLimitBytes,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    forceCloseConnections: "idle",
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
+    genReqId: (request) => requestId(request, options.ids),
+    frameworkErrors: (error, request, reply) => void sendError(error, request, reply, log),
+    clientErrorHandler: answerBrokenRequest,
+  });
+  base.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  base.setValidatorCompiler(validatorCompiler);
+  base.setSerializerCompiler(serializerCompiler);
+  const app = base.withTypeProvider<ZodTypeProvider>();
+
+  parseJsonBodies(app);
+  app.addHook("onRoute", (route) => routes.add(route.method, route.url));
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply, log));
+  app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply, routes, log));
+  addRequestGuards(app, options, closing.signal);
+  addAnswerHooks(app, options);
+
+  let closed: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    closing.abort(new HoldfastError("shutting_down", "this replica is stopping"));
+    const done = new AbortController();
+    const limit = clock.sleep(CLOSE_LIMIT_MS, done.signal).then(
+      () => app.server.closeAllConnections(),
+      () => undefined,
+    );
+    await app.close();
+    done.abort();
+    await limit;
+  };
+  return {
+    app,
+    closing: closing.signal,
+    async listen({ host, port }) {
+      await app.listen({ host, port });
+      const address = app.server.address();
+      return typeof address === "object" && address !== null ? address.port : port;
+    },
+    close: () => (closed ??= close()),
+  };
+}
+
+function requestId(request: IncomingMessage, ids: IdSource): string {
+  const given = request.headers["x-request-id"];
+  return typeof given === "string" && REQUEST_ID.test(given) ? given : ids.next("req");
+}
+
+function parseJsonBodies(app: HttpApp): void {
+  app.removeContentTypeParser(["application/json", "text/plain"]);
+  app.addContentTypeParser("application/json", { parseAs: "string" }, (_request, body, done) => {
+    const text = body as string;
+    if (text === "") {
+      done(null, undefined); // A route that needs a body says so by its schema.
+      return;
+    }
+    try {
+      const value = parseJsonKeepingIntegers(text);
+      if (PROTOTYPE_KEY.test(text)) throw new SyntaxError("a key is named __proto__");
+      done(null, value);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      done(new HoldfastError("invalid_json", `the body is not JSON: ${why}`, { cause: error }));
+    }
+  });
+}
+
+function addRequestGuards(app: HttpApp, options: HttpServerOptions, closing: AbortSignal): void {
+  app.addHook("onRequest", (request, reply, done) => {
+    void reply.header("x-request-id", request.id);
+    if (closing.aborted) {
+      void reply.header("connection", "close");
+      done(
+        new HoldfastError("shutting_down", "this replica is stopping", { retryAfterSeconds: 2 }),
+      );
+      return;
+    }
+    if (options.loopbackOnly === true && !isLoopbackRequest(request.headers)) {
+      done(
+        new HoldfastError(
+          "forbidden",
+          "without API keys only requests to and from this machine are answered: make a key, or use http://127.0.0.1",
+        ),
+      );
+      return;
+    }
+    // Refused before a byte of it is read; Node drops the rest as it arrives, without parsing it.
+    const limit = request.routeOptions.bodyLimit ?? options.bodyLimitBytes;
+    const announced = Number(request.headers["content-length"] ?? 0);
+    if (announced > limit) {
+      if (announced > MAX_DROPPED_BYTES) void reply.header("connection", "close");
+      done(
+        new HoldfastError("body_too_large", `the body may have at most ${limit} bytes`, {
+          details: { limitBytes: limit, sizeBytes: announced },
+        }),
+      );
+      return;
+    }
+    done();
+  });
+}
+
+const SECURITY_HEADERS: Readonly<Record<string, string>> = {
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+};
+
+/** Headers that say: this answer is nobody else's. A page or a file may set its own before. */
+export function securityHeaders(): Readonly<Record<string, string>> {
+  return SECURITY_HEADERS;
+}
+
+function addAnswerHooks(app: HttpApp, options: HttpServerOptions): void {
+  const { log } = options;
+  app.addHook("onSend", (_request, reply, payload, done) => {
+    for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+      if (!reply.hasHeader(name)) void reply.header(name, value);
+    }
+    done(null, payload);
+  });
+  app.addHook("onResponse", (request, reply, done) => {
+    const answer: HttpAnswer = {
+      method: request.method,
+      route: request.routeOptions.url ?? "unknown",
+      status: reply.statusCode,
+      seconds: reply.elapsedTime / 1000,
+    };
+    options.onAnswer?.(answer);
+    const durationMs = Math.round(reply.elapsedTime);
+    const { method, route, status } = answer;
+    log.debug({ requestId: request.id, method, route, status, durationMs }, "request answered");
+    done();
+  });
+}
+
+function sendError(
+  thrown: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: Log,
+): FastifyReply {
+  const error = toHoldfastError(thrown);
+  const status = errorStatus(error);
+  if (error.code === "internal") {
+    const route = request.routeOptions?.url ?? "unknown";
+    log.error({ requestId: request.id, route, err: error.cause ?? error }, "request failed");
+  } else if (status >= 500) {
+    log.warn({ requestId: request.id, code: error.code, err: error.cause }, "request refused");
+  }
+  if (error.retryAfterSeconds !== undefined) {
+    void reply.header("retry-after", String(Math.max(1, Math.ceil(error.retryAfterSeconds))));
+  }
+  // A serializer of the route would hold an error to the shape of a success.
+  return reply
+    .code(status)
+    .header("content-type", "application/json; charset=utf-8")
+    .serializer((body: unknown) => JSON.stringify(body))
+    .send(errorBody(error, request.id));
+}
+
+function refuseUnknown(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  routes: RouteTable,
+  log: Log,
+): FastifyReply {
+  const path = request.url.split("?", 1)[0] ?? "/";
+  const methods = routes.methodsOf(path);
+  if (methods.length === 0) {
+    return sendError(new HoldfastError("not_found", `no such route: ${path}`), request, reply, log);
+  }
+  void reply.header("allow", methods.join(", "));
+  const message = `${path} takes ${methods.join(", ")}, not ${request.method}`;
+  return sendError(
+    new HoldfastError("method_not_allowed", message, { details: { allowed: methods } }),
+    request,
+    reply,
+    log,
+  );
+}
+
+/** What arrives is not HTTP: answered on the bare socket, for there is no request to answer. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === "ECONNRESET" || socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  const body = JSON.stringify({
+    error: { code: "invalid_request", message: "this is not an HTTP request", requestId: "" },
+  });
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,68 @@
+import { backoffMs, type Clock, type Random, type Service } from "@holdfast/runtime";
+import type { Log } from "./log.ts";
+
+/** How a background loop runs. */
+export interface LoopOptions {
+  readonly name: string;
+  /** Pause between ticks that found nothing more to do. */
+  readonly everyMs: number;
+  /**
+   * One bounded step of reconciling. Returns `more` when there is work left, to be called again at
+   * once. What it throws is logged and tried again with growing delay.
+   */
+  readonly tick: (signal: AbortSignal) => Promise<"more" | "idle" | undefined | void>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** A loop that survives its own failures. */
+export interface Loop extends Service {
+  /** Ends the pause: there may be something to do. A wake during a tick causes one more. */
+  wake(): void;
+}
+
+const FAILURE_BACKOFF = { initialMs: 200, factor: 2, maxMs: 15_000, jitter: 0.3 };
+
+/** Makes a loop; it runs from `start` to `stop`, which waits for the tick that is under way. */
+export function createLoop(options: LoopOptions): Loop {
+  const { clock, log } = options;
+  let stopping = new AbortController();
+  let waker = new AbortController();
+  let running: Promise<void> | undefined;
+
+  const pause = (ms: number): Promise<void> =>
+    clock.sleep(ms, AbortSignal.any([stopping.signal, waker.signal])).catch(() => undefined);
+
+  const run = async (signal: AbortSignal): Promise<void> => {
+    let failures = 0;
+    while (!signal.aborted) {
+      waker = new AbortController();
+      try {
+        const outcome = await options.tick(signal);
+        failures = 0;
+        if (outcome !== "more") await pause(options.everyMs);
+      } catch (err) {
+        if (signal.aborted) return;
+        failures += 1;
+        log.warn({ err, loop: options.name, failures }, "loop tick failed, trying again");
+        await pause(backoffMs(FAILURE_BACKOFF, failures, options.random));
+      }
+    }
+  };
+
+  return {
+    name: options.name,
+    async start() {
+      if (running !== undefined) return;
+      stopping = new AbortController();
+      running = run(stopping.signal);
+    },
+    async stop() {
+      stopping.abort(new Error("stopping"));
+      await running;
+      running = undefined;
+    },
+    wake: () => waker.abort(),
+  };
+}

@@ -1,0 +1,255 @@
+import { join } from "node:path";
+import {
+  booleanSetting,
+  choiceSetting,
+  integerSetting,
+  listSetting,
+  optionalTextSetting,
+  parseSettings,
+  readSettingsFile,
+  secretSetting,
+  textSetting,
+  type ParsedSettings,
+  type SettingsOf,
+} from "./config.ts";
+import { LOG_LEVELS } from "./log.ts";
+
+/** What the default data folder depends on. */
+export interface HomeFacts {
+  readonly platform: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The user's own folder. */
+  readonly userFolder: string;
+}
+
+/** The folder in the user's data directory where Holdfast keeps everything, by platform. Pure. */
+export function defaultHome(facts: HomeFacts): string {
+  const { env, platform, userFolder } = facts;
+  if (platform === "darwin") return join(userFolder, "Library", "Application Support", "Holdfast");
+  if (platform === "win32") {
+    return join(env["LOCALAPPDATA"] ?? join(userFolder, "AppData", "Local"), "Holdfast");
+  }
+  const data = env["XDG_DATA_HOME"];
+  // The XDG rules: a relative path is invalid and counts as not given.
+  const base = data !== undefined && data.startsWith("/") ? data : join(userFolder, ".local/share");
+  return join(base, "holdfast");
+}
+
+const MINUTE_MS = 60_000;
+
+/** `s3://bucket` or `s3://bucket/prefix`, or any path. */
+function checkStore(value: string): string | undefined {
+  if (!value.includes("://")) return undefined;
+  return /^s3:\/\/[a-z0-9][a-z0-9.-]+(?:\/.*)?$/.test(value)
+    ? undefined
+    : "expected a folder, or s3://bucket/prefix";
+}
+
+function checkHttpUrl(value: string): string | undefined {
+  return /^https?:\/\/[^/\s]+/.test(value) ? undefined : "expected an http:// or https:// address";
+}
+
+const storage = (home: string) => ({
+  home: textSetting(
+    { env: "HOLDFAST_HOME", flag: "home", meaning: "Folder for everything Holdfast keeps." },
+    {
+      default: home,
+      defaultInWords: "`holdfast` in the user's data directory",
+      check: (value) => (value.trim() === "" ? "expected a folder" : undefined),
+    },
+  ),
+  databaseUrl: secretSetting({
+    env: "DATABASE_URL",
+    meaning:
+      "A Postgres of your own, instead of the embedded one. Needs sessions: no transaction pooling.",
+  }),
+  store: optionalTextSetting(
+    {
+      env: "HOLDFAST_STORE",
+      flag: "store",
+      meaning:
+        "Where files are kept: a folder, or `s3://bucket/prefix`. Default: in the home folder.",
+    },
+    checkStore,
+  ),
+  s3Endpoint: optionalTextSetting(
+    { env: "HOLDFAST_S3_ENDPOINT", meaning: "Address of an S3 server other than AWS." },
+    checkHttpUrl,
+  ),
+  s3Region: textSetting(
+    { env: "HOLDFAST_S3_REGION", meaning: "Region of the bucket." },
+    { default: "us-east-1" },
+  ),
+  s3AccessKeyId: secretSetting({
+    env: "HOLDFAST_S3_ACCESS_KEY_ID",
+    meaning: "Access key. Without one the usual AWS sources are asked.",
+  }),
+  s3SecretAccessKey: secretSetting({
+    env: "HOLDFAST_S3_SECRET_ACCESS_KEY",
+    meaning: "The access key's secret.",
+  }),
+  s3ForcePathStyle: booleanSetting(
+    {
+      env: "HOLDFAST_S3_FORCE_PATH_STYLE",
+      meaning: "Name the bucket in the path, as most servers other than AWS want it.",
+    },
+    true,
+  ),
+});
+
+const network = {
+  host: textSetting(
+    {
+      env: "HOLDFAST_HOST",
+      flag: "host",
+      meaning: "Address to listen on. Any but loopback needs an API key to exist.",
+    },
+    { default: "127.0.0.1" },
+  ),
+  port: integerSetting(
+    { env: "HOLDFAST_PORT", flag: "port", meaning: "Port of the API and the pages." },
+    { min: 0, max: 65_535, default: 8328 },
+  ),
+  healthPort: integerSetting(
+    {
+      env: "HOLDFAST_HEALTH_PORT",
+      flag: "health-port",
+      meaning: "Port of the agent's health page.",
+    },
+    { min: 0, max: 65_535, default: 9090 },
+  ),
+  maxBodyMb: integerSetting(
+    { env: "HOLDFAST_MAX_BODY_MB", unit: "MB", meaning: "Largest JSON body." },
+    { min: 1, max: 512, default: 32 },
+  ),
+  maxFileMb: integerSetting(
+    { env: "HOLDFAST_MAX_FILE_MB", unit: "MB", meaning: "Largest input file or output." },
+    { min: 1, max: 1_048_576, default: 4096 },
+  ),
+  rateLimitPerMinute: integerSetting(
+    {
+      env: "HOLDFAST_RATE_LIMIT_PER_MINUTE",
+      unit: "requests per minute",
+      meaning: "Requests a caller may make; 0 sets no limit.",
+    },
+    { min: 0, max: 10_000_000, default: 0 },
+  ),
+};
+
+const work = {
+  leaseTtlMs: integerSetting(
+    {
+      env: "HOLDFAST_LEASE_TTL_MS",
+      unit: "ms",
+      meaning: "How long a lease lasts without a renewal; then the job goes to another instance.",
+    },
+    { min: 1_000, max: 60 * MINUTE_MS, default: 30_000 },
+  ),
+  pollWaitMs: integerSetting(
+    {
+      env: "HOLDFAST_POLL_WAIT_MS",
+      unit: "ms",
+      meaning: "How long an agent's poll for work is held open.",
+    },
+    { min: 100, max: 5 * MINUTE_MS, default: 20_000 },
+  ),
+  maxGraphNodes: integerSetting(
+    { env: "HOLDFAST_MAX_GRAPH_NODES", unit: "nodes", meaning: "Largest graph." },
+    { min: 1, max: 1_000_000, default: 10_000 },
+  ),
+  maxQueuedJobs: integerSetting(
+    {
+      env: "HOLDFAST_MAX_QUEUED_JOBS",
+      unit: "jobs",
+      meaning: "Jobs that may wait; over it submits are answered 429.",
+    },
+    { min: 1, max: 100_000_000, default: 1_000_000 },
+  ),
+  eventRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_EVENT_RETENTION_HOURS",
+      unit: "hours",
+      meaning: "How long events are kept for streams to resume from.",
+    },
+    { min: 1, max: 87_600, default: 168 },
+  ),
+  comfyuiUrls: listSetting(
+    {
+      env: "COMFYUI_URL",
+      flag: "comfyui",
+      meaning: "Address of a running ComfyUI, or several.",
+    },
+    checkHttpUrl,
+  ),
+  maxRetryAttempts: integerSetting(
+    {
+      env: "MAX_RETRY_ATTEMPTS",
+      unit: "attempts",
+      meaning: "Attempts after the first that a job may spend on its own failures.",
+    },
+    { min: 0, max: 100, default: 3 },
+  ),
+  errorRecoveryEnabled: booleanSetting(
+    {
+      env: "ERROR_RECOVERY_ENABLED",
+      meaning: "Whether failed jobs are recovered; without it the first failure ends a job.",
+    },
+    true,
+  ),
+};
+
+const logging = {
+  logLevel: choiceSetting(
+    { env: "HOLDFAST_LOG_LEVEL", flag: "log-level", meaning: "How much is logged." },
+    LOG_LEVELS,
+    "info",
+  ),
+  logFormat: choiceSetting(
+    {
+      env: "HOLDFAST_LOG_FORMAT",
+      flag: "log-format",
+      meaning: "`json` for machines, `pretty` for people; `auto` is pretty on a terminal.",
+    },
+    ["auto", "json", "pretty"],
+    "auto",
+  ),
+};
+
+/** Every setting of the control plane, in the order in which the documents list them. */
+export function controlPlaneSettings(home: string) {
+  return { ...storage(home), ...network, ...work, ...logging };
+}
+
+/** The control plane's settings, parsed. */
+export type ControlPlaneSettings = SettingsOf<ReturnType<typeof controlPlaneSettings>>;
+
+/** Where the settings of a start come from. */
+export interface SettingsInput extends HomeFacts {
+  readonly flags?: Readonly<Record<string, unknown>>;
+}
+
+/** Name of the configuration file in the home folder. */
+export const SETTINGS_FILE = "config.json";
+
+/**
+ * The control plane's settings from flags, environment and `config.json` in the home folder, or
+ * every problem with them. The home folder itself cannot be set in that file.
+ */
+export function readControlPlaneSettings(
+  input: SettingsInput,
+): ParsedSettings<ControlPlaneSettings> {
+  const shape = controlPlaneSettings(defaultHome(input));
+  const sources = { env: input.env, ...(input.flags === undefined ? {} : { flags: input.flags }) };
+  const homeOnly = parseSettings({ home: shape.home }, sources);
+  if (homeOnly.kind === "invalid") return parseSettings(shape, sources);
+  const file = readSettingsFile(join(homeOnly.settings.home, SETTINGS_FILE));
+  if (file.kind === "invalid") {
+    const problem = { name: SETTINGS_FILE, source: "file", message: file.message } as const;
+    const others = parseSettings(shape, sources);
+    return {
+      kind: "invalid",
+      problems: [problem, ...(others.kind === "invalid" ? others.problems : [])],
+    };
+  }
+  return parseSettings(shape, { ...sources, file: file.values });
+}
