@@ -1,0 +1,111 @@
+import {
+  parseObjectInfo,
+  validateGraph,
+  type Graph,
+  type ValidationIssue,
+} from "@holdfast/comfyui/protocol";
+import { HoldfastError, type InstanceReport, type InventoryUpload } from "@holdfast/contract";
+import type { Db, Queryable } from "../platform/db.ts";
+import {
+  toInventoryIndex,
+  type Instance,
+  type InventoryIndex,
+  type Machine,
+  type PlacedInstance,
+} from "./model.ts";
+import * as store from "./store.ts";
+
+/** Inventories kept in memory; a fleet has few kinds of machine. */
+const INVENTORIES_KEPT = 256;
+/** Kinds of machine that strict validation asks. */
+const OBJECT_INFOS_ASKED = 8;
+/** Machines in one list. */
+const MACHINES_LISTED = 10_000;
+
+/** What strict validation found: nothing wrong, the issues of the best kind of machine, or nobody to ask. */
+export type StrictValidation =
+  | { readonly kind: "valid" }
+  | { readonly kind: "invalid"; readonly issues: readonly ValidationIssue[] }
+  | { readonly kind: "no_machine" };
+
+/** The machines and instances that have registered, and what they have. */
+export interface MachinesService {
+  /** Writes the machine and its instances in the caller's transaction. */
+  register(
+    tx: Queryable,
+    machine: store.MachineRegistration,
+    instances: readonly { readonly id: string; readonly key: string; readonly name: string }[],
+  ): Promise<{ readonly machine: Machine; readonly instances: readonly Instance[] }>;
+  /** Writes reports that changed; returns those rows, for events. */
+  report(
+    db: Queryable,
+    machineId: string,
+    reports: readonly InstanceReport[],
+  ): ReturnType<typeof store.reportInstances>;
+  /** Keeps an inventory under its digest. */
+  putInventory(upload: InventoryUpload): Promise<void>;
+  /** The inventory of a digest, from memory or the database; undefined when unknown. */
+  inventory(digest: string): Promise<InventoryIndex | undefined>;
+  /** All instances that are not stopped. */
+  placedInstances(): Promise<PlacedInstance[]>;
+  listMachines(): Promise<Machine[]>;
+  /** Sets or lifts a cordon; throws `not_found`. */
+  setCordon(instanceId: string, cordoned: boolean): Promise<Instance>;
+  markLost(timeoutMs: number): Promise<Machine[]>;
+  /** Asks every kind of healthy machine whether it would accept the graph. */
+  validateStrictly(graph: Graph): Promise<StrictValidation>;
+}
+
+/** Makes the machines service on a database. */
+export function createMachinesService(db: Db): MachinesService {
+  const inventories = new Map<string, InventoryIndex>();
+  const keep = (index: InventoryIndex): InventoryIndex => {
+    inventories.set(index.digest, index);
+    for (const digest of inventories.keys()) {
+      if (inventories.size <= INVENTORIES_KEPT) break;
+      inventories.delete(digest);
+    }
+    return index;
+  };
+  return {
+    async register(tx, registration, declared) {
+      const machine = await store.upsertMachine(tx, registration);
+      const instances = await store.upsertInstances(tx, machine.id, declared);
+      const keys = declared.map((instance) => instance.key);
+      await store.stopUndeclaredInstances(tx, machine.id, keys);
+      return { machine, instances };
+    },
+    report: store.reportInstances,
+    async putInventory(upload) {
+      await store.insertInventory(db, upload.inventory, upload.objectInfo);
+      keep(toInventoryIndex(upload.inventory));
+    },
+    async inventory(digest) {
+      const known = inventories.get(digest);
+      if (known !== undefined) return known;
+      const [row] = await store.readInventories(db, [digest]);
+      return row === undefined ? undefined : keep(toInventoryIndex(row));
+    },
+    placedInstances: () => store.listPlacedInstances(db),
+    listMachines: () => store.listMachines(db, MACHINES_LISTED),
+    async setCordon(instanceId, cordoned) {
+      const instance = await store.setCordon(db, instanceId, cordoned);
+      if (instance === null) {
+        throw new HoldfastError("not_found", `there is no instance ${instanceId}`);
+      }
+      return instance;
+    },
+    markLost: (timeoutMs) => store.markLostMachines(db, timeoutMs),
+    async validateStrictly(graph) {
+      const infos = await store.readObjectInfos(db, OBJECT_INFOS_ASKED);
+      if (infos.length === 0) return { kind: "no_machine" };
+      const answers = infos
+        .map((info) => parseObjectInfo(info))
+        .filter((info) => info !== undefined)
+        .map((info) => validateGraph(graph, info).filter((issue) => issue.isCertain));
+      if (answers.length === 0) return { kind: "no_machine" };
+      const best = [...answers].sort((a, b) => a.length - b.length)[0] ?? [];
+      return best.length === 0 ? { kind: "valid" } : { kind: "invalid", issues: best };
+    },
+  };
+}

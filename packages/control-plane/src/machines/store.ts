@@ -1,0 +1,261 @@
+import type { InstanceReport, Inventory } from "@holdfast/contract";
+import { statement, toJson, type Queryable } from "../platform/db.ts";
+import type { Instance, Machine, PlacedInstance } from "./model.ts";
+
+interface MachineRow {
+  readonly id: string;
+  readonly name: string;
+  readonly session: number;
+  readonly state: Machine["state"];
+  readonly agent_version: string;
+  readonly last_heartbeat_at: number;
+  readonly registered_at: number;
+}
+
+interface InstanceRow {
+  readonly id: string;
+  readonly machine_id: string;
+  readonly key: string;
+  readonly name: string;
+  readonly state: Instance["state"];
+  readonly reason: string | null;
+  readonly cordoned: boolean;
+  readonly inventory_digest: string | null;
+  readonly vram_free_bytes: number | null;
+  readonly last_requirement_id: number | null;
+  readonly state_since: number;
+}
+
+/** A machine's row as a domain value. */
+function toMachine(row: MachineRow): Machine {
+  return {
+    id: row.id,
+    name: row.name,
+    session: row.session,
+    state: row.state,
+    agentVersion: row.agent_version,
+    lastHeartbeatAt: row.last_heartbeat_at,
+    registeredAt: row.registered_at,
+  };
+}
+
+function toInstance(row: InstanceRow): Instance {
+  return {
+    id: row.id,
+    machineId: row.machine_id,
+    key: row.key,
+    name: row.name,
+    state: row.state,
+    reason: row.reason,
+    cordoned: row.cordoned,
+    inventoryDigest: row.inventory_digest,
+    vramFreeBytes: row.vram_free_bytes,
+    lastRequirementId: row.last_requirement_id,
+    stateSince: row.state_since,
+  };
+}
+
+/** What a registration writes of the machine itself. */
+export interface MachineRegistration {
+  readonly id: string;
+  readonly name: string;
+  readonly bootId: string;
+  readonly agentVersion: string;
+}
+
+/**
+ * Inserts the machine, or begins a new session of a known one. The same boot id again (a repeated
+ * registration whose answer was lost) begins a new session too: sessions only ever grow.
+ */
+export async function upsertMachine(db: Queryable, machine: MachineRegistration): Promise<Machine> {
+  const { rows } = await db.query<MachineRow>(
+    `insert into machines as m (id, name, boot_id, session, state, agent_version)
+     values ($1, $2, $3, 1, 'online', $4)
+     on conflict (id) do update set
+       name = excluded.name, boot_id = excluded.boot_id, session = m.session + 1,
+       state = 'online', agent_version = excluded.agent_version,
+       last_heartbeat_at = now(), registered_at = now()
+     returning *`,
+    [machine.id, machine.name, machine.bootId, machine.agentVersion],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error("an upsert of a machine returned no row");
+  return toMachine(row);
+}
+
+/** Inserts or renames the declared instances; returns all of them, `starting` until they report. */
+export async function upsertInstances(
+  db: Queryable,
+  machineId: string,
+  instances: readonly { readonly id: string; readonly key: string; readonly name: string }[],
+): Promise<Instance[]> {
+  const { rows } = await db.query<InstanceRow>(
+    `insert into instances as i (id, machine_id, key, name, state)
+     select d.id, $1, d.key, d.name, 'starting'
+     from unnest($2::text[], $3::text[], $4::text[]) as d (id, key, name)
+     on conflict (machine_id, key) do update set
+       name = excluded.name, state = 'starting', reason = null, state_since = now()
+     returning *`,
+    [
+      machineId,
+      instances.map((instance) => instance.id),
+      instances.map((instance) => instance.key),
+      instances.map((instance) => instance.name),
+    ],
+  );
+  return rows.map(toInstance);
+}
+
+/** Marks instances that the machine no longer declares as stopped. */
+export async function stopUndeclaredInstances(
+  db: Queryable,
+  machineId: string,
+  keys: readonly string[],
+): Promise<void> {
+  await db.query(
+    `update instances set state = 'stopped', reason = 'not declared by its agent', state_since = now()
+     where machine_id = $1 and key <> all($2::text[]) and state <> 'stopped'`,
+    [machineId, keys],
+  );
+}
+
+const REPORT_INSTANCES = statement(
+  "machines.report_instances",
+  `update instances i set
+     state = r.state, reason = r.reason, inventory_digest = r.digest, vram_free_bytes = r.vram,
+     state_since = case when i.state = r.state then i.state_since else now() end
+   from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+     as r (id, state, reason, digest, vram)
+   where i.id = r.id and i.machine_id = $1
+   returning i.id, i.name, i.state, i.reason`,
+);
+
+/** Writes what instances say of themselves. Call it for those whose report changed. */
+export async function reportInstances(
+  db: Queryable,
+  machineId: string,
+  reports: readonly InstanceReport[],
+): Promise<{ id: string; name: string; state: string; reason: string | null }[]> {
+  const { rows } = await db.query<{
+    id: string;
+    name: string;
+    state: string;
+    reason: string | null;
+  }>(REPORT_INSTANCES, [
+    machineId,
+    reports.map((report) => report.instanceId),
+    reports.map((report) => report.state),
+    reports.map((report) => report.reason),
+    reports.map((report) => report.inventoryDigest),
+    reports.map((report) => report.vramFreeBytes),
+  ]);
+  return rows;
+}
+
+/** Every machine that registered once, newest first, at most `limit`. */
+export async function listMachines(db: Queryable, limit: number): Promise<Machine[]> {
+  const { rows } = await db.query<MachineRow>("select * from machines order by id desc limit $1", [
+    limit,
+  ]);
+  return rows.map(toMachine);
+}
+
+/** All instances that are not stopped, with the state of their machines. */
+export async function listPlacedInstances(db: Queryable): Promise<PlacedInstance[]> {
+  const { rows } = await db.query<InstanceRow & { machine_state: Machine["state"] }>(
+    `select i.*, m.state as machine_state
+     from instances i join machines m on m.id = i.machine_id
+     where i.state <> 'stopped' order by i.id`,
+  );
+  return rows.map((row) => ({ ...toInstance(row), machineState: row.machine_state }));
+}
+
+/** Sets or lifts a cordon; null when there is no such instance. */
+export async function setCordon(
+  db: Queryable,
+  instanceId: string,
+  cordoned: boolean,
+): Promise<Instance | null> {
+  const { rows } = await db.query<InstanceRow>(
+    "update instances set cordoned = $2 where id = $1 returning *",
+    [instanceId, cordoned],
+  );
+  return rows[0] === undefined ? null : toInstance(rows[0]);
+}
+
+/** Machines whose last heartbeat is older than the limit become `lost`; they are returned. */
+export async function markLostMachines(db: Queryable, timeoutMs: number): Promise<Machine[]> {
+  const { rows } = await db.query<MachineRow>(
+    `update machines set state = 'lost'
+     where state = 'online' and last_heartbeat_at < now() - make_interval(secs => $1::float8 / 1000)
+     returning *`,
+    [timeoutMs],
+  );
+  return rows.map(toMachine);
+}
+
+/** Keeps an inventory and its object info. A known digest stays as it is. */
+export async function insertInventory(
+  db: Queryable,
+  inventory: Inventory,
+  objectInfo: unknown,
+): Promise<void> {
+  await db.query(
+    `insert into inventories
+       (digest, node_classes, models, comfyui_version, vram_total_bytes, device_name, simulated,
+        object_info)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)
+     on conflict (digest) do nothing`,
+    [
+      inventory.digest,
+      inventory.nodeClasses,
+      toJson(inventory.models),
+      inventory.comfyuiVersion,
+      inventory.vramTotalBytes,
+      inventory.deviceName,
+      inventory.simulated,
+      toJson(objectInfo),
+    ],
+  );
+}
+
+/** The inventories with these digests, without their object info. */
+export async function readInventories(
+  db: Queryable,
+  digests: readonly string[],
+): Promise<Inventory[]> {
+  const { rows } = await db.query<{
+    digest: string;
+    node_classes: string[];
+    models: Record<string, string[]>;
+    comfyui_version: string | null;
+    vram_total_bytes: number | null;
+    device_name: string | null;
+    simulated: boolean;
+  }>(
+    `select digest, node_classes, models, comfyui_version, vram_total_bytes, device_name, simulated
+     from inventories where digest = any($1::text[])`,
+    [digests],
+  );
+  return rows.map((row) => ({
+    digest: row.digest,
+    nodeClasses: row.node_classes,
+    models: row.models,
+    comfyuiVersion: row.comfyui_version,
+    vramTotalBytes: row.vram_total_bytes,
+    deviceName: row.device_name,
+    simulated: row.simulated,
+  }));
+}
+
+/** The object infos of the inventories in use by healthy instances, most used first. */
+export async function readObjectInfos(db: Queryable, limit: number): Promise<unknown[]> {
+  const { rows } = await db.query<{ object_info: unknown }>(
+    `select v.object_info
+     from inventories v join instances i on i.inventory_digest = v.digest
+     where i.state = 'healthy'
+     group by v.digest order by count(*) desc limit $1`,
+    [limit],
+  );
+  return rows.map((row) => row.object_info);
+}

@@ -1,0 +1,204 @@
+/** What the control plane makes of an attempt that did not complete its job. Pure. */
+import type { AttemptOutcome, JobError } from "@holdfast/contract";
+import {
+  classify,
+  decideRetry,
+  type ClassifiedError,
+  type EarlierFailure,
+  type FailureEvidence,
+  type RetryDecision,
+  type RetryOutcome,
+} from "@holdfast/recovery";
+import { assertNever, type Random } from "@holdfast/runtime";
+import type { FailureFacts, JobChange } from "./outcome-store.ts";
+
+/** An end that did not complete the job: what the agent reported, or what the reaper found. */
+export type UnfinishedOutcome =
+  | Exclude<AttemptOutcome, { readonly kind: "succeeded" }>
+  | { readonly kind: "lease_lost"; readonly machineLost: boolean; readonly started: boolean };
+
+/** The facts a decision needs beside the job's own. */
+export interface FailureContext {
+  readonly outcome: UnfinishedOutcome;
+  /** Whether ComfyUI ever executed it: only then may the job be blamed for what died. */
+  readonly started: boolean;
+  readonly executeMs: number;
+  readonly facts: FailureFacts;
+  readonly earlier: { readonly failures: readonly EarlierFailure[]; readonly freeReturns: number };
+  readonly otherInstancesCanServe: boolean;
+  readonly maxRetryAttempts: number;
+  readonly recoveryEnabled: boolean;
+}
+
+/** What to write: the attempt's end and the job's next state. */
+export interface FailureVerdict {
+  readonly attemptOutcome: string;
+  readonly error: JobError | null;
+  readonly evidence: FailureEvidence | null;
+  readonly decision: RetryDecision;
+  readonly change: JobChange;
+}
+
+/** Longest error text that a job's row keeps; the evidence on the attempt has all of it. */
+const ERROR_MESSAGE_MAX = 2_000;
+
+/** Judges an attempt's end: class, decision, and the job's next state with its reason. */
+export function judgeFailure(context: FailureContext, random: Random): FailureVerdict {
+  const { outcome, facts } = context;
+  const evidence = evidenceOf(outcome);
+  const classified = evidence === null ? null : classify(evidence);
+  const retryOutcome = toRetryOutcome(outcome, context.started);
+  const isDeath = outcome.kind === "instance_died" && context.started;
+  const deadInstances = isDeath
+    ? [...new Set([...facts.deadInstances, facts.instanceId])]
+    : [...facts.deadInstances];
+  const spentMs = facts.executionMs + context.executeMs;
+  const isOutOfTime = classified !== null && spentMs >= facts.timeoutMs;
+  const decision: RetryDecision = isOutOfTime
+    ? {
+        kind: "fail",
+        reason: "tried_enough",
+        explain: `The job used up its ${Math.round(facts.timeoutMs / 1000)} s of execution time.`,
+      }
+    : decideRetry(
+        {
+          outcome: retryOutcome,
+          error: classified ?? UNCLASSIFIED,
+          instanceId: facts.instanceId,
+          earlierFailures: context.earlier.failures,
+          freeReturns: context.earlier.freeReturns,
+          deathsOnInstances: deadInstances,
+          otherInstancesCanServe: context.otherInstancesCanServe,
+          maxRetryAttempts: context.recoveryEnabled
+            ? (facts.maxRetryAttempts ?? context.maxRetryAttempts)
+            : 0,
+        },
+        random,
+      );
+  const error = classified === null || evidence === null ? null : toJobError(classified, evidence);
+  return {
+    attemptOutcome: outcome.kind,
+    error,
+    evidence,
+    decision,
+    change: changeOf(context, decision, error, deadInstances, isOutOfTime),
+  };
+}
+
+const UNCLASSIFIED: ClassifiedError = {
+  class: "unknown",
+  subclass: null,
+  confidence: 0,
+  decidedBy: { kind: "none", rule: "free_end" },
+  strategy: "RETRY",
+};
+
+function evidenceOf(outcome: UnfinishedOutcome): FailureEvidence | null {
+  switch (outcome.kind) {
+    case "failed":
+    case "stalled":
+    case "instance_died":
+      return outcome.evidence as unknown as FailureEvidence;
+    case "released":
+    case "interrupted":
+    case "lease_lost":
+      return null;
+    default:
+      return assertNever(outcome);
+  }
+}
+
+/** A staged attempt is never blamed (DESIGN §2): its failure with its instance is a free return. */
+function toRetryOutcome(outcome: UnfinishedOutcome, started: boolean): RetryOutcome {
+  switch (outcome.kind) {
+    case "failed":
+      return "failed";
+    case "stalled":
+      return started ? "stalled" : "lease_lost";
+    case "instance_died":
+      return started ? "instance_died" : "machine_died";
+    case "released":
+    case "interrupted":
+      return "drained";
+    case "lease_lost":
+      return outcome.machineLost ? "machine_died" : "lease_lost";
+    default:
+      return assertNever(outcome);
+  }
+}
+
+function changeOf(
+  context: FailureContext,
+  decision: RetryDecision,
+  error: JobError | null,
+  deadInstances: readonly string[],
+  isOutOfTime: boolean,
+): JobChange {
+  const { facts } = context;
+  const base = {
+    executionMs: context.executeMs,
+    deadInstances,
+    avoidInstances: facts.avoidInstances,
+    failureCount: facts.failureCount,
+    recoveryCount: facts.recoveryCount,
+    plan: facts.plan,
+    error: error ?? null,
+  };
+  if (decision.kind !== "retry") {
+    const isTimeout = isOutOfTime || error?.class === "timeout";
+    return {
+      ...base,
+      state: isTimeout && decision.kind === "fail" ? "timeout" : "failed",
+      delayMs: 0,
+      failureCount: facts.failureCount + 1,
+      poison: decision.kind === "poison",
+      error: error ?? fallbackError(decision.explain),
+      waitingReason: null,
+    };
+  }
+  return {
+    ...base,
+    state: decision.delayMs > 0 ? "recovering" : "queued",
+    delayMs: decision.delayMs,
+    failureCount: facts.failureCount + (decision.isFree ? 0 : 1),
+    recoveryCount: facts.recoveryCount + (decision.isFree ? 0 : 1),
+    avoidInstances:
+      decision.where === "elsewhere"
+        ? [...new Set([...facts.avoidInstances, facts.instanceId])]
+        : facts.avoidInstances,
+    poison: false,
+    waitingReason: decision.explain,
+    plan:
+      decision.before === "free_memory"
+        ? {
+            version: (facts.plan?.version ?? 0) + 1,
+            before: "free_memory",
+            patch: facts.plan?.patch ?? null,
+          }
+        : facts.plan,
+  };
+}
+
+function toJobError(classified: ClassifiedError, evidence: FailureEvidence): JobError {
+  return {
+    class: classified.class,
+    subclass: classified.subclass,
+    message: evidence.message.slice(0, ERROR_MESSAGE_MAX),
+    strategy: classified.strategy,
+    confidence: classified.confidence,
+    nodeId: evidence.nodeId ?? null,
+    nodeType: evidence.nodeType ?? null,
+  };
+}
+
+function fallbackError(explain: string): JobError {
+  return {
+    class: "unknown",
+    subclass: null,
+    message: explain,
+    strategy: "ABORT",
+    confidence: 0,
+    nodeId: null,
+    nodeType: null,
+  };
+}

@@ -1,0 +1,364 @@
+import {
+  AGENT_PROTOCOL_VERSION,
+  HoldfastError,
+  type AgentConfig,
+  type InstanceReport,
+  type Lease,
+  type PollRequest,
+  type PollResponse,
+  type RegisterRequest,
+  type RegisterResponse,
+  type RenewRequest,
+  type RenewResponse,
+  type Revoked,
+} from "@holdfast/contract";
+import {
+  nextUuid,
+  type Clock,
+  type Failpoints,
+  type IdSource,
+  type Random,
+} from "@holdfast/runtime";
+import type { InventoryIndex } from "../machines/model.ts";
+import type { MachinesService } from "../machines/service.ts";
+import type { Db, Queryable } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
+import type { ActiveRequirements } from "./active-requirements.ts";
+import type { GraphCache } from "./graph-cache.ts";
+import * as store from "./lease-store.ts";
+import type {
+  AgentSession,
+  GrantedJob,
+  LiveLease,
+  SchedulerSettings,
+  WantingInstance,
+} from "./model.ts";
+import { choosePlacements } from "./ranking.ts";
+import type { WorkSignal } from "./work-signal.ts";
+
+/** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
+const HEADS_PER_WANT = 4;
+const HEADS_MIN = 16;
+/** Tries of one poll to claim what it sees before it goes back to waiting. */
+const CLAIM_TRIES = 3;
+
+/** What the lease service is made of. */
+export interface LeaseServiceDeps {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly ids: IdSource;
+  readonly log: Log;
+  readonly failpoints: Failpoints;
+  readonly settings: SchedulerSettings;
+  readonly machines: MachinesService;
+  readonly active: ActiveRequirements;
+  readonly graphs: GraphCache;
+  readonly signal: WorkSignal;
+}
+
+/** Leases as agents ask for them. */
+export interface LeaseService {
+  register(request: RegisterRequest): Promise<RegisterResponse>;
+  poll(request: PollRequest, aborted: AbortSignal): Promise<PollResponse>;
+  renew(request: RenewRequest): Promise<RenewResponse>;
+}
+
+/** Makes the lease service. */
+export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
+  const { db, settings, machines, signal } = deps;
+  const config: AgentConfig = {
+    leaseTtlMs: settings.leaseTtlMs,
+    renewEveryMs: settings.renewEveryMs,
+    pollWaitMs: settings.pollWaitMs,
+  };
+  /** What each instance reported last: only changes are written. */
+  const lastReports = new Map<string, string>();
+  /** The newest poll of each machine; an older one ends when a newer arrives. */
+  const newestPoll = new Map<string, { readonly sequence: number; end(): void }>();
+
+  const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
+    await deps.graphs.load(
+      on,
+      granted.map((job) => job.graphId),
+    );
+    return granted.map((job) => toLease(job, mode, deps.graphs, settings));
+  };
+
+  const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
+    // In one order, so that two heartbeats of a machine never wait for each other's rows.
+    const sorted = [...held].sort((a, b) => (a.jobId < b.jobId ? -1 : 1));
+    const found = await store.heartbeat(db, agent, settings.leaseTtlMs, sorted);
+    if (found === null) {
+      throw new HoldfastError("machine_unknown", `machine ${agent.machineId} is not registered`);
+    }
+    if (found.session !== agent.session) {
+      throw new HoldfastError(
+        "agent_superseded",
+        `session ${agent.session} of machine ${agent.machineId} has ended: ${found.session} has begun`,
+      );
+    }
+    return found;
+  };
+
+  const reportChanges = async (agent: AgentSession, reports: readonly InstanceReport[]) => {
+    const changed = reports.filter((report) => {
+      const { wants: _wants, vramFreeBytes: _free, ...facts } = report;
+      return lastReports.get(report.instanceId) !== JSON.stringify([agent.session, facts]);
+    });
+    if (changed.length === 0) return;
+    const rows = await machines.report(db, agent.machineId, changed);
+    for (const report of changed) {
+      const { wants: _wants, vramFreeBytes: _free, ...facts } = report;
+      lastReports.set(report.instanceId, JSON.stringify([agent.session, facts]));
+    }
+    for (const row of rows) {
+      deps.log.info(
+        { machineId: agent.machineId, instanceId: row.id, state: row.state, reason: row.reason },
+        "instance reported",
+      );
+    }
+  };
+
+  const lastServed = new Map<string, number>();
+  const claimFor = async (
+    machineId: string,
+    reports: readonly InstanceReport[],
+    inventories: ReadonlyMap<string, InventoryIndex>,
+  ): Promise<Lease[]> => {
+    const leases: Lease[] = [];
+    for (let attempt = 0; attempt < CLAIM_TRIES; attempt += 1) {
+      const asOf = deps.active.version();
+      const wanting = wantingInstances(reports, inventories, leases, deps.active, lastServed);
+      const ids = [...new Set(wanting.flatMap((instance) => [...instance.servable]))];
+      if (ids.length === 0) break;
+      const wants = wanting.reduce((sum, instance) => sum + instance.wants, 0);
+      const heads = await store.readQueueHeads(
+        db,
+        ids,
+        Math.max(HEADS_MIN, wants * HEADS_PER_WANT),
+      );
+      const seen = new Set(heads.map((head) => head.requirementId));
+      if (heads.length < wants) {
+        deps.active.drop(
+          ids.filter((id) => !seen.has(id)),
+          asOf,
+        );
+      }
+      const placements = choosePlacements(heads, wanting);
+      if (placements.length === 0) break;
+      const granted = await store.claim(
+        db,
+        machineId,
+        settings.leaseTtlMs,
+        placements.map((placement) => ({
+          ...placement,
+          attemptId: deps.ids.next("att"),
+          promptId: nextUuid(deps.random),
+          eventId: deps.ids.next("evt"),
+        })),
+      );
+      await deps.failpoints.hit("control-plane.claimed");
+      for (const placement of placements) {
+        lastServed.set(placement.instanceId, placement.requirementId);
+      }
+      leases.push(...(await toLeases(db, granted, "fresh")));
+      // Fewer than chosen: others were quicker. Look again while there is room.
+      if (granted.length === placements.length) break;
+    }
+    return leases;
+  };
+
+  return {
+    async register(request) {
+      if (request.protocolVersion !== AGENT_PROTOCOL_VERSION) {
+        throw new HoldfastError(
+          "version_unsupported",
+          `this control plane speaks version ${AGENT_PROTOCOL_VERSION} of the agent protocol, the agent ${request.protocolVersion}: update the older one`,
+        );
+      }
+      const answer = await db.transaction((tx) => registerIn(tx, request, deps, toLeases));
+      signal.wakeMachine(answer.machineId);
+      deps.log.info(
+        {
+          machineId: answer.machineId,
+          session: answer.session,
+          resumed: answer.leases.length,
+          discarded: answer.discard.length,
+        },
+        "agent registered",
+      );
+      return { ...answer, config };
+    },
+
+    async poll(request, aborted) {
+      const older = newestPoll.get(request.machineId);
+      if (older !== undefined && older.sequence <= request.sequence) older.end();
+      const superseded = new AbortController();
+      const own = { sequence: request.sequence, end: () => superseded.abort() };
+      newestPoll.set(request.machineId, own);
+      const ended = AbortSignal.any([aborted, superseded.signal]);
+      const deadline = deps.clock.elapsed() + Math.min(request.waitMs, settings.pollWaitMs);
+      try {
+        await reportChanges(request, request.instances);
+        const { inventories, wanted } = await inventoriesOf(machines, request.instances);
+        const waiter = {
+          machineId: request.machineId,
+          wants: request.instances.reduce((sum, report) => sum + report.wants, 0),
+          canServe: (id: number) =>
+            [...inventories.values()].some((inventory) => deps.active.canServe(inventory, id)),
+        };
+        // The first look renews what is held; later looks only find orders and work.
+        let held = request.held;
+        for (;;) {
+          const asOf = signal.version();
+          const found = await beat(request, held);
+          held = [];
+          const open = request.instances.filter(
+            (report) => !found.cordoned.includes(report.instanceId),
+          );
+          const revoked = revokedOf(request.held, found.leases);
+          const unknown = unknownTo(request.held, found.leases);
+          const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
+          const leases = await toLeases(db, again, "resume");
+          if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
+            leases.push(...(await claimFor(request.machineId, open, inventories)));
+          }
+          const left = deadline - deps.clock.elapsed();
+          const hasNews = leases.length + revoked.length + wanted.length > 0;
+          if (hasNews || left <= 0 || ended.aborted) {
+            return { leases, revoked, inventoriesWanted: wanted, config: null };
+          }
+          if (signal.version() === asOf) await signal.wait(waiter, left, ended);
+        }
+      } finally {
+        if (newestPoll.get(request.machineId) === own) newestPoll.delete(request.machineId);
+      }
+    },
+
+    async renew(request) {
+      const found = await beat(request, request.held);
+      return { revoked: revokedOf(request.held, found.leases) };
+    },
+  };
+}
+
+async function inventoriesOf(
+  machines: MachinesService,
+  reports: readonly InstanceReport[],
+): Promise<{ inventories: Map<string, InventoryIndex>; wanted: string[] }> {
+  const inventories = new Map<string, InventoryIndex>();
+  const wanted: string[] = [];
+  for (const digest of new Set(reports.map((report) => report.inventoryDigest))) {
+    if (digest === null) continue;
+    const inventory = await machines.inventory(digest);
+    if (inventory === undefined) wanted.push(digest);
+    else inventories.set(digest, inventory);
+  }
+  return { inventories, wanted };
+}
+
+function wantingInstances(
+  reports: readonly InstanceReport[],
+  inventories: ReadonlyMap<string, InventoryIndex>,
+  given: readonly Lease[],
+  active: ActiveRequirements,
+  lastServed: ReadonlyMap<string, number>,
+): WantingInstance[] {
+  const wanting: WantingInstance[] = [];
+  for (const report of reports) {
+    const inventory = inventories.get(report.inventoryDigest ?? "");
+    const got = given.filter((lease) => lease.instanceId === report.instanceId).length;
+    if (inventory === undefined || report.state !== "healthy" || report.wants <= got) continue;
+    wanting.push({
+      instanceId: report.instanceId,
+      wants: report.wants - got,
+      servable: active.servable(inventory),
+      lastRequirementId: lastServed.get(report.instanceId) ?? null,
+    });
+  }
+  return wanting;
+}
+
+/** What the agent holds and should not. */
+function revokedOf(held: PollRequest["held"], leases: readonly LiveLease[]): Revoked[] {
+  const live = new Set(leases.map((lease) => `${lease.attemptId}:${lease.leaseEpoch}`));
+  return held
+    .filter((attempt) => !live.has(`${attempt.attemptId}:${attempt.leaseEpoch}`))
+    .map((attempt) => ({ attemptId: attempt.attemptId, reason: "lost" }));
+}
+
+/** Jobs leased to the agent that it does not hold: the answer that granted them was lost. */
+function unknownTo(held: PollRequest["held"], leases: readonly LiveLease[]): string[] {
+  const known = new Set(held.map((attempt) => attempt.attemptId));
+  return leases.filter((lease) => !known.has(lease.attemptId)).map((lease) => lease.jobId);
+}
+
+function toLease(
+  job: GrantedJob,
+  mode: Lease["mode"],
+  graphs: GraphCache,
+  settings: SchedulerSettings,
+): Lease {
+  return {
+    attemptId: job.attemptId as Lease["attemptId"],
+    jobId: job.jobId,
+    instanceId: job.instanceId,
+    leaseEpoch: job.leaseEpoch,
+    mode,
+    promptId: job.promptId,
+    attemptNumber: job.attemptNumber,
+    graph: graphs.build(job.graphId, [job.patch, job.plan?.patch ?? null]),
+    inputs: [...job.inputs],
+    storedOutputs: [...job.storedOutputs],
+    before: job.plan?.before ?? "nothing",
+    executionLimitMs: Math.max(0, job.timeoutMs - job.executionMs),
+    stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
+    ttlMs: settings.leaseTtlMs,
+  };
+}
+
+/** The registration's writes, in one transaction. */
+async function registerIn(
+  tx: Queryable,
+  request: RegisterRequest,
+  deps: LeaseServiceDeps,
+  toLeases: (
+    on: Queryable,
+    granted: readonly GrantedJob[],
+    mode: Lease["mode"],
+  ) => Promise<Lease[]>,
+): Promise<Omit<RegisterResponse, "config">> {
+  const ttlMs = deps.settings.leaseTtlMs;
+  const machineId = request.machineId ?? deps.ids.next("mch");
+  const { machine, instances } = await deps.machines.register(
+    tx,
+    {
+      id: machineId,
+      name: request.machineName,
+      bootId: request.bootId,
+      agentVersion: request.agentVersion,
+    },
+    request.instances.map(({ key, name }) => ({ id: deps.ids.next("ins"), key, name })),
+  );
+  const idByKey = new Map(instances.map((instance) => [instance.key, instance.id]));
+  const granted = await store.takeOverLeases(tx, machineId, [...idByKey.values()], ttlMs);
+  const discard: { key: string; promptId: string }[] = [];
+  for (const { key, foundPrompts } of request.instances) {
+    const instanceId = idByKey.get(key);
+    const known = new Set(granted.map((job) => job.promptId));
+    const strays = foundPrompts.filter((promptId) => !known.has(promptId));
+    if (instanceId === undefined || strays.length === 0) continue;
+    const readopted = await store.readoptPrompts(tx, machineId, instanceId, strays, ttlMs);
+    granted.push(...readopted);
+    const adopted = new Set(readopted.map((job) => job.promptId));
+    for (const promptId of strays) if (!adopted.has(promptId)) discard.push({ key, promptId });
+  }
+  return {
+    machineId,
+    session: machine.session,
+    instances: instances.map((instance) => ({ key: instance.key, instanceId: instance.id })),
+    leases: await toLeases(tx, granted, "resume"),
+    discard,
+  };
+}

@@ -1,0 +1,138 @@
+import type { Clock, Random } from "@holdfast/runtime";
+import { explainWaiting, isPlaceable } from "../machines/eligibility.ts";
+import { HEARTBEAT_TIMEOUT_MS, type InventoryIndex } from "../machines/model.ts";
+import type { MachinesService } from "../machines/service.ts";
+import type { Db } from "../platform/db.ts";
+import { createLoop, type Loop } from "../platform/loop.ts";
+import type { Log } from "../platform/log.ts";
+import type { ActiveRequirements } from "./active-requirements.ts";
+import { setWaitingReason } from "./lease-store.ts";
+import type { SchedulerSettings } from "./model.ts";
+import * as store from "./outcome-store.ts";
+import type { ReportService } from "./report-service.ts";
+import type { WorkSignal } from "./work-signal.ts";
+
+/** Pause between two looks at the queue: a job queued by another replica starts at most so late. */
+const QUEUE_LOOK_EVERY_MS = 500;
+/** Pause between two looks for run-out leases and due backoffs. */
+const RECONCILE_EVERY_MS = 500;
+/** Leases ended, or jobs queued again, in one tick. */
+const RECONCILE_BATCH = 200;
+/** A job that only other instances may take waits for them so long, then any may take it. */
+const AVOIDANCE_MS = 60_000;
+/** How often the slow checks run: lost machines, forgotten avoidance. */
+const SLOW_EVERY_MS = 5_000;
+
+/** What the loops are made of. */
+export interface SchedulerLoopDeps {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly settings: SchedulerSettings;
+  readonly machines: MachinesService;
+  readonly reports: ReportService;
+  readonly active: ActiveRequirements;
+  readonly signal: WorkSignal;
+  /** Told after jobs were queued again. */
+  readonly onQueued: (requirementIds: readonly number[]) => void;
+}
+
+/**
+ * Ends leases that have run out and queues jobs whose backoff is over. Every replica runs it; each
+ * job is settled under its row lock, so two replicas cannot settle one twice.
+ */
+export function createReconcileLoop(deps: SchedulerLoopDeps): Loop {
+  const { db, settings } = deps;
+  let slowAt = Number.NEGATIVE_INFINITY;
+  return createLoop({
+    name: "scheduler.reconcile",
+    everyMs: Math.min(RECONCILE_EVERY_MS, settings.leaseTtlMs / 4),
+    clock: deps.clock,
+    random: deps.random,
+    log: deps.log,
+    async tick() {
+      const wasAway = await db.transaction((tx) => store.noteReconcile(tx, settings.leaseTtlMs));
+      if (wasAway) {
+        deps.log.warn({}, "nobody watched the leases for a while, all prolonged once");
+      }
+      const expired = await store.readExpiredLeases(db, RECONCILE_BATCH);
+      if (expired.length > 0) {
+        const instances = await deps.machines.placedInstances();
+        const online = new Set(
+          instances.filter((one) => one.machineState === "online").map((one) => one.machineId),
+        );
+        for (const lease of expired) {
+          await deps.reports.expire(lease, !online.has(lease.machineId));
+        }
+      }
+      const requeued = await store.queueRecovered(db, RECONCILE_BATCH);
+      if (requeued.length > 0) deps.onQueued(requeued);
+      if (deps.clock.elapsed() - slowAt >= SLOW_EVERY_MS) {
+        slowAt = deps.clock.elapsed();
+        await slowChecks(deps);
+      }
+      return Math.max(expired.length, requeued.length) >= RECONCILE_BATCH ? "more" : "idle";
+    },
+  });
+}
+
+async function slowChecks(deps: SchedulerLoopDeps): Promise<void> {
+  const lost = await deps.machines.markLost(HEARTBEAT_TIMEOUT_MS);
+  for (const machine of lost) {
+    deps.log.warn({ machineId: machine.id, name: machine.name }, "machine lost, no heartbeat");
+  }
+  const free = await store.forgetAvoidance(deps.db, AVOIDANCE_MS);
+  if (free.length > 0) deps.onQueued(free);
+}
+
+/**
+ * Looks which requirements have queued jobs, wakes polls that can serve them, and writes down why
+ * nobody can where that is so.
+ */
+export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
+  return createLoop({
+    name: "scheduler.queue",
+    everyMs: QUEUE_LOOK_EVERY_MS,
+    clock: deps.clock,
+    random: deps.random,
+    log: deps.log,
+    async tick() {
+      const requirements = await deps.active.refresh(deps.db);
+      if (requirements.length === 0) return "idle";
+      deps.signal.wakeForWork(
+        requirements.map((requirement) => requirement.id),
+        deps.signal.waiting(),
+      );
+      const instances = await deps.machines.placedInstances();
+      const inventories = await inventoriesOf(deps.machines, instances);
+      const placeable = instances.filter(isPlaceable).map((one) => one.inventoryDigest ?? "");
+      for (const requirement of requirements) {
+        const isServed = placeable.some((digest) => {
+          const inventory = inventories.get(digest);
+          return inventory !== undefined && deps.active.canServe(inventory, requirement.id);
+        });
+        const reason = isServed ? null : explainWaiting(requirement.needs, instances, inventories);
+        if (reason === requirement.waitingReason) continue;
+        await setWaitingReason(deps.db, requirement.id, reason);
+        if (reason !== null) {
+          deps.log.warn({ requirementId: requirement.id, reason }, "jobs wait, nobody can serve");
+        }
+      }
+      return "idle";
+    },
+  });
+}
+
+async function inventoriesOf(
+  machines: MachinesService,
+  instances: readonly { readonly inventoryDigest: string | null }[],
+): Promise<Map<string, InventoryIndex>> {
+  const found = new Map<string, InventoryIndex>();
+  for (const { inventoryDigest } of instances) {
+    if (inventoryDigest === null || found.has(inventoryDigest)) continue;
+    const inventory = await machines.inventory(inventoryDigest);
+    if (inventory !== undefined) found.set(inventoryDigest, inventory);
+  }
+  return found;
+}

@@ -1,0 +1,109 @@
+import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
+import { startInOrder, stopInOrder } from "@holdfast/runtime";
+import type { Needs } from "../machines/model.ts";
+import type { MachinesService } from "../machines/service.ts";
+import type { Db } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
+import { createActiveRequirements } from "./active-requirements.ts";
+import { createGraphCache } from "./graph-cache.ts";
+import { createLeaseService, type LeaseService } from "./lease-service.ts";
+import { readRequirementNeeds } from "./lease-store.ts";
+import { createQueueLoop, createReconcileLoop } from "./loop.ts";
+import type { SchedulerSettings } from "./model.ts";
+import { createReportService, type ReportService } from "./report-service.ts";
+import { createWorkSignal } from "./work-signal.ts";
+
+/** What the scheduler is made of; `app.ts` fills the ports. */
+export interface SchedulerDeps {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly ids: IdSource;
+  readonly log: Log;
+  readonly failpoints: Failpoints;
+  readonly settings: SchedulerSettings;
+  readonly machines: MachinesService;
+  /** Tells the other replicas that jobs were queued under these requirements. */
+  readonly announceQueued: (requirementIds: readonly number[]) => void;
+  /** Tells the readers of the outbox that there is something to read. */
+  readonly announceEvents: () => void;
+}
+
+/** Gives jobs to instances and takes the outcomes back. */
+export interface Scheduler extends Service {
+  readonly leases: LeaseService;
+  readonly reports: ReportService;
+  /** Jobs were queued, here or at another replica: wakes polls that could take them. */
+  queued(requirements: readonly { readonly id: number; readonly needs: Needs | null }[]): void;
+  /** Leases of this machine were ended by somebody else: its poll answers at once. */
+  revoked(machineId: string): void;
+}
+
+/** Puts the scheduler together; nothing runs before `start`. */
+export function createScheduler(deps: SchedulerDeps): Scheduler {
+  const active = createActiveRequirements();
+  const graphs = createGraphCache();
+  const signal = createWorkSignal((run, ms) => cancellableTimer(deps.clock, run, ms));
+  const needs = new Map<number, Needs>();
+  const needsOf = async (id: number): Promise<Needs> => {
+    const known = needs.get(id);
+    if (known !== undefined) return known;
+    const read = await readRequirementNeeds(deps.db, id);
+    if (needs.size >= NEEDS_KEPT) needs.clear();
+    needs.set(id, read);
+    return read;
+  };
+  const requeued = (ids: readonly number[]): void => {
+    deps.announceQueued(ids);
+    void Promise.all(ids.map(async (id) => ({ id, needs: await needsOf(id) }))).then(
+      (known) => {
+        active.note(known);
+        signal.wakeForWork(ids, ids.length);
+      },
+      // The queue loop finds the jobs within its pause all the same.
+      (err: unknown) => deps.log.warn({ err }, "needs of queued jobs could not be read"),
+    );
+  };
+  const reports = createReportService({
+    ...deps,
+    active,
+    needsOf,
+    onQueued: (id) => requeued([id]),
+    onEvents: deps.announceEvents,
+  });
+  const leases = createLeaseService({ ...deps, active, graphs, signal });
+  const loopDeps = { ...deps, reports, active, signal, onQueued: requeued };
+  const queueLoop = createQueueLoop(loopDeps);
+  const loops = [createReconcileLoop(loopDeps), queueLoop];
+  return {
+    name: "scheduler",
+    leases,
+    reports,
+    queued(requirements) {
+      const known = requirements.flatMap(({ id, needs: own }) =>
+        own === null ? [] : [{ id, needs: own }],
+      );
+      active.note(known);
+      if (known.length < requirements.length) queueLoop.wake();
+      signal.wakeForWork(
+        known.map(({ id }) => id),
+        known.length,
+      );
+    },
+    revoked: (machineId) => signal.wakeMachine(machineId),
+    start: () => startInOrder(loops),
+    async stop() {
+      signal.wakeAll();
+      await stopInOrder(loops);
+    },
+  };
+}
+
+/** Needs of requirements kept in memory. */
+const NEEDS_KEPT = 10_000;
+
+function cancellableTimer(clock: Clock, run: () => void, ms: number): () => void {
+  const cancelled = new AbortController();
+  clock.sleep(ms, cancelled.signal).then(run, () => undefined);
+  return () => cancelled.abort();
+}
