@@ -1,4 +1,4 @@
-import pg from "pg";
+import { types, type CustomTypesConfig } from "pg";
 
 /**
  * How Postgres's column types become JavaScript values, for every connection of this process.
@@ -48,7 +48,7 @@ export function parseInt8(text: string): number {
 }
 
 function arrayOf(parse: (text: string) => number): TextParser {
-  const split = (pg.types.getTypeParser as (oid: number) => TextParser)(OID.textArray) as (
+  const split = (types.getTypeParser as (oid: number) => TextParser)(OID.textArray) as (
     text: string,
   ) => (string | null)[];
   return (text) => split(text).map((item) => (item === null ? null : parse(item)));
@@ -65,8 +65,8 @@ const PARSERS: ReadonlyMap<number, TextParser> = new Map<number, TextParser>([
 ]);
 
 /** The `types` option of a `pg` client that reads columns as this module says. */
-export const COLUMN_TYPES: pg.CustomTypesConfig = {
+export const COLUMN_TYPES: CustomTypesConfig = {
   getTypeParser: (oid: number, format?: "text" | "binary") =>
     (format === "binary" ? undefined : PARSERS.get(oid)) ??
-    (pg.types.getTypeParser as (oid: number, format?: string) => TextParser)(oid, format),
+    (types.getTypeParser as (oid: number, format?: string) => TextParser)(oid, format),
 };

@@ -37,7 +37,7 @@ interface SettingText {
 const settingMetas = z.registry<SettingMeta>();
 
 function withMeta<S extends z.ZodType>(schema: S, meta: SettingMeta): S {
-  settingMetas.add(schema as z.ZodType, meta);
+  settingMetas.add(schema, meta);
   return schema;
 }
 

@@ -1,6 +1,13 @@
 import type { Clock, Random } from "@holdfast/runtime";
 import { backoffMs } from "@holdfast/runtime";
-import pg from "pg";
+import {
+  Client,
+  Pool,
+  type ClientBase,
+  type ClientConfig,
+  type PoolClient,
+  type QueryResult,
+} from "pg";
 import { COLUMN_TYPES } from "./column-types.ts";
 import { isConnectionFailure, isRetryableConflict } from "./db-errors.ts";
 import type { Log } from "./log.ts";
@@ -110,7 +117,7 @@ export function clientConfig(
   target: PgTarget,
   applicationName: string,
   statementTimeoutMs: number = DEFAULT_STATEMENT_TIMEOUT_MS,
-): pg.ClientConfig {
+): ClientConfig {
   const where = typeof target === "function" ? target() : target;
   return {
     ...(typeof where === "string" ? { connectionString: where } : where),
@@ -130,12 +137,12 @@ export function createDb(options: DbOptions): Db {
   const timeoutMs = options.statementTimeoutMs ?? DEFAULT_STATEMENT_TIMEOUT_MS;
   // The pool hands every new client its own options; asking the target here instead lets a
   // connection made after a restart find the new port.
-  class TargetClient extends pg.Client {
+  class TargetClient extends Client {
     constructor() {
       super(clientConfig(options.target, options.applicationName, timeoutMs));
     }
   }
-  const pool = new pg.Pool({
+  const pool = new Pool({
     max: options.max ?? DEFAULT_POOL_MAX,
     idleTimeoutMillis: IDLE_CONNECTION_MS,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -155,8 +162,7 @@ export function createDb(options: DbOptions): Db {
   ): Promise<T> => {
     const client = await pool.connect();
     // While a client is out of the pool nobody else listens for its death; its queries reject.
-    const onError = (): void => undefined;
-    client.on("error", onError);
+    client.on("error", ignoreDeath);
     let broken: Error | undefined;
     try {
       await client.query(beginText(how));
@@ -170,7 +176,7 @@ export function createDb(options: DbOptions): Db {
       broken = isConnectionFailure(error) ? (error as Error) : await rollback(client);
       throw error;
     } finally {
-      client.off("error", onError);
+      client.off("error", ignoreDeath);
       client.release(broken);
     }
   };
@@ -201,6 +207,10 @@ export function createDb(options: DbOptions): Db {
   };
 }
 
+function ignoreDeath(): void {
+  // Told by the query that was running.
+}
+
 function beginText(how: TransactionOptions): string {
   const isolation = how.isolation === undefined ? "" : ` isolation level ${how.isolation}`;
   const timeout =
@@ -210,7 +220,7 @@ function beginText(how: TransactionOptions): string {
   return `begin${isolation}${timeout}`;
 }
 
-async function rollback(client: pg.PoolClient): Promise<Error | undefined> {
+async function rollback(client: PoolClient): Promise<Error | undefined> {
   try {
     await client.query("rollback");
     return undefined;
@@ -220,16 +230,16 @@ async function rollback(client: pg.PoolClient): Promise<Error | undefined> {
 }
 
 async function runQuery<R extends object>(
-  on: pg.Pool | pg.ClientBase,
+  on: Pool | ClientBase,
   text: string | Statement,
   values: readonly unknown[] | undefined,
 ): Promise<QueryRows<R>> {
   const config = typeof text === "string" ? { text } : { name: text.name, text: text.text };
-  const result = await (on as pg.ClientBase).query<R>(
+  const result = await (on as ClientBase).query<R>(
     values === undefined ? config : { ...config, values: [...values] },
   );
   // A text of several statements answers with a list; its last result is the one asked for.
-  const last = Array.isArray(result) ? (result.at(-1) as pg.QueryResult<R>) : result;
+  const last = Array.isArray(result) ? (result.at(-1) as QueryResult<R>) : result;
   return { rows: last.rows, rowCount: last.rowCount ?? 0 };
 }
 

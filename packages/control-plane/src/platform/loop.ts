@@ -1,5 +1,6 @@
 import { backoffMs, type Clock, type Random, type Service } from "@holdfast/runtime";
 import type { Log } from "./log.ts";
+import { createWakeablePause } from "./wakeable-pause.ts";
 
 /** How a background loop runs. */
 export interface LoopOptions {
@@ -28,25 +29,21 @@ const FAILURE_BACKOFF = { initialMs: 200, factor: 2, maxMs: 15_000, jitter: 0.3 
 export function createLoop(options: LoopOptions): Loop {
   const { clock, log } = options;
   let stopping = new AbortController();
-  let waker = new AbortController();
+  const sleeper = createWakeablePause(clock);
   let running: Promise<void> | undefined;
-
-  const pause = (ms: number): Promise<void> =>
-    clock.sleep(ms, AbortSignal.any([stopping.signal, waker.signal])).catch(() => undefined);
 
   const run = async (signal: AbortSignal): Promise<void> => {
     let failures = 0;
     while (!signal.aborted) {
-      waker = new AbortController();
       try {
         const outcome = await options.tick(signal);
         failures = 0;
-        if (outcome !== "more") await pause(options.everyMs);
+        if (outcome !== "more") await sleeper.pause(options.everyMs);
       } catch (err) {
         if (signal.aborted) return;
         failures += 1;
         log.warn({ err, loop: options.name, failures }, "loop tick failed, trying again");
-        await pause(backoffMs(FAILURE_BACKOFF, failures, options.random));
+        await sleeper.pause(backoffMs(FAILURE_BACKOFF, failures, options.random));
       }
     }
   };
@@ -60,9 +57,10 @@ export function createLoop(options: LoopOptions): Loop {
     },
     async stop() {
       stopping.abort(new Error("stopping"));
+      sleeper.wake();
       await running;
       running = undefined;
     },
-    wake: () => waker.abort(),
+    wake: () => sleeper.wake(),
   };
 }

@@ -40,10 +40,6 @@ export function createMetrics(): Metrics {
   const delay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
   delay.enable();
 
-  const checked = (name: string): string => {
-    if (!NAME.test(name)) throw new Error(`not a metric name of ours: ${name}`);
-    return name;
-  };
   const metrics: Metrics = {
     counter: (name, help, labels = []) =>
       new Counter({ name: checked(name), help, labelNames: [...labels], registers: [registry] }),
@@ -89,6 +85,11 @@ export function createMetrics(): Metrics {
   );
   addProcessGauges(metrics, delay);
   return metrics;
+}
+
+function checked(name: string): string {
+  if (!NAME.test(name)) throw new Error(`not a metric name of ours: ${name}`);
+  return name;
 }
 
 function toLabels(answer: HttpAnswer): { method: string; route: string; status: string } {

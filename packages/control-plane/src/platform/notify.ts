@@ -1,5 +1,5 @@
 import { backoffMs, type Clock, type Random, type Service } from "@holdfast/runtime";
-import pg from "pg";
+import { Client } from "pg";
 import { clientConfig, type PgTarget } from "./db.ts";
 import type { Log } from "./log.ts";
 
@@ -30,14 +30,10 @@ export function createListener(options: NotifyOptions): Listener {
   const handlers = new Map<string, Set<NotificationHandler>>();
   let stopping = new AbortController();
   let running: Promise<void> | undefined;
-  let current: pg.Client | undefined;
-
-  const listenOn = async (client: pg.Client, channel: string): Promise<void> => {
-    await client.query(`listen ${channel}`);
-  };
+  let current: Client | undefined;
 
   const serve = async (signal: AbortSignal): Promise<void> => {
-    const client = new pg.Client(clientConfig(options.target, options.applicationName));
+    const client = new Client(clientConfig(options.target, options.applicationName));
     const ended = new Promise<void>((resolve) => {
       client.once("end", () => resolve());
       client.on("error", () => resolve());
@@ -99,6 +95,10 @@ export function createListener(options: NotifyOptions): Listener {
   };
 }
 
+async function listenOn(client: Client, channel: string): Promise<void> {
+  await client.query(`listen ${channel}`);
+}
+
 /** Sends wake-up calls, gathered so that they never slow a hot transaction down. */
 export interface Notifier extends Service {
   /** Returns at once. Calls within the gathering time become one statement; a lost one is not repeated. */
@@ -114,13 +114,13 @@ export const MAX_PAYLOADS = 64;
 export function createNotifier(options: NotifyOptions): Notifier {
   const { clock, log } = options;
   const pending = new Map<string, Set<string>>();
-  let client: pg.Client | undefined;
+  let client: Client | undefined;
   let sending: Promise<void> | undefined;
   let isStopped = false;
 
-  const connected = async (): Promise<pg.Client> => {
+  const connected = async (): Promise<Client> => {
     if (client !== undefined) return client;
-    const fresh = new pg.Client(clientConfig(options.target, options.applicationName));
+    const fresh = new Client(clientConfig(options.target, options.applicationName));
     const forget = (): void => {
       if (client === fresh) client = undefined;
     };

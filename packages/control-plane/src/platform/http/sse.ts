@@ -102,16 +102,20 @@ async function writeOrStall(
 ): Promise<void> {
   if (gone.signal.aborted || raw.write(text)) return;
   const drained = new AbortController();
-  raw.once("drain", () => drained.abort());
+  const wake = (): void => drained.abort();
+  raw.once("drain", wake);
+  gone.signal.addEventListener("abort", wake, { once: true });
   const limitMs = options.stallLimitMs ?? DEFAULT_STALL_LIMIT_MS;
-  const until = AbortSignal.any([drained.signal, gone.signal]);
-  await options.clock.sleep(limitMs, until).then(
-    () => {
-      gone.abort(new Error("client reads nothing"));
-      raw.destroy();
-    },
-    () => undefined,
-  );
+  try {
+    await options.clock.sleep(limitMs, drained.signal);
+    gone.abort(new Error("client reads nothing"));
+    raw.destroy();
+  } catch {
+    // Drained, or gone: either way the caller goes on.
+  } finally {
+    raw.off("drain", wake);
+    gone.signal.removeEventListener("abort", wake);
+  }
 }
 
 async function heartbeat(

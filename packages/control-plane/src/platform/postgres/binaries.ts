@@ -41,12 +41,6 @@ export function binariesPackage(platform: string, arch: string): string | undefi
 /** Finds the installed binaries. Throws PostgresError `no_binaries` where there are none. */
 export async function findBinaries(): Promise<Binaries> {
   const name = binariesPackage(process.platform, process.arch);
-  const unavailable = (cause?: unknown): PostgresError =>
-    new PostgresError(
-      "no_binaries",
-      `no embedded Postgres for ${process.platform}-${process.arch} is installed: install without --omit=optional, or set DATABASE_URL to a Postgres of your own`,
-      cause,
-    );
   if (name === undefined) throw unavailable();
   let folder: string;
   try {
@@ -97,6 +91,14 @@ export async function copyBinaries(binaries: Binaries, target: string): Promise<
 /** The path of a program: `postgres`, `initdb` or `pg_ctl`. */
 export function program(binaries: Binaries, name: "postgres" | "initdb" | "pg_ctl"): string {
   return join(binaries.root, "bin", process.platform === "win32" ? `${name}.exe` : name);
+}
+
+function unavailable(cause?: unknown): PostgresError {
+  return new PostgresError(
+    "no_binaries",
+    `no embedded Postgres for ${process.platform}-${process.arch} is installed: install without --omit=optional, or set DATABASE_URL to a Postgres of your own`,
+    cause,
+  );
 }
 
 async function readLinks(root: string): Promise<readonly SymlinkRecord[]> {

@@ -2,7 +2,7 @@ import { chown, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
-import pg from "pg";
+import { Client } from "pg";
 import type { PgConnection } from "../db.ts";
 import { sqlState } from "../db-errors.ts";
 import {
@@ -183,7 +183,7 @@ export async function boundLog(logFile: string, maxBytes: number): Promise<void>
 
 /** Asks a real question on a port with our password. */
 export async function probeServer(port: number, password: string): Promise<ClusterFacts["answer"]> {
-  const client = new pg.Client({
+  const client = new Client({
     ...clusterConnection(port, password),
     database: "postgres",
     connectionTimeoutMillis: PROBE_TIMEOUT_MS,
@@ -203,7 +203,7 @@ export async function probeServer(port: number, password: string): Promise<Clust
 
 /** Makes Holdfast's database in the cluster unless it is there. */
 export async function ensureDatabase(port: number, password: string): Promise<void> {
-  const client = new pg.Client({ ...clusterConnection(port, password), database: "postgres" });
+  const client = new Client({ ...clusterConnection(port, password), database: "postgres" });
   client.on("error", () => undefined);
   try {
     await client.connect();
