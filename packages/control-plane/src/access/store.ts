@@ -1,0 +1,99 @@
+import { statement, toTimestamp, type Queryable } from "../platform/db.ts";
+import type { ApiKey, Role } from "./model.ts";
+import type { PageRequest } from "./pages.ts";
+
+/** A key's row with its hash; never leaves this feature. */
+export interface StoredKey extends ApiKey {
+  readonly secretHash: string;
+}
+
+interface KeyRow {
+  id: string;
+  name: string;
+  role: Role;
+  secret_hash: string;
+  allowed_classes: string[] | null;
+  created_at: number;
+  last_used_at: number | null;
+  expires_at: number | null;
+  revoked_at: number | null;
+}
+
+function toStoredKey(row: KeyRow): StoredKey {
+  return {
+    id: row.id,
+    name: row.name,
+    role: row.role,
+    secretHash: row.secret_hash,
+    allowedClasses: row.allowed_classes,
+    createdAt: row.created_at,
+    lastUsedAt: row.last_used_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+  };
+}
+
+/** A key to insert. */
+export interface NewKey {
+  readonly id: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly secretHash: string;
+  readonly allowedClasses: readonly string[] | null;
+  readonly expiresAt: number | null;
+}
+
+/** Inserts a key and gives the row as it stands. */
+export async function insertKey(db: Queryable, key: NewKey): Promise<StoredKey> {
+  const { rows } = await db.query<KeyRow>(
+    `insert into api_keys (id, name, role, secret_hash, allowed_classes, expires_at)
+     values ($1, $2, $3, $4, $5, $6::timestamptz) returning *`,
+    [key.id, key.name, key.role, key.secretHash, key.allowedClasses, toTimestamp(key.expiresAt)],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error("insert into api_keys returned no row");
+  return toStoredKey(row);
+}
+
+const FIND_KEY = statement("access_find_key", "select * from api_keys where id = $1");
+
+/** One key by its id. */
+export async function findKey(db: Queryable, id: string): Promise<StoredKey | undefined> {
+  const { rows } = await db.query<KeyRow>(FIND_KEY, [id]);
+  return rows[0] === undefined ? undefined : toStoredKey(rows[0]);
+}
+
+/** Keys newest first, from below `cursor`; the caller asks for one more than it shows. */
+export async function selectKeys(db: Queryable, page: PageRequest): Promise<StoredKey[]> {
+  const { rows } = await db.query<KeyRow>(
+    `select * from api_keys where $1::text is null or id < $1 order by id desc limit $2`,
+    [page.cursor, page.limit],
+  );
+  return rows.map(toStoredKey);
+}
+
+/** Whether any key was ever made. Revoked ones count: they closed the door. */
+export async function selectHasKeys(db: Queryable): Promise<boolean> {
+  const { rows } = await db.query<{ any: boolean }>("select exists (select from api_keys) as any");
+  return rows[0]?.any === true;
+}
+
+/** Revokes a key; the instant of the first revocation stays. Undefined when there is no such key. */
+export async function revokeKeyRow(db: Queryable, id: string): Promise<StoredKey | undefined> {
+  const { rows } = await db.query<KeyRow>(
+    "update api_keys set revoked_at = coalesce(revoked_at, now()) where id = $1 returning *",
+    [id],
+  );
+  return rows[0] === undefined ? undefined : toStoredKey(rows[0]);
+}
+
+const TOUCH_KEY = statement(
+  "access_touch_key",
+  `update api_keys set last_used_at = now()
+   where id = $1 and (last_used_at is null or last_used_at < now() - make_interval(secs => $2))`,
+);
+
+/** Notes that a key was used, unless that was noted within the last `everyMs`. */
+export async function touchKey(db: Queryable, id: string, everyMs: number): Promise<void> {
+  await db.query(TOUCH_KEY, [id, everyMs / 1000]);
+}
