@@ -46,11 +46,12 @@ function judgeType(type: string, message: string): Candidate | null {
     case "value_not_in_list":
     case "custom_validation_failed":
       return judgeNodeError({ ...NO_DETAILS, type, message });
-    case "prompt_outputs_failed_validation":
-      // Empty node_errors beside this type mean a cycle (F3); with node errors those decide.
-      return verdict("workflow_error", null, 0.9, type);
     default:
-      return verdict("workflow_error", type, 0.97, type);
+      // The sum of the outputs' errors says nothing by itself: those of the nodes decide, and where
+      // there are none the graph has a cycle (F3).
+      return type.endsWith("_failed_validation")
+        ? verdict("workflow_error", null, 0.9, type)
+        : verdict("workflow_error", type, 0.97, type);
   }
 }
 
@@ -76,7 +77,7 @@ const NO_DETAILS: NodeError = {
 
 /** Inputs that name a model file, by the names that ComfyUI and its packs give them. */
 const MODEL_INPUT =
-  /^(?:ckpt|lora|vae|unet|clip|control_?net|style_model|gligen|hypernetwork|upscale_model|model|text_encoder|diffusion|gguf|checkpoint|embedding|pulid|ipadapter|sam|motion_model|audio_encoder)\w{0,16}$/i;
+  /^(?:ckpt|lora|vae|unet|clip|control_?net|style_model|gligen|hypernetwork|upscale_model|model|text_encoder|diffusion|gguf|checkpoint|embedding|pulid|ipadapter|sam(?!pl)|motion_model|audio_encoder)\w{0,16}$/i;
 const NO_MODEL_INPUT = /type|device|dtype|mode$|method|strength|weight/i;
 const MODEL_FILE = /\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin|pkl|engine)$/i;
 

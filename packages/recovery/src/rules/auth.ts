@@ -75,6 +75,7 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "please log in",
       "please sign in",
       "not logged in",
+      "be logged in",
       "login required",
       "authentication",
       "authorization",
@@ -101,7 +102,7 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "bad auth",
     ],
     pattern:
-      /\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|not logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
+      /\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|(?:not|must be|to be) logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
     unless:
       /unexpected token|tokenizer|token ids|max_tokens|special token|json|accessdeniedexception: file/i,
     notChannels: ["validation", "process_exit"],

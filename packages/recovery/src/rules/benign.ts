@@ -107,7 +107,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "lora key not loaded",
       "clip unexpected",
       "vae missing",
-      "optimization for attention",
+      "quadratic optimization",
       "using pytorch attention",
       "using xformers attention",
       "using sage attention",
@@ -149,6 +149,9 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "will be skipped",
       "continuing without",
       "memory or speed issues",
+      "ignore this warning",
+      "xformers not available",
+      "optimized cuda operations",
       "some weights of",
       "setting pad_token",
       "device: cuda",
@@ -157,7 +160,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "cudamallocasync",
     ],
     pattern:
-      /(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
+      /(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|ignore this warning|xformers not available|optimized cuda|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
     unless:
       /(?:cuda|hip|xpu|mps) (?:error|out of memory)|outofmemory|out of memory|Traceback|exception during|memory access|no space left|killed|not enough/i,
     channels: ["log"],

@@ -135,9 +135,10 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "torchvision::nms",
       "operator torchvision",
       "partially initialized",
+      "numpy is not available",
     ],
     pattern:
-      /unexpected keyword argument|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
+      /unexpected keyword arg|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|numpy is not available|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
     unless: /driver|state_dict|capability|has no attribute 'x_|^\s*(?:\[?warn)/i,
   },
   {
@@ -183,6 +184,17 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
     pattern:
       /version that satisfies|no matching dist|resolutionimpossible|dependency conflict|conflicting depend|subprocess-exited|failed building|failed to build|build wheels|metadata-gen|externally-managed|no solution found|dependency resolver|(?:package|library|module|dependency|requires?|xformers|triton|accelerate|flash|sage|ffmpeg|bitsandbytes|onnxruntime|insightface|diffusers|transformers|\w+)\b[^\n]{0,40}(?:is|are|was|were) not installed|distributionnotfound|versionconflict|packagenotfound|unsatisfiable|(?:please |try |run |with |using )[^\n]{0,30}pip3? install|`pip3? install|not installed\W{0,4}(?:please|run|install|try)|could not install pack|install requirements|pip subprocess|required packages?|eresolve|missing (?:\w+ )?depend|dependencies are missing|requires[-_ ]python|requires a different python/i,
     unless: /custom node may|model|checkpoint|node '|no space left/i,
+  },
+  {
+    name: "dependency.program_absent",
+    class: "dependency_error",
+    subclass: "missing_tool",
+    confidence: 0.91,
+    from: "CPython subprocess, Node spawn: a bare program name",
+    needles: ["no such file or directory", "cannot find the file", "enoent", "executable"],
+    pattern:
+      /no such file or directory: '[\w.+-]{1,30}'|spawn [\w./\\-]{1,60} enoent|executable (?:was )?not found|no such file or directory: '[^'\n]{0,100}\/bin\/[\w.-]{1,40}'/i,
+    unless: /\.(?:safetensors|ckpt|pth?|gguf|onnx|png|jpe?g|webp|json|mp4|wav|txt|ya?ml|bin)'/i,
   },
   {
     name: "dependency.tool",

@@ -33,7 +33,7 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     from: "e009, e011; torch 2.x",
     needles: ["out of memory", "outofmemoryerror", "memory on your gpu", "allocated by pytorch"],
     pattern:
-      /out of memory[\s\S]{0,200}(?:\bGPU\b|total capacity|by PyTorch|VRAM)|OutOfMemoryError|on your GPU|by PyTorch/i,
+      /out of memory[\s\S]{0,200}(?:\bGPU\b|total capacity|by PyTorch|VRAM)|(?<!cv::)OutOfMemoryError|on your GPU|by PyTorch/i,
     unless: RECOVERED,
   },
   {
@@ -43,8 +43,6 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     confidence: 0.95,
     from: "e019, e345; CUDA 12, ROCm 6, Level Zero, Vulkan 1.3",
     needles: [
-      "cublas_status_alloc_failed",
-      "cudnn_status_alloc_failed",
       "status_alloc_failed",
       "error_out_of_memory",
       "errormemoryallocation",
@@ -65,6 +63,16 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     from: "onnxruntime 1.20 CUDA provider",
     needles: ["cuda failure 2", "cuda error 2", "cudaerror(2)", "gpudevicememory"],
     pattern: /cuda (?:failure|error) 2\b|error\(2\)|gpudevicememory/i,
+  },
+  {
+    name: "gpu_memory.execution_provider",
+    class: "cuda_out_of_memory",
+    subclass: null,
+    confidence: 0.94,
+    from: "onnxruntime 1.16–1.20 arenas; TensorRT 10",
+    needles: ["failed to allocate mem", "bfcarena", "cudamalloc", "hipmalloc", "outofmemory"],
+    pattern:
+      /(?:cuda|gpu|tensorrt|rocm|dml)\w*[\s\S]{0,200}failed to allocate mem|failed to allocate mem[\s\S]{0,200}(?:cuda|gpu|tensorrt|rocm|dml)|(?:cuda|hip)malloc\w* (?:failed|error)|OutOfMemory \(/i,
   },
   {
     name: "gpu_memory.directml",

@@ -178,6 +178,16 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
     unless: /\bgpu\b|cuda|vram|mtlbuffer|iogpu|\bmps\b|\bhip\b|device memory/i,
   },
   {
+    name: "host_memory.ram_ran_out",
+    class: "host_out_of_memory",
+    subclass: "allocator",
+    confidence: 0.88,
+    from: "Holdfast: the resource before its verb",
+    needles: ["ram", "swap", "system memory", "host memory"],
+    pattern:
+      /(?<!v)\b(?:system |cpu |host )?(?:ram|swap|(?:system|host) memory)\b[^\n]{0,12}\b(?:ran out|exhausted|full|insufficient|too (?:low|small)|not enough)/i,
+  },
+  {
     name: "host_memory.named",
     class: "host_out_of_memory",
     subclass: "allocator",
@@ -193,7 +203,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "of memory",
     ],
     pattern:
-      /(?:not enough|insufficient|out of|ran out of|low on|exhaust\w*|too little)\s(?:free |available )?(?:system|host|cpu|physical|virtual|main)[- ](?:memory|ram)|(?:not enough|insufficient|out of|ran out of|too little|low on) (?:free )?(?:ram|swap)\b|(?:system|host|cpu) (?:memory|ram) (?:is )?(?:exhausted|full)|Ran out of memory allocating/i,
+      /(?:not enough|insufficient|out of|ran out of|low on|exhaust\w*|too little)\s(?:free |available )?(?:system|host|cpu|physical|virtual|main)[- ](?:memory|ram)|(?:not enough|insufficient|out of|ran out of|too little|low on) (?:free )?(?:ram|swap)\b|(?:system|host|cpu) (?:memory|ram) (?:is )?(?:exhausted|full)|of memory allocating/i,
   },
   {
     name: "host_memory.localised",

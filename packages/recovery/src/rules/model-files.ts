@@ -19,9 +19,9 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
     from: "e098–e112, e167; ComfyUI a125cd84 execution.py:902",
     needles: ["not in list", "not in [", "not in (list"],
     pattern:
-      /\b(?:ckpt|lora|vae|unet|clip|control_?net|t2i|style_model|gligen|hypernetwork|upscale|model|text_encoder|diffusion|gguf|checkpoint|embedding|pulid|ipadapter|insightface|sam|motion|transformer|audio_encoder|encoder)\w{0,12}(?:_name|_path|_file|_?\d)?(?:: | \.\.\.|\W{0,3}(?:\(|$))|[:_]name\b[^\n]{0,3}\.{3}|\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin|pkl|engine)' ?\s?not in|text_encoder/im,
+      /\b(?:ckpt|lora|vae|unet|clip|control_?net|t2i|style_model|gligen|hypernetwork|upscale|model|text_encoder|diffusion|gguf|checkpoint|embedding|pulid|ipadapter|insightface|sam(?!pl)|motion|transformer|audio_encoder|encoder)\w{0,12}(?:_name|_path|_file|_?\d)?(?:: | \.\.\.|\W{0,3}(?:\(|$))|[:_]name\b[^\n]{0,3}\.{3}|\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin|pkl|engine)' ?\s?not in|text_encoder/im,
     unless:
-      /not in list\W{0,12}(?:sampler|scheduler|type|device|dtype|weight_dtype|upscale_method|method|mode|preset|image)\w{0,12}:/i,
+      /not in list\W{0,12}(?:sampler|scheduler|type|device|dtype|weight_dtype|upscale_method|method|mode|preset|image)(?:_\w{1,12})?:|_(?:type|dtype|mode|method): /i,
   },
   {
     name: "model.list_value",
@@ -54,7 +54,7 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "unet",
     ],
     pattern:
-      /model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|\/models?\/|\bmodel file|checkpoint file|\bmodels? (?:found|in))|no file named [^\n]{0,60}(?:\.bin|safetensors)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
+      /model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|\/models?\/|\bmodel file|checkpoint file|\bmodels? (?:found|in))|no file named [^\n]{0,60}(?:\.bin|safetensors)|missing (?:the )?(?:\w+ ?vision|clip|vae|unet|lora|controlnet|ipadapter|insightface|upscale)\w* (?:model|file|weights)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
     unless:
       /no module named|missing key|clip missing|permission|header|corrupt|class_type|node type|node '|node_type|import name|custom node|401 client|'\w+' object has no|keyerror|ignoring|size mismatch/i,
   },

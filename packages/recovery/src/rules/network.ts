@@ -73,6 +73,8 @@ export const NETWORK_RULES: readonly MessageRule[] = [
       "err_empty_response",
       "socket hang up",
     ],
+    pattern:
+      /\b(?:ECONN(?:REFUSED|RESET|ABORTED)|EPIPE|ENOTFOUND|EAI_\w+|EHOST\w+|ENET\w+)\b|und_err_|winerror \d+|errno (?:111|104|113|101|32|103|61|54|11001|-[235])\]|os error 1\d+|err_[cnie]\w+|socket hang/i,
     unless: /econnaborted[^\n]{0,60}timeout|timeout[^\n]{0,60}econnaborted|err_connection_timed/i,
   },
   {

@@ -117,11 +117,12 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "padding",
       "stack expects",
       "number of dimensions",
+      "expanded size",
       "tensor",
       "index ",
     ],
     pattern:
-      /shapes? cannot be multiplied|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
+      /shapes? cannot be multiplied|expanded size of|expected \d+ dimensions|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
     unless: /state_dict|device-side|cuda error/i,
   },
   {
@@ -146,9 +147,12 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "not supported on mps",
       "not currently implement",
       "not supported for",
+      "support for that dtype",
+      "this data type",
+      "is invalid: none",
     ],
     pattern:
-      /same (?:dtype|device|data type)|not implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|(?:not supported on|implemented for) (?:the )?mps|not currently implemented/i,
+      /same (?:dtype|device|data type)|not implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|(?:not supported on|implemented for) (?:the )?mps|not currently implemented|support for that dtype|handle this data type|is invalid: none/i,
     unless: /state_dict|cuda error/i,
   },
   {
