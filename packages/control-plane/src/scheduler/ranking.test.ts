@@ -1,0 +1,115 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { QueueHead, WantingInstance } from "./model.ts";
+import { AFFINITY_MAX_WAIT_MS, choosePlacements } from "./ranking.ts";
+
+const head = (over: Partial<QueueHead> & { jobId: string }): QueueHead => ({
+  requirementId: 1,
+  priority: 0,
+  rank: 1,
+  ageMs: 0,
+  avoidInstances: [],
+  ...over,
+});
+const instance = (over: Partial<WantingInstance> = {}): WantingInstance => ({
+  instanceId: "i1",
+  wants: 1,
+  servable: new Set([1, 2]),
+  lastRequirementId: null,
+  ...over,
+});
+
+describe("choosePlacements", () => {
+  it("takes priority before rank, and rank before id", () => {
+    const heads = [
+      head({ jobId: "c", rank: 1 }),
+      head({ jobId: "b", rank: 2, priority: 5 }),
+      head({ jobId: "a", rank: 1 }),
+    ];
+    const order = choosePlacements(heads, [instance({ wants: 3 })]).map((one) => one.jobId);
+    expect(order).toEqual(["b", "a", "c"]);
+  });
+
+  it("prefers the job whose models are loaded", () => {
+    const heads = [head({ jobId: "a" }), head({ jobId: "b", rank: 2, requirementId: 2 })];
+    const [placement] = choosePlacements(heads, [instance({ lastRequirementId: 2 })]);
+    expect(placement?.jobId).toBe("b");
+  });
+
+  it("lets nobody overtake a job that has waited too long", () => {
+    const heads = [
+      head({ jobId: "a", ageMs: AFFINITY_MAX_WAIT_MS + 1 }),
+      head({ jobId: "b", rank: 2, requirementId: 2 }),
+    ];
+    const [placement] = choosePlacements(heads, [instance({ lastRequirementId: 2 })]);
+    expect(placement?.jobId).toBe("a");
+  });
+
+  it("lets loaded models never outweigh priority", () => {
+    const heads = [
+      head({ jobId: "a", priority: 1 }),
+      head({ jobId: "b", rank: 2, requirementId: 2 }),
+    ];
+    const [placement] = choosePlacements(heads, [instance({ lastRequirementId: 2 })]);
+    expect(placement?.jobId).toBe("a");
+  });
+
+  it("spreads work over instances before it stages a second job on one", () => {
+    const heads = [head({ jobId: "a" }), head({ jobId: "b", rank: 2 })];
+    const placements = choosePlacements(heads, [
+      instance({ wants: 2 }),
+      instance({ instanceId: "i2", wants: 2 }),
+    ]);
+    expect(placements.map((one) => one.instanceId)).toEqual(["i1", "i2"]);
+  });
+
+  it("never gives an instance what it cannot serve, what avoids it, or more than it wants, nor a job twice", () => {
+    const heads = fc.uniqueArray(
+      fc.record({
+        jobId: fc.string({ minLength: 1, maxLength: 4 }),
+        requirementId: fc.integer({ min: 1, max: 4 }),
+        priority: fc.integer({ min: -2, max: 2 }),
+        rank: fc.integer({ min: 0, max: 5 }),
+        ageMs: fc.integer({ min: 0, max: 2 * AFFINITY_MAX_WAIT_MS }),
+        avoidInstances: fc.subarray(["i0", "i1", "i2"]),
+      }),
+      { selector: (one) => one.jobId, maxLength: 12 },
+    );
+    const instances = fc
+      .array(
+        fc.record({
+          wants: fc.integer({ min: 0, max: 2 }),
+          servable: fc.subarray([1, 2, 3, 4]).map((ids) => new Set(ids)),
+          lastRequirementId: fc.option(fc.integer({ min: 1, max: 4 })),
+        }),
+        { maxLength: 3 },
+      )
+      .map((all) => all.map((one, index) => ({ ...one, instanceId: `i${index}` })));
+    fc.assert(
+      fc.property(heads, instances, (queue, wanting) => {
+        const placements = choosePlacements(queue, wanting);
+        expect(new Set(placements.map((one) => one.jobId)).size).toBe(placements.length);
+        for (const one of wanting) {
+          const given = placements.filter((place) => place.instanceId === one.instanceId);
+          expect(given.length).toBeLessThanOrEqual(one.wants);
+          for (const place of given) {
+            expect(one.servable.has(place.requirementId)).toBe(true);
+            const job = queue.find((candidate) => candidate.jobId === place.jobId);
+            expect(job?.avoidInstances).not.toContain(one.instanceId);
+          }
+          // Work-conserving: room is left only where nothing fits.
+          if (given.length < one.wants) {
+            const taken = new Set(placements.map((place) => place.jobId));
+            const fits = queue.some(
+              (job) =>
+                !taken.has(job.jobId) &&
+                one.servable.has(job.requirementId) &&
+                !job.avoidInstances.includes(one.instanceId),
+            );
+            expect(fits).toBe(false);
+          }
+        }
+      }),
+    );
+  });
+});
