@@ -54,6 +54,7 @@ export const SERVER_SETTINGS: Readonly<Record<string, string>> = {
   full_page_writes: "on",
   wal_level: "minimal",
   max_wal_senders: "0",
+  max_logical_replication_workers: "0",
   max_wal_size: "512MB",
   min_wal_size: "80MB",
   wal_compression: "on",

@@ -1,6 +1,18 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, chown, cp, link, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import {
+  chmod,
+  chown,
+  cp,
+  lchown,
+  link,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Log } from "../log.ts";
 import { copyBinaries, findBinaries, program, type Binaries } from "./binaries.ts";
 import { PostgresError } from "./postgres-error.ts";
@@ -52,6 +64,13 @@ export async function preparePlaces(options: PlaceOptions): Promise<Places> {
     ({ uid, gid }) => ({ uid, gid }),
     () => undefined,
   );
+  if (pointed !== undefined && !(await exists(dirname(pointed)))) {
+    // A fresh cluster in its place would look as if every job had never been.
+    throw new PostgresError(
+      "data_missing",
+      `the database folder ${pointed} is gone: restore it, or remove ${join(dir, "location")} to begin with an empty one`,
+    );
+  }
   const uid = process.getuid?.();
   const hasName = uid === undefined || hasUserName();
   const needsNamespace = (uid === 0 && (owner === undefined || owner.uid === 0)) || !hasName;
@@ -150,11 +169,17 @@ async function placeForAccount(
 }
 
 async function chownTree(folder: string, account: Account): Promise<void> {
-  const { readdir, lchown } = await import("node:fs/promises");
   await chown(folder, account.uid, account.gid);
   for (const entry of await readdir(folder, { recursive: true })) {
     await lchown(join(folder, entry), account.uid, account.gid);
   }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function readPointer(dir: string): Promise<string | undefined> {

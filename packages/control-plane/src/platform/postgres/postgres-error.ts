@@ -3,6 +3,7 @@ export type PostgresProblem =
   | "no_binaries"
   | "no_account"
   | "folder_owner"
+  | "data_missing"
   | "version_mismatch"
   | "wrong_password"
   | "init_failed"
