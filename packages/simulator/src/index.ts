@@ -1,1 +1,7 @@
-export {};
+export { VRAM_PRESETS, type VramPreset } from "./card/vram.ts";
+export type { FaultAction, FaultMatch, FaultRecord, FaultRule } from "./faults/rules.ts";
+export { MAX_HISTORY } from "./engine/history.ts";
+export { runSimulator, type SimulatorCommand } from "./main.ts";
+export { DEFAULT_MODELS, type SimulatorOptions } from "./options.ts";
+export type { SimulatorFaults, SimulatorStats } from "./simulation.ts";
+export { startSimulator, type Simulator } from "./simulator.ts";

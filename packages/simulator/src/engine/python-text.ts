@@ -1,0 +1,95 @@
+/** Python's `repr` of a JSON value: lists and texts in messages are printed with it. */
+export function pythonRepr(value: unknown): string {
+  if (value === null || value === undefined) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value === "number") return String(value);
+  if (typeof value === "string") return quoted(value);
+  if (Array.isArray(value)) return `[${value.map(pythonRepr).join(", ")}]`;
+  if (typeof value === "object") {
+    const entries = Object.entries(value).map(
+      ([key, each]) => `${quoted(key)}: ${pythonRepr(each)}`,
+    );
+    return `{${entries.join(", ")}}`;
+  }
+  return "<object>";
+}
+
+/** Python's `str` of a JSON value. */
+export function pythonStr(value: unknown): string {
+  return typeof value === "string" ? value : pythonRepr(value);
+}
+
+/** Python's `str` of a float, which keeps its `.0`. */
+export function pythonFloat(value: number): string {
+  return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${String(value)}.0` : String(value);
+}
+
+function quoted(text: string): string {
+  const escaped = text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+  return escaped.includes("'") && !escaped.includes('"')
+    ? `"${escaped}"`
+    : `'${escaped.replaceAll("'", "\\'")}'`;
+}
+
+/** An exception of Python's own, raised while a graph is read. */
+export class PythonError extends Error {
+  readonly exceptionType: string;
+  readonly frames: readonly string[];
+
+  constructor(exceptionType: string, message: string, frames: readonly string[] = []) {
+    super(message);
+    this.exceptionType = exceptionType;
+    this.frames = frames;
+  }
+}
+
+const TYPE_NAMES: Readonly<Record<string, string>> = {
+  boolean: "bool",
+  number: "int",
+  string: "str",
+};
+
+function typeName(value: unknown): string {
+  if (value === null || value === undefined) return "NoneType";
+  if (Array.isArray(value)) return "list";
+  return TYPE_NAMES[typeof value] ?? "dict";
+}
+
+/** Python's `int(value)`. Throws its error. */
+export function toPythonInt(value: unknown): number {
+  if (typeof value === "boolean") return value ? 1 : 0;
+  if (typeof value === "number") return Math.trunc(value);
+  if (typeof value === "string") {
+    if (/^\s*[+-]?\d+(_\d+)*\s*$/.test(value)) return Number(value.replaceAll("_", ""));
+    throw new PythonError(
+      "ValueError",
+      `invalid literal for int() with base 10: ${pythonRepr(value)}`,
+    );
+  }
+  throw new PythonError(
+    "TypeError",
+    `int() argument must be a string, a bytes-like object or a real number, not '${typeName(value)}'`,
+  );
+}
+
+/** Python's `float(value)`. Throws its error. */
+export function toPythonFloat(value: unknown): number {
+  if (typeof value === "boolean") return value ? 1 : 0;
+  if (typeof value === "number") return value;
+  if (typeof value === "string") {
+    const text = value.trim();
+    if (/^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)) return Number(text);
+    throw new PythonError("ValueError", `could not convert string to float: ${pythonRepr(value)}`);
+  }
+  throw new PythonError(
+    "TypeError",
+    `float() argument must be a string or a real number, not '${typeName(value)}'`,
+  );
+}
+
+/** Python's `bool(value)`. */
+export function toPythonBool(value: unknown): boolean {
+  if (Array.isArray(value)) return value.length > 0;
+  if (typeof value === "object" && value !== null) return Object.keys(value).length > 0;
+  return Boolean(value);
+}

@@ -1,0 +1,429 @@
+import { NODE_CLASSES, resolveType } from "../nodes/catalogue.ts";
+import type { InputSpec, NodeClass, NodeSurroundings } from "../nodes/node-class.ts";
+import {
+  PythonError,
+  pythonFloat,
+  pythonRepr,
+  pythonStr,
+  toPythonBool,
+  toPythonFloat,
+  toPythonInt,
+} from "./python-text.ts";
+
+/** One thing that is wrong, in ComfyUI's shape (execution.py, 0.3.64). */
+export interface ValidationError {
+  readonly type: string;
+  readonly message: string;
+  readonly details: string;
+  readonly extra_info: Readonly<Record<string, unknown>>;
+}
+
+/** What is wrong with one node, and which outputs fell with it. */
+export interface NodeErrors {
+  readonly errors: readonly ValidationError[];
+  readonly dependent_outputs: string[];
+  readonly class_type: string;
+}
+
+/** What became of a posted graph. `accepted` may still carry errors: those outputs are dropped (F2). */
+export type Validation =
+  | {
+      readonly kind: "accepted";
+      readonly outputs: readonly string[];
+      readonly nodeErrors: Readonly<Record<string, NodeErrors>>;
+    }
+  | {
+      readonly kind: "refused";
+      readonly error: ValidationError;
+      readonly nodeErrors: Readonly<Record<string, NodeErrors>>;
+    };
+
+/** A graph as it was posted: nothing about it is known yet. Values are converted in place. */
+export type PostedGraph = Record<string, PostedNode>;
+
+interface PostedNode {
+  readonly class_type: string;
+  readonly inputs: Record<string, unknown>;
+  readonly [key: string]: unknown;
+}
+
+interface NodeVerdict {
+  readonly isValid: boolean;
+  readonly errors: readonly ValidationError[];
+}
+
+/** Lists longer than this are not repeated in an error. */
+const LONGEST_SHOWN_LIST = 20;
+
+/**
+ * Checks a graph as ComfyUI 0.3.64 does, its odd corners included. Throws {@link PythonError} where
+ * ComfyUI answers a bare 500 (F4).
+ */
+export function validateGraph(
+  posted: unknown,
+  surroundings: NodeSurroundings,
+  targets: readonly string[] | null,
+): Validation {
+  const graph = readGraph(posted);
+  const outputs: string[] = [];
+  for (const [id, node] of Object.entries(graph)) {
+    const problem = classProblem(id, node);
+    if (problem !== null) return { kind: "refused", error: problem, nodeErrors: {} };
+    const nodeClass = NODE_CLASSES.get(node.class_type);
+    const isWanted = targets === null || targets.includes(id);
+    if (nodeClass?.isOutput === true && isWanted) outputs.push(id);
+  }
+  if (outputs.length === 0) {
+    const error = failure("prompt_no_outputs", "Prompt has no outputs", "", {});
+    return { kind: "refused", error, nodeErrors: {} };
+  }
+  return new GraphCheck(graph, surroundings).check(outputs);
+}
+
+function readGraph(posted: unknown): PostedGraph {
+  if (Array.isArray(posted) || typeof posted === "string") {
+    if (posted.length === 0) return {};
+    throw new PythonError("TypeError", "list indices must be integers or slices");
+  }
+  if (typeof posted !== "object" || posted === null) {
+    throw new PythonError("TypeError", "object is not iterable");
+  }
+  return posted as PostedGraph;
+}
+
+function classProblem(id: string, node: unknown): ValidationError | null {
+  if (node === null || typeof node === "number" || typeof node === "boolean") {
+    throw new PythonError("TypeError", "argument is not iterable");
+  }
+  const classType =
+    typeof node === "object" && !Array.isArray(node)
+      ? (node as Readonly<Record<string, unknown>>)["class_type"]
+      : undefined;
+  if (classType === undefined) {
+    return failure(
+      "invalid_prompt",
+      "Cannot execute because a node is missing the class_type property.",
+      `Node ID '#${id}'`,
+      {},
+    );
+  }
+  if (typeof classType === "string" && NODE_CLASSES.has(classType)) return null;
+  return failure(
+    "invalid_prompt",
+    `Cannot execute because node ${pythonStr(classType)} does not exist.`,
+    `Node ID '#${id}'`,
+    {},
+  );
+}
+
+function failure(
+  type: string,
+  message: string,
+  details: string,
+  extraInfo: Readonly<Record<string, unknown>>,
+): ValidationError {
+  return { type, message, details, extra_info: extraInfo };
+}
+
+const FRAME_OUTER =
+  '  File "execution.py", line 1010, in validate_prompt\n    m = await validate_inputs(prompt_id, prompt, o, validated)\n        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n';
+const FRAME_INNER =
+  '  File "execution.py", line 808, in validate_inputs\n    r = await validate_inputs(prompt_id, prompt, o_id, validated)\n        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n';
+const FRAME_KEY =
+  "  File \"execution.py\", line 788, in validate_inputs\n    o_class_type = prompt[o_id]['class_type']\n                   ~~~~~~^^^^^^\n";
+const FRAME_SLOT =
+  '  File "execution.py", line 790, in validate_inputs\n    received_type = r[val[1]]\n                    ~^^^^^^^^\n';
+
+class GraphCheck {
+  readonly #graph: PostedGraph;
+  readonly #surroundings: NodeSurroundings;
+  readonly #verdicts = new Map<string, NodeVerdict>();
+  readonly #walking = new Set<string>();
+
+  constructor(graph: PostedGraph, surroundings: NodeSurroundings) {
+    this.#graph = graph;
+    this.#surroundings = surroundings;
+  }
+
+  check(outputs: readonly string[]): Validation {
+    const good: string[] = [];
+    const reasons: ValidationError[] = [];
+    const nodeErrors: Record<string, NodeErrors> = {};
+    for (const output of outputs) {
+      const verdict = this.#checkOutput(output);
+      if (verdict.isValid) {
+        good.push(output);
+        continue;
+      }
+      reasons.push(...verdict.errors);
+      for (const [id, { isValid, errors }] of this.#verdicts) {
+        if (isValid || errors.length === 0) continue;
+        nodeErrors[id] ??= {
+          errors,
+          dependent_outputs: [],
+          class_type: this.#graph[id]?.class_type ?? "",
+        };
+        nodeErrors[id].dependent_outputs.push(output);
+      }
+    }
+    if (good.length > 0) return { kind: "accepted", outputs: good, nodeErrors };
+    const details = reasons.map((error) => `${error.message}: ${error.details}`).join("\n");
+    const error = failure(
+      "prompt_outputs_failed_validation",
+      "Prompt outputs failed validation",
+      details,
+      {},
+    );
+    return { kind: "refused", error, nodeErrors };
+  }
+
+  #checkOutput(output: string): NodeVerdict {
+    try {
+      return this.#checkNode(output);
+    } catch (error) {
+      if (!(error instanceof PythonError)) throw error;
+      const verdict: NodeVerdict = {
+        isValid: false,
+        errors: [
+          failure("exception_during_validation", "Exception when validating node", error.message, {
+            exception_type: error.exceptionType,
+            traceback: [FRAME_OUTER, ...error.frames],
+          }),
+        ],
+      };
+      this.#verdicts.set(output, verdict);
+      return verdict;
+    }
+  }
+
+  #checkNode(id: string): NodeVerdict {
+    const known = this.#verdicts.get(id);
+    if (known !== undefined) return known;
+    // A cycle runs into Python's recursion limit, and leaves no error behind (F3).
+    if (this.#walking.has(id)) return { isValid: false, errors: [] };
+    this.#walking.add(id);
+    try {
+      const node = this.#graph[id];
+      const nodeClass = NODE_CLASSES.get(node?.class_type ?? "");
+      if (node === undefined || nodeClass === undefined) {
+        throw new PythonError("KeyError", pythonRepr(id));
+      }
+      const inputs = node.inputs as Record<string, unknown> | undefined;
+      if (inputs === undefined) throw new PythonError("KeyError", "'inputs'");
+      const errors: ValidationError[] = [];
+      let isValid = true;
+      for (const [group, specs] of [
+        ["required", nodeClass.required ?? {}],
+        ["optional", nodeClass.optional ?? {}],
+      ] as const) {
+        for (const [name, spec] of Object.entries(specs)) {
+          const found = this.#checkInput(nodeClass, inputs, name, spec, group === "required");
+          if (found === "invalid_source") isValid = false;
+          else errors.push(...found);
+        }
+      }
+      errors.push(...this.#checkCustom(nodeClass, inputs));
+      const verdict = { isValid: isValid && errors.length === 0, errors };
+      this.#verdicts.set(id, verdict);
+      return verdict;
+    } finally {
+      this.#walking.delete(id);
+    }
+  }
+
+  #checkInput(
+    nodeClass: NodeClass,
+    inputs: Record<string, unknown>,
+    name: string,
+    spec: InputSpec,
+    isRequired: boolean,
+  ): readonly ValidationError[] | "invalid_source" {
+    const value = inputs[name];
+    if (!(name in inputs)) {
+      return isRequired
+        ? [
+            failure("required_input_missing", "Required input is missing", name, {
+              input_name: name,
+            }),
+          ]
+        : [];
+    }
+    const type = resolveType(spec, this.#surroundings);
+    const config = [type, spec.options ?? {}];
+    if (Array.isArray(value)) return this.#checkLink(name, value, type, config);
+    const isChecked = nodeClass.validate?.input !== name;
+    const problem = checkValue(inputs, name, type, spec.options ?? {}, isChecked);
+    return problem === null ? [] : [problem];
+  }
+
+  #checkLink(
+    name: string,
+    value: readonly unknown[],
+    type: string | readonly string[],
+    config: unknown,
+  ): readonly ValidationError[] | "invalid_source" {
+    if (value.length !== 2) {
+      return [
+        failure(
+          "bad_linked_input",
+          "Bad linked input, must be a length-2 list of [node_id, slot_index]",
+          name,
+          { input_name: name, input_config: config, received_value: value },
+        ),
+      ];
+    }
+    const source = String(value[0]);
+    const received = this.#receivedType(value[0], value[1]);
+    if (!typesMatch(received, type)) {
+      return [
+        failure(
+          "return_type_mismatch",
+          "Return type mismatch between linked nodes",
+          `${name}, received_type(${received}) mismatch input_type(${pythonStr(type)})`,
+          { input_name: name, input_config: config, received_type: received, linked_node: value },
+        ),
+      ];
+    }
+    try {
+      return this.#checkNode(source).isValid ? [] : "invalid_source";
+    } catch (error) {
+      if (!(error instanceof PythonError)) throw error;
+      this.#verdicts.set(source, {
+        isValid: false,
+        errors: [
+          failure(
+            "exception_during_inner_validation",
+            "Exception when validating inner node",
+            error.message,
+            {
+              input_name: name,
+              input_config: config,
+              exception_message: error.message,
+              exception_type: error.exceptionType,
+              traceback: [FRAME_INNER, ...error.frames],
+              linked_node: value,
+            },
+          ),
+        ],
+      });
+      return "invalid_source";
+    }
+  }
+
+  #receivedType(source: unknown, slot: unknown): string {
+    // Only text ids are keys of a JSON object: a number never finds its node.
+    const node = typeof source === "string" ? this.#graph[source] : undefined;
+    if (node === undefined) throw new PythonError("KeyError", pythonRepr(source), [FRAME_KEY]);
+    const outputs = NODE_CLASSES.get(node.class_type)?.outputs ?? [];
+    if (typeof slot !== "number" || !Number.isInteger(slot)) {
+      throw new PythonError("TypeError", "tuple indices must be integers or slices, not str", [
+        FRAME_SLOT,
+      ]);
+    }
+    const received = outputs[slot < 0 ? outputs.length + slot : slot];
+    if (received === undefined) {
+      throw new PythonError("IndexError", "tuple index out of range", [FRAME_SLOT]);
+    }
+    return received;
+  }
+
+  #checkCustom(
+    nodeClass: NodeClass,
+    inputs: Readonly<Record<string, unknown>>,
+  ): readonly ValidationError[] {
+    const { validate } = nodeClass;
+    if (validate === undefined || Array.isArray(inputs[validate.input])) return [];
+    if (!(validate.input in inputs)) {
+      throw new PythonError(
+        "TypeError",
+        `${nodeClass.name}.VALIDATE_INPUTS() missing 1 required positional argument: '${validate.input}'`,
+      );
+    }
+    const answer = validate.check(inputs[validate.input], this.#surroundings);
+    if (answer === true) return [];
+    return [
+      failure(
+        "custom_validation_failed",
+        "Custom validation failed for node",
+        `${validate.input} - ${answer}`,
+        { input_name: validate.input },
+      ),
+    ];
+  }
+}
+
+/** ComfyUI's rule: types are lists of names, one in common is enough; `*` takes everything. */
+function typesMatch(received: string, wanted: string | readonly string[]): boolean {
+  if (typeof wanted !== "string") return false;
+  if (received === wanted || received === "*" || wanted === "*") return true;
+  const names = new Set(wanted.split(",").map((name) => name.trim()));
+  return received.split(",").some((name) => names.has(name.trim()));
+}
+
+function checkValue(
+  inputs: Record<string, unknown>,
+  name: string,
+  type: string | readonly string[],
+  options: Readonly<Record<string, unknown>>,
+  isChecked: boolean,
+): ValidationError | null {
+  const config = [type, options];
+  let value = inputs[name];
+  try {
+    if (typeof value === "object" && value !== null && "__value__" in value) {
+      value = (value as Readonly<Record<string, unknown>>)["__value__"];
+    }
+    value = converted(type, value);
+    inputs[name] = value;
+  } catch (error) {
+    if (!(error instanceof PythonError)) throw error;
+    return failure(
+      "invalid_input_type",
+      `Failed to convert an input value to a ${pythonStr(type)} value`,
+      `${name}, ${pythonStr(value)}, ${error.message}`,
+      {
+        input_name: name,
+        input_config: config,
+        received_value: value,
+        exception_message: error.message,
+      },
+    );
+  }
+  if (!isChecked) return null;
+  const info = { input_name: name, input_config: config, received_value: value };
+  const shown = (number: unknown): string =>
+    type === "FLOAT" ? pythonFloat(Number(number)) : String(number);
+  const { min, max } = options;
+  if (typeof min === "number" && typeof value === "number" && value < min) {
+    const message = `Value ${shown(value)} smaller than min of ${shown(min)}`;
+    return failure("value_smaller_than_min", message, name, info);
+  }
+  if (typeof max === "number" && typeof value === "number" && value > max) {
+    const message = `Value ${shown(value)} bigger than max of ${shown(max)}`;
+    return failure("value_bigger_than_max", message, name, info);
+  }
+  if (typeof type === "string" || type.includes(value as string)) return null;
+  const isLong = type.length > LONGEST_SHOWN_LIST;
+  const list = isLong ? `(list of length ${String(type.length)})` : pythonRepr(type);
+  return failure(
+    "value_not_in_list",
+    "Value not in list",
+    `${name}: '${pythonStr(value)}' not in ${list}`,
+    { ...info, input_config: isLong ? null : config },
+  );
+}
+
+function converted(type: string | readonly string[], value: unknown): unknown {
+  switch (type) {
+    case "INT":
+      return toPythonInt(value);
+    case "FLOAT":
+      return toPythonFloat(value);
+    case "STRING":
+      return pythonStr(value);
+    case "BOOLEAN":
+      return toPythonBool(value);
+    default:
+      return value;
+  }
+}

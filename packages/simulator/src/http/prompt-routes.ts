@@ -1,0 +1,154 @@
+import type { ProcessState } from "../engine/process-state.ts";
+import type { QueueItem } from "../engine/prompt-queue.ts";
+import { PythonError, pythonStr, toPythonFloat } from "../engine/python-text.ts";
+import { validateGraph, type PostedGraph } from "../engine/validation.ts";
+import { empty, json, serverError, type Reply } from "./reply.ts";
+import { parseJson, parseObject, type SimRequest } from "./request.ts";
+
+/** `POST /prompt` (server.py:674, 0.3.64). `queueLimit` is the simulator's own guard. */
+export function postPrompt(
+  state: ProcessState,
+  request: SimRequest,
+  queueLimit: number,
+  mintId: () => string,
+): Reply {
+  try {
+    return submit(state, request, queueLimit, mintId);
+  } catch (error) {
+    // What Python would have raised outside of any `try`: not JSON, or no graph at all (F4, F27).
+    if (error instanceof PythonError || error instanceof SyntaxError) return serverError();
+    throw error;
+  }
+}
+
+function submit(
+  state: ProcessState,
+  request: SimRequest,
+  queueLimit: number,
+  mintId: () => string,
+): Reply {
+  const parsed = parseJson(request);
+  if (typeof parsed === "number" || typeof parsed === "boolean" || parsed === null) {
+    throw new PythonError("TypeError", "argument is not iterable");
+  }
+  const body =
+    typeof parsed === "object" && !Array.isArray(parsed)
+      ? (parsed as Readonly<Record<string, unknown>>)
+      : {};
+  const number = takeNumber(state, body);
+  if (!("prompt" in body)) {
+    const error = {
+      type: "no_prompt",
+      message: "No prompt provided",
+      details: "No prompt provided",
+      extra_info: {},
+    };
+    return json({ error, node_errors: {} }, 400);
+  }
+  const promptId = "prompt_id" in body ? pythonStr(body["prompt_id"]) : mintId();
+  const targets = body["partial_execution_targets"];
+  const valid = validateGraph(
+    body["prompt"],
+    state.surroundings,
+    Array.isArray(targets) ? targets.map(String) : null,
+  );
+  if (valid.kind === "refused") {
+    return json({ error: valid.error, node_errors: valid.nodeErrors }, 400);
+  }
+  const extra = body["extra_data"];
+  const extraData = { ...(typeof extra === "object" && extra !== null ? extra : {}) } as Record<
+    string,
+    unknown
+  >;
+  if ("client_id" in body) extraData["client_id"] = body["client_id"];
+  if (state.queue.remaining >= queueLimit)
+    return { ...empty(503), body: "simulated queue is full" };
+  const graph = body["prompt"] as PostedGraph;
+  const item: QueueItem = [number, promptId, graph, extraData, valid.outputs];
+  state.queue.put(item);
+  state.tellQueue();
+  state.wake();
+  return json({ prompt_id: promptId, number, node_errors: valid.nodeErrors });
+}
+
+function takeNumber(state: ProcessState, body: Readonly<Record<string, unknown>>): number {
+  if ("number" in body) return toPythonFloat(body["number"]);
+  const number = state.nextNumber;
+  state.nextNumber += 1;
+  return body["front"] === true || body["front"] === 1 ? -number : number;
+}
+
+/** `GET /queue`: everything as it was posted, secrets included (F28). */
+export function getQueue(state: ProcessState): Reply {
+  return json({ queue_running: state.queue.running, queue_pending: state.queue.pending });
+}
+
+/** `POST /queue`: `clear` and `delete` touch pending prompts only. */
+export function postQueue(state: ProcessState, request: SimRequest): Reply {
+  const body = parseObject(request);
+  if (isTrue(body["clear"])) {
+    state.queue.clear();
+    state.tellQueue();
+  }
+  for (const id of listOf(body["delete"])) if (state.queue.remove(id)) state.tellQueue();
+  return empty();
+}
+
+/** `GET /history`, a page. */
+export function getHistory(state: ProcessState, request: SimRequest): Reply {
+  const maxItems = request.query.get("max_items");
+  const offset = request.query.get("offset");
+  const isNumber = (value: string | null): boolean => value === null || /^-?\d+$/.test(value);
+  if (!isNumber(maxItems) || !isNumber(offset)) return serverError();
+  const limit = maxItems === null ? null : Number(maxItems);
+  // A page of none: the real one compares after it added, and would give one too many otherwise.
+  if (limit !== null && limit <= 0) return json({});
+  return json(state.history.page(limit, offset === null ? -1 : Number(offset)));
+}
+
+/** `GET /history/{id}`: `{}` until the prompt ended. */
+export function getHistoryOf(state: ProcessState, promptId: string): Reply {
+  const entry = state.history.get(promptId);
+  return json(entry === undefined ? {} : { [promptId]: entry });
+}
+
+/** `POST /history`: forgets entries. */
+export function postHistory(state: ProcessState, request: SimRequest): Reply {
+  const body = parseObject(request);
+  if (isTrue(body["clear"])) state.history.clear();
+  for (const id of listOf(body["delete"])) state.history.remove(id);
+  return empty();
+}
+
+/** `POST /interrupt`: 200 whatever happens; with a `prompt_id` only if that one runs (F13). */
+export function postInterrupt(state: ProcessState, request: SimRequest): Reply {
+  const promptId = readPromptId(request);
+  const isMeant = promptId === null || state.queue.running.some((item) => item[1] === promptId);
+  if (isMeant) state.interrupt();
+  return empty();
+}
+
+function readPromptId(request: SimRequest): string | null {
+  try {
+    const promptId = parseObject(request)["prompt_id"];
+    return typeof promptId === "string" && promptId !== "" ? promptId : null;
+  } catch {
+    // No body, or no JSON: that is a global interrupt.
+    return null;
+  }
+}
+
+/** `POST /free`: noted now, done when nothing runs (F14). */
+export function postFree(state: ProcessState, request: SimRequest): Reply {
+  const body = parseObject(request);
+  state.wantFree(isTrue(body["unload_models"]), isTrue(body["free_memory"]));
+  return empty();
+}
+
+function isTrue(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== false && value !== 0 && value !== "";
+}
+
+function listOf(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((id) => typeof id === "string") : [];
+}

@@ -1,0 +1,93 @@
+import { CONDITIONING_NODES } from "./conditioning-nodes.ts";
+import { FAULT_NODES } from "./fault-nodes.ts";
+import { IMAGE_NODES } from "./image-nodes.ts";
+import { LATENT_NODES } from "./latent-nodes.ts";
+import { LOADER_NODES } from "./loader-nodes.ts";
+import type { InputSpec, InputSpecs, NodeClass, NodeSurroundings } from "./node-class.ts";
+import { OUTPUT_NODES } from "./output-nodes.ts";
+import { PRIMITIVE_NODES } from "./primitive-nodes.ts";
+import { SAMPLER_NODES } from "./sampler-nodes.ts";
+
+/** Every node class the simulator knows, by name. */
+export const NODE_CLASSES: ReadonlyMap<string, NodeClass> = new Map(
+  [
+    ...SAMPLER_NODES,
+    ...LOADER_NODES,
+    ...CONDITIONING_NODES,
+    ...LATENT_NODES,
+    ...IMAGE_NODES,
+    ...OUTPUT_NODES,
+    ...PRIMITIVE_NODES,
+    ...FAULT_NODES,
+  ].map((nodeClass) => [nodeClass.name, nodeClass]),
+);
+
+const IMAGE_FILE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
+
+/** The choices or the type name of an input, files looked up now. */
+export function resolveType(
+  spec: InputSpec,
+  surroundings: NodeSurroundings,
+): string | readonly string[] {
+  const { type } = spec;
+  if (typeof type === "string" || !("listOf" in type)) return type;
+  switch (type.listOf) {
+    case "models":
+      return [...surroundings.modelNames(type.folder ?? ""), ...(type.also ?? [])];
+    case "input_images":
+      return inputFiles(surroundings).filter((name) => IMAGE_FILE.test(name));
+    case "input_files":
+      return inputFiles(surroundings);
+    case "input_latents":
+      return inputFiles(surroundings).filter((name) => name.endsWith(".latent"));
+  }
+}
+
+function inputFiles({ files }: NodeSurroundings): string[] {
+  return [...files.list("input", "")].sort();
+}
+
+/** One class as `GET /object_info` shows it. */
+export function toObjectInfo(
+  nodeClass: NodeClass,
+  surroundings: NodeSurroundings,
+): Record<string, unknown> {
+  const groups = { required: nodeClass.required, optional: nodeClass.optional };
+  const input: Record<string, unknown> = {};
+  const order: Record<string, readonly string[]> = {};
+  for (const [group, specs] of Object.entries(groups)) {
+    if (specs === undefined) continue;
+    input[group] = toInfoInputs(specs, surroundings);
+    order[group] = Object.keys(specs);
+  }
+  if (nodeClass.hidden !== undefined) {
+    input["hidden"] = nodeClass.hidden;
+    order["hidden"] = Object.keys(nodeClass.hidden);
+  }
+  return {
+    input,
+    input_order: order,
+    output: nodeClass.outputs,
+    output_is_list: nodeClass.outputs.map(() => false),
+    output_name: nodeClass.outputNames ?? nodeClass.outputs,
+    name: nodeClass.name,
+    display_name: nodeClass.displayName,
+    description: nodeClass.description ?? "",
+    python_module: nodeClass.module ?? "nodes",
+    category: nodeClass.category,
+    output_node: nodeClass.isOutput === true,
+    ...(nodeClass.outputTooltips === undefined
+      ? {}
+      : { output_tooltips: nodeClass.outputTooltips }),
+    ...nodeClass.extraInfo,
+  };
+}
+
+function toInfoInputs(specs: InputSpecs, surroundings: NodeSurroundings): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(specs).map(([name, spec]) => {
+      const type = resolveType(spec, surroundings);
+      return [name, spec.options === undefined ? [type] : [type, spec.options]];
+    }),
+  );
+}
