@@ -1,0 +1,222 @@
+import { jobErrorSchema, type OutputView } from "@holdfast/contract";
+import { z } from "zod";
+import { statement, toTimestamp, type Queryable } from "../platform/db.ts";
+import type { ListOrder } from "./cursor.ts";
+import { toJobWithLease, type JobViewRow } from "./job-rows.ts";
+import type { JobState, JobWithLease } from "./model.ts";
+import type { AttemptFacts } from "./view.ts";
+
+const VIEW_COLUMNS = `j.*, r.waiting_reason as requirement_waiting_reason,
+  l.phase as lease_phase, l.progress as lease_progress`;
+const VIEW_JOINS = `left join leases l on l.job_id = j.id
+  left join requirements r on r.id = j.requirement_id and j.state = 'queued'`;
+
+const BY_IDS = statement(
+  "jobs.by_ids",
+  `select ${VIEW_COLUMNS} from jobs j ${VIEW_JOINS} where j.id = any($1::text[])`,
+);
+const BY_NUMBER = statement(
+  "jobs.by_number",
+  `select ${VIEW_COLUMNS} from jobs j ${VIEW_JOINS} where j.number = $1`,
+);
+
+/** Jobs by id, in no order; those that are not there are left out. */
+export async function readJobs(db: Queryable, ids: readonly string[]): Promise<JobWithLease[]> {
+  const { rows } = await db.query<JobViewRow>(BY_IDS, [ids]);
+  return rows.map(toJobWithLease);
+}
+
+/** The job of that number. */
+export async function readJobByNumber(
+  db: Queryable,
+  number: number,
+): Promise<JobWithLease | undefined> {
+  const { rows } = await db.query<JobViewRow>(BY_NUMBER, [number]);
+  return rows[0] === undefined ? undefined : toJobWithLease(rows[0]);
+}
+
+/** Which jobs to list. Everything that is given must fit. */
+export interface JobFilter {
+  /** Null: of all callers. */
+  readonly owner: string | null;
+  /** Empty: in every state. */
+  readonly slices: readonly StateSlice[];
+  readonly tag: string | null;
+  readonly batchId: string | null;
+  readonly createdAfter: number | null;
+  readonly createdBefore: number | null;
+}
+
+/** Jobs in one state: all, those never started, or those started before. */
+export interface StateSlice {
+  readonly state: JobState;
+  readonly started: "any" | "never" | "before";
+}
+
+/**
+ * One page of jobs by id. Each state is read by its own index and limit, then the slices are merged:
+ * a rare state is found at once among a million jobs of another.
+ */
+export async function listJobs(
+  db: Queryable,
+  filter: JobFilter,
+  page: { readonly order: ListOrder; readonly after: string | null; readonly limit: number },
+): Promise<JobWithLease[]> {
+  const values: unknown[] = [page.limit];
+  const bind = (value: unknown): string => `$${values.push(value)}`;
+  const direction = page.order === "newest" ? "desc" : "asc";
+  const conditions: string[] = [];
+  if (page.after !== null) {
+    conditions.push(`id ${page.order === "newest" ? "<" : ">"} ${bind(page.after)}`);
+  }
+  if (filter.owner !== null) conditions.push(`owner = ${bind(filter.owner)}`);
+  if (filter.batchId !== null) conditions.push(`batch_id = ${bind(filter.batchId)}`);
+  if (filter.tag !== null) conditions.push(`tags @> array[${bind(filter.tag)}::text]`);
+  if (filter.tag !== null) conditions.push("tags <> '{}'");
+  if (filter.createdAfter !== null) {
+    conditions.push(`created_at >= ${bind(toTimestamp(filter.createdAfter))}::timestamptz`);
+  }
+  if (filter.createdBefore !== null) {
+    conditions.push(`created_at < ${bind(toTimestamp(filter.createdBefore))}::timestamptz`);
+  }
+  const select = (more: readonly string[]): string => {
+    const all = [...conditions, ...more];
+    const where = all.length === 0 ? "" : `where ${all.join(" and ")}`;
+    return `(select * from jobs ${where} order by id ${direction} limit $1)`;
+  };
+  const source =
+    filter.slices.length === 0
+      ? select([])
+      : `(${filter.slices.map((slice) => select(sliceConditions(slice))).join(" union all ")})`;
+  const { rows } = await db.query<JobViewRow>(
+    `select ${VIEW_COLUMNS} from ${source} j ${VIEW_JOINS} order by j.id ${direction} limit $1`,
+    values,
+  );
+  return rows.map(toJobWithLease);
+}
+
+/** The states are this program's own words, never a caller's text. */
+function sliceConditions({ state, started }: StateSlice): string[] {
+  const inState = `state = '${state}'`;
+  if (started === "any") return [inState];
+  return [inState, started === "never" ? "attempt_count = 0" : "attempt_count > 0"];
+}
+
+/** What a graph is made from: the template's body. */
+export async function readGraphBody(db: Queryable, graphId: number): Promise<unknown> {
+  const { rows } = await db.query<{ body: unknown }>("select body from graphs where id = $1", [
+    graphId,
+  ]);
+  return rows[0]?.body;
+}
+
+const decisionSchema = z.object({
+  action: z.string(),
+  reason: z.string(),
+  delayMs: z.int().nullable().default(null),
+});
+const timingsSchema = z.record(z.string(), z.number());
+const evidenceSchema = z.record(z.string(), z.unknown());
+
+interface AttemptRow {
+  readonly id: string;
+  readonly number: number;
+  readonly round: number;
+  readonly instance_id: string;
+  readonly instance_name: string;
+  readonly machine_id: string;
+  readonly prompt_id: string;
+  readonly started: boolean;
+  readonly outcome: string | null;
+  readonly error: unknown;
+  readonly evidence: unknown;
+  readonly decision: unknown;
+  readonly timings: unknown;
+  readonly granted_at: number;
+  readonly started_at: number | null;
+  readonly ended_at: number | null;
+}
+
+/** A job's attempts, first one first, at most `limit`. */
+export async function readAttempts(
+  db: Queryable,
+  jobId: string,
+  limit: number,
+): Promise<AttemptFacts[]> {
+  const { rows } = await db.query<AttemptRow>(
+    `select a.*, coalesce(i.name, a.instance_id) as instance_name
+     from attempts a left join instances i on i.id = a.instance_id
+     where a.job_id = $1 order by a.number limit $2`,
+    [jobId, limit],
+  );
+  return rows.map((row) => ({
+    id: row.id,
+    number: row.number,
+    round: row.round,
+    instanceId: row.instance_id,
+    instanceName: row.instance_name,
+    machineId: row.machine_id,
+    promptId: row.prompt_id,
+    isStarted: row.started,
+    outcome: row.outcome,
+    error: jobErrorSchema.nullable().catch(null).parse(row.error),
+    evidence: evidenceSchema.nullable().catch(null).parse(row.evidence),
+    decision: decisionSchema.nullable().catch(null).parse(row.decision),
+    timings: timingsSchema.catch({}).parse(row.timings),
+    grantedAt: row.granted_at,
+    startedAt: row.started_at,
+    endedAt: row.ended_at,
+  }));
+}
+
+interface OutputRow {
+  readonly id: string;
+  readonly job_id: string;
+  readonly node_id: string;
+  readonly ordinal: number;
+  readonly kind: OutputView["kind"];
+  readonly name: string;
+  readonly media_type: string;
+  readonly size_bytes: number;
+  readonly sha256: string;
+  readonly temporary: boolean;
+  readonly text: string | null;
+}
+
+/** The outputs of a job's present lineage, in the order of nodes and places, at most `limit`. */
+export async function readOutputs(
+  db: Queryable,
+  jobId: string,
+  limit: number,
+): Promise<Omit<OutputView, "url">[]> {
+  const { rows } = await db.query<OutputRow>(
+    `select o.* from outputs o join jobs j on j.id = o.job_id
+     where o.job_id = $1 and o.lineage = j.lineage order by o.node_id, o.ordinal limit $2`,
+    [jobId, limit],
+  );
+  return rows.map((row) => ({
+    id: row.id,
+    jobId: row.job_id,
+    nodeId: row.node_id,
+    ordinal: row.ordinal,
+    kind: row.kind,
+    name: row.name,
+    mediaType: row.media_type,
+    sizeBytes: row.size_bytes,
+    sha256: row.sha256,
+    temporary: row.temporary,
+    text: row.text,
+  }));
+}
+
+/** Which of these jobs have ended. */
+export async function readEndedAmong(
+  db: Queryable,
+  jobIds: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ id: string }>(
+    "select id from jobs where id = any($1::text[]) and ended_at is not null",
+    [jobIds],
+  );
+  return new Set(rows.map((row) => row.id));
+}

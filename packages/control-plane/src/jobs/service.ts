@@ -1,0 +1,280 @@
+import { applyPatch, parseGraph, type Graph } from "@holdfast/comfyui/protocol";
+import {
+  HoldfastError,
+  JOB_STATUSES,
+  type AttemptView,
+  type JobStatus,
+  type JobView,
+  type OutputView,
+  type statsSchema,
+} from "@holdfast/contract";
+import { invariant, type Clock, type IdSource } from "@holdfast/runtime";
+import type { z } from "zod";
+import { maySee, ownerScope, type Caller } from "../access/model.ts";
+import type { Db } from "../platform/db.ts";
+import * as changes from "./change-store.ts";
+import { countWaitingAgain, readCounts, readPace } from "./count-store.ts";
+import { decodeCursor, encodeCursor, type ListOrder } from "./cursor.ts";
+import {
+  DEFAULT_MAX_QUEUED_JOBS,
+  isEnded,
+  MAX_JOBS_PER_CANCEL,
+  type Job,
+  type JobWithLease,
+} from "./model.ts";
+import type { JobsPorts } from "./ports.ts";
+import { createQueueGauge } from "./queue-gauge.ts";
+import * as reads from "./read-store.ts";
+import { createSubmitService, type SubmitService } from "./submit-service.ts";
+import { toAttemptView, toJobView, toOutputView } from "./view.ts";
+
+/** What the jobs service is made of. */
+export interface JobsDeps {
+  readonly db: Db;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  readonly ports: JobsPorts;
+  /** Jobs that may wait at once, over all callers. */
+  readonly maxQueuedJobs?: number;
+}
+
+/** What to list. */
+export interface ListRequest {
+  readonly statuses: readonly JobStatus[];
+  readonly tag?: string | undefined;
+  readonly batchId?: string | undefined;
+  /** Epoch milliseconds: created at or after. */
+  readonly createdAfter?: number | undefined;
+  /** Epoch milliseconds: created before. */
+  readonly createdBefore?: number | undefined;
+  readonly order: ListOrder;
+  readonly cursor?: string | undefined;
+  readonly limit: number;
+}
+
+/** Which jobs to cancel together: all that are given must fit, and one must be given. */
+export interface CancelManyRequest {
+  readonly batchId?: string | undefined;
+  readonly tag?: string | undefined;
+}
+
+/** Jobs as callers use them. `ref` is a job's id or its number. A job of somebody else is `not_found`. */
+export interface JobsService extends SubmitService {
+  get(caller: Caller, ref: string): Promise<JobView>;
+  list(
+    caller: Caller,
+    request: ListRequest,
+  ): Promise<{ readonly items: JobView[]; readonly next: string | null }>;
+  /** Cancels at once, whatever it does. Again: the same answer. Throws `job_ended`. */
+  cancel(caller: Caller, ref: string): Promise<JobView>;
+  /** Cancels live jobs by batch or tag, a bounded number; `more` says whether to call again. */
+  cancelMany(
+    caller: Caller,
+    request: CancelManyRequest,
+  ): Promise<{ readonly cancelled: number; readonly more: boolean }>;
+  /**
+   * Queues an ended job again in a new round; a completed one only with `force`. Throws
+   * `job_not_ended`, `job_ended`.
+   */
+  retry(caller: Caller, ref: string, options?: { readonly force?: boolean }): Promise<JobView>;
+  attempts(caller: Caller, ref: string): Promise<AttemptView[]>;
+  outputs(caller: Caller, ref: string): Promise<OutputView[]>;
+  /** The graph as it runs now: template, the caller's values, the plan of recovery in force. */
+  graph(caller: Caller, ref: string): Promise<Graph>;
+  stats(caller: Caller): Promise<z.infer<typeof statsSchema>>;
+  /** The job itself, for routes that go on with it. */
+  find(caller: Caller, ref: string): Promise<JobWithLease>;
+}
+
+/** Most attempts and outputs that one answer carries. */
+export const MAX_ATTEMPTS_LISTED = 1_000;
+export const MAX_OUTPUTS_LISTED = 10_000;
+/** Jobs that wait again after an attempt are counted up to here. */
+const MAX_WAITING_AGAIN_COUNTED = 100_000;
+/** Jobs ended in one transaction of a cancel by batch or tag. */
+const CANCEL_STEP = 500;
+/** The largest number a job can have; larger ones are nobody's. */
+const NUMBER = /^[1-9][0-9]{0,14}$/;
+const JOB_ID = /^job_[0-9a-z]{26}$/;
+
+/** Makes the jobs service. */
+export function createJobsService(deps: JobsDeps): JobsService {
+  const { db, clock, ids, ports } = deps;
+  const gauge = createQueueGauge(db, clock);
+  const submits = createSubmitService({
+    db,
+    clock,
+    ids,
+    gauge,
+    ports,
+    maxQueuedJobs: deps.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS,
+  });
+
+  const find = async (caller: Caller, ref: string): Promise<JobWithLease> => {
+    const found = JOB_ID.test(ref)
+      ? (await reads.readJobs(db, [ref]))[0]
+      : NUMBER.test(ref)
+        ? await reads.readJobByNumber(db, Number(ref))
+        : undefined;
+    if (found === undefined || !maySee(caller, found.job.owner)) {
+      throw new HoldfastError("not_found", `there is no job ${ref.slice(0, 64)}`);
+    }
+    return found;
+  };
+  const view = async (jobId: string): Promise<JobView> => {
+    const [found] = await reads.readJobs(db, [jobId]);
+    invariant(found !== undefined, "a job that was just changed is there");
+    return toJobView(found);
+  };
+  const tellCancelled = ({ cancelled, machineIds }: changes.Cancelled): void => {
+    if (machineIds.length > 0) ports.onRevoked(machineIds);
+    if (cancelled > 0) ports.onEvents();
+  };
+
+  return {
+    ...submits,
+    find,
+    get: async (caller, ref) => toJobView(await find(caller, ref)),
+    async list(caller, request) {
+      const { order, limit, cursor } = request;
+      const after = cursor === undefined ? null : decodeCursor(cursor, order).id;
+      const filter: reads.JobFilter = {
+        owner: ownerScope(caller),
+        slices: request.statuses.flatMap(toSlices),
+        tag: request.tag ?? null,
+        batchId: request.batchId ?? null,
+        createdAfter: request.createdAfter ?? null,
+        createdBefore: request.createdBefore ?? null,
+      };
+      const found = await reads.listJobs(db, filter, { order, after, limit: limit + 1 });
+      const items = found.slice(0, limit).map(toJobView);
+      const last = items.at(-1);
+      const hasMore = found.length > limit && last !== undefined;
+      return { items, next: hasMore ? encodeCursor({ order, id: last.id }) : null };
+    },
+    async cancel(caller, ref) {
+      const { job } = await find(caller, ref);
+      const done = await db.transaction(async (tx) => {
+        const locked = await changes.lockJob(tx, job.id);
+        if (locked === undefined) return "gone";
+        if (isEnded(locked.state)) return locked.state;
+        return await changes.cancelJobs(tx, [{ id: job.id, eventId: ids.next("evt") }], caller.id);
+      });
+      if (done === "gone") throw new HoldfastError("not_found", `there is no job ${job.id}`);
+      if (typeof done !== "string") tellCancelled(done);
+      else if (done !== "cancelled") {
+        throw new HoldfastError("job_ended", `job ${job.number} has ended: it is ${done}`, {
+          details: { jobId: job.id, status: done },
+        });
+      }
+      return await view(job.id);
+    },
+    async cancelMany(caller, request) {
+      const { batchId = null, tag = null } = request;
+      if (batchId === null && tag === null) {
+        throw new HoldfastError("invalid_request", "name a batchId or a tag (or both) to cancel");
+      }
+      const filter = { owner: ownerScope(caller), batchId, tag };
+      for (let cancelled = 0; ;) {
+        if (cancelled >= MAX_JOBS_PER_CANCEL) return { cancelled, more: true };
+        const step = await db.transaction(async (tx) => {
+          const jobs = await changes.lockLiveJobs(tx, filter, CANCEL_STEP);
+          const targets = jobs.map((job) => ({ id: job.id, eventId: ids.next("evt") }));
+          return await changes.cancelJobs(tx, targets, caller.id);
+        });
+        tellCancelled(step);
+        cancelled += step.cancelled;
+        if (step.cancelled < CANCEL_STEP) return { cancelled, more: false };
+      }
+    },
+    async retry(caller, ref, options = {}) {
+      const { job } = await find(caller, ref);
+      const refused = await db.transaction(async (tx) => {
+        const locked = await changes.lockJob(tx, job.id);
+        if (locked === undefined || !isEnded(locked.state)) return "job_not_ended";
+        if (locked.state === "completed" && options.force !== true) return "job_ended";
+        await changes.redriveJob(tx, job.id, { eventId: ids.next("evt"), by: caller.id });
+        return undefined;
+      });
+      if (refused === "job_not_ended") {
+        throw new HoldfastError(
+          refused,
+          `job ${job.number} has not ended: it is still being worked on; cancel it first`,
+        );
+      }
+      if (refused === "job_ended") {
+        throw new HoldfastError(
+          refused,
+          `job ${job.number} is completed; say force to render it once more`,
+        );
+      }
+      gauge.note(job.owner, 1);
+      ports.onEvents();
+      ports.onQueued([{ id: job.requirementId, needs: null }]);
+      return await view(job.id);
+    },
+    async attempts(caller, ref) {
+      const { job } = await find(caller, ref);
+      const found = await reads.readAttempts(db, job.id, MAX_ATTEMPTS_LISTED);
+      return found.map(toAttemptView);
+    },
+    async outputs(caller, ref) {
+      const { job } = await find(caller, ref);
+      return (await reads.readOutputs(db, job.id, MAX_OUTPUTS_LISTED)).map(toOutputView);
+    },
+    async graph(caller, ref) {
+      const { job } = await find(caller, ref);
+      return effectiveGraph(await reads.readGraphBody(db, job.graphId), job);
+    },
+    stats: (caller) => readStats(deps, ownerScope(caller)),
+  };
+}
+
+/** What callers call a status, as states in the database (I4 of the model). */
+function toSlices(status: JobStatus): reads.StateSlice[] {
+  switch (status) {
+    case "queued":
+      return [{ state: "queued", started: "never" }];
+    case "recovering":
+      return [
+        { state: "recovering", started: "any" },
+        { state: "queued", started: "before" },
+      ];
+    default:
+      return [{ state: status, started: "any" }];
+  }
+}
+
+/** A job's graph as an attempt runs it now, from its template's body. */
+export function effectiveGraph(body: unknown, job: Pick<Job, "id" | "patch" | "plan">): Graph {
+  const parsed = parseGraph(body);
+  invariant(parsed.kind === "graph", `the template of ${job.id} is a graph`);
+  const own = job.patch === null ? parsed.graph : applyPatch(parsed.graph, job.patch);
+  const planned = job.plan?.patch ?? null;
+  return planned === null ? own : applyPatch(own, planned);
+}
+
+async function readStats(
+  deps: JobsDeps,
+  owner: string | null,
+): Promise<z.infer<typeof statsSchema>> {
+  const [counts, waitingAgain, pace, fleet] = await Promise.all([
+    readCounts(deps.db, owner),
+    countWaitingAgain(deps.db, owner, MAX_WAITING_AGAIN_COUNTED),
+    readPace(deps.db, owner),
+    deps.ports.fleetNumbers(),
+  ]);
+  const jobs = Object.fromEntries(JOB_STATUSES.map((status) => [status, 0])) as Record<
+    JobStatus,
+    number
+  >;
+  let held = 0;
+  for (const count of counts) {
+    jobs[count.state] += count.jobs;
+    if (count.held) held += count.jobs;
+  }
+  const again = Math.min(waitingAgain, jobs.queued);
+  jobs.queued -= again;
+  jobs.recovering += again;
+  return { jobs, held, ...pace, ...fleet };
+}

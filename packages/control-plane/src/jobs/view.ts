@@ -1,0 +1,83 @@
+import {
+  jobProgressSchema,
+  type AttemptView,
+  type JobProgress,
+  type JobView,
+  type OutputView,
+} from "@holdfast/contract";
+import { HOLD_REASON, outwardStatus, type JobWithLease } from "./model.ts";
+
+/** An instant as the wire has it. */
+export function toInstant(epochMs: number): string {
+  return new Date(epochMs).toISOString();
+}
+
+function toInstantOrNull(epochMs: number | null): string | null {
+  return epochMs === null ? null : toInstant(epochMs);
+}
+
+/** A job as callers see it. */
+export function toJobView({ job, lease }: JobWithLease): JobView {
+  return {
+    id: job.id,
+    number: job.number,
+    name: job.name,
+    status: outwardStatus(job),
+    held: job.held,
+    poison: job.poison,
+    priority: job.priority,
+    tags: [...job.tags],
+    batchId: job.batchId,
+    owner: job.owner,
+    attemptCount: job.attemptCount,
+    failureCount: job.failureCount,
+    progress: lease === null ? null : toProgress(lease.progress),
+    waitingReason: job.waitingReason ?? (job.held ? HOLD_REASON : null),
+    error: job.error,
+    outputCount: job.outputCount,
+    metadata: { ...job.metadata },
+    timeoutMs: job.timeoutMs,
+    executionMs: job.executionMs,
+    createdAt: toInstant(job.createdAt),
+    startedAt: toInstantOrNull(job.startedAt),
+    endedAt: toInstantOrNull(job.endedAt),
+  };
+}
+
+/** What an agent reported last; null when it reported nothing that can be read. */
+function toProgress(value: unknown): JobProgress | null {
+  const parsed = jobProgressSchema.safeParse(value);
+  return parsed.success ? parsed.data : null;
+}
+
+/** An attempt as the store reads it, with the name of its instance. Instants in epoch ms. */
+export interface AttemptFacts extends Omit<
+  AttemptView,
+  "state" | "grantedAt" | "startedAt" | "endedAt"
+> {
+  readonly isStarted: boolean;
+  readonly grantedAt: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+}
+
+/** An attempt as callers see it. */
+export function toAttemptView({ isStarted, ...attempt }: AttemptFacts): AttemptView {
+  return {
+    ...attempt,
+    state: attempt.outcome !== null ? "ended" : isStarted ? "running" : "staged",
+    grantedAt: toInstant(attempt.grantedAt),
+    startedAt: toInstantOrNull(attempt.startedAt),
+    endedAt: toInstantOrNull(attempt.endedAt),
+  };
+}
+
+/** Where an output's bytes are served. */
+export function outputUrl(outputId: string): string {
+  return `/api/v1/outputs/${outputId}`;
+}
+
+/** An output as callers see it. */
+export function toOutputView(output: Omit<OutputView, "url">): OutputView {
+  return { ...output, url: outputUrl(output.id) };
+}
