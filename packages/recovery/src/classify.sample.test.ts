@@ -58,9 +58,8 @@ function share(results: readonly { readonly isRight: boolean }[]): number {
 
 describe("the labelled sample", () => {
   it("is told right in 99 of 100 lines, in-sample: the rules were written with these lines in view", () => {
-    const wrong = inSample.filter((result) => !result.isRight).map((result) => result.line.id);
     expect(SAMPLE.length).toBe(209);
-    expect(share(inSample), `wrong: ${wrong.join(", ")}`).toBeGreaterThanOrEqual(0.99);
+    expect(share(inSample)).toBeGreaterThanOrEqual(0.99);
   });
 
   it("is told right in 95 of 100 traps, in-sample", () => {
@@ -97,11 +96,11 @@ const LITERAL_MAX = 25;
 /** The stretches of plain text in a pattern: what stands between its operators. */
 function literalsOf(pattern: string): string[] {
   return pattern
-    .replaceAll(/\[(?:\\.|[^\]\\])*\]/g, "\u0000")
-    .replaceAll(/\\[dDwWsSbBnrt]/g, "\u0000")
-    .replaceAll(/\{\d+,?\d*\}/g, "\u0000")
+    .replaceAll(/\[(?:\\.|[^\]\\])*\]/g, "()")
+    .replaceAll(/\\[dDwWsSbBnrt]/g, "()")
+    .replaceAll(/\{\d+,?\d*\}/g, "()")
     .replaceAll(/\\(.)/g, "$1")
-    .split(/[\u0000()|?*+^$]/);
+    .split(/[()|?*+^$]/);
 }
 
 describe("the rules", () => {
@@ -129,20 +128,20 @@ describe("the rules", () => {
   it("name where they come from, and have names of their own", () => {
     const names = BUILT_IN_RULES.map((rule) => rule.name);
     expect(new Set(names).size).toBe(names.length);
-    for (const rule of BUILT_IN_RULES) {
-      expect(rule.from.length, rule.name).toBeGreaterThan(5);
-      expect(rule.needles.length, rule.name).toBeGreaterThan(0);
-      expect(rule.confidence).toBeGreaterThan(0);
-      expect(rule.confidence).toBeLessThan(0.99 + 1e-9);
-    }
+    const poor = BUILT_IN_RULES.filter(
+      (rule) =>
+        rule.from.length <= 5 ||
+        rule.needles.length === 0 ||
+        rule.confidence <= 0 ||
+        rule.confidence > 0.99,
+    );
+    expect(poor.map((rule) => rule.name)).toEqual([]);
   });
 
   it("have needles that can be found: lower case, not empty", () => {
-    for (const rule of BUILT_IN_RULES) {
-      for (const needle of rule.needles) {
-        expect(needle, rule.name).not.toBe("");
-        expect(needle.toLowerCase(), rule.name).toBe(needle);
-      }
-    }
+    const unfit = BUILT_IN_RULES.flatMap((rule) => rule.needles).filter(
+      (needle) => needle === "" || needle !== needle.toLowerCase(),
+    );
+    expect(unfit).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { classify, createClassifier, strategyFor } from "./classify.ts";
@@ -227,11 +227,11 @@ describe("validation answers", () => {
   });
 });
 
-describe("why a GPU ran out of memory", () => {
-  const GIB = 1024 ** 3;
-  const oom = (message: string, more: Partial<FailureEvidence> = {}) =>
-    judge({ exceptionType: "torch.OutOfMemoryError", message, ...more });
+const GIB = 1024 ** 3;
+const oom = (message: string, more: Partial<FailureEvidence> = {}) =>
+  judge({ exceptionType: "torch.OutOfMemoryError", message, ...more });
 
+describe("why a GPU ran out of memory", () => {
   it("suspects a card that was taken away", () => {
     const early = { timing: { elapsedMs: 1_200 }, vramFreeBytes: 20 * GIB };
     expect(oom("Allocation on device", early)).toMatchObject({

@@ -21,6 +21,8 @@ describe("other wordings", () => {
       return given.class === wanted ? [] : [`${wanted} ≠ ${given.class}: ${message}`];
     });
     expect(WORDINGS.length).toBeGreaterThan(200);
-    expect(wrong.length / WORDINGS.length, wrong.join("\n")).toBeLessThanOrEqual(0.02);
+    const allowed = Math.floor(WORDINGS.length * 0.02);
+    // Compared as text, so that a failure shows the messages that were told wrong.
+    expect(wrong.slice(allowed)).toEqual([]);
   });
 });

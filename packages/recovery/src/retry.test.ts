@@ -1,5 +1,5 @@
 import { seededRandom } from "@holdfast/runtime";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { ERROR_CLASSES, type ClassifiedError, type ErrorClass } from "./error-class.ts";
@@ -67,6 +67,16 @@ describe("free ends", () => {
       kind: "fail",
       reason: "too_many_free_returns",
     });
+  });
+});
+
+describe("an outcome of a newer version", () => {
+  it("is a bug here, never a guess", () => {
+    const odd = "vanished" as "failed";
+    expect(() => decide({ outcome: odd })).toThrow("unreachable");
+    expect(() => decide({ earlierFailures: [earlier("unknown", "a", odd)] })).toThrow(
+      "unreachable",
+    );
   });
 });
 
@@ -326,12 +336,14 @@ describe("invariants", () => {
       fc.property(arbitraryFacts, fc.integer(), (given, seed) => {
         const decision = decideRetry(given, seededRandom(seed));
         expect(decision.explain).toMatch(/\.$/);
-        if (decision.kind !== "retry") return;
-        if (decision.isFree) expect(given.freeReturns).toBeLessThan(FREE_RETURNS_MAX);
-        else expect(given.earlierFailures.length).toBeLessThan(RECOVERIES_MAX);
-        expect(decision.delayMs).toBeGreaterThanOrEqual(0);
-        expect(decision.delayMs).toBeLessThanOrEqual(30_000);
-        if (decision.where === "elsewhere") expect(given.otherInstancesCanServe).toBe(true);
+        const plan = decision.kind === "retry" ? decision : null;
+        const isPastCap = plan?.isFree
+          ? given.freeReturns >= FREE_RETURNS_MAX
+          : given.earlierFailures.length >= RECOVERIES_MAX;
+        expect(plan !== null && isPastCap).toBe(false);
+        expect(plan?.delayMs ?? 0).toBeGreaterThanOrEqual(0);
+        expect(plan?.delayMs ?? 0).toBeLessThanOrEqual(30_000);
+        expect(plan?.where === "elsewhere" && !given.otherInstancesCanServe).toBe(false);
       }),
     );
   });
