@@ -1,7 +1,12 @@
 import {
+  classInfo,
+  graphNeeds,
   parseObjectInfo,
+  promisedOutputs,
   validateGraph,
   type Graph,
+  type ObjectInfo,
+  type PromisedOutput,
   type ValidationIssue,
 } from "@holdfast/comfyui/protocol";
 import { HoldfastError, type InstanceReport, type InventoryUpload } from "@holdfast/contract";
@@ -54,6 +59,9 @@ export interface MachinesService {
   markLost(timeoutMs: number): Promise<Machine[]>;
   /** Asks every kind of healthy machine whether it would accept the graph. */
   validateStrictly(graph: Graph): Promise<StrictValidation>;
+  /** The output nodes by what machines declare; undefined when none knows all classes. */
+  declaredOutputs(graph: Graph): Promise<readonly PromisedOutput[] | undefined>;
+  numbers(): Promise<store.FleetCounts>;
 }
 
 /** Makes the machines service on a database. */
@@ -97,15 +105,25 @@ export function createMachinesService(db: Db): MachinesService {
     },
     markLost: (timeoutMs) => store.markLostMachines(db, timeoutMs),
     async validateStrictly(graph) {
-      const infos = await store.readObjectInfos(db, OBJECT_INFOS_ASKED);
-      if (infos.length === 0) return { kind: "no_machine" };
-      const answers = infos
-        .map((info) => parseObjectInfo(info))
-        .filter((info) => info !== undefined)
-        .map((info) => validateGraph(graph, info).filter((issue) => issue.isCertain));
+      const infos = await knownObjectInfos(db);
+      const answers = infos.map((info) =>
+        validateGraph(graph, info).filter((issue) => issue.isCertain),
+      );
       if (answers.length === 0) return { kind: "no_machine" };
       const best = [...answers].sort((a, b) => a.length - b.length)[0] ?? [];
       return best.length === 0 ? { kind: "valid" } : { kind: "invalid", issues: best };
     },
+    async declaredOutputs(graph) {
+      const { nodeClasses } = graphNeeds(graph);
+      const infos = await knownObjectInfos(db);
+      const info = infos.find((one) => nodeClasses.every((name) => classInfo(one, name)));
+      return info === undefined ? undefined : promisedOutputs(graph, info);
+    },
+    numbers: () => store.countFleet(db),
   };
+}
+
+async function knownObjectInfos(db: Db): Promise<ObjectInfo[]> {
+  const rows = await store.readObjectInfos(db, OBJECT_INFOS_ASKED);
+  return rows.map((row) => parseObjectInfo(row)).filter((info) => info !== undefined);
 }

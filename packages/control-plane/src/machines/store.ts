@@ -259,3 +259,31 @@ export async function readObjectInfos(db: Queryable, limit: number): Promise<unk
   );
   return rows.map((row) => row.object_info);
 }
+
+/** How many machines and instances there are. */
+export interface FleetCounts {
+  readonly instances: { readonly total: number; readonly healthy: number };
+  readonly machines: { readonly total: number; readonly online: number };
+}
+
+/** Counts the fleet; stopped instances are not in it. */
+export async function countFleet(db: Queryable): Promise<FleetCounts> {
+  const { rows } = await db.query<{
+    instances: number;
+    healthy: number;
+    machines: number;
+    online: number;
+  }>(
+    `select
+       (select count(*)::int from machines) as machines,
+       (select count(*)::int from machines where state = 'online') as online,
+       count(*)::int as instances,
+       (count(*) filter (where i.state = 'healthy' and m.state = 'online'))::int as healthy
+     from instances i join machines m on m.id = i.machine_id where i.state <> 'stopped'`,
+  );
+  const row = rows[0] ?? { instances: 0, healthy: 0, machines: 0, online: 0 };
+  return {
+    instances: { total: row.instances, healthy: row.healthy },
+    machines: { total: row.machines, online: row.online },
+  };
+}

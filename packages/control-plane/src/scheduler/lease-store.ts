@@ -369,3 +369,11 @@ export async function readRequirementNeeds(db: Queryable, id: number): Promise<N
   );
   return rows[0]?.needs ?? { nodeClasses: [], models: [] };
 }
+
+/** Instances that hold a lease now. */
+export async function countBusyInstances(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ busy: number }>(
+    "select count(distinct instance_id)::int as busy from leases",
+  );
+  return rows[0]?.busy ?? 0;
+}

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
 import { createMachinesService } from "../machines/service.ts";
 import { SILENT_LOG } from "../platform/log.ts";
-import { createScheduler, type Scheduler } from "./service.ts";
+import { createScheduler, type Scheduler } from "./scheduler.ts";
 
 const ids = createIdSource(systemClock, systemRandom);
 const settings = {

@@ -7,7 +7,7 @@ import type { Log } from "../platform/log.ts";
 import { createActiveRequirements } from "./active-requirements.ts";
 import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
-import { readRequirementNeeds } from "./lease-store.ts";
+import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { createReportService, type ReportService } from "./report-service.ts";
@@ -37,6 +37,8 @@ export interface Scheduler extends Service {
   queued(requirements: readonly { readonly id: number; readonly needs: Needs | null }[]): void;
   /** Leases of this machine were ended by somebody else: its poll answers at once. */
   revoked(machineId: string): void;
+  /** Instances that hold a lease now. */
+  busyInstances(): Promise<number>;
 }
 
 /** Puts the scheduler together; nothing runs before `start`. */
@@ -91,6 +93,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
       );
     },
     revoked: (machineId) => signal.wakeMachine(machineId),
+    busyInstances: () => countBusyInstances(deps.db),
     start: () => startInOrder(loops),
     async stop() {
       signal.wakeAll();
