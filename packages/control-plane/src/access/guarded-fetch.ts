@@ -6,9 +6,11 @@
  * I2 A redirect is a new URL and is judged like the first.
  * I3 Size, time and redirects are bounded.
  */
+import type { LookupAddress } from "node:dns";
 import { lookup as dnsLookup } from "node:dns/promises";
 import { isIP, type LookupFunction } from "node:net";
 import type { Readable } from "node:stream";
+import { callbackify } from "node:util";
 import { HoldfastError } from "@holdfast/contract";
 import type { Abortable, Clock } from "@holdfast/runtime";
 import { Agent, request } from "undici";
@@ -41,9 +43,7 @@ export interface FetchOptions {
 }
 
 /** Looks names up; the platform's unless a test brings its own. */
-export type ResolveName = (
-  host: string,
-) => Promise<readonly { readonly address: string; readonly family: number }[]>;
+export type ResolveName = (host: string) => Promise<readonly LookupAddress[]>;
 
 /** Calls URLs that callers name; see the header. */
 export interface GuardedFetch {
@@ -154,20 +154,22 @@ export function createGuardedFetch(options: GuardedFetchOptions): GuardedFetch {
 
 /** The lookup of a connection: judges every address of the name, and gives only judged ones (I1). */
 function guardedLookup(resolve: ResolveName, rules: UrlRules): LookupFunction {
+  const judged = async (hostname: string): Promise<LookupAddress[]> => {
+    const host = hostname.replace(/\.$/, "");
+    const addresses = (await resolve(hostname)).slice(0, MAX_ADDRESSES);
+    if (addresses.length === 0) throw new Error(`${hostname} has no address`);
+    const refused = rules.hosts.has(host) ? undefined : judgeAll(addresses, host, rules);
+    if (refused === undefined) return addresses;
+    throw Object.assign(new Error(refused.reason), { code: FORBIDDEN_CODE });
+  };
+  const look = callbackify(judged);
   return (hostname, lookupOptions, callback) => {
-    const give = async (): Promise<void> => {
-      const host = hostname.replace(/\.$/, "");
-      const addresses = (await resolve(hostname)).slice(0, MAX_ADDRESSES);
-      const first = addresses[0];
-      if (first === undefined) throw new Error(`${hostname} has no address`);
-      const refused = rules.hosts.has(host) ? undefined : judgeAll(addresses, host, rules);
-      if (refused !== undefined) {
-        throw Object.assign(new Error(refused.reason), { code: FORBIDDEN_CODE });
-      }
-      if (lookupOptions.all === true) callback(null, [...addresses]);
+    look(hostname, (error, addresses) => {
+      const first = addresses?.[0];
+      if (error !== null || first === undefined) callback(error, "");
+      else if (lookupOptions.all === true) callback(null, addresses);
       else callback(null, first.address, first.family);
-    };
-    give().catch((error: unknown) => callback(error as NodeJS.ErrnoException, ""));
+    });
   };
 }
 

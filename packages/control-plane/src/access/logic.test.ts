@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { hashSecret, matchesHash, mintKey, parseKey } from "./api-key.ts";
 import { decideBind, decideHost, decideKey, decideOrigin, readCredential } from "./logic.ts";

@@ -1,5 +1,5 @@
 import { createFakeClock } from "@holdfast/runtime/testing";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { createRateLimiter } from "./rate-limit.ts";
 

@@ -86,7 +86,7 @@ export function decideAddress(text: string, rules: UrlRules): UrlDecision {
   const isNamed = rules.ranges.some(
     (range) =>
       range.address.kind() === address.kind() &&
-      (address as ipaddr.IPv4).match(range.address as ipaddr.IPv4, range.bits),
+      (address as ipaddr.IPv4).match(range.address, range.bits),
   );
   if (isNamed) return ALLOWED;
   const range = address.range();

@@ -1,0 +1,254 @@
+/**
+ * Blobs as files in a folder: `ab/cd/<sha256>`. Several replicas may share it (NFS).
+ *
+ * A blob is written to `tmp/` under a name of its own, hashed on the way, flushed to the disk, and
+ * only then renamed to where it is looked for (model.ts I1); the folder entry is flushed as well, so
+ * that `stored` survives a power cut. What a crash leaves behind in `tmp/` is swept at start.
+ */
+import { createHash } from "node:crypto";
+import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Clock, IdSource } from "@holdfast/runtime";
+import type {
+  BlobStore,
+  ByteRange,
+  HasResult,
+  OpenResult,
+  ProbeResult,
+  PutBlob,
+  PutResult,
+  StoreUnavailable,
+} from "./model.ts";
+
+/** How to open a folder store. */
+export interface FolderStoreOptions {
+  readonly path: string;
+  readonly clock: Clock;
+  readonly ids: IdSource;
+  /** Opens a file for writing; tests bring a disk that is full. */
+  readonly openFile?: OpenFile;
+}
+
+/** `open` of `node:fs/promises`, as far as it is used to write. */
+export type OpenFile = (path: string, flags: "wx", mode: number) => Promise<FileHandle>;
+
+/** Files in `tmp/` older than this belong to no upload that is still under way. */
+const STALE_TEMP_MS = 24 * 60 * 60 * 1000;
+/** Less free space than this counts as full: the database may share the disk. */
+const MIN_FREE_BYTES = 64 * 1024 * 1024;
+const READ_CHUNK_BYTES = 256 * 1024;
+const FILE_MODE = 0o640;
+const SHA256 = /^[0-9a-f]{64}$/;
+
+/** Opens (and makes) a folder store. Throws when the folder cannot be made: the setting is wrong. */
+export async function openFolderStore(options: FolderStoreOptions): Promise<BlobStore> {
+  const temp = join(options.path, "tmp");
+  await mkdir(temp, { recursive: true, mode: 0o750 });
+  await sweepTemp(temp, options.clock.now());
+  return createFolderStore(options.path, temp, options.ids, options.openFile ?? open);
+}
+
+function createFolderStore(
+  root: string,
+  temp: string,
+  ids: IdSource,
+  openFile: OpenFile,
+): BlobStore {
+  const knownFolders = new Set<string>();
+  const unavailable = (what: string, error: unknown): StoreUnavailable => ({
+    kind: "unavailable",
+    reason: `${what} in ${root}: ${failureText(error)}`,
+    cause: error,
+  });
+  const place = (sha256: string): string => {
+    // Names of files come from here alone, so none can leave the root.
+    if (!SHA256.test(sha256)) throw new RangeError(`not a SHA-256: ${sha256}`);
+    return join(root, sha256.slice(0, 2), sha256.slice(2, 4), sha256);
+  };
+
+  const makeFolder = async (folder: string): Promise<void> => {
+    if (knownFolders.has(folder)) return;
+    await mkdir(folder, { recursive: true, mode: 0o750 });
+    await syncFolder(dirname(folder));
+    await syncFolder(root);
+    knownFolders.add(folder);
+  };
+
+  const moveIntoPlace = async (from: string, to: string): Promise<void> => {
+    const folder = dirname(to);
+    await makeFolder(folder);
+    try {
+      await rename(from, to);
+    } catch (error) {
+      if (errorCode(error) !== "ENOENT") throw error;
+      // Somebody removed the folder since we made it.
+      knownFolders.delete(folder);
+      await makeFolder(folder);
+      await rename(from, to);
+    }
+    await syncFolder(folder);
+  };
+
+  return {
+    description: `folder ${root}`,
+    async put(blob) {
+      const to = place(blob.sha256);
+      const from = join(temp, `${ids.next("tmp")}-${process.pid}`);
+      let file: FileHandle;
+      try {
+        file = await openFile(from, "wx", FILE_MODE);
+      } catch (error) {
+        return unavailable("could not make a file", error);
+      }
+      let isMoved = false;
+      try {
+        const written = await writeHashed(file, blob);
+        if (written.kind === "failed") return unavailable("could not write", written.error);
+        if (written.kind === "mismatch") return written;
+        try {
+          await file.sync();
+          await moveIntoPlace(from, to);
+        } catch (error) {
+          return unavailable("could not keep a file", error);
+        }
+        isMoved = true;
+        return { kind: "stored" };
+      } finally {
+        await file.close().catch(() => undefined);
+        if (!isMoved) await rm(from, { force: true }).catch(() => undefined);
+      }
+    },
+    async open(sha256, range): Promise<OpenResult> {
+      const path = place(sha256);
+      const found = await this.has(sha256);
+      if (found.kind !== "found") return found;
+      return { kind: "found", sizeBytes: found.sizeBytes, body: readFileChunks(path, range) };
+    },
+    async has(sha256): Promise<HasResult> {
+      const path = place(sha256);
+      try {
+        return { kind: "found", sizeBytes: (await stat(path)).size };
+      } catch (error) {
+        if (errorCode(error) === "ENOENT") return { kind: "missing" };
+        return unavailable("could not look for a file", error);
+      }
+    },
+    async remove(sha256) {
+      const path = place(sha256);
+      try {
+        await rm(path, { force: true });
+        return { kind: "removed" };
+      } catch (error) {
+        return unavailable("could not remove a file", error);
+      }
+    },
+    async probe(): Promise<ProbeResult> {
+      const path = join(temp, `${ids.next("tmp")}-probe`);
+      try {
+        const { bavail, bsize } = await statfs(root);
+        if (bavail * bsize < MIN_FREE_BYTES) {
+          return { kind: "unavailable", reason: `the disk of ${root} is full` };
+        }
+        const file = await openFile(path, "wx", FILE_MODE);
+        try {
+          await file.writeFile("probe");
+        } finally {
+          await file.close();
+          await rm(path, { force: true });
+        }
+        return { kind: "ready" };
+      } catch (error) {
+        return unavailable("could not write", error);
+      }
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+type Written =
+  | { readonly kind: "written" }
+  | Extract<PutResult, { kind: "mismatch" }>
+  | { readonly kind: "failed"; readonly error: unknown };
+
+/** Errors of the disk are returned, errors of the body thrown: they are somebody else's. */
+async function writeHashed(file: FileHandle, blob: PutBlob): Promise<Written> {
+  const hash = createHash("sha256");
+  let sizeBytes = 0;
+  for await (const chunk of blob.body) {
+    hash.update(chunk);
+    sizeBytes += chunk.byteLength;
+    // One byte too many is enough to know; the rest need not be written.
+    if (sizeBytes > blob.sizeBytes) break;
+    try {
+      await file.writeFile(chunk);
+    } catch (error) {
+      return { kind: "failed", error };
+    }
+  }
+  const sha256 = hash.digest("hex");
+  return sizeBytes === blob.sizeBytes && sha256 === blob.sha256
+    ? { kind: "written" }
+    : { kind: "mismatch", sha256, sizeBytes };
+}
+
+/** Opened when reading starts, so that a body nobody reads holds no file open. */
+async function* readFileChunks(
+  path: string,
+  range: ByteRange | undefined,
+): AsyncGenerator<Uint8Array, void, void> {
+  const file = await open(path, "r");
+  try {
+    yield* file.createReadStream({
+      highWaterMark: READ_CHUNK_BYTES,
+      autoClose: false,
+      ...range,
+    }) as AsyncIterable<Uint8Array>;
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  // Windows opens no folders; its file systems keep the order of metadata by themselves.
+  if (process.platform === "win32") return;
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function sweepTemp(temp: string, now: number): Promise<void> {
+  for (const name of await readdir(temp)) {
+    const path = join(temp, name);
+    try {
+      if ((await stat(path)).mtimeMs < now - STALE_TEMP_MS) await rm(path, { force: true });
+    } catch {
+      // Another replica swept it at the same time.
+    }
+  }
+}
+
+function errorCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : undefined;
+}
+
+function failureText(error: unknown): string {
+  switch (errorCode(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+      return "the disk is full";
+    case "EACCES":
+    case "EPERM":
+      return "no permission to write";
+    case "EROFS":
+      return "the file system is read-only";
+    case "ENOENT":
+      return "the folder is gone";
+    case undefined:
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}
