@@ -9,6 +9,9 @@ export const AUTH_RULES: readonly MessageRule[] = [
     confidence: 0.94,
     from: "e243; ComfyUI a125cd84 comfy_api_nodes/apis/client.py",
     needles: [
+      "account balance",
+      "balance is too low",
+      "low balance",
       "payment required",
       "add credits",
       "insufficient credit",
@@ -27,7 +30,7 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "free tier",
     ],
     pattern:
-      /payment required|add (?:more )?credits|(?:insufficient|not enough|out of|no) (?:account )?(?:credit|balance|fund)|insufficient_quota|billing (?:hard )?(?:limit|error|issue|detail|account)|check your[^\n]{0,20}billing|exceeded your current quota|subscription (?:required|expired|inactive|has)|\b402\b[^\n]{0,20}(?:error|payment|client)|(?:http|status)\W{0,8}402\b|余额不足|欠费|free tier (?:limit|quota|exceeded)/i,
+      /balance (?:is )?(?:too low|exhausted|insufficient|exceeded)|low balance|payment required|add (?:more )?credits|(?:insufficient|not enough|out of|no) (?:account )?(?:credit|balance|fund)|insufficient_quota|billing (?:hard )?(?:limit|error|issue|detail|account)|check your[^\n]{0,20}billing|exceeded your current quota|subscription (?:required|expired|inactive|has)|\b402\b[^\n]{0,20}(?:error|payment|client)|(?:http|status)\W{0,8}402\b|余额不足|欠费|free tier (?:limit|quota|exceeded)/i,
   },
   {
     name: "auth.gated",
@@ -68,6 +71,13 @@ export const AUTH_RULES: readonly MessageRule[] = [
     confidence: 0.93,
     from: "e242, e370; usual words of APIs, clouds and hubs",
     needles: [
+      "jwt",
+      "username",
+      "password",
+      "denied: requested",
+      "basic: access",
+      "session expired",
+      "not subscribed",
       "unauthorized",
       "unauthorised",
       "forbidden",
@@ -102,7 +112,7 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "bad auth",
     ],
     pattern:
-      /\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|(?:not|must be|to be) logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
+      /jwt (?:expired|invalid|malformed)|(?:invalid|incorrect|wrong) (?:username|password|user name|login)|could not read (?:username|password)|denied: requested access|basic: access denied|session (?:has )?expired|not subscribed|\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|(?:not|must be|to be) logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
     unless:
       /unexpected token|tokenizer|token ids|max_tokens|special token|json|accessdeniedexception: file/i,
     notChannels: ["validation", "process_exit"],

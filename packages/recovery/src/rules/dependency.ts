@@ -119,6 +119,8 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "e083; CPython call and attribute errors between packages",
     needles: [
+      "different cuda versions",
+      "name '_c' is not",
       "unexpected keyword",
       "has no attribute",
       "positional argument",
@@ -138,7 +140,7 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "numpy is not available",
     ],
     pattern:
-      /unexpected keyword arg|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|numpy is not available|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
+      /different cuda versions|name '_c' is not|unexpected keyword arg|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|numpy is not available|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
     unless: /driver|state_dict|capability|has no attribute 'x_|^\s*(?:\[?warn)/i,
   },
   {
@@ -148,6 +150,16 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
     confidence: 0.95,
     from: "e301; pip 23–25, uv 0.4–0.8, conda, npm",
     needles: [
+      "缺少依赖",
+      "依赖缺失",
+      "未安装",
+      "インストールされていません",
+      "설치되어 있지",
+      "не установлен",
+      "nicht installiert",
+      "n'est pas installé",
+      "no está instalado",
+      "não está instalado",
       "version that satisfies",
       "no matching distribution",
       "resolutionimpossible",
@@ -182,7 +194,7 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "requires a different",
     ],
     pattern:
-      /version that satisfies|no matching dist|resolutionimpossible|dependency conflict|conflicting depend|subprocess-exited|failed building|failed to build|build wheels|metadata-gen|externally-managed|no solution found|dependency resolver|(?:package|library|module|dependency|requires?|xformers|triton|accelerate|flash|sage|ffmpeg|bitsandbytes|onnxruntime|insightface|diffusers|transformers|\w+)\b[^\n]{0,40}(?:is|are|was|were) not installed|distributionnotfound|versionconflict|packagenotfound|unsatisfiable|(?:please |try |run |with |using )[^\n]{0,30}pip3? install|`pip3? install|not installed\W{0,4}(?:please|run|install|try)|could not install pack|install requirements|pip subprocess|required packages?|eresolve|missing (?:\w+ )?depend|dependencies are missing|requires[-_ ]python|requires a different python/i,
+      /缺少依赖|依赖缺失|未安装|インストールされていません|설치되어 있지|не установлен|nicht installiert|pas installé|(?:no|não) está instalado|version that satisfies|no matching dist|resolutionimpossible|dependency conflict|conflicting depend|subprocess-exited|failed building|failed to build|build wheels|metadata-gen|externally-managed|no solution found|dependency resolver|(?:package|library|module|dependency|requires?|xformers|triton|accelerate|flash|sage|ffmpeg|bitsandbytes|onnxruntime|insightface|diffusers|transformers|\w+)\b[^\n]{0,40}(?:is|are|was|were) not installed|distributionnotfound|versionconflict|packagenotfound|unsatisfiable|(?:please |try |run |with |using )[^\n]{0,30}pip3? install|`pip3? install|not installed\W{0,4}(?:please|run|install|try)|could not install pack|install requirements|pip subprocess|required packages?|eresolve|missing (?:\w+ )?depend|dependencies are missing|requires[-_ ]python|requires a different python/i,
     unless: /custom node may|model|checkpoint|node '|no space left/i,
   },
   {
@@ -239,7 +251,7 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "python.h",
     ],
     pattern:
-      /(?:failed to find|could not find|cannot find|can't find|unable to find|not found|no|missing|install)\b[^\n]{0,30}(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|sox|portaudio|torchaudio|torchcodec|ptxas|msvc|visual c\+\+|python\.h)|(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|torchaudio|torchcodec|ptxas|python\.h)\b[^\n]{0,40}(?:not (?:found|installed|available|set|built)|(?:is|was) (?:required|missing|not|n't)|wasn't built|unavailable|environment variable|no such file|can't load|failed to)|command not found|not recognized as an|backend (?:is )?not (?:found|available|supported)/i,
+      /was(?: not|n't) buil[dt] with cuda|(?:failed to find|could not find|cannot find|can't find|unable to find|not found|no|missing|install)\b[^\n]{0,30}(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|sox|portaudio|torchaudio|torchcodec|ptxas|msvc|visual c\+\+|python\.h)|(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|torchaudio|torchcodec|ptxas|python\.h)\b[^\n]{0,40}(?:not (?:found|installed|available|set|built)|(?:is|was) (?:required|missing|not|n't)|wasn't built|unavailable|environment variable|no such file|can't load|failed to)|command not found|not recognized as an|backend (?:is )?not (?:found|available|supported)/i,
     unless: /cuda error|out of memory|cuda kernel/i,
   },
 ];

@@ -26,6 +26,7 @@ export const DISK_RULES: readonly MessageRule[] = [
     confidence: 0.98,
     from: "e058–e061, e071, e201, e264; POSIX errno 28, Windows errors 39 and 112",
     needles: [
+      "and 0 written",
       "no space left",
       "enospc",
       "errno 28]",

@@ -34,6 +34,9 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
     confidence: 0.95,
     from: "e024, e129, e182; NVIDIA driver, torch 2.x torch/cuda/__init__.py",
     needles: [
+      "cuda.is_available()",
+      "gpu is not available",
+      "gpu unavailable",
       "nvml",
       "nvidia driver",
       "nvidia-smi",
@@ -62,7 +65,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "could not select device driver",
     ],
     pattern:
-      /nvml[^\n]{0,40}(?:unknown error|mismatch|fail|not found|lost|uninitialized|not loaded|insufficient)|initiali[sz]e nvml|driver[^\n]{0,40}(?:too old|insufficient|mismatch|fail|not (?:found|loaded|installed|running)|initiali[sz]ation|is older|outdated|communicat\w+|unsupported|capabilities)|no nvidia|found no|no cuda[- ]|no hip gpu|cuda (?:initialization|is not available|not available|unavailable|unknown error)|no_device|nodevice|cuinit|device handle|nvidia-smi[^\n]{0,40}(?:fail|error|no devices)|no xpu|nvidia-container-cli|not_ready|no gpu (?:found|detected|available|device)|gpu not found|select device driver/i,
+      /is_available\(\)\W{0,3}(?:is|returns?|returned|==|=)?\W{0,3}false|gpu (?:is not available|unavailable)|nvml[^\n]{0,40}(?:unknown error|mismatch|fail|not found|lost|uninitialized|not loaded|insufficient)|initiali[sz]e nvml|driver[^\n]{0,40}(?:too old|insufficient|mismatch|fail|not (?:found|loaded|installed|running)|initiali[sz]ation|is older|outdated|communicat\w+|unsupported|capabilities)|no nvidia|found no|no cuda[- ]|no hip gpu|cuda (?:initialization|is not available|not available|unavailable|unknown error)|no_device|nodevice|cuinit|device handle|nvidia-smi[^\n]{0,40}(?:fail|error|no devices)|no xpu|nvidia-container-cli|not_ready|no gpu (?:found|detected|available|device)|gpu not found|select device driver/i,
     unless: /\bsuccess\w* initiali|NVML_SUCCESS/i,
   },
   {
@@ -72,6 +75,9 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
     confidence: 0.96,
     from: "e127, e179, e180; torch 2.x builds",
     needles: [
+      "nokernelimage",
+      "without cuda support",
+      "compiled without",
       "no kernel image",
       "not compiled with",
       "invalid device function",
@@ -86,7 +92,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "only supports",
     ],
     pattern:
-      /no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
+      /nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
   },
   {
     name: "gpu_fault.device_assert",

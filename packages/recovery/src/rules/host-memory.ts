@@ -133,6 +133,14 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "e045, e136; POSIX shells",
     needles: [
+      "returncode=-9",
+      "returncode -9",
+      "returncode: -9",
+      "exit -9",
+      "exitcode=-9",
+      "exitcode 137",
+      'exitcode": 137',
+      "exit 137",
       "killed",
       "sigkill",
       "exit code 137",
@@ -150,7 +158,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "(137)",
     ],
     pattern:
-      /^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b/i,
+      /\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b/i,
     unless: /by (?:the )?user|by operator|cancel/i,
   },
   {
@@ -174,7 +182,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "could not allocate",
     ],
     pattern:
-      /memory allocation (?:still )?(?:failed|failure|error)|heap out of memory|heap limit|insufficient memory|cv::OutOfMemory|failed to allocate (?:memory|\d+ bytes|[\d.]+ ?[KMGT]i?B)|shared memory|memory exhausted|could not allocate (?:\d+ bytes|memory|buffer|frame)/i,
+      /memory allocation of \d+ bytes fail|memory allocation (?:still )?(?:failed|failure|error)|heap out of memory|heap limit|insufficient memory|cv::OutOfMemory|failed to allocate (?:memory|\d+ bytes|[\d.]+ ?[KMGT]i?B)|shared memory|memory exhausted|could not allocate (?:\d+ bytes|memory|buffer|frame)/i,
     unless: /\bgpu\b|cuda|vram|mtlbuffer|iogpu|\bmps\b|\bhip\b|device memory/i,
   },
   {

@@ -38,6 +38,11 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
     confidence: 0.93,
     from: "e114, e306; ComfyUI a125cd84 folder_paths.py:308; diffusers and transformers",
     needles: [
+      "模型",
+      "모델",
+      "モデル",
+      "can't load",
+      "модель",
       "model",
       "checkpoint",
       "lora",
@@ -54,7 +59,7 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "unet",
     ],
     pattern:
-      /model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|\/models?\/|\bmodel file|checkpoint file|\bmodels? (?:found|in))|no file named [^\n]{0,60}(?:\.bin|safetensors)|missing (?:the )?(?:\w+ ?vision|clip|vae|unet|lora|controlnet|ipadapter|insightface|upscale)\w* (?:model|file|weights)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
+      /模型.{0,12}(?:不存在|未找到|缺失|找不到|丢失)|(?:找不到|未找到|缺少).{0,8}模型|モデル.{0,30}(?:見つかりません|存在しません)|모델.{0,20}(?:찾을 수 없|없습니다)|модель.{0,40}не найден|download the (?:\w+ )?(?:model|checkpoint|weights)|put (?:it|them) in \S{0,60}models?\/|can't load (?:the )?(?:tokenizer|config\w*|model|image processor|feature extractor|weights) for|model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|\/models?\/|\bmodel file|checkpoint file|\bmodels? (?:found|in))|no file named [^\n]{0,60}(?:\.bin|safetensors)|missing (?:the )?(?:\w+ ?vision|clip|vae|unet|lora|controlnet|ipadapter|insightface|upscale)\w* (?:model|file|weights)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
     unless:
       /no module named|missing key|clip missing|permission|header|corrupt|class_type|node type|node '|node_type|import name|custom node|401 client|'\w+' object has no|keyerror|ignoring|size mismatch/i,
   },
@@ -94,6 +99,11 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
     confidence: 0.95,
     from: "e074–e078, e141, e265; safetensors 0.4–0.6, torch 2.x, GGUF",
     needles: [
+      "not a valid gguf",
+      "valid gguf",
+      "not a gguf",
+      "not a valid pickle",
+      "not a valid zip",
       "deserializing header",
       "headertoo",
       "invalidheader",

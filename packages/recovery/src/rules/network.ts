@@ -122,6 +122,7 @@ export const NETWORK_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "e134, e209, e219, e375; usual words of clients and browsers",
     needles: [
+      "locate the file on the hub",
       "connect",
       "network",
       "peer",
@@ -134,7 +135,7 @@ export const NETWORK_RULES: readonly MessageRule[] = [
       "internet",
     ],
     pattern:
-      /connect(?:ion)?\b[^\n]{0,40}\b(?:refused|reset|aborted|closed|dropped|broken|lost|errored|failed|error|interrupted|terminated|unreachable|forcibly)\b|(?:lost|losing|no|broken|failed|closed|dropped|refused|reset) (?:the )?(?:network |internet |server |websocket |tcp )?connection\b|(?:cannot|can't|could ?n[o']t|could not|unable to|failed to|failure to) (?:re)?(?:connect|reach|resolve|establish)|disconnected (?:from|without|unexpectedly|before)|network (?:is |was )?(?:unreachable|down|error|failure|issue|problem)|(?:local )?network issues|(?:reset|closed|hung up) by (?:the )?(?:remote )?(?:peer|host|server)|remote end closed|remote host (?:closed|terminated)|websocket[^\n]{0,30}(?:closed|close|error|disconnect|fail|lost)|broken pipe|no close frame|failed to fetch|fetch failed|no internet|check your internet/i,
+      /locate the file on the hub|check your (?:network|connection)|connect(?:ion)?\b[^\n]{0,40}\b(?:refused|reset|aborted|closed|dropped|broken|lost|errored|failed|error|interrupted|terminated|unreachable|forcibly)\b|(?:lost|losing|no|broken|failed|closed|dropped|refused|reset) (?:the )?(?:network |internet |server |websocket |tcp )?connection\b|(?:cannot|can't|could ?n[o']t|could not|unable to|failed to|failure to) (?:re)?(?:connect|reach|resolve|establish)|disconnected (?:from|without|unexpectedly|before)|network (?:is |was )?(?:unreachable|down|error|failure|issue|problem)|(?:local )?network issues|(?:reset|closed|hung up) by (?:the )?(?:remote )?(?:peer|host|server)|remote end closed|remote host (?:closed|terminated)|websocket[^\n]{0,30}(?:closed|close|error|disconnect|fail|lost)|broken pipe|no close frame|failed to fetch|fetch failed|no internet|check your internet/i,
     unless:
       /timed?[- ]?out|database|deserializ|mismatch between linked|certificate expired token|401|403/i,
     notChannels: ["validation"],

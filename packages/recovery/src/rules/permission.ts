@@ -65,6 +65,12 @@ export const PERMISSION_RULES: readonly MessageRule[] = [
     confidence: 0.92,
     from: "e255–e262, e404; POSIX errno 1 and 13, Windows error 5",
     needles: [
+      "a password is required",
+      "must be root",
+      "root privileges",
+      "administrator priv",
+      "run as administrator",
+      "requires elevation",
       "permission denied",
       "permissionerror",
       "eacces",

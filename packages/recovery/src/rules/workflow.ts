@@ -95,6 +95,9 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
     confidence: 0.94,
     from: "e122, e125, e187, e196; torch 2.x, numpy, einops",
     needles: [
+      "not divisible",
+      "must have the same shape",
+      "multiple of",
       "shapes cannot be",
       "size of tensor",
       "must match the size",
@@ -122,7 +125,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "index ",
     ],
     pattern:
-      /shapes? cannot be multiplied|expanded size of|expected \d+ dimensions|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
+      /must have the same shape|(?:is |be )?(?:not )?(?:divisible by|a multiple of) \d|shapes? cannot be multiplied|expanded size of|expected \d+ dimensions|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
     unless: /state_dict|device-side|cuda error/i,
   },
   {
@@ -162,6 +165,11 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
     confidence: 0.72,
     from: "e084, e085, e197, e364, e365, e410; CPython messages of nodes given the wrong thing",
     needles: [
+      "non-empty list",
+      "meta tensor",
+      "empty list",
+      "empty sequence",
+      "no data",
       "object has no attribute",
       "object is not",
       "not subscriptable",
@@ -200,7 +208,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "name '",
     ],
     pattern:
-      /object has no attribute|object is not|object does not|not (?:subscriptable|iterable|callable)|has no len\(\)|nonetype|index out of range|list indices|division by zero|unsupported operand|expecting (?:value|property|',')|extra data|(?:could not|failed to|unable to) parse|jsondecode|json decode|is not allowed|must be (?:a|an|one|between|greater|less|positive|non|at|in|of|>|<|\d)|invalid value|argument must|expected str|missing (?:\d+ )?required|required positional|(?:cannot|can't|must not) be empty|is empty\b|out of range|zero-size|no faces?\b[^\n]{0,20}(?:detect|found)|math domain|(?:can't|cannot) (?:convert|unpack)|not supported between|name '\w+' is not defined/i,
+      /non-empty list|meta tensor|empty (?:list|sequence)|object has no attribute|object is not|object does not|not (?:subscriptable|iterable|callable)|has no len\(\)|nonetype|index out of range|list indices|division by zero|unsupported operand|expecting (?:value|property|',')|extra data|(?:could not|failed to|unable to) parse|jsondecode|json decode|is not allowed|must be (?:a|an|one|between|greater|less|positive|non|at|in|of|>|<|\d)|invalid value|argument must|expected str|missing (?:\d+ )?required|required positional|(?:cannot|can't|must not) be empty|is empty\b|out of range|zero-size|no faces?\b[^\n]{0,20}(?:detect|found)|math domain|(?:can't|cannot) (?:convert|unpack)|not supported between|name '\w+' is not defined/i,
     notChannels: ["connection", "process_exit", "stall", "store"],
     unless: /cuda error/i,
   },
