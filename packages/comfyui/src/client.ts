@@ -1,25 +1,9 @@
 import type { Abortable, Clock, Random } from "@holdfast/runtime";
 import type { Dispatcher } from "undici";
 import { cancelUntilConfirmed, type CancelOutcome } from "./cancel.ts";
-import {
-  createHttpPort,
-  MAX_KEPT_BODY,
-  type Answer,
-  type Call,
-  type ClientTrouble,
-} from "./http.ts";
+import { createCalls, jsonCall, type ComfyCalls } from "./calls.ts";
+import { createHttpPort } from "./http.ts";
 import { lookUpPrompt, type PromptLookup } from "./lookup.ts";
-import {
-  parseHistoryEntry,
-  parseHistoryList,
-  parseObjectInfo,
-  parseQueue,
-  parseSystemStats,
-  type HistoryEntry,
-  type ObjectInfo,
-  type Queue,
-  type SystemStats,
-} from "./protocol/index.ts";
 import {
   DEFAULT_RESUBMIT_POLICY,
   submitWithLookup,
@@ -74,29 +58,13 @@ export interface ComfyClientOptions {
   readonly dispatcher?: Dispatcher;
 }
 
-/** A value, or why there is none. */
-export type Reply<T> = ({ readonly kind: "ok" } & T) | ClientTrouble;
-
 /**
  * One ComfyUI over HTTP. Normal trouble comes back as data; a method rejects only when the signal
  * it was given is aborted, with that signal's reason.
  */
-export interface ComfyClient {
+export interface ComfyClient extends ComfyCalls {
   readonly baseUrl: string;
   readonly clientId: string;
-  systemStats(signal?: Abortable): Promise<Reply<{ readonly stats: SystemStats }>>;
-  objectInfo(signal?: Abortable): Promise<Reply<{ readonly objectInfo: ObjectInfo }>>;
-  queue(signal?: Abortable): Promise<Reply<{ readonly queue: Queue }>>;
-  /** `entry` is undefined until the prompt has ended. */
-  history(
-    promptId: string,
-    signal?: Abortable,
-  ): Promise<Reply<{ readonly entry: HistoryEntry | undefined }>>;
-  /** The newest entries, the oldest of them first. */
-  historyList(
-    maxItems: number,
-    signal?: Abortable,
-  ): Promise<Reply<{ readonly entries: readonly HistoryEntry[] }>>;
   /** Where a prompt is now, by queue and then history. */
   lookUp(promptId: string, signal?: Abortable): Promise<PromptLookup>;
   /** One POST, never repeated. */
@@ -109,19 +77,11 @@ export interface ComfyClient {
     request: PromptRequest,
     options?: { readonly lookFirst?: boolean; readonly signal?: Abortable },
   ): Promise<SubmitOutcome>;
-  /** Stops this prompt if it is the one running; `ok` does not say that it was (F13). */
-  interrupt(promptId: string, signal?: Abortable): Promise<Reply<object>>;
-  deletePending(promptIds: readonly string[], signal?: Abortable): Promise<Reply<object>>;
+  /** Removes or interrupts a prompt, and looks until queue and history confirm it. */
   cancelPrompt(
     promptId: string,
     options: { readonly confirmWithinMs: number; readonly signal?: Abortable },
   ): Promise<CancelOutcome>;
-  deleteHistory(promptIds: readonly string[], signal?: Abortable): Promise<Reply<object>>;
-  /** Takes effect when the running prompt has ended (F14). */
-  free(
-    what: { readonly unloadModels: boolean; readonly freeMemory: boolean },
-    signal?: Abortable,
-  ): Promise<Reply<object>>;
   /** Opens a file; see {@link ViewOutcome}. */
   view(ref: FileRef, signal?: Abortable): Promise<ViewOutcome>;
   uploadInput(upload: InputUpload, signal?: Abortable): Promise<UploadOutcome>;
@@ -133,7 +93,7 @@ const DEFAULT_CONNECTIONS = 4;
 /** `/object_info` of an instance with many nodes and models has some tens of megabytes. */
 const DEFAULT_MAX_ANSWER_BYTES = 128 * 1024 * 1024;
 
-/** Makes a client; opens no connection before the first call. */
+/** Makes a client; opens no connection before the first call. Throws when `baseUrl` is no URL. */
 export function createComfyClient(options: ComfyClientOptions): ComfyClient {
   const { clock, clientId } = options;
   const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
@@ -150,35 +110,11 @@ export function createComfyClient(options: ComfyClientOptions): ComfyClient {
     dispatcher: options.dispatcher,
   });
   const limits = { timeoutMs: timeouts.requestMs, maxBodyBytes };
-
-  const get = async <T>(
-    path: string,
-    signal: Abortable | undefined,
-    read: (value: unknown) => T | undefined,
-  ): Promise<Reply<{ value: T }>> =>
-    readJson(await port.call({ method: "GET", path, ...limits, signal }), path, read);
-  const post = async (
-    path: string,
-    value: unknown,
-    signal: Abortable | undefined,
-  ): Promise<Reply<object>> =>
-    expectOk(await port.call(jsonCall(path, value, { ...limits, signal })));
-
-  const queue: ComfyClient["queue"] = async (signal) => {
-    const reply = await get("/queue", signal, parseQueue);
-    return reply.kind === "ok" ? { kind: "ok", queue: reply.value } : reply;
-  };
-  const history: ComfyClient["history"] = async (promptId, signal) => {
-    const path = `/history/${encodeURIComponent(promptId)}`;
-    const reply = await get(path, signal, (value) =>
-      isObject(value) ? { entry: parseHistoryEntry(value, promptId) } : undefined,
-    );
-    return reply.kind === "ok" ? { kind: "ok", entry: reply.value.entry } : reply;
-  };
+  const calls = createCalls(port, limits);
   const lookUp: ComfyClient["lookUp"] = (promptId, signal) =>
     lookUpPrompt(promptId, {
-      queue: () => queue(signal),
-      history: () => history(promptId, signal),
+      queue: () => calls.queue(signal),
+      history: () => calls.history(promptId, signal),
     });
   const submit: ComfyClient["submit"] = async (request, signal) => {
     const body = {
@@ -190,30 +126,10 @@ export function createComfyClient(options: ComfyClientOptions): ComfyClient {
     const call = jsonCall("/prompt", body, { timeoutMs: timeouts.submitMs, maxBodyBytes, signal });
     return toSubmitOutcome(await port.call(call), request.promptId);
   };
-  const interrupt: ComfyClient["interrupt"] = (promptId, signal) =>
-    post("/interrupt", { prompt_id: promptId }, signal);
-  const deletePending: ComfyClient["deletePending"] = (promptIds, signal) =>
-    post("/queue", { delete: promptIds }, signal);
-
   return {
+    ...calls,
     baseUrl: options.baseUrl,
     clientId,
-    systemStats: async (signal) => {
-      const reply = await get("/system_stats", signal, parseSystemStats);
-      return reply.kind === "ok" ? { kind: "ok", stats: reply.value } : reply;
-    },
-    objectInfo: async (signal) => {
-      const reply = await get("/object_info", signal, parseObjectInfo);
-      return reply.kind === "ok" ? { kind: "ok", objectInfo: reply.value } : reply;
-    },
-    queue,
-    history,
-    historyList: async (maxItems, signal) => {
-      const reply = await get(`/history?max_items=${maxItems}`, signal, (value) =>
-        isObject(value) ? parseHistoryList(value) : undefined,
-      );
-      return reply.kind === "ok" ? { kind: "ok", entries: reply.value } : reply;
-    },
     lookUp,
     submit,
     submitOnce: (request, { lookFirst = false, signal } = {}) =>
@@ -226,61 +142,18 @@ export function createComfyClient(options: ComfyClientOptions): ComfyClient {
         random,
         signal,
       }),
-    interrupt,
-    deletePending,
     cancelPrompt: (promptId, { confirmWithinMs, signal }) =>
       cancelUntilConfirmed({
         lookUp: () => lookUp(promptId, signal),
-        deletePending: () => deletePending([promptId], signal),
-        interrupt: () => interrupt(promptId, signal),
+        deletePending: () => calls.deletePending([promptId], signal),
+        interrupt: () => calls.interrupt(promptId, signal),
         confirmWithinMs,
         clock,
         signal,
       }),
-    deleteHistory: (promptIds, signal) => post("/history", { delete: promptIds }, signal),
-    free: ({ unloadModels, freeMemory }, signal) =>
-      post("/free", { unload_models: unloadModels, free_memory: freeMemory }, signal),
     view: (ref, signal) => viewFile(port, ref, { ...limits, signal }),
     uploadInput: (upload, signal) =>
       uploadInput(port, upload, { timeoutMs: timeouts.uploadMs, maxBodyBytes, signal }),
     close: () => port.close(),
   };
-}
-
-function jsonCall(
-  path: string,
-  value: unknown,
-  rest: Pick<Call, "timeoutMs" | "maxBodyBytes" | "signal">,
-): Call {
-  const headers = { "content-type": "application/json" };
-  return { method: "POST", path, body: JSON.stringify(value), headers, ...rest };
-}
-
-function readJson<T>(
-  answer: Answer | ClientTrouble,
-  path: string,
-  read: (value: unknown) => T | undefined,
-): Reply<{ value: T }> {
-  if (answer.kind !== "answer") return answer;
-  if (answer.status !== 200) return toHttpTrouble(answer);
-  try {
-    const value = read(JSON.parse(answer.body));
-    if (value !== undefined) return { kind: "ok", value };
-  } catch {
-    // Told below, like JSON of another shape.
-  }
-  return { kind: "malformed", message: `${path} answered 200 with something else than expected` };
-}
-
-function expectOk(answer: Answer | ClientTrouble): Reply<object> {
-  if (answer.kind !== "answer") return answer;
-  return answer.status === 200 ? { kind: "ok" } : toHttpTrouble(answer);
-}
-
-function toHttpTrouble(answer: Answer): ClientTrouble {
-  return { kind: "http", status: answer.status, body: answer.body.slice(0, MAX_KEPT_BODY) };
-}
-
-function isObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -101,7 +101,8 @@ export function createHttpPort(options: {
         })
       : undefined;
   const dispatcher = options.dispatcher ?? own;
-  const baseUrl = options.baseUrl.replace(/\/+$/, "");
+  // Throws here, at the start, when it is no URL at all.
+  const baseUrl = new URL(options.baseUrl).href.replace(/\/+$/, "");
 
   const send = async (call: Call, abort: AbortController): Promise<OpenAnswer> => {
     const response = await request(`${baseUrl}${call.path}`, {

@@ -1,3 +1,4 @@
+export type { ComfyCalls, Reply } from "./calls.ts";
 export type { CancelOutcome } from "./cancel.ts";
 export {
   createComfyClient,
@@ -5,7 +6,6 @@ export {
   type ComfyClient,
   type ComfyClientOptions,
   type ComfyTimeouts,
-  type Reply,
 } from "./client.ts";
 export type { ClientTrouble } from "./http.ts";
 export type { PromptLookup } from "./lookup.ts";

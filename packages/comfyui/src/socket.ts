@@ -1,5 +1,5 @@
 import { backoffMs, type BackoffPolicy, type Clock, type Random } from "@holdfast/runtime";
-import { WebSocket, type RawData } from "ws";
+import { connect, slept, type Connection } from "./connection.ts";
 import {
   parseBinaryFrame,
   parseSocketMessage,
@@ -66,8 +66,6 @@ const DEFAULT_SETTLE_MS = 500;
 const DEFAULT_BACKOFF: BackoffPolicy = { initialMs: 250, factor: 2, maxMs: 10_000, jitter: 0.3 };
 /** A preview or a picture sent over the socket. */
 const DEFAULT_MAX_FRAME_BYTES = 64 * 1024 * 1024;
-/** How long a closing handshake may take before the connection is cut. */
-const CLOSE_PATIENCE_MS = 2_000;
 
 /**
  * Makes the socket. Keeps F8: a connection is only opened after the one before has ended and a pause
@@ -78,12 +76,19 @@ export function createComfySocket(options: ComfySocketOptions): ComfySocket {
   const random = options.random ?? { next: () => 0 };
   const backoff = options.backoff ?? DEFAULT_BACKOFF;
   const settleMs = options.settleMs ?? DEFAULT_SETTLE_MS;
-  const url = socketUrl(options.baseUrl, options.clientId);
+  const connectionOptions = {
+    url: socketUrl(options.baseUrl, options.clientId),
+    clock,
+    headers: options.headers ?? {},
+    handshakeTimeoutMs: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_MS,
+    maxFrameBytes: options.maxFrameBytes ?? DEFAULT_MAX_FRAME_BYTES,
+    pingEveryMs: options.pingEveryMs ?? DEFAULT_PING_EVERY_MS,
+    deadAfterMs: options.deadAfterMs ?? DEFAULT_DEAD_AFTER_MS,
+  };
   const stopping = new AbortController();
   let state: SocketState = "closed";
-  let lastSignElapsed = clock.elapsed();
   let lastMessageElapsed = clock.elapsed();
-  let current: WebSocket | undefined;
+  let current: Connection | undefined;
   let running: Promise<void> | undefined;
 
   const enter = (next: SocketState, reason: string, code?: number): void => {
@@ -91,63 +96,27 @@ export function createComfySocket(options: ComfySocketOptions): ComfySocket {
     onEvent({ kind: "state", state, reason, ...(code !== undefined && { code }) });
   };
 
-  /** One connection from beginning to end; resolves at its close event with whether it ever opened. */
-  const connectOnce = (): Promise<boolean> =>
-    new Promise((resolve) => {
-      enter("connecting", "");
-      const ended = new AbortController();
-      let opened = false;
-      let failure = "";
-      const socket = new WebSocket(url, {
-        handshakeTimeout: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_MS,
-        maxPayload: options.maxFrameBytes ?? DEFAULT_MAX_FRAME_BYTES,
-        perMessageDeflate: false,
-        headers: options.headers ?? {},
-      });
-      current = socket;
-      const sign = (): void => {
-        lastSignElapsed = clock.elapsed();
-      };
-      socket.on("open", () => {
-        opened = true;
-        sign();
+  const connectOnce = async (): Promise<boolean> => {
+    enter("connecting", "");
+    const connection = connect(connectionOptions, {
+      onOpen: () => {
         lastMessageElapsed = clock.elapsed();
-        // Must be the first message; previews then say which prompt they belong to.
-        socket.send('{"type":"feature_flags","data":{"supports_preview_metadata":true}}');
         enter("open", "");
-        void keepAlive(socket, ended.signal);
-      });
-      socket.on("pong", sign);
-      socket.on("message", (data, isBinary) => {
-        sign();
+      },
+      onFrame: (bytes, isBinary) => {
         lastMessageElapsed = clock.elapsed();
-        const bytes = toBytes(data);
         onEvent(
           isBinary
             ? { kind: "binary", frame: parseBinaryFrame(bytes) }
             : { kind: "message", message: parseSocketMessage(bytes.toString("utf8")) },
         );
-      });
-      // A close event always follows.
-      socket.on("error", (error) => {
-        failure = error.message;
-      });
-      socket.on("close", (code, reason) => {
-        ended.abort();
-        current = undefined;
-        enter("closed", failure !== "" ? failure : reason.toString("utf8"), code);
-        resolve(opened);
-      });
+      },
     });
-
-  const keepAlive = async (socket: WebSocket, ended: AbortSignal): Promise<void> => {
-    const deadAfterMs = options.deadAfterMs ?? DEFAULT_DEAD_AFTER_MS;
-    while (!ended.aborted) {
-      const done = await slept(clock, options.pingEveryMs ?? DEFAULT_PING_EVERY_MS, ended);
-      if (!done || socket.readyState !== WebSocket.OPEN) return;
-      if (clock.elapsed() - lastSignElapsed >= deadAfterMs) socket.terminate();
-      else socket.ping();
-    }
+    current = connection;
+    const end = await connection.ended;
+    current = undefined;
+    enter("closed", end.reason, end.code);
+    return end.wasOpen;
   };
 
   const run = async (): Promise<void> => {
@@ -166,44 +135,13 @@ export function createComfySocket(options: ComfySocketOptions): ComfySocket {
     },
     state: () => state,
     silentForMs: () => clock.elapsed() - lastMessageElapsed,
-    reconnect: (reason) => {
-      current?.close(1000, reason.slice(0, 100));
-      void terminateLater(current, clock, stopping.signal);
-    },
+    reconnect: (reason) => current?.close(reason),
     stop: async () => {
       stopping.abort();
-      const socket = current;
-      socket?.close(1000);
-      void terminateLater(socket, clock, undefined);
+      current?.close("");
       await running;
     },
   };
-}
-
-/** Cuts a connection whose closing handshake takes too long. */
-async function terminateLater(
-  socket: WebSocket | undefined,
-  clock: Clock,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (socket === undefined || socket.readyState === WebSocket.CLOSED) return;
-  const ended = new AbortController();
-  const onEnd = (): void => ended.abort();
-  socket.once("close", onEnd);
-  signal?.addEventListener("abort", onEnd, { once: true });
-  await slept(clock, CLOSE_PATIENCE_MS, ended.signal);
-  signal?.removeEventListener("abort", onEnd);
-  socket.terminate();
-}
-
-/** Whether the whole pause passed; false when it was cut short. */
-async function slept(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
-  try {
-    await clock.sleep(ms, signal);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function socketUrl(baseUrl: string, clientId: string): string {
@@ -211,9 +149,4 @@ function socketUrl(baseUrl: string, clientId: string): string {
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   url.searchParams.set("clientId", clientId);
   return url.href;
-}
-
-function toBytes(data: RawData): Buffer {
-  if (Buffer.isBuffer(data)) return data;
-  return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
 }

@@ -1,4 +1,5 @@
 import {
+  assertNever,
   backoffMs,
   type Abortable,
   type BackoffPolicy,
@@ -75,6 +76,8 @@ export function toSubmitOutcome(answer: Answer | ClientTrouble, promptId: string
       return { kind: "ambiguous", cause: answer };
     case "answer":
       return answer.status === 200 ? toAccepted(answer.body, promptId) : toRejected(answer);
+    default:
+      return assertNever(answer);
   }
 }
 

@@ -37,7 +37,12 @@ export async function viewFile(
   });
   // Identity: with `--enable-compress-response-body` a picture would come without its length.
   const headers = { "accept-encoding": "identity" };
-  const answer = await port.open({ method: "GET", path: `/view?${query}`, headers, ...rest });
+  const answer = await port.open({
+    method: "GET",
+    path: `/view?${query.toString()}`,
+    headers,
+    ...rest,
+  });
   if (answer.kind !== "open") return answer;
   if (answer.status === 200) {
     const length = Number(single(answer.headers["content-length"]));

@@ -72,7 +72,12 @@ export function stripHostPaths(text: string): string {
   let copied = 0;
   let i = 0;
   while (i < source.length) {
-    const before = i === 0 ? "" : (source[i - 1] ?? "");
+    if (source.startsWith("://", i)) {
+      // The path of a URL is nobody's directory, unless it is a file's.
+      i = source[i + 3] === "/" ? i + 3 : wordEnd(source, i);
+      if (source[i] !== "/") continue;
+    }
+    const before = i === 0 || source.startsWith("://", i - 3) ? "" : (source[i - 1] ?? "");
     if (!PATH_START.has(before) || !startsPath(source, i)) {
       i += 1;
       continue;
@@ -116,15 +121,21 @@ function pathEnd(text: string, start: number, before: string): number {
       if (text[i] === before) return i;
     }
   }
-  const isWindows = text[start] !== "/";
   let end = wordEnd(text, start);
-  while (isWindows && text[end] === " ") {
-    const next = wordEnd(text, end + 1);
-    if (next === end + 1 || !text.slice(end + 1, next).includes("\\")) break;
-    end = next;
-  }
+  if (text[start] !== "/") end = overSpaces(text, end);
   // A colon or full stop that closes the phrase is no part of the name.
   while (end > start + 1 && (text[end - 1] === ":" || text[end - 1] === ".")) end -= 1;
+  return end;
+}
+
+/** Goes on over spaces as long as the next word holds a backslash. */
+function overSpaces(text: string, start: number): number {
+  let end = start;
+  while (text[end] === " ") {
+    const next = wordEnd(text, end + 1);
+    if (!text.slice(end + 1, next).includes("\\")) break;
+    end = next;
+  }
   return end;
 }
 
@@ -156,4 +167,25 @@ function shorten(path: string): string {
   );
   if (python >= 0) return keep(python);
   return parts.at(-1) ?? "";
+}
+
+/** Below this nothing is looked at any more. */
+const MAX_DEPTH = 32;
+
+/**
+ * Strips the text of a whole JSON value, such as a complaint's `extra_info` or an execution error;
+ * keys stay. What is nested deeper than 32 levels becomes null.
+ */
+export function stripHostPathsIn<T>(value: T): T {
+  return stripped(value, 0) as T;
+}
+
+function stripped(value: unknown, depth: number): unknown {
+  if (typeof value === "string") return stripHostPaths(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth >= MAX_DEPTH) return null;
+  if (Array.isArray(value)) return value.map((item: unknown) => stripped(item, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, stripped(item, depth + 1)]),
+  );
 }

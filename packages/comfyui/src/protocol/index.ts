@@ -13,7 +13,7 @@ export {
   type Queue,
   type QueueItem,
 } from "./history.ts";
-export { stripHostPaths } from "./host-paths.ts";
+export { stripHostPaths, stripHostPathsIn } from "./host-paths.ts";
 export {
   parseSocketMessage,
   type NodeProgress,
@@ -91,6 +91,7 @@ export {
   findCycle,
   links,
   pruneTo,
+  shapeOf,
   topologicalOrder,
   type GraphEdge,
 } from "./walk.ts";

@@ -53,12 +53,13 @@ const KNOWN_OUTPUT_CLASSES: Readonly<Record<string, PromisedOutput["kind"]>> = {
   VAESave: "any",
 };
 
-/** How deep below a node's output a list of files is looked for: `{images: [...]}` is the first. */
+/** More files of one node than this are not collected. */
 const MAX_FILES_PER_NODE = 10_000;
 
 /**
  * The output nodes of a graph, in its order. With `objectInfo` its word counts (a class it does not
- * know falls back to the table); without it, the classes known here.
+ * know falls back to the table); without it, the classes known here: then an empty list does not
+ * prove that nothing would run.
  */
 export function promisedOutputs(graph: Graph, objectInfo?: ObjectInfo): readonly PromisedOutput[] {
   return Object.entries(graph).flatMap(([nodeId, node]) => {

@@ -2,7 +2,7 @@ import { assertNever } from "@holdfast/runtime";
 import { isLink, type Graph } from "./graph.ts";
 import { isRecord, member } from "./json-shape.ts";
 import { createValueScan, type ValueProblem, type ValueScan } from "./value-scan.ts";
-import { chainLength, findCycle } from "./walk.ts";
+import { shapeOf } from "./walk.ts";
 
 /** How large a graph may be. */
 export interface GraphLimits {
@@ -245,7 +245,7 @@ function looksLikeLink(graph: Graph, value: readonly unknown[]): boolean {
 }
 
 function checkShape(graph: Graph, limits: GraphLimits): GraphRefusal | undefined {
-  const cycle = findCycle(graph);
+  const { cycle, longestChain } = shapeOf(graph);
   if (cycle !== undefined) {
     const named = cycle.slice(0, MAX_NAMED_IDS);
     const rest = cycle.length > named.length ? [`… (${cycle.length} nodes)`] : [];
@@ -255,12 +255,11 @@ function checkShape(graph: Graph, limits: GraphLimits): GraphRefusal | undefined
       { nodeIds: cycle.slice(0, 100), length: cycle.length },
     );
   }
-  const length = chainLength(graph);
-  if (length > limits.maxChainLength) {
+  if (longestChain > limits.maxChainLength) {
     return refused(
       "graph_too_deep",
-      `The longest chain has ${length} nodes; at most ${limits.maxChainLength} can be validated.`,
-      { chainLength: length, maxChainLength: limits.maxChainLength },
+      `The longest chain has ${longestChain} nodes; at most ${limits.maxChainLength} can be validated.`,
+      { chainLength: longestChain, maxChainLength: limits.maxChainLength },
     );
   }
   return undefined;

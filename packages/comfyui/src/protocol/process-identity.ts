@@ -1,3 +1,5 @@
+import { assertNever } from "@holdfast/runtime";
+
 /** How many prompts an identity remembers; the oldest are forgotten first. */
 const MAX_REMEMBERED = 1_000;
 
@@ -77,6 +79,8 @@ export function observeProcess(identity: ProcessIdentity, sign: ProcessSign): Pr
       const now = changed ? restart(identity, "versions_changed") : alive(identity);
       return { ...now, versions: sign.text };
     }
+    default:
+      return assertNever(sign);
   }
 }
 

@@ -176,7 +176,7 @@ type MakeIssue = (
 ) => Finding;
 
 function checkLink(
-  { graph, objectInfo, node, info }: NodeCheck,
+  { graph, objectInfo, info }: NodeCheck,
   value: readonly unknown[],
   spec: InputSpec,
   issue: MakeIssue,
@@ -202,8 +202,7 @@ function checkLink(
     sourceInfo !== undefined &&
     isCore(sourceInfo) &&
     typeof received === "string" &&
-    typeof spec[0] === "string" &&
-    !FREE_LINK_CLASSES.has(node.class_type);
+    typeof spec[0] === "string";
   const what = `it takes ${typeName(spec[0])}, but output ${slot} of node ${sourceId} (${source.class_type}) gives ${typeName(received)}.`;
   return issue("return_type_mismatch", isCertain, what, { received: value });
 }
@@ -268,9 +267,6 @@ const OWN_RULES: ReadonlySet<string> = new Set([
   "LoadVideo",
 ]);
 
-/** Core classes that take links of any type: they declare `*`. */
-const FREE_LINK_CLASSES: ReadonlySet<string> = new Set(["PreviewAny"]);
-
 /** Types later than 0.3.64 under which the real inputs are made while validating. */
 function isDynamic(spec: InputSpec): boolean {
   return typeof spec[0] === "string" && spec[0].startsWith("COMFY_");
@@ -318,11 +314,14 @@ function isAbove(value: number, max: number): boolean {
 
 /** `in` of a Python list: booleans equal 1 and 0, text and numbers never meet. */
 function equalsInPython(choice: unknown, value: unknown): boolean {
-  const normal = (x: unknown): unknown => (typeof x === "boolean" ? Number(x) : x);
   return (
-    normal(choice) === normal(value) ||
+    withoutBooleans(choice) === withoutBooleans(value) ||
     (typeof choice === "object" && JSON.stringify(choice) === JSON.stringify(value))
   );
+}
+
+function withoutBooleans(value: unknown): unknown {
+  return typeof value === "boolean" ? Number(value) : value;
 }
 
 function typeName(type: InputType): string {

@@ -37,45 +37,44 @@ export function ancestorsOf(graph: Graph, nodeId: string): ReadonlySet<string> {
  * a cycle, which `parseGraph` refuses.
  */
 export function topologicalOrder(graph: Graph): readonly string[] {
-  const order = partialOrder(graph);
-  invariant(order.length === Object.keys(graph).length, "topologicalOrder of a cyclic graph");
-  return order;
+  const { order, ids } = layOut(graph);
+  invariant(order.length === ids.length, "topologicalOrder of a cyclic graph");
+  return order.map((index) => ids[index] ?? "");
 }
 
 /** The ids of one cycle, each feeding the next and the last the first; undefined when there is none. */
 export function findCycle(graph: Graph): readonly string[] | undefined {
-  const order = partialOrder(graph);
-  const ids = Object.keys(graph);
-  if (order.length === ids.length) return undefined;
-  const placed = new Set(order);
-  const sources = sourcesByNode(graph);
-  // Every node left over has a source left over: going backwards must come round.
-  const seenAt = new Map<string, number>();
-  const path: string[] = [];
-  let current = ids.find((id) => !placed.has(id));
-  while (current !== undefined && !seenAt.has(current)) {
-    seenAt.set(current, path.length);
-    path.push(current);
-    current = (sources.get(current) ?? []).find(
-      (id) => !placed.has(id) && nodeOf(graph, id) !== undefined,
-    );
-  }
-  invariant(current !== undefined, "a node left over has no source left over");
-  return path.slice(seenAt.get(current)).reverse();
+  return shapeOf(graph).cycle;
 }
 
 /** How many nodes the longest chain of links has; 0 for an empty graph. Throws on a cycle. */
 export function chainLength(graph: Graph): number {
-  const sources = sourcesByNode(graph);
-  const lengths = new Map<string, number>();
-  let longest = 0;
-  for (const id of topologicalOrder(graph)) {
-    let before = 0;
-    for (const source of sources.get(id) ?? []) before = Math.max(before, lengths.get(source) ?? 0);
-    lengths.set(id, before + 1);
-    longest = Math.max(longest, before + 1);
+  const { cycle, longestChain } = shapeOf(graph);
+  invariant(cycle === undefined, "chainLength of a cyclic graph");
+  return longestChain;
+}
+
+/** Whether a graph goes round in a circle, and otherwise how long its longest chain is, in nodes. */
+export function shapeOf(graph: Graph): {
+  readonly cycle: readonly string[] | undefined;
+  readonly longestChain: number;
+} {
+  const { ids, order, sources, longestChain } = layOut(graph);
+  if (order.length === ids.length) return { cycle: undefined, longestChain };
+  const placed = new Set(order);
+  const left = ids.flatMap((_, index) => (placed.has(index) ? [] : [index]));
+  // Every node left over has a source left over: going backwards must come round.
+  const seenAt = new Map<number, number>();
+  const path: number[] = [];
+  let current = left[0];
+  while (current !== undefined && !seenAt.has(current)) {
+    seenAt.set(current, path.length);
+    path.push(current);
+    current = sources[current]?.find((index) => !placed.has(index));
   }
-  return longest;
+  invariant(current !== undefined, "a node left over has no source left over");
+  const cycle = path.slice(seenAt.get(current)).reverse();
+  return { cycle: cycle.map((index) => ids[index] ?? ""), longestChain };
 }
 
 /** The graph cut down to the given outputs and what they need. Ids it does not hold are ignored. */
@@ -85,25 +84,48 @@ export function pruneTo(graph: Graph, outputIds: Iterable<string>): Graph {
   return Object.fromEntries(Object.entries(graph).filter(([id]) => kept.has(id)));
 }
 
-/** Kahn's algorithm: as much of the order as there is; shorter than the graph when it has a cycle. */
-function partialOrder(graph: Graph): readonly string[] {
-  const waitingFor = new Map<string, number>();
-  const forward = new Map<string, string[]>();
-  for (const id of Object.keys(graph)) waitingFor.set(id, 0);
-  for (const { fromId, toId } of links(graph)) {
-    if (nodeOf(graph, fromId) === undefined) continue;
-    waitingFor.set(toId, (waitingFor.get(toId) ?? 0) + 1);
-    append(forward, fromId, toId);
+/** A graph by the positions of its nodes, which is what makes hundreds of thousands bearable. */
+interface Layout {
+  readonly ids: readonly string[];
+  /** Sources first; shorter than `ids` when there is a cycle. */
+  readonly order: readonly number[];
+  /** By node: where its links come from. Links to nodes that are not there are left out. */
+  readonly sources: readonly (readonly number[])[];
+  readonly longestChain: number;
+}
+
+/** Kahn's algorithm, as far as it gets. */
+function layOut(graph: Graph): Layout {
+  const ids = Object.keys(graph);
+  const positions = new Map(ids.map((id, index) => [id, index]));
+  const sources: number[][] = [];
+  const targets: number[][] = ids.map(() => []);
+  for (const [index, id] of ids.entries()) {
+    const from: number[] = [];
+    for (const value of Object.values(nodeOf(graph, id)?.inputs ?? {})) {
+      const source = isLink(value) ? positions.get(value[0]) : undefined;
+      if (source === undefined) continue;
+      from.push(source);
+      targets[source]?.push(index);
+    }
+    sources.push(from);
   }
-  const order = [...waitingFor].filter(([, count]) => count === 0).map(([id]) => id);
+  const waitingFor = sources.map((from) => from.length);
+  const chain = ids.map(() => 1);
+  const order = ids.flatMap((_, index) => (waitingFor[index] === 0 ? [index] : []));
+  let longestChain = 0;
   for (let next = 0; next < order.length; next += 1) {
-    for (const id of forward.get(order[next] ?? "") ?? []) {
-      const left = (waitingFor.get(id) ?? 0) - 1;
-      waitingFor.set(id, left);
-      if (left === 0) order.push(id);
+    const index = order[next] ?? 0;
+    const length = chain[index] ?? 1;
+    longestChain = Math.max(longestChain, length);
+    for (const target of targets[index] ?? []) {
+      chain[target] = Math.max(chain[target] ?? 1, length + 1);
+      const left = (waitingFor[target] ?? 0) - 1;
+      waitingFor[target] = left;
+      if (left === 0) order.push(target);
     }
   }
-  return order;
+  return { ids, order, sources, longestChain };
 }
 
 function sourcesByNode(graph: Graph): ReadonlyMap<string, readonly string[]> {
