@@ -71,6 +71,8 @@ export const AUTH_RULES: readonly MessageRule[] = [
     confidence: 0.93,
     from: "e242, e370; usual words of APIs, clouds and hubs",
     needles: [
+      "invalid_token",
+      "invalid_grant",
       "jwt",
       "username",
       "password",
@@ -112,7 +114,7 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "bad auth",
     ],
     pattern:
-      /jwt (?:expired|invalid|malformed)|(?:invalid|incorrect|wrong) (?:username|password|user name|login)|could not read (?:username|password)|denied: requested access|basic: access denied|session (?:has )?expired|not subscribed|\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|(?:not|must be|to be) logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
+      /(?:invalid|missing|expired|incorrect)_(?:api_key|token|credentials|grant)|jwt (?:expired|invalid|malformed)|(?:invalid|incorrect|wrong) (?:username|password|user name|login)|could not read (?:username|password)|denied: requested access|basic: access denied|session (?:has )?expired|not subscribed|\bunauthori[sz]ed\b|\bforbidden\b|please (?:log ?in|sign in)|(?:not|must be|to be) logged in|login required|authenticat\w+ (?:failed|required|error|failure|is required|denied|credentials)|(?:failed|unable|could not) to authenticate|authorization (?:failed|required|error|header)|(?:invalid|incorrect|missing|expired|wrong|no|bad|revoked|unset|provide an?|set (?:your|the)) (?:\w+ )?(?:api[-_ ]?key|access token|auth(?:entication)? token|token|credentials?|access key|license)\b|(?:api[-_ ]?key|access token|auth token|(?<!unexpected )\btoken|credentials?|license key)\b[^\n]{0,24}\b(?:invalid|expired|missing|required|not (?:set|found|valid|provided|configured)|incorrect|revoked|is not valid|rejected|does not match|has expired)|invalidaccesskeyid|signaturedoesnotmatch|accessdenied\b|not (?:authorized|authenticated)|permission_denied|account (?:is |has been )?(?:suspended|disabled|locked|not found|blocked|deactivated)|unable to locate credentials|unauthenticated|\(publickey/i,
     unless:
       /unexpected token|tokenizer|token ids|max_tokens|special token|json|accessdeniedexception: file/i,
     notChannels: ["validation", "process_exit"],

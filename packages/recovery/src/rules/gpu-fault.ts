@@ -75,6 +75,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
     confidence: 0.96,
     from: "e127, e179, e180; torch 2.x builds",
     needles: [
+      "invaliddevicefunction",
       "nokernelimage",
       "without cuda support",
       "compiled without",
@@ -92,7 +93,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "only supports",
     ],
     pattern:
-      /nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
+      /invaliddevicefunction|nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
   },
   {
     name: "gpu_fault.device_assert",
@@ -171,6 +172,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "ur_result_error",
       "pi_error",
     ],
+    unless: /out of (?:\w+ )?memory/i,
   },
   {
     name: "gpu_fault.runtime_error",
@@ -179,6 +181,14 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
     confidence: 0.75,
     from: "e170–e180, e338; torch 2.x names the runtime before its message",
     needles: [
+      "cuda driver error",
+      "hiperror",
+      "cudaerror",
+      "cudagetdevicecount",
+      "rocm error",
+      "cuda failure",
+      "cufile",
+      "forward compatibility",
       "cuda error",
       "hip error",
       "xpu error",

@@ -33,7 +33,7 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     from: "e009, e011; torch 2.x",
     needles: ["out of memory", "outofmemoryerror", "memory on your gpu", "allocated by pytorch"],
     pattern:
-      /out of memory[\s\S]{0,200}(?:\bGPU\b|total capacity|by PyTorch|VRAM)|(?<!cv::)OutOfMemoryError|on your GPU|by PyTorch/i,
+      /out of memory (?:on|in|at|for) (?:the )?(?:\w+ )?(?:gpu|hip|cuda|xpu|device)|out of memory[\s\S]{0,200}(?:\bGPU\b|total capacity|by PyTorch|VRAM)|(?<!cv::)OutOfMemoryError|on your GPU|by PyTorch/i,
     unless: RECOVERED,
   },
   {

@@ -110,6 +110,8 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
     confidence: 0.97,
     from: "e041; Linux 5 and 6, Docker, Kubernetes",
     needles: [
+      "earlyoom",
+      "systemd-oomd",
       "oom-kill",
       "oom killer",
       "oomkilled",
@@ -123,7 +125,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "killed by oom",
     ],
     pattern:
-      /oom[-_ ](?:kill|reaper)|OOMKill|killed process \d+|(?:cgroup|container)\b[^\n]{0,40}(?:out of memory|\boom\b|limit)|(?:exceed|over|reach|hit)\w*\b[^\n]{0,30}memory limit|killed by oom/i,
+      /earlyoom|oomd|oom[-_ ](?:kill|reaper)|OOMKill|killed process \d+|(?:cgroup|container)\b[^\n]{0,40}(?:out of memory|\boom\b|limit)|(?:exceed|over|reach|hit)\w*\b[^\n]{0,30}memory limit|killed by oom/i,
     unless: /\bno (?:signs? of )?oom|gpu memory/i,
   },
   {
@@ -133,6 +135,14 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "e045, e136; POSIX shells",
     needles: [
+      "returncode=-9",
+      "returncode -9",
+      "returncode: -9",
+      "exit -9",
+      "exitcode=-9",
+      "exitcode 137",
+      'exitcode": 137',
+      "exit 137",
       "returncode=-9",
       "returncode -9",
       "returncode: -9",
@@ -158,7 +168,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "(137)",
     ],
     pattern:
-      /\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b/i,
+      /\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b/i,
     unless: /by (?:the )?user|by operator|cancel/i,
   },
   {

@@ -99,6 +99,7 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
     confidence: 0.95,
     from: "e074–e078, e141, e265; safetensors 0.4–0.6, torch 2.x, GGUF",
     needles: [
+      "download incomplete",
       "not a valid gguf",
       "valid gguf",
       "not a gguf",

@@ -95,6 +95,8 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
     confidence: 0.94,
     from: "e122, e125, e187, e196; torch 2.x, numpy, einops",
     needles: [
+      "multiples of",
+      "same number of",
       "not divisible",
       "must have the same shape",
       "multiple of",
@@ -125,7 +127,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "index ",
     ],
     pattern:
-      /must have the same shape|(?:is |be )?(?:not )?(?:divisible by|a multiple of) \d|shapes? cannot be multiplied|expanded size of|expected \d+ dimensions|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
+      /multiples? of \d|must have the same shape|(?:is |be )?(?:not )?(?:divisible by|a multiple of) \d|shapes? cannot be multiplied|expanded size of|expected \d+ dimensions|size of tensor [^\n]{0,40}must match|sizes of tensors must|expected input\[|to have \d+ channels|given groups=|exceeds dimension|shape mismatch|shapes? (?:do not|don't|does not|doesn't) match|shape '\[[^\n]{0,60}is invalid|(?:mis)?match\w* (?:tensor )?(?:shape|dimension|size)|einops|cannot (?:be )?(?:reshape|broadcast)|could not (?:be )?broadcast|operands could not|normalized_shape|expected (?:size|stride|tensor|hidden|batch)[^\n]{0,60}(?:got|but)|kernel size can't|padding size should|stack expects|number of dimensions|dimension (?:out of range|specified|mismatch)|tensor(?:s)? [^\n]{0,40}(?:must have|should have|must be|dimension)|index \S+ is out of bounds|input channels|invalid shape|not divisible|must be divisible|(?:width|height)\b[^\n]{0,30}(?:multiple|divisible)|not enough values to unpack|too many values to unpack/i,
     unless: /state_dict|device-side|cuda error/i,
   },
   {
@@ -135,6 +137,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
     confidence: 0.92,
     from: "e185, e186, e394; torch 2.x",
     needles: [
+      "following scalar types",
       "same dtype",
       "same device",
       "not implemented for",
@@ -155,7 +158,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "is invalid: none",
     ],
     pattern:
-      /same (?:dtype|device|data type)|not implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|(?:not supported on|implemented for) (?:the )?mps|not currently implemented|support for that dtype|handle this data type|is invalid: none/i,
+      /following scalar types|same (?:dtype|device|data type)|not implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|(?:not supported on|implemented for) (?:the )?mps|not currently implemented|support for that dtype|handle this data type|is invalid: none/i,
     unless: /state_dict|cuda error/i,
   },
   {
@@ -165,6 +168,9 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
     confidence: 0.72,
     from: "e084, e085, e197, e364, e365, e410; CPython messages of nodes given the wrong thing",
     needles: [
+      "is ambiguous",
+      "cannot be converted",
+      "not iterable",
       "non-empty list",
       "meta tensor",
       "empty list",
@@ -208,7 +214,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "name '",
     ],
     pattern:
-      /non-empty list|meta tensor|empty (?:list|sequence)|object has no attribute|object is not|object does not|not (?:subscriptable|iterable|callable)|has no len\(\)|nonetype|index out of range|list indices|division by zero|unsupported operand|expecting (?:value|property|',')|extra data|(?:could not|failed to|unable to) parse|jsondecode|json decode|is not allowed|must be (?:a|an|one|between|greater|less|positive|non|at|in|of|>|<|\d)|invalid value|argument must|expected str|missing (?:\d+ )?required|required positional|(?:cannot|can't|must not) be empty|is empty\b|out of range|zero-size|no faces?\b[^\n]{0,20}(?:detect|found)|math domain|(?:can't|cannot) (?:convert|unpack)|not supported between|name '\w+' is not defined/i,
+      /is ambiguous|cannot be converted|value of tensor|non-empty list|meta tensor|empty (?:list|sequence)|object has no attribute|object is not|object does not|not (?:subscriptable|iterable|callable)|has no len\(\)|nonetype|index out of range|list indices|division by zero|unsupported operand|expecting (?:value|property|',')|extra data|(?:could not|failed to|unable to) parse|jsondecode|json decode|is not allowed|must be (?:a|an|one|between|greater|less|positive|non|at|in|of|>|<|\d)|invalid value|argument must|expected str|missing (?:\d+ )?required|required positional|(?:cannot|can't|must not) be empty|is empty\b|out of range|zero-size|no faces?\b[^\n]{0,20}(?:detect|found)|math domain|(?:can't|cannot) (?:convert|unpack)|not supported between|name '\w+' is not defined/i,
     notChannels: ["connection", "process_exit", "stall", "store"],
     unless: /cuda error/i,
   },
