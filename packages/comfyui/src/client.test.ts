@@ -320,8 +320,6 @@ test("a file comes as a stream with its size and type, a missing one as missing"
   expect(await client.view({ ...ref, filename: "gone.png" })).toEqual({ kind: "missing" });
 });
 
-const broken = await clientFor().view(ref);
-
 test("a file that breaks off, or whose reading is aborted, throws while it is read", async () => {
   fake.handler = (_request, response) => {
     response.writeHead(200, { "content-length": "100" });
@@ -329,6 +327,7 @@ test("a file that breaks off, or whose reading is aborted, throws while it is re
     return true;
   };
   const ref = { filename: "a", subfolder: "", type: "output" };
+  const broken = await clientFor().view(ref);
   if (broken.kind !== "file") throw new Error("no file");
   await expect(readAll(broken.body)).rejects.toThrow(/other side closed|terminated|aborted/);
 
@@ -439,6 +438,11 @@ test.each([
   expect(fake.seen).toHaveLength(0);
 });
 
+async function* breakingStream(): AsyncGenerator<Uint8Array> {
+  yield Buffer.from("x");
+  throw new Error("disk gone");
+}
+
 test("an upload that is refused is told with its status, one whose source breaks as unreachable", async () => {
   fake.handler = (_request, response) => {
     response.writeHead(413).end("too large");
@@ -448,11 +452,7 @@ test("an upload that is refused is told with its status, one whose source breaks
   expect(
     await clientFor().uploadInput({ ...upload, content: { bytes: Buffer.from("x") } }),
   ).toMatchObject({ kind: "http", status: 413 });
-  const broken = async function* (): AsyncGenerator<Uint8Array> {
-    yield Buffer.from("x");
-    throw new Error("disk gone");
-  };
-  expect(await clientFor().uploadInput({ ...upload, content: { stream: broken() } })).toMatchObject(
-    { kind: "unreachable", message: "disk gone" },
-  );
+  expect(
+    await clientFor().uploadInput({ ...upload, content: { stream: breakingStream() } }),
+  ).toMatchObject({ kind: "unreachable", message: "disk gone" });
 });

@@ -133,9 +133,9 @@ const seedOf = (seed: unknown): readonly string[] => {
   return check(graph)
     .issues.filter((issue) => issue.input === "seed")
     .map(({ type }) => type);
+};
 
 test("a seed of 2^64-1 is not more than its maximum, rounded or as text", () => {
-  };
   expect(seedOf(2 ** 64)).toEqual([]);
   expect(seedOf("18446744073709551615")).toEqual([]);
   expect(seedOf(2 ** 65)).toEqual(["value_bigger_than_max"]);
