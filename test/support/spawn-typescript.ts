@@ -52,7 +52,7 @@ export function spawnTypeScript(
       for (let from = 0; ;) {
         for (; from < lines.length; from += 1) {
           const match = lines[from]?.match(pattern);
-          if (match != null) return match;
+          if (match !== null && match !== undefined) return match;
         }
         if (hasEnded) throw new Error(`the process ended without printing ${String(pattern)}`);
         await new Promise<void>((resolve) => {

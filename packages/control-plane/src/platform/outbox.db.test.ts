@@ -240,13 +240,17 @@ test("a notification wakes a tail long before it would poll", async () => {
   const notifier = createNotifier(connection);
   const seen = gate();
   const woken = gate();
+  const told: string[] = [];
   listener.on(EVENTS_CHANNEL, () => woken.open());
   const tail = createEventTail({
     ...parts,
     db: database.db,
     listener,
     pollEveryMs: 60_000,
-    onEvents: () => seen.open(),
+    onEvents: (events) => {
+      told.push(...ids(events));
+      seen.open();
+    },
   });
   await tail.start();
   await listener.start();
@@ -255,6 +259,7 @@ test("a notification wakes a tail long before it would poll", async () => {
   notifier.notify(EVENTS_CHANNEL);
   await seen.opened;
   await Promise.all([tail.stop(), listener.stop(), notifier.stop()]);
+  expect(told).toEqual(["a"]);
 });
 
 describe("upkeep", () => {

@@ -153,6 +153,22 @@ const work = {
     },
     { min: 100, max: 5 * MINUTE_MS, default: 20_000 },
   ),
+  stallMs: integerSetting(
+    {
+      env: "HOLDFAST_STALL_MS",
+      unit: "ms",
+      meaning: "No sign of progress from a running prompt for so long is a stall.",
+    },
+    { min: 1_000, max: 24 * 60 * MINUTE_MS, default: 2 * MINUTE_MS },
+  ),
+  firstLoadStallMs: integerSetting(
+    {
+      env: "HOLDFAST_FIRST_LOAD_STALL_MS",
+      unit: "ms",
+      meaning: "The same until the first progress of an attempt: models may still be loading.",
+    },
+    { min: 1_000, max: 24 * 60 * MINUTE_MS, default: 5 * MINUTE_MS },
+  ),
   maxGraphNodes: integerSetting(
     { env: "HOLDFAST_MAX_GRAPH_NODES", unit: "nodes", meaning: "Largest graph." },
     { min: 1, max: 1_000_000, default: 10_000 },

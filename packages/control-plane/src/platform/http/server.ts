@@ -15,6 +15,7 @@ import {
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import type { Log } from "../log.ts";
+import { watchConnections } from "./connections.ts";
 import { errorBody, errorStatus, toHoldfastError } from "./http-error.ts";
 import { isLoopbackRequest } from "./loopback-guard.ts";
 import { createRouteTable, type RouteTable } from "./route-table.ts";
@@ -92,6 +93,7 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
     frameworkErrors: (error, request, reply) => void sendError(error, request, reply, log),
     clientErrorHandler: answerBrokenRequest,
   });
+  const connections = watchConnections(base.server);
   base.server.headersTimeout = HEADERS_TIMEOUT_MS;
   base.setValidatorCompiler(validatorCompiler);
   base.setSerializerCompiler(serializerCompiler);
@@ -112,6 +114,7 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
       () => app.server.closeAllConnections(),
       () => undefined,
     );
+    connections.endIdle();
     await app.close();
     done.abort();
     await limit;
@@ -241,6 +244,8 @@ function sendError(
   if (error.retryAfterSeconds !== undefined) {
     void reply.header("retry-after", String(Math.max(1, Math.ceil(error.retryAfterSeconds))));
   }
+  // Also here: a broken URL is answered before any hook runs.
+  void reply.headers({ ...SECURITY_HEADERS, "x-request-id": request.id });
   // A serializer of the route would hold an error to the shape of a success.
   return reply
     .code(status)

@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import { chmod, cp, mkdir, mkdtemp, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
 import { PostgresError } from "./postgres-error.ts";
@@ -67,9 +67,9 @@ export async function findBinaries(): Promise<Binaries> {
 export async function copyBinaries(binaries: Binaries, target: string): Promise<Binaries> {
   const root = join(target, binaries.version);
   if (!(await exists(join(root, "bin")))) {
-    const partial = `${root}.${process.pid}.partial`;
-    await rm(partial, { recursive: true, force: true });
     await mkdir(target, { recursive: true, mode: 0o755 });
+    const partial = await mkdtemp(`${root}.partial-`);
+    await chmod(partial, 0o755);
     // Static libraries are for compiling against Postgres: a third of nothing we need.
     await cp(binaries.root, partial, {
       recursive: true,

@@ -240,7 +240,8 @@ describe.skipIf(!isRoot)("as root", () => {
     await chmod(join(root, "home"), 0o700);
     const postgres = make();
     await postgres.start();
-    await using(postgres, (db) => db.query("select 1"));
+    const { rows } = await using(postgres, (db) => db.query("select 1 as one"));
+    expect(rows).toEqual([{ one: 1 }]);
   });
 
   test("without user namespaces the data goes where a borrowed account reaches it, and is found again", async () => {
