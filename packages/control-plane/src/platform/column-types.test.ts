@@ -33,14 +33,19 @@ describe("parseTimestamp", () => {
 test("an int8 is exact or refused", () => {
   fc.assert(
     fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (value) => {
-      let parsed: number | undefined;
-      try {
-        parsed = parseInt8(String(value));
-      } catch {
-        parsed = undefined;
-      }
-      if (parsed === undefined) expect(value > 2n ** 53n - 1n || value < -(2n ** 53n)).toBe(true);
-      else expect(BigInt(parsed)).toBe(value);
+      const isSafe = value <= 2n ** 53n - 1n && value >= -(2n ** 53n - 1n);
+      const read = (): number => parseInt8(String(value));
+      const told = isSafe ? BigInt(read()) === value : throwsRangeError(read);
+      expect(told).toBe(true);
     }),
   );
 });
+
+function throwsRangeError(fn: () => unknown): boolean {
+  try {
+    fn();
+    return false;
+  } catch (error) {
+    return error instanceof RangeError;
+  }
+}

@@ -175,11 +175,10 @@ describe("the control plane's settings", () => {
     const described = describeSettings(controlPlaneSettings("/home"));
     const names = described.map((setting) => setting.env);
     expect(new Set(names).size).toBe(names.length);
-    for (const setting of described) {
-      expect(setting.meaning, setting.env).toMatch(/\.$/);
-      expect(setting.type, setting.env).not.toBe("");
-      expect(setting.default, setting.env).not.toBe("");
-    }
+    const poor = described.filter(
+      ({ meaning, type, default: shown }) => !meaning.endsWith(".") || type === "" || shown === "",
+    );
+    expect(poor).toEqual([]);
   });
 
   test("the home folder is where each platform keeps a user's data", () => {

@@ -154,10 +154,10 @@ test("whatever comes when, every item gets its own answer, once, in order, withi
         }
         const settled = await Promise.allSettled(answers);
         await group.drain();
-        for (const [index, answer] of settled.entries()) {
-          if (items[index]?.bad === true) expect(answer.status).toBe("rejected");
-          else expect(answer).toEqual({ status: "fulfilled", value: `done ${index}` });
-        }
+        const told = settled.map((answer) =>
+          answer.status === "fulfilled" ? answer.value : "rejected",
+        );
+        expect(told).toEqual(items.map(({ bad }, index) => (bad ? "rejected" : `done ${index}`)));
         const good = items.flatMap((item, index) => (item.bad ? [] : [index]));
         expect([...flushedOnce].sort((a, b) => a - b)).toEqual(good);
         expect(group.waiting()).toBe(0);
