@@ -38,6 +38,11 @@ export default defineConfig({
         hookTimeout: 120_000,
         fileParallelism: false,
       }),
+      project("chaos", ["test/chaos/**/*.test.ts"], {
+        testTimeout: 180_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+      }),
       project("real", ["test/real/**/*.test.ts"], {
         testTimeout: 300_000,
         hookTimeout: 120_000,

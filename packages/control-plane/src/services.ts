@@ -1,0 +1,194 @@
+/** Every feature's services, made and joined: who is told what by whom. */
+import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
+import { createAccess, type Access } from "./access/service.ts";
+import { parseUrlRules } from "./access/url-rules.ts";
+import { createBlobKeeper, type BlobKeeper } from "./files/blob-service.ts";
+import { createCircuitStore } from "./files/circuit-store.ts";
+import { createCollector } from "./files/loop.ts";
+import { DEFAULT_BLOB_GRACE_MS, type BlobStore } from "./files/model.ts";
+import { createFileService, resolveInputs, type FileService } from "./files/service.ts";
+import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
+import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
+import { createFoldLoop, createKeyPruneLoop } from "./jobs/loop.ts";
+import { createJobsService, type JobsService } from "./jobs/service.ts";
+import { createMachinesService, type MachinesService } from "./machines/service.ts";
+import type { Db, PgTarget } from "./platform/db.ts";
+import type { Log } from "./platform/log.ts";
+import { createListener, createNotifier } from "./platform/notify.ts";
+import { createEventPruneLoop } from "./platform/event-prune.ts";
+import { EVENTS_CHANNEL } from "./platform/outbox.ts";
+import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
+import { openStore } from "./store-choice.ts";
+import { HoldfastError } from "@holdfast/contract";
+
+/** What the services are made of. */
+export interface ServicesOptions {
+  readonly settings: ControlPlaneSettings;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly failpoints: Failpoints;
+  readonly log: Log;
+  readonly db: Db;
+  readonly ids: IdSource;
+  readonly target: PgTarget;
+}
+
+/** The services of one replica. */
+export interface Services {
+  readonly access: Access;
+  readonly store: BlobStore;
+  readonly blobs: BlobKeeper;
+  readonly files: FileService;
+  readonly machines: MachinesService;
+  readonly jobs: JobsService;
+  readonly watch: JobWatch;
+  readonly feed: EventFeed;
+  readonly scheduler: Scheduler;
+  readonly leases: Scheduler["leases"];
+  readonly reports: Scheduler["reports"];
+  /** What runs in the background, in the order in which it starts. */
+  readonly loops: readonly Service[];
+  /** Lets go of what is no service: connections of the store and of guarded calls. */
+  close(): Promise<void>;
+}
+
+/** Channel: jobs were queued; the payload is a requirement's id. */
+const QUEUED_CHANNEL = "holdfast_queued";
+/** Channel: leases were ended by somebody else; the payload is a machine's id. */
+const REVOKED_CHANNEL = "holdfast_revoked";
+const BYTES_PER_MB = 1024 * 1024;
+/** Stands for "no limit". */
+const UNLIMITED = { perSecond: 1e9, burst: 1e9 };
+const SECONDS_PER_MINUTE = 60;
+
+/** Makes the services; loops do not run before they are started. */
+export async function createServices(options: ServicesOptions): Promise<Services> {
+  const { settings, clock, random, log, db, ids } = options;
+  const base = { db, clock, random, log };
+  const notifying = { target: options.target, clock, random, log, applicationName: "holdfast" };
+  const listener = createListener(notifying);
+  const notifier = createNotifier(notifying);
+  const guarded = createGuardedFetch({ clock, rules: parseUrlRules("") });
+  const access = createAccess({
+    db,
+    clock,
+    log,
+    rateLimit: toRateLimit(settings.rateLimitPerMinute),
+  });
+  const { store, blobs, files } = await createFileServices(options, guarded);
+  const machines = createMachinesService(db);
+
+  // Events are read here at once, and by the other replicas within the notifier's gathering time.
+  const feed = createEventFeed({ ...base, listener });
+  const onEvents = (): void => notifier.notify(EVENTS_CHANNEL);
+  const scheduler = createScheduler({
+    ...base,
+    ids,
+    failpoints: options.failpoints,
+    machines,
+    settings: {
+      leaseTtlMs: settings.leaseTtlMs,
+      renewEveryMs: Math.round(settings.leaseTtlMs / 3),
+      pollWaitMs: settings.pollWaitMs,
+      stallMs: settings.stallMs,
+      firstLoadStallMs: settings.firstLoadStallMs,
+      maxRetryAttempts: settings.maxRetryAttempts,
+      recoveryEnabled: settings.errorRecoveryEnabled,
+    },
+    announceQueued: (requirementIds) => {
+      for (const id of requirementIds) notifier.notify(QUEUED_CHANNEL, String(id));
+    },
+    announceEvents: onEvents,
+  });
+  const jobs = createJobsService({
+    db,
+    clock,
+    ids,
+    maxQueuedJobs: settings.maxQueuedJobs,
+    ports: {
+      resolveInputs,
+      validateStrictly: (graph) => machines.validateStrictly(graph),
+      declaredOutputs: (graph) => machines.declaredOutputs(graph),
+      checkWebhookUrl: (url) => checkUrl(guarded, url),
+      onQueued: (requirements) => {
+        scheduler.queued(requirements);
+        for (const { id } of requirements) notifier.notify(QUEUED_CHANNEL, String(id));
+      },
+      onRevoked: (machineIds) => {
+        for (const id of machineIds) {
+          scheduler.revoked(id);
+          notifier.notify(REVOKED_CHANNEL, id);
+        }
+      },
+      onEvents,
+      fleetNumbers: async () => {
+        const [numbers, busy] = await Promise.all([machines.numbers(), scheduler.busyInstances()]);
+        return { ...numbers, instances: { ...numbers.instances, busy } };
+      },
+    },
+  });
+  listener.on(QUEUED_CHANNEL, (id) =>
+    scheduler.queued(id === undefined || id === "" ? [] : [{ id: Number(id), needs: null }]),
+  );
+  listener.on(REVOKED_CHANNEL, (id) => {
+    if (id !== undefined) scheduler.revoked(id);
+  });
+  const watch = createJobWatch({ ...base, feed });
+  return {
+    access,
+    store,
+    blobs,
+    files,
+    machines,
+    jobs,
+    watch,
+    feed,
+    scheduler,
+    leases: scheduler.leases,
+    reports: scheduler.reports,
+    loops: [
+      notifier,
+      listener,
+      feed,
+      watch,
+      createFoldLoop(base),
+      createKeyPruneLoop(base),
+      createEventPruneLoop({ ...base, retentionHours: settings.eventRetentionHours }),
+      createCollector({ ...base, store, graceMs: DEFAULT_BLOB_GRACE_MS }),
+      scheduler,
+    ],
+    async close() {
+      await jobs.drain();
+      await guarded.close();
+      await store.close();
+    },
+  };
+}
+
+function toRateLimit(perMinute: number) {
+  if (perMinute === 0) return UNLIMITED;
+  return { perSecond: perMinute / SECONDS_PER_MINUTE, burst: perMinute };
+}
+
+async function createFileServices(options: ServicesOptions, guarded: GuardedFetch) {
+  const { settings, clock, random, log, db, ids } = options;
+  const opened = await openStore(settings, { clock, ids });
+  const store = createCircuitStore({ store: opened, clock, random, log });
+  const spoolFolder = join(settings.home, "uploads");
+  await mkdir(spoolFolder, { recursive: true, mode: 0o700 });
+  const maxFileBytes = settings.maxFileMb * BYTES_PER_MB;
+  const blobs = createBlobKeeper({ db, store, maxBytes: maxFileBytes });
+  const files = createFileService({ db, blobs, ids, fetch: guarded, spoolFolder, maxFileBytes });
+  return { store, blobs, files };
+}
+
+async function checkUrl(guarded: GuardedFetch, url: string): Promise<void> {
+  const decision = await guarded.check(url);
+  if (decision.kind === "forbidden") {
+    throw new HoldfastError("url_forbidden", `${url}: ${decision.reason}`);
+  }
+}

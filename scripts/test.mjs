@@ -1,0 +1,87 @@
+// `npm test` on a bare machine: sets up what is missing, then runs everything that needs no GPU.
+// Prints `N passed, N failed, N skipped` as its last line and exits with 1 when anything failed.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setUp } from "./setup.mjs";
+
+const root = new URL("..", import.meta.url).pathname;
+/** In this order: what fails fast comes first. */
+const STEPS = [
+  { name: "typecheck", npm: ["run", "typecheck"] },
+  { name: "lint", npm: ["run", "lint"] },
+  { name: "format", npm: ["run", "format:check"] },
+  { name: "tidy", npm: ["run", "tidy"] },
+  { name: "generated files", npm: ["run", "generate:check"] },
+];
+const PROJECTS = ["unit", "db", "conformance", "simulation", "e2e", "chaos"];
+
+const only = process.argv.slice(2);
+await setUp({ build: true });
+
+let passed = 0;
+let failed = 0;
+let skipped = 0;
+const failures = [];
+
+for (const step of STEPS) {
+  if (only.length > 0 && !only.includes(step.name)) continue;
+  console.log(`\n== ${step.name}`);
+  const { status } = spawnSync("npm", [...step.npm, "--silent"], {
+    cwd: root,
+    stdio: "inherit",
+    shell: process.platform === "win32",
+  });
+  if (status === 0) passed += 1;
+  else {
+    failed += 1;
+    failures.push(step.name);
+  }
+}
+
+const out = mkdtempSync(join(tmpdir(), "holdfast-test-"));
+for (const project of PROJECTS) {
+  if (only.length > 0 && !only.includes(project)) continue;
+  console.log(`\n== ${project}`);
+  const file = join(out, `${project}.json`);
+  const run = spawnSync(
+    process.execPath,
+    [
+      join(root, "node_modules/vitest/vitest.mjs"),
+      "run",
+      "--project",
+      project,
+      "--passWithNoTests",
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${file}`,
+    ],
+    { cwd: root, stdio: "inherit" },
+  );
+  const counts = readCounts(file);
+  passed += counts.passed;
+  failed += counts.failed;
+  skipped += counts.skipped;
+  // A run that failed without a failed test (a hook, an unhandled rejection) is a failure too.
+  if (run.status !== 0 && counts.failed === 0) failed += 1;
+  if (run.status !== 0) failures.push(project);
+}
+rmSync(out, { recursive: true, force: true });
+
+if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exit(failed === 0 ? 0 : 1);
+
+function readCounts(file) {
+  try {
+    const report = JSON.parse(readFileSync(file, "utf8"));
+    return {
+      passed: report.numPassedTests,
+      failed: report.numFailedTests,
+      skipped: report.numPendingTests + report.numTodoTests,
+    };
+  } catch {
+    return { passed: 0, failed: 0, skipped: 0 };
+  }
+}

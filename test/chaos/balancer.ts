@@ -1,0 +1,58 @@
+/** A TCP balancer on loopback: each new connection goes to the first target that takes it. */
+import { connect, createServer, type Socket } from "node:net";
+
+/** A running balancer. */
+export interface Balancer {
+  readonly port: number;
+  close(): Promise<void>;
+}
+
+/** Listens on a free port; the targets are tried round robin, those that refuse are passed over. */
+export function startBalancer(targets: readonly number[]): Promise<Balancer> {
+  const open = new Set<Socket>();
+  let turn = 0;
+  const server = createServer((client) => {
+    open.add(client);
+    client.on("error", () => client.destroy());
+    client.on("close", () => open.delete(client));
+    client.pause();
+    const first = (turn += 1);
+    const attempt = (index: number): void => {
+      const port = targets[(first + index) % targets.length];
+      if (index >= targets.length || port === undefined) {
+        client.destroy();
+        return;
+      }
+      const upstream = connect(port, "127.0.0.1");
+      let connected = false;
+      upstream.once("connect", () => {
+        connected = true;
+        client.pipe(upstream).pipe(client);
+        client.resume();
+      });
+      upstream.on("error", () => {
+        if (connected) client.destroy();
+        else attempt(index + 1);
+      });
+      upstream.on("close", () => {
+        if (connected) client.destroy();
+      });
+      client.on("close", () => upstream.destroy());
+    };
+    attempt(0);
+  });
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      resolve({
+        port: typeof address === "object" && address !== null ? address.port : 0,
+        close: () =>
+          new Promise((done) => {
+            for (const socket of open) socket.destroy();
+            server.close(() => done());
+          }),
+      });
+    });
+  });
+}
