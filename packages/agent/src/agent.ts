@@ -1,0 +1,465 @@
+import { join } from "node:path";
+import type { ComfyTimeouts } from "@holdfast/comfyui";
+import {
+  AGENT_PROTOCOL_VERSION,
+  isHoldfastError,
+  MAX_FOUND_PROMPTS,
+  MAX_INSTANCES_PER_MACHINE,
+  type AgentConfig,
+  type ControlPlaneLink,
+  type HeldAttempt,
+  type InstanceReport,
+  type InstanceState,
+  type Lease,
+  type PollRequest,
+  type PollResponse,
+  type RegisterResponse,
+  type Revoked,
+} from "@holdfast/contract";
+import {
+  createIdSource,
+  NO_FAILPOINTS,
+  type Clock,
+  type Failpoints,
+  type IdSource,
+  type Random,
+  type Service,
+} from "@holdfast/runtime";
+import type { AgentLog } from "./agent-log.ts";
+import { openAgentState, type AgentState } from "./agent-state.ts";
+import { createInstance, type Instance } from "./instance.ts";
+import { createInstanceLoop, type InstanceLoop } from "./instance-loop.ts";
+import { createLeaseKeeper, type LeaseKeeper } from "./lease-keeper.ts";
+import { DEFAULT_LIMITS, type AgentLimits } from "./limits.ts";
+import { untilAnswered } from "./link-retry.ts";
+import { slept } from "./pause.ts";
+import { createPoller, type Poller } from "./poller.ts";
+import { createReporter, type Reporter, type Session } from "./reporter.ts";
+import { createSpool, type Spool } from "./spool.ts";
+
+/** Version that the agent tells at registration. */
+export const AGENT_VERSION = "0.1.0";
+
+/** Settings of {@link createAgent}. */
+export interface AgentOptions {
+  readonly link: ControlPlaneLink;
+  /** The ComfyUIs to attach to, by base URL. */
+  readonly instances: readonly { readonly url: string; readonly name?: string }[];
+  /** A folder of the agent's own: its id, undelivered reports, outputs on their way. */
+  readonly stateDir: string;
+  readonly machineName: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly ids?: IdSource;
+  readonly log: AgentLog;
+  readonly failpoints?: Failpoints;
+  readonly limits?: Partial<AgentLimits>;
+  /** How long calls to ComfyUI may take. */
+  readonly timeouts?: Partial<ComfyTimeouts>;
+}
+
+/** What an agent says of itself. */
+export interface AgentStatus {
+  readonly machineId: string | null;
+  readonly isRegistered: boolean;
+  /** A newer process of this machine has taken over: this one does nothing any more. */
+  readonly isSuperseded: boolean;
+  readonly instances: readonly {
+    readonly key: string;
+    readonly name: string;
+    readonly state: InstanceState;
+    readonly reason: string | null;
+    readonly wants: number;
+    readonly held: readonly HeldAttempt[];
+  }[];
+  readonly spoolBytes: number;
+  readonly unsentReports: number;
+}
+
+/** Runs leased jobs on the ComfyUIs of one machine; see {@link createAgent}. */
+export interface Agent extends Service {
+  status(): AgentStatus;
+  /**
+   * Takes no more work, gives back what is staged and waits for what runs, at most so long. True
+   * when nothing is left. `stop` then leaves what still runs to the next agent.
+   */
+  drain(withinMs: number): Promise<boolean>;
+}
+
+interface Slot {
+  readonly instance: Instance;
+  readonly loop: InstanceLoop;
+  instanceId: string | undefined;
+}
+
+/**
+ * Makes an agent. `start` resolves when it is at work; the control plane and the instances may come
+ * later, it waits for both. `stop` leaves running prompts alone: the next process of this machine
+ * finds and resumes them.
+ */
+export function createAgent(options: AgentOptions): Agent {
+  if (options.instances.length > MAX_INSTANCES_PER_MACHINE) {
+    throw new Error(
+      `an agent serves at most ${MAX_INSTANCES_PER_MACHINE} instances, ${options.instances.length} were given`,
+    );
+  }
+  return new AttachedAgent(options);
+}
+
+class AttachedAgent implements Agent {
+  readonly name = "agent";
+  readonly #options: AgentOptions;
+  readonly #limits: AgentLimits;
+  readonly #failpoints: Failpoints;
+  readonly #bootId: string;
+  readonly #stopping = new AbortController();
+  readonly #spool: Spool;
+  readonly #reporter: Reporter;
+  readonly #keeper: LeaseKeeper;
+  readonly #poller: Poller;
+  #state: AgentState | undefined;
+  #slots: readonly Slot[] = [];
+  #session: Session | undefined;
+  #registering: Promise<boolean> | undefined;
+  #isSuperseded = false;
+  #started: Promise<void> | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#failpoints = options.failpoints ?? NO_FAILPOINTS;
+    const { clock, random, link, log } = options;
+    this.#bootId = (options.ids ?? createIdSource(clock, random)).next("boot");
+    this.#spool = createSpool(join(options.stateDir, "spool"), this.#limits);
+    const common = { clock, random, link, log, limits: this.#limits };
+    const session = (): Session | undefined => this.#session;
+    const held = (): readonly HeldAttempt[] => this.#held();
+    this.#reporter = createReporter({
+      ...common,
+      folder: join(options.stateDir, "reports"),
+      spool: this.#spool,
+      session,
+      onRefused: (error) => void this.#onRefused(error),
+    });
+    this.#keeper = createLeaseKeeper({
+      ...common,
+      session,
+      held,
+      onRevoked: (revoked) => this.#revoke(revoked),
+      onDistrusted: (attemptId) => {
+        for (const { loop } of this.#slots) loop.distrust(attemptId);
+      },
+      onRefused: (error) => void this.#onRefused(error),
+    });
+    this.#poller = createPoller({
+      ...common,
+      session,
+      held,
+      reports: () => this.#reports(),
+      onAnswer: (answer, request, startedAt) => this.#onAnswer(answer, request, startedAt),
+      onRefused: (error) => this.#onRefused(error),
+    });
+  }
+
+  start(): Promise<void> {
+    this.#started ??= this.#start();
+    return this.#started;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  status(): AgentStatus {
+    return {
+      machineId: this.#state?.machineId() ?? null,
+      isRegistered: this.#session !== undefined,
+      isSuperseded: this.#isSuperseded,
+      instances: this.#slots.map(({ instance, loop }) => {
+        const { state, reason } = instance.facts();
+        const { key, name } = instance;
+        return { key, name, state, reason, wants: loop.wants(), held: loop.held() };
+      }),
+      spoolBytes: this.#spool.usedBytes(),
+      unsentReports: this.#reporter.unsent(),
+    };
+  }
+
+  async drain(withinMs: number): Promise<boolean> {
+    for (const { loop } of this.#slots) loop.drain();
+    this.#poller.notify();
+    const patience = new AbortController();
+    const idle = Promise.all(this.#slots.map(({ loop }) => loop.idle())).then(() => true);
+    const late = slept(this.#options.clock, withinMs, patience.signal).then(() => false);
+    const isIdle = await Promise.race([idle, late]);
+    patience.abort();
+    return isIdle;
+  }
+
+  async #start(): Promise<void> {
+    const { stateDir, log } = this.#options;
+    this.#state = await openAgentState(stateDir, log);
+    await this.#spool.start();
+    await this.#spool.keepOnly(await this.#reporter.load());
+    this.#slots = this.#options.instances.map((given) => this.#createSlot(given));
+    for (const { instance } of this.#slots) instance.start();
+    this.#reporter.start();
+    this.#keeper.start();
+    void this.#registerAndPoll();
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#started === undefined) return;
+    await this.#started.catch(() => undefined); // Whoever called `start` was told.
+    const { clock } = this.#options;
+    // Results that are in hand are worth a moment; nothing is lost without it.
+    const patience = new AbortController();
+    const sent = this.#untilSent(patience.signal);
+    await Promise.race([sent, slept(clock, this.#limits.stopMs, patience.signal)]);
+    patience.abort();
+    this.#stopping.abort();
+    await this.#poller.stop();
+    await this.#keeper.stop();
+    // The runs that wait for an answer get theirs from the reporter's end.
+    const left = Promise.all(this.#slots.map(({ loop }) => loop.leave()));
+    await this.#reporter.stop();
+    await left;
+    await Promise.all(this.#slots.map(({ instance }) => instance.stop()));
+    await this.#registering;
+    await this.#state?.flush();
+  }
+
+  async #untilSent(signal: AbortSignal): Promise<void> {
+    while (this.#reporter.unsent() > 0 && this.#session !== undefined) {
+      if (!(await slept(this.#options.clock, 10, signal))) return;
+    }
+  }
+
+  #createSlot(given: { readonly url: string; readonly name?: string }): Slot {
+    const { link, clock, random, log } = this.#options;
+    const loop = createInstanceLoop({
+      link,
+      clock,
+      random,
+      log,
+      limits: this.#limits,
+      failpoints: this.#failpoints,
+      spool: this.#spool,
+      reporter: this.#reporter,
+      onChange: () => this.#poller.notify(),
+    });
+    const instance = createInstance({
+      url: given.url,
+      name: given.name ?? given.url,
+      clock,
+      random,
+      log,
+      limits: this.#limits,
+      timeouts: this.#options.timeouts ?? {},
+      marker: this.#state?.marker(given.url),
+      onMarker: (promptId) => this.#state?.setMarker(given.url, promptId),
+      isBusy: () => loop.isBusy(),
+      onSocket: (event) => loop.onSocket(event),
+      onReplaced: (reason) => loop.onReplaced(reason),
+      onChange: () => loop.onInstanceChange(),
+    });
+    loop.bind(instance);
+    return { instance, loop, instanceId: undefined };
+  }
+
+  async #registerAndPoll(): Promise<void> {
+    if (await this.#register()) this.#poller.start();
+  }
+
+  /** Registers, once at a time, until it is answered; false when it is over for this process. */
+  #register(): Promise<boolean> {
+    this.#registering ??= this.#registerOnce().finally(() => {
+      this.#registering = undefined;
+    });
+    return this.#registering;
+  }
+
+  async #registerOnce(): Promise<boolean> {
+    const { link, log, clock, machineName } = this.#options;
+    const { signal } = this.#stopping;
+    this.#session = undefined;
+    try {
+      const instances = await this.#declare(signal);
+      let startedAt = 0;
+      const answer = await untilAnswered(
+        { ...this.#options, limits: this.#limits },
+        signal,
+        () => {
+          startedAt = clock.elapsed();
+          return link.register(
+            {
+              protocolVersion: AGENT_PROTOCOL_VERSION,
+              agentVersion: AGENT_VERSION,
+              machineId: this.#state?.machineId() ?? null,
+              machineName,
+              bootId: this.#bootId,
+              instances,
+            },
+            signal,
+          );
+        },
+        (err, attempt) => {
+          if (attempt === 1) log.warn({ err }, "control plane cannot be reached yet");
+        },
+      );
+      await this.#onRegistered(answer, startedAt);
+      return true;
+    } catch (err) {
+      if (signal.aborted) return false;
+      if (isHoldfastError(err, "agent_superseded")) {
+        this.#supersede();
+        return false;
+      }
+      // A wrong key or version: somebody has to mend it, and then it should work by itself.
+      log.error({ err }, "registration was refused");
+      if (!(await slept(clock, this.#limits.linkCallMs, signal))) return false;
+      return this.#registerOnce();
+    }
+  }
+
+  /** The instances with the prompts of ours that they hold, as far as they answer now. */
+  async #declare(signal: AbortSignal) {
+    const { clock } = this.#options;
+    return Promise.all(
+      this.#slots.map(async ({ instance }) => {
+        const patience = new AbortController();
+        const onAbort = (): void => patience.abort();
+        signal.addEventListener("abort", onAbort, { once: true });
+        void slept(clock, this.#limits.firstContactMs, patience.signal).then(onAbort);
+        const ended = new Promise<void>((resolve) => {
+          patience.signal.addEventListener("abort", () => resolve(), { once: true });
+        });
+        await Promise.race([instance.contacted, ended]);
+        const found = instance.isGone()
+          ? []
+          : // A slow instance is declared without them; its leases are looked up one by one.
+            await instance.findOurs(patience.signal).catch(() => []);
+        onAbort();
+        signal.removeEventListener("abort", onAbort);
+        const { key, name } = instance;
+        return { key, name, foundPrompts: found.slice(0, MAX_FOUND_PROMPTS) };
+      }),
+    );
+  }
+
+  async #onRegistered(answer: RegisterResponse, startedAt: number): Promise<void> {
+    await this.#state?.setMachineId(answer.machineId);
+    for (const slot of this.#slots) {
+      slot.instanceId = answer.instances.find(({ key }) => key === slot.instance.key)?.instanceId;
+    }
+    this.#session = { machineId: answer.machineId, session: answer.session };
+    this.#configure(answer.config);
+    const granted = new Set<string>(answer.leases.map((lease) => lease.attemptId));
+    // Held from before and not granted again: somebody else's now.
+    for (const { attemptId } of this.#held()) {
+      if (!granted.has(attemptId)) this.#stopAttempt(attemptId, "lost");
+    }
+    for (const lease of answer.leases) this.#assign(lease, startedAt);
+    for (const { key, promptId } of answer.discard) {
+      this.#slots.find(({ instance }) => instance.key === key)?.instance.abandon(promptId);
+    }
+    this.#options.log.info(
+      { machineId: answer.machineId, session: answer.session, resumed: answer.leases.length },
+      "registered",
+    );
+    this.#reporter.wake();
+    this.#poller.notify();
+  }
+
+  #configure(config: AgentConfig): void {
+    this.#keeper.configure(config);
+    this.#poller.configure(config);
+  }
+
+  #reports(): readonly InstanceReport[] {
+    return this.#slots.flatMap(({ instance, loop, instanceId }) => {
+      if (instanceId === undefined) return [];
+      const { state, reason, inventoryDigest, vramFreeBytes } = instance.facts();
+      const cut = reason?.slice(0, 1000) ?? null;
+      const wants = loop.wants();
+      return [{ instanceId, state, reason: cut, inventoryDigest, wants, vramFreeBytes }];
+    });
+  }
+
+  #held(): readonly HeldAttempt[] {
+    return [...this.#slots.flatMap(({ loop }) => loop.held()), ...this.#reporter.held()];
+  }
+
+  #onAnswer(answer: PollResponse, request: PollRequest, startedAt: number): boolean {
+    if (answer.config !== null) this.#configure(answer.config);
+    this.#keeper.renewed(
+      request.held.map((attempt) => attempt.attemptId),
+      startedAt,
+    );
+    let isNews = false;
+    for (const lease of answer.leases) isNews = this.#assign(lease, startedAt) || isNews;
+    isNews = this.#revoke(answer.revoked) || isNews;
+    if (answer.inventoriesWanted.length > 0) void this.#sendInventories(answer.inventoriesWanted);
+    return isNews;
+  }
+
+  #assign(lease: Lease, startedAt: number): boolean {
+    if (this.#reporter.adopt(lease)) return false;
+    const slot = this.#slots.find(({ instanceId }) => instanceId === lease.instanceId);
+    if (slot === undefined) return false;
+    this.#keeper.granted(lease, startedAt);
+    return slot.loop.assign(lease);
+  }
+
+  #revoke(revoked: readonly Revoked[]): boolean {
+    let isNews = false;
+    for (const { attemptId, reason } of revoked) {
+      isNews = this.#slots.some(({ loop }) => loop.has(attemptId)) || isNews;
+      this.#stopAttempt(attemptId, reason);
+    }
+    return isNews;
+  }
+
+  #stopAttempt(attemptId: string, reason: Revoked["reason"]): void {
+    for (const { loop } of this.#slots) loop.stop(attemptId, reason);
+    this.#reporter.drop(attemptId);
+  }
+
+  async #sendInventories(wanted: readonly string[]): Promise<void> {
+    for (const digest of wanted) {
+      const upload = this.#slots
+        .map(({ instance }) => instance.inventory())
+        .find((known) => known?.inventory.digest === digest);
+      if (upload === undefined) continue;
+      try {
+        await this.#options.link.putInventory(upload, this.#stopping.signal);
+      } catch (err) {
+        // The next poll asks for it again.
+        if (!this.#stopping.signal.aborted) {
+          this.#options.log.warn({ err, digest }, "inventory could not be sent");
+        }
+      }
+    }
+  }
+
+  /** Calls of this session are refused: register again, or make room for the newer process. */
+  async #onRefused(error: unknown): Promise<boolean> {
+    if (isHoldfastError(error, "agent_superseded")) {
+      this.#supersede();
+      return false;
+    }
+    if (!isHoldfastError(error, "machine_unknown") || this.#stopping.signal.aborted) return true;
+    return this.#register();
+  }
+
+  /** A newer process of this machine resumes our prompts: touch nothing, tell nothing. */
+  #supersede(): void {
+    if (this.#isSuperseded) return;
+    this.#isSuperseded = true;
+    this.#session = undefined;
+    this.#options.log.error("a newer agent process of this machine has taken over");
+    void this.stop();
+  }
+}

@@ -1,0 +1,671 @@
+/**
+ * One attempt, from its lease to its outcome (DESIGN §3): prepare → POST → watch → collect.
+ *
+ * A1  A prompt is posted only after a look-up when it may have been posted before (F1).
+ * A2  What ComfyUI may hold is taken out before the slot is free, unless nobody may touch it.
+ * A3  Only history, read after the run, makes a success, and only when every promised output is stored.
+ * A4  After `lost` and `left` nothing is reported: somebody else owns the job, or will resume it.
+ */
+import type { PromptLookup, SocketEvent } from "@holdfast/comfyui";
+import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
+import { promisedOutputs, type Graph, type ObjectInfo } from "@holdfast/comfyui/protocol";
+import type {
+  AttemptOutcome,
+  AttemptReport,
+  CollectedOutput,
+  ControlPlaneLink,
+  HeldAttempt,
+  Lease,
+} from "@holdfast/contract";
+import type { Clock, Failpoints, Random } from "@holdfast/runtime";
+import type { AgentLog } from "./agent-log.ts";
+import { createCollector, type Collector } from "./collect.ts";
+import {
+  executionEvidence,
+  interruptedEvidence,
+  toEvidence,
+  type EvidenceTiming,
+} from "./evidence.ts";
+import { freeMemory } from "./free-memory.ts";
+import type { Instance } from "./instance.ts";
+import type { AgentLimits } from "./limits.ts";
+import { createWaker } from "./pause.ts";
+import { postPrompt } from "./post.ts";
+import { prepare } from "./prepare.ts";
+import type { Spool } from "./spool.ts";
+import { decideStall } from "./stall.ts";
+import { missingEvidence, PIXELS_OVER_SOCKET } from "./verify.ts";
+import {
+  beginWatch,
+  nextWatchStep,
+  progressOf,
+  type WatchEnd,
+  type WatchEvent,
+  type WatchState,
+} from "./watch-state.ts";
+
+/**
+ * Why an attempt is stopped from outside. `lost`: somebody else's now. `left`: this agent ends, the
+ * next one resumes it. `displaced`: another attempt needs the instance, or the instance is not well.
+ */
+export type StopReason = "cancelled" | "displaced" | "drain" | "held" | "left" | "lost";
+
+/** What an attempt is made of. */
+export interface AttemptDeps {
+  readonly instance: Instance;
+  readonly link: ControlPlaneLink;
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: AgentLog;
+  readonly limits: AgentLimits;
+  readonly failpoints: Failpoints;
+  /** Input files that this process of the instance has. */
+  readonly uploaded: Set<string>;
+  /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
+  readonly reserve: (attempt: Attempt) => Promise<void>;
+  /** A slot became free, or the attempt began to run. */
+  readonly onChange: () => void;
+}
+
+/** How an attempt ended for the agent. */
+export interface AttemptEnd {
+  /** Nothing to report when the lease is not ours any more, or somebody will resume it. */
+  readonly outcome: AttemptOutcome | undefined;
+}
+
+/** A stop or a death, as the reason of the attempt's abort signal. */
+class Ended extends Error {}
+
+/** One attempt; see the header. Events of its prompt are brought to it by the instance's loop. */
+export class Attempt {
+  #lease: Lease;
+  readonly #deps: AttemptDeps;
+  readonly #collector: Collector;
+  readonly #waker: ReturnType<typeof createWaker>;
+  /** Ends waiting, preparing and watching, on a stop or on the instance's death. */
+  readonly #abort = new AbortController();
+  /** Ends everything, the collecting too, on a stop. */
+  readonly #stopped = new AbortController();
+  readonly #timings: Record<string, number> = {};
+  readonly #begunAt: number;
+  #promptId: string;
+  #phase: "preparing" | "posting" | "posted" | "collecting" | "ended" = "preparing";
+  #watch: WatchState | undefined;
+  #postedAt: number | undefined;
+  #wasPostedHere = false;
+  #stopReason: StopReason | undefined;
+  #death: { readonly reason: string; readonly isBlamed: boolean } | undefined;
+  #promised: readonly PromisedOutput[] = [];
+  #hold: Promise<void> | undefined;
+  #isTakenOut = false;
+  #lookedAfterRun = false;
+
+  constructor(lease: Lease, deps: AttemptDeps) {
+    this.#lease = lease;
+    this.#deps = deps;
+    this.#promptId = lease.promptId;
+    this.#begunAt = deps.clock.elapsed();
+    this.#waker = createWaker(deps.clock);
+    this.#collector = createCollector({
+      lease,
+      client: deps.instance.client,
+      link: deps.link,
+      spool: deps.spool,
+      clock: deps.clock,
+      random: deps.random,
+      limits: deps.limits,
+      failpoints: deps.failpoints,
+      log: deps.log,
+      signal: this.#stopped.signal,
+      isGone: () => this.#death !== undefined,
+    });
+  }
+
+  get lease(): Lease {
+    return this.#lease;
+  }
+  get promptId(): string {
+    return this.#promptId;
+  }
+  get collector(): Collector {
+    return this.#collector;
+  }
+  get stopReason(): StopReason | undefined {
+    return this.#stopReason;
+  }
+  /** ComfyUI has executed something of it, or is about to have. */
+  get hasStarted(): boolean {
+    return this.#watch?.startedAt !== undefined;
+  }
+  /** It is in ComfyUI's queue, or may be: it takes one of the instance's slots. */
+  get isOccupying(): boolean {
+    if (this.#phase === "collecting" || this.#phase === "ended") return this.#isBeingTakenOut();
+    return this.#watch?.phase !== "over" || this.#isBeingTakenOut();
+  }
+  /** Monotonic instant of its POST; undefined before it. */
+  get postedAt(): number | undefined {
+    return this.#postedAt;
+  }
+  get isCollecting(): boolean {
+    return this.#phase === "collecting" || this.#watch?.phase === "over";
+  }
+  get isMemoryFreeing(): boolean {
+    return this.#lease.before === "free_memory" && this.#phase === "preparing";
+  }
+
+  /** A newer grant of the same attempt to this agent: writes carry its epoch from now on. */
+  adopt(lease: Lease): void {
+    this.#lease = { ...this.#lease, leaseEpoch: lease.leaseEpoch, ttlMs: lease.ttlMs };
+  }
+
+  /** What the control plane is told of it; undefined once it is not ours to speak of. */
+  held(): HeldAttempt | undefined {
+    if (this.#stopReason !== undefined) return undefined;
+    const { attemptId, jobId, leaseEpoch } = this.#lease;
+    const watch = this.#watch;
+    const isOver = this.isCollecting || this.#phase === "ended";
+    const phase = isOver ? "collecting" : this.hasStarted ? "running" : "staged";
+    const nodesTotal = Object.keys(this.#lease.graph).length;
+    const progress = watch?.startedAt === undefined ? null : progressOf(watch, nodesTotal);
+    return { attemptId, jobId, leaseEpoch, phase, progress };
+  }
+
+  report(outcome: AttemptOutcome): AttemptReport {
+    const { attemptId, jobId, leaseEpoch } = this.#lease;
+    const timings = { ...this.#timings };
+    return { attemptId, jobId, leaseEpoch, outcome, started: this.hasStarted, timings };
+  }
+
+  /** Stops it for a reason from outside; the first reason counts. */
+  stop(reason: StopReason): void {
+    if (this.#stopReason !== undefined || this.#phase === "ended") return;
+    this.#stopReason = reason;
+    this.#stopped.abort(new Ended(reason));
+    this.#abort.abort(new Ended(reason));
+    this.#waker.wake();
+  }
+
+  /** The process that held its prompt is gone. What is collected already still counts. */
+  instanceDied(reason: string, isBlamed: boolean): void {
+    if (this.#death !== undefined || this.#phase === "ended") return;
+    this.#death = { reason, isBlamed };
+    if (this.#phase !== "collecting") this.#abort.abort(new Ended(reason));
+    this.#waker.wake();
+  }
+
+  /** An event of the instance's socket; those of other prompts tell something too. */
+  onSocket(event: SocketEvent): void {
+    const at = this.#deps.clock.elapsed();
+    switch (event.kind) {
+      case "state":
+        if (event.state === "connecting") return;
+        this.#apply({ kind: "socket", isOpen: event.state === "open", at });
+        return;
+      case "binary":
+        this.#onFrame(event, at);
+        return;
+      case "message": {
+        const { message } = event;
+        if (message.kind === "unparsable" || !("promptId" in message)) return;
+        if (message.promptId === this.#promptId) this.#apply({ kind: "message", message, at });
+        else if (message.kind === "execution_start") this.#apply({ kind: "other_started", at });
+      }
+    }
+  }
+
+  /** Runs it to its end. Never rejects. */
+  async run(): Promise<AttemptEnd> {
+    let outcome: AttemptOutcome | undefined;
+    try {
+      outcome = await this.#execute();
+    } catch (error) {
+      outcome = await this.#afterThrow(error);
+    }
+    if (this.#stopReason !== undefined && !this.#isTakenOut) outcome = await this.#afterStop();
+    this.#phase = "ended";
+    this.#timings["totalMs"] = this.#since(this.#begunAt);
+    return { outcome };
+  }
+
+  /** Deletes its entry from ComfyUI's history, once its outcome is recorded. */
+  forget(): void {
+    if (this.#postedAt === undefined && this.#lease.mode === "fresh") return;
+    this.#deps.instance.broom.sweep(this.#promptId, () => {
+      void this.#deps.failpoints.hit("agent.history-deleted");
+    });
+  }
+
+  async #execute(): Promise<AttemptOutcome | undefined> {
+    const { failpoints } = this.#deps;
+    await failpoints.hit("agent.lease-received");
+    if (this.#lease.mode === "resume") {
+      const resumed = await this.#resume();
+      if (resumed !== undefined) return resumed;
+    }
+    if (this.#watch === undefined) {
+      const refused = await this.#prepareAndPost();
+      if (refused !== undefined) return refused;
+    }
+    return this.#watchAndConclude();
+  }
+
+  /** A1: looks the prompt up; an outcome when it cannot go on, a watch when ComfyUI has it. */
+  async #resume(): Promise<AttemptOutcome | undefined> {
+    const { instance, clock, limits } = this.#deps;
+    const { signal } = this.#abort;
+    if (instance.isGone()) return this.#lost("the instance is not running");
+    for (let pauseMs = limits.blindLookMs; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
+      const found = await instance.client.lookUp(this.#promptId, signal);
+      switch (found.kind) {
+        case "queued":
+        case "running":
+        case "finished":
+          this.#promised = promisedOutputs(
+            this.#lease.graph as Graph,
+            instance.inventory()?.objectInfo as ObjectInfo | undefined,
+          );
+          this.#postedAt = clock.elapsed();
+          this.#beginWatch(false);
+          this.#noteFound(found);
+          return undefined;
+        case "absent":
+          // Without a mark of the process before it, nobody knows whether it was ever posted.
+          if (!instance.wasReplaced()) return undefined;
+          return this.#lost("the instance was started anew while the agent was away");
+        case "unknown":
+          instance.noteTrouble(found.cause);
+          if (instance.isGone()) return this.#lost("the instance is not running");
+          await clock.sleep(pauseMs, signal);
+      }
+    }
+  }
+
+  #lost(reason: string): AttemptOutcome {
+    return { kind: "instance_died", evidence: toEvidence("process_exit", reason) };
+  }
+
+  async #prepareAndPost(): Promise<AttemptOutcome | undefined> {
+    const { instance, clock, failpoints, limits } = this.#deps;
+    const { signal } = this.#abort;
+    for (let round = 1; ; round += 1) {
+      const { objectInfo } = await instance.waitForInventory(signal);
+      const prepared = await prepare(this.#lease, objectInfo as ObjectInfo, {
+        ...this.#deps,
+        client: instance.client,
+        signal,
+      });
+      if (prepared.kind === "failed") return failed(prepared.evidence);
+      this.#promised = prepared.promised;
+      this.#timings["prepareMs"] = this.#since(this.#begunAt);
+      await failpoints.hit("agent.prepared");
+      if (this.#lease.before === "free_memory") {
+        await this.#deps.reserve(this);
+        const freed = await freeMemory({
+          client: instance.client,
+          clock,
+          withinMs: limits.freeMemoryMs,
+          signal,
+        });
+        this.#timings["freedBytes"] = freed;
+      }
+      signal.throwIfAborted();
+      await failpoints.hit("agent.before-post");
+      this.#phase = "posting";
+      this.#wasPostedHere = true;
+      this.#postedAt = clock.elapsed();
+      // Listening before the POST: events of a short prompt come before its answer (F11).
+      this.#beginWatch(instance.isSocketOpen());
+      const posted = await postPrompt(this.#lease, prepared, {
+        instance,
+        client: instance.client,
+        clock,
+        // Not cut off by a stop: a POST that is on its way can only be taken out afterwards.
+        signal: this.#postSignal(),
+      });
+      await failpoints.hit("agent.after-post");
+      if (posted.kind === "posted") {
+        this.#promptId = posted.promptId;
+        this.#phase = "posted";
+        this.#deps.onChange();
+        return undefined;
+      }
+      if (posted.kind === "refused") {
+        if (posted.isQueued) await this.#takeOut();
+        return failed(posted.evidence);
+      }
+      for (const input of this.#lease.inputs) {
+        for (const name of this.#deps.uploaded) {
+          if (name.startsWith(input.sha256)) this.#deps.uploaded.delete(name);
+        }
+      }
+      if (round > 1) return failed(posted.evidence);
+    }
+  }
+
+  /** Aborted by a death and by `left`, where the prompt must not or cannot be followed. */
+  #postSignal(): AbortSignal {
+    const cut = new AbortController();
+    this.#abort.signal.addEventListener(
+      "abort",
+      () => {
+        if (this.#death !== undefined || this.#stopReason === "left") cut.abort(new Ended("cut"));
+      },
+      { once: true },
+    );
+    return cut.signal;
+  }
+
+  async #watchAndConclude(): Promise<AttemptOutcome | undefined> {
+    const end = await this.#untilEnd();
+    switch (end.kind) {
+      case "finished":
+        return this.#conclude(end.entry);
+      case "vanished":
+        if (!this.hasStarted) return released("removed from the instance's queue by somebody");
+        return failed(
+          toEvidence("history", "The prompt vanished from ComfyUI's queue and history.", {
+            timing: this.#timing(),
+          }),
+          (await this.#collector.settle()).outputs,
+        );
+      case "waited":
+        await this.#takeOut();
+        return released("waited too long behind other prompts");
+      case "stalled":
+      case "limit":
+        return this.#giveUp(end.kind);
+    }
+  }
+
+  /** Waits for the end of the run, looking whenever a look is due (W2). */
+  async #untilEnd(): Promise<WatchEnd | { readonly kind: "limit" | "stalled" | "waited" }> {
+    const { clock, limits, instance } = this.#deps;
+    const { signal } = this.#abort;
+    for (;;) {
+      signal.throwIfAborted();
+      await this.#takeHold();
+      const state = this.#watch;
+      if (state === undefined) throw new Ended("nothing to watch");
+      if (state.end !== undefined) return state.end;
+      const now = clock.elapsed();
+      const stall = decideStall(state, this.#lease.stall, limits.stallFloorMs);
+      const limitAt =
+        state.phase === "running" && state.startedAt !== undefined
+          ? state.startedAt + this.#lease.executionLimitMs
+          : Infinity;
+      const waitAt =
+        state.phase === "waiting" ? (this.#postedAt ?? now) + limits.stagedWaitMs : Infinity;
+      if (now >= limitAt) return { kind: "limit" };
+      if (now >= stall.stallAt) return { kind: "stalled" };
+      if (now >= waitAt) return { kind: "waited" };
+      if (now >= stall.refreshAt) {
+        this.#apply({ kind: "refresh_asked", at: now });
+        instance.refreshSocket("no sign of a running prompt");
+        continue;
+      }
+      if (now >= state.lookAt) {
+        await this.#look(state);
+        continue;
+      }
+      const next = Math.min(state.lookAt, limitAt, waitAt, stall.refreshAt, stall.stallAt);
+      await this.#waker.wait(next - now, signal);
+    }
+  }
+
+  async #look(state: WatchState): Promise<void> {
+    const { instance } = this.#deps;
+    const { signal } = this.#abort;
+    if (state.phase === "over" && !this.#lookedAfterRun) {
+      // W3: one call, for the entry is there when the closing event is.
+      this.#lookedAfterRun = true;
+      const history = await instance.client.history(this.#promptId, signal);
+      if (history.kind === "ok" && history.entry !== undefined) {
+        const { entry } = history;
+        const { number, executedOutputs: outputs } = entry;
+        const promptId = this.#promptId;
+        this.#noteFound({ kind: "finished", promptId, number, outputs, entry });
+        return;
+      }
+    }
+    const found = await instance.client.lookUp(this.#promptId, signal);
+    this.#noteFound(found);
+    const isDeaf = state.isSocketUseful && !state.isHeard && this.#wasPostedHere && this.hasStarted;
+    // It runs or has run, and the open socket said nothing: unregistered (F8).
+    if (isDeaf) instance.refreshSocket("deaf: a prompt ran unheard");
+  }
+
+  #noteFound(found: PromptLookup): void {
+    const { instance, clock } = this.#deps;
+    const promptId = this.#promptId;
+    switch (found.kind) {
+      case "queued":
+      case "running":
+        instance.observe({ kind: "looked_up", promptId, where: "queue" });
+        break;
+      case "finished":
+        instance.observe({ kind: "looked_up", promptId, where: "history" });
+        break;
+      case "absent":
+        // When another process answers, this ends the attempt through the instance's loop.
+        instance.observe({ kind: "looked_up", promptId, where: "nowhere" });
+        break;
+      case "unknown":
+        instance.noteTrouble(found.cause);
+    }
+    this.#apply({ kind: "looked", found, at: clock.elapsed() });
+  }
+
+  /** A run with an end in the history. */
+  async #conclude(entry: HistoryEntry): Promise<AttemptOutcome> {
+    this.#timings["executeMs"] = this.#since(this.#watch?.startedAt ?? this.#begunAt);
+    if (entry.startedAt !== undefined && entry.endedAt !== undefined) {
+      this.#timings["executeMs"] = entry.endedAt - entry.startedAt;
+    }
+    this.#timings["queueMs"] = Math.max(
+      0,
+      (this.#watch?.startedAt ?? this.#begunAt) - (this.#postedAt ?? this.#begunAt),
+    );
+    this.#phase = "collecting";
+    this.#deps.onChange();
+    const begun = this.#deps.clock.elapsed();
+    await this.#deps.failpoints.hit("agent.finished");
+    for (const [nodeId, output] of Object.entries(entry.outputs)) {
+      this.#collector.show(nodeId, output);
+    }
+    const collection = await this.#collector.settle();
+    this.#timings["collectMs"] = this.#since(begun);
+    const timing = this.#timing();
+    switch (entry.status.kind) {
+      case "success": {
+        const evidence = missingEvidence(this.#promised, entry, collection);
+        if (evidence === undefined) return { kind: "succeeded", outputs: [...collection.outputs] };
+        if (this.#death !== undefined) return this.#lost(this.#death.reason);
+        return failed(evidence, collection.outputs);
+      }
+      case "error":
+        return failed(
+          entry.status.error === undefined
+            ? toEvidence("history", "ComfyUI calls the run an error and says nothing of it.", {
+                timing,
+              })
+            : executionEvidence(entry.status.error, timing),
+          collection.outputs,
+        );
+      case "interrupted":
+        return failed(interruptedEvidence(entry.status.nodeId, timing), collection.outputs);
+      case "unfinished":
+        return failed(
+          toEvidence("history", "ComfyUI's history tells of no end of this run.", { timing }),
+          collection.outputs,
+        );
+    }
+  }
+
+  /** A run that is too long or shows no sign: interrupted, and the instance judged by the answer. */
+  async #giveUp(why: "limit" | "stalled"): Promise<AttemptOutcome> {
+    const { instance, limits, log } = this.#deps;
+    const timing = this.#timing();
+    const ids = { attemptId: this.#lease.attemptId, promptId: this.#promptId };
+    log.warn({ ...ids, why, ...timing }, "attempt does not come to an end, interrupting it");
+    const cancelled = await instance.client.cancelPrompt(this.#promptId, {
+      confirmWithinMs: limits.stopConfirmMs,
+      signal: this.#abort.signal,
+    });
+    if (cancelled.kind === "finished") return this.#conclude(cancelled.entry);
+    this.#isTakenOut = true;
+    const isConfirmed = cancelled.kind === "cancelled";
+    if (!isConfirmed) {
+      instance.markDead(this.#promptId, "a prompt neither moves nor can be interrupted");
+    }
+    const extra = { interruptConfirmed: isConfirmed, node: this.#watch?.nodeId ?? null };
+    if (why === "stalled") {
+      const sinceLastSignMs = timing.sinceLastSignMs ?? 0;
+      const message = `No sign of progress for ${Math.round(sinceLastSignMs)} ms.`;
+      const nodeId = this.#watch?.nodeId ?? undefined;
+      return { kind: "stalled", evidence: toEvidence("stall", message, { nodeId, timing, extra }) };
+    }
+    const { outputs } = await this.#collector.settle();
+    const message = `The run took longer than its limit of ${this.#lease.executionLimitMs} ms.`;
+    const exceptionType = "execution_time_limit";
+    return failed(toEvidence("stall", message, { exceptionType, timing, extra }), outputs);
+  }
+
+  async #afterThrow(error: unknown): Promise<AttemptOutcome | undefined> {
+    if (this.#stopReason !== undefined) return undefined;
+    const death = this.#death;
+    if (death !== undefined) {
+      if (this.#isWhole()) {
+        // F30: everything was fetched before the process died.
+        const collection = await this.#collector.settle();
+        if (missingEvidence(this.#promised, undefined, collection) === undefined) {
+          return { kind: "succeeded", outputs: [...collection.outputs] };
+        }
+      }
+      return death.isBlamed
+        ? this.#lost(death.reason)
+        : released(`the instance died before this began: ${death.reason}`);
+    }
+    const { attemptId } = this.#lease;
+    this.#deps.log.error({ attemptId, err: error }, "attempt broke");
+    await this.#takeOut();
+    const message = error instanceof Error ? error.message : String(error);
+    return failed(toEvidence("log", `The agent could not go on: ${message}`));
+  }
+
+  /** Every promised output node has shown what it made. */
+  #isWhole(): boolean {
+    const shown = this.#watch?.shown;
+    if (shown === undefined || this.#promised.length === 0) return false;
+    return this.#promised.every(({ nodeId }) => shown.has(nodeId));
+  }
+
+  async #afterStop(): Promise<AttemptOutcome | undefined> {
+    const reason = this.#stopReason;
+    if (reason === undefined || reason === "left") return undefined;
+    const hadStarted = this.hasStarted;
+    await this.#takeOut();
+    switch (reason) {
+      case "lost":
+        return undefined;
+      case "cancelled":
+        return { kind: "interrupted", reason: "cancel" };
+      case "displaced":
+      case "drain":
+      case "held":
+        return hadStarted ? { kind: "interrupted", reason: "drain" } : released(reason);
+    }
+  }
+
+  /** A2: out of ComfyUI's queue, confirmed, or known to be stuck there. */
+  async #takeOut(): Promise<void> {
+    const { instance, limits } = this.#deps;
+    this.#isTakenOut = true;
+    if (this.#postedAt === undefined && this.#lease.mode === "fresh") return;
+    if (this.#death !== undefined || instance.isGone()) return;
+    const { kind } = await instance.client.cancelPrompt(this.#promptId, {
+      confirmWithinMs: limits.stopConfirmMs,
+    });
+    instance.observe({ kind: "removed", promptId: this.#promptId });
+    switch (kind) {
+      case "cancelled":
+      case "finished":
+        instance.broom.sweep(this.#promptId);
+        return;
+      case "still_running":
+        instance.markDead(this.#promptId, "a stopped prompt still runs");
+        return;
+      case "unreachable":
+        instance.abandon(this.#promptId);
+    }
+  }
+
+  #isBeingTakenOut(): boolean {
+    return this.#stopReason !== undefined && this.#phase !== "ended";
+  }
+
+  #beginWatch(isSocketUseful: boolean): void {
+    const { clock, limits } = this.#deps;
+    if (this.#watch !== undefined) return;
+    this.#watch = beginWatch({ isSocketUseful, at: clock.elapsed() }, limits);
+  }
+
+  #apply(event: WatchEvent): void {
+    const before = this.#watch;
+    if (before === undefined || before.end !== undefined) return;
+    const after = nextWatchStep(before, event, this.#deps.limits);
+    this.#watch = after;
+    if (after.shown !== before.shown) {
+      for (const [nodeId, output] of after.shown) this.#collector.show(nodeId, output);
+    }
+    if (before.phase === "waiting" && after.phase !== "waiting") {
+      this.#hold = this.#deps.failpoints.hit("agent.executing");
+      this.#deps.onChange();
+    }
+    if (before.phase !== "over" && after.phase === "over") this.#deps.onChange();
+    if (after.lookAt < before.lookAt || after.end !== undefined) this.#waker.wake();
+  }
+
+  /** Pictures of `SaveImageWebsocket` are outputs; every other frame is a preview. */
+  #onFrame(event: Extract<SocketEvent, { kind: "binary" }>, at: number): void {
+    const { frame } = event;
+    if (frame.kind !== "preview" || this.#watch?.phase !== "running") return;
+    if (frame.promptId !== undefined && frame.promptId !== this.#promptId) return;
+    this.#apply({ kind: "frame", at });
+    const nodeId = frame.nodeId ?? this.#watch.nodeId;
+    if (nodeId === null || frame.imageType !== "png") return;
+    const node = (this.#lease.graph as Graph)[nodeId];
+    if (node?.class_type !== PIXELS_OVER_SOCKET) return;
+    // The frame's buffer belongs to the socket.
+    this.#collector.showPixels(nodeId, Uint8Array.from(frame.image));
+  }
+
+  async #takeHold(): Promise<void> {
+    const hold = this.#hold;
+    this.#hold = undefined;
+    await hold;
+  }
+
+  #timing(): EvidenceTiming {
+    const elapsedMs = this.#since(this.#begunAt);
+    const lastSignAt = this.#watch?.lastSignAt;
+    return lastSignAt === undefined
+      ? { elapsedMs }
+      : { elapsedMs, sinceLastSignMs: this.#since(lastSignAt) };
+  }
+
+  #since(instant: number): number {
+    return Math.round((this.#deps.clock.elapsed() - instant) * 10) / 10;
+  }
+}
+
+function failed(
+  evidence: Extract<AttemptOutcome, { kind: "failed" }>["evidence"],
+  outputs: readonly CollectedOutput[] = [],
+): AttemptOutcome {
+  return { kind: "failed", evidence, outputs: [...outputs] };
+}
+
+function released(reason: string): AttemptOutcome {
+  return { kind: "released", reason: reason.slice(0, 200) };
+}

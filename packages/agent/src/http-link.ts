@@ -1,0 +1,172 @@
+import {
+  blobStoredSchema,
+  ERROR_CODES,
+  HoldfastError,
+  parseJsonKeepingIntegers,
+  pollResponseSchema,
+  registerResponseSchema,
+  renewResponseSchema,
+  reportResponseSchema,
+  type ControlPlaneLink,
+  type ErrorCode,
+} from "@holdfast/contract";
+import type { Abortable, Clock } from "@holdfast/runtime";
+import { Readable } from "node:stream";
+import { Agent, request, type Dispatcher } from "undici";
+import type { z } from "zod";
+
+/** Settings of {@link createHttpLink}. */
+export interface HttpLinkOptions {
+  /** `http://control-plane:8328`. */
+  readonly baseUrl: string;
+  /** The agent's key; sent as a bearer token. */
+  readonly token?: string;
+  readonly clock: Clock;
+  /** For calls other than polls and file transfers. */
+  readonly callMs?: number;
+}
+
+/** The control plane over HTTP, with its connections to close. */
+export interface HttpLink extends ControlPlaneLink {
+  close(): Promise<void>;
+}
+
+const DEFAULT_CALL_MS = 30_000;
+/** Above the wait of a poll, which the control plane limits to 60 s. */
+const POLL_SLACK_MS = 15_000;
+/** Between two pieces of a file on its way. */
+const TRANSFER_IDLE_MS = 60_000;
+const CONNECTIONS = 16;
+
+/** Makes a link over HTTP with connections that are kept alive. See `ControlPlaneLink` for errors. */
+export function createHttpLink(options: HttpLinkOptions): HttpLink {
+  const base = `${options.baseUrl.replace(/\/+$/, "")}/agent/v1`;
+  const callMs = options.callMs ?? DEFAULT_CALL_MS;
+  const dispatcher = new Agent({ connections: CONNECTIONS, pipelining: 1 });
+  const authorization =
+    options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+
+  const send = async (
+    method: "GET" | "POST" | "PUT",
+    path: string,
+    signal: Abortable,
+    rest: {
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: string | Readable;
+      readonly headersMs: number;
+    },
+  ): Promise<Dispatcher.ResponseData> => {
+    const { abort, release } = toAbortSignal(signal);
+    try {
+      const response = await request(`${base}${path}`, {
+        method,
+        headers: { ...authorization, ...rest.headers },
+        body: rest.body ?? null,
+        signal: abort.signal,
+        headersTimeout: rest.headersMs,
+        bodyTimeout: TRANSFER_IDLE_MS,
+        dispatcher,
+      });
+      if (response.statusCode >= 300) throw await toError(response);
+      return response;
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      throw error;
+    } finally {
+      release();
+    }
+  };
+  const call = async <T>(
+    method: "POST" | "PUT",
+    path: string,
+    value: unknown,
+    schema: z.ZodType<T>,
+    signal: Abortable,
+    headersMs = callMs,
+  ): Promise<T> => {
+    const headers = { "content-type": "application/json" };
+    const body = JSON.stringify(value);
+    const response = await send(method, path, signal, { headers, body, headersMs });
+    return schema.parse(parseJsonKeepingIntegers(await response.body.text()));
+  };
+
+  return {
+    register: (value, signal) => call("POST", "/register", value, registerResponseSchema, signal),
+    poll: (value, signal) =>
+      call("POST", "/poll", value, pollResponseSchema, signal, value.waitMs + POLL_SLACK_MS),
+    renew: (value, signal) => call("POST", "/renew", value, renewResponseSchema, signal),
+    report: (value, signal) => call("POST", "/reports", value, reportResponseSchema, signal),
+    putInventory: async (upload, signal) => {
+      const headers = { "content-type": "application/json" };
+      const body = JSON.stringify(upload);
+      const response = await send("PUT", "/inventories", signal, {
+        headers,
+        body,
+        headersMs: callMs,
+      });
+      await response.body.dump();
+    },
+    putBlob: async (source, signal) => {
+      const response = await send("PUT", `/blobs/${source.sha256}`, signal, {
+        headers: {
+          "content-type": "application/octet-stream",
+          "content-length": String(source.sizeBytes),
+        },
+        body: Readable.from(source.open()),
+        headersMs: TRANSFER_IDLE_MS,
+      });
+      return blobStoredSchema.parse(await response.body.json());
+    },
+    getBlob: async (sha256, signal) => {
+      const response = await send("GET", `/blobs/${sha256}`, signal, { headersMs: callMs });
+      return response.body;
+    },
+    close: () => dispatcher.destroy(),
+  };
+}
+
+/** The answer's own error, or one by its status when something else answered. */
+async function toError(response: Dispatcher.ResponseData): Promise<HoldfastError> {
+  const text = await response.body.text();
+  const { code, message } = readError(text);
+  const retryAfter = Number(response.headers["retry-after"]);
+  return new HoldfastError(
+    code ?? (response.statusCode >= 500 ? "overloaded" : "invalid_request"),
+    message ?? `HTTP ${response.statusCode}: ${text.slice(0, 500)}`,
+    Number.isFinite(retryAfter) ? { retryAfterSeconds: retryAfter } : {},
+  );
+}
+
+function readError(text: string): {
+  code: ErrorCode | undefined;
+  message: string | undefined;
+} {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // A proxy's page; its status tells.
+  }
+  const error: unknown =
+    typeof value === "object" && value !== null && "error" in value ? value.error : undefined;
+  if (typeof error !== "object" || error === null) return { code: undefined, message: undefined };
+  const code = "code" in error ? error.code : undefined;
+  const message = "message" in error ? error.message : undefined;
+  return {
+    code: typeof code === "string" && isErrorCode(code) ? code : undefined,
+    message: typeof message === "string" ? message : undefined,
+  };
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(ERROR_CODES, code);
+}
+
+/** A platform signal that follows ours, which is only the part of one that pure code can name. */
+function toAbortSignal(signal: Abortable): { abort: AbortController; release: () => void } {
+  const abort = new AbortController();
+  const onAbort = (): void => abort.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener("abort", onAbort, { once: true });
+  return { abort, release: () => signal.removeEventListener("abort", onAbort) };
+}
