@@ -1,0 +1,278 @@
+import { statement, type Queryable } from "../platform/db.ts";
+import type { OutputFile, StoredFile } from "./model.ts";
+
+/** A page of rows below `cursor`, newest first. */
+export interface FilePage {
+  /** Null lists everybody's. */
+  readonly owner: string | null;
+  readonly cursor: string | null;
+  readonly limit: number;
+}
+
+interface FileRow {
+  id: string;
+  owner: string;
+  name: string;
+  sha256: string;
+  size_bytes: number;
+  media_type: string;
+  created_at: number;
+}
+
+function toStoredFile(row: FileRow): StoredFile {
+  return {
+    id: row.id,
+    owner: row.owner,
+    name: row.name,
+    sha256: row.sha256,
+    sizeBytes: row.size_bytes,
+    mediaType: row.media_type,
+    createdAt: row.created_at,
+  };
+}
+
+/** Makes the advisory locks of this feature differ from everybody else's. */
+const LOCK_SEED = 7_283_281;
+
+// The lock is shared among registrations and excludes the moment in which a collector removes bytes
+// (model.ts I3). It is taken before the row is looked for and ends with the statement.
+const REGISTER_BLOB = statement(
+  "files_register_blob",
+  `with locked as materialized (
+     select pg_advisory_xact_lock_shared(hashtextextended($1, ${LOCK_SEED})) is not null as taken
+   )
+   insert into blobs (sha256, size_bytes) select $1, $2 from locked
+   on conflict (sha256) do update set stored_at = now()
+   returning (xmax = 0) as is_new`,
+);
+
+/** Registers a stored blob, or keeps a known one for another grace period. True when it was new. */
+export async function registerBlob(
+  db: Queryable,
+  blob: { readonly sha256: string; readonly sizeBytes: number },
+): Promise<boolean> {
+  const { rows } = await db.query<{ is_new: boolean }>(REGISTER_BLOB, [
+    blob.sha256,
+    blob.sizeBytes,
+  ]);
+  return rows[0]?.is_new === true;
+}
+
+/** A blob touched within this time is not touched again: its grace period is much longer. */
+export const TOUCH_EVERY_MS = 60 * 60 * 1000;
+
+// A row that is fresh cannot be collected; one that is not counts only if this statement, and no
+// collector, changed it. Rows are locked in order, so that two callers cannot block each other.
+const TOUCH_BLOBS = statement(
+  "files_touch_blobs",
+  `with stale as (
+     update blobs set stored_at = now() where sha256 in (
+       select sha256 from blobs
+       where sha256 = any($1) and stored_at < now() - make_interval(secs => $2)
+       order by sha256 for update
+     ) returning sha256
+   )
+   select sha256 from stale
+   union all
+   select sha256 from blobs
+   where sha256 = any($1) and stored_at >= now() - make_interval(secs => $2)`,
+);
+
+/** Those of the blobs that are registered; they are kept for another grace period. */
+export async function touchBlobs(
+  db: Queryable,
+  sha256s: readonly string[],
+): Promise<ReadonlySet<string>> {
+  if (sha256s.length === 0) return new Set();
+  const { rows } = await db.query<{ sha256: string }>(TOUCH_BLOBS, [
+    sha256s,
+    TOUCH_EVERY_MS / 1000,
+  ]);
+  return new Set(rows.map((row) => row.sha256));
+}
+
+/** Writes a file under its name; the bytes that the name meant before are forgotten. */
+export async function upsertFile(
+  db: Queryable,
+  file: Pick<StoredFile, "id" | "owner" | "name" | "sha256" | "mediaType">,
+): Promise<StoredFile> {
+  const { rows } = await db.query<FileRow>(
+    `with written as (
+       insert into files (id, owner, name, sha256, media_type) values ($1, $2, $3, $4, $5)
+       on conflict (owner, name) do update
+         set sha256 = excluded.sha256, media_type = excluded.media_type, created_at = now()
+       returning *
+     )
+     select written.*, blobs.size_bytes from written join blobs using (sha256)`,
+    [file.id, file.owner, file.name, file.sha256, file.mediaType],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error("a file's blob was not registered");
+  return toStoredFile(row);
+}
+
+/** One file; undefined when there is none that `owner` (null: anybody) has. */
+export async function findFile(
+  db: Queryable,
+  id: string,
+  owner: string | null,
+): Promise<StoredFile | undefined> {
+  const { rows } = await db.query<FileRow>(
+    `select files.*, blobs.size_bytes from files join blobs using (sha256)
+     where id = $1 and ($2::text is null or owner = $2)`,
+    [id, owner],
+  );
+  return rows[0] === undefined ? undefined : toStoredFile(rows[0]);
+}
+
+/** A page of files. */
+export async function selectFiles(db: Queryable, page: FilePage): Promise<StoredFile[]> {
+  const { rows } = await db.query<FileRow>(
+    `select files.*, blobs.size_bytes from files join blobs using (sha256)
+     where ($1::text is null or owner = $1) and ($2::text is null or id < $2)
+     order by id desc limit $3`,
+    [page.owner, page.cursor, page.limit],
+  );
+  return rows.map(toStoredFile);
+}
+
+/** Deletes a file; its bytes go when nothing else names them. False when there was none. */
+export async function deleteFile(
+  db: Queryable,
+  id: string,
+  owner: string | null,
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    "delete from files where id = $1 and ($2::text is null or owner = $2)",
+    [id, owner],
+  );
+  return rowCount > 0;
+}
+
+const FIND_NAMED = statement(
+  "files_find_named",
+  `select name, sha256, size_bytes from files join blobs using (sha256)
+   where owner = $1 and name = any($2)`,
+);
+
+/** The bytes that an owner's file names mean. */
+export async function selectNamed(
+  db: Queryable,
+  owner: string,
+  names: readonly string[],
+): Promise<{ readonly name: string; readonly sha256: string; readonly sizeBytes: number }[]> {
+  const { rows } = await db.query<{ name: string; sha256: string; size_bytes: number }>(
+    FIND_NAMED,
+    [owner, names],
+  );
+  return rows.map((row) => ({ name: row.name, sha256: row.sha256, sizeBytes: row.size_bytes }));
+}
+
+interface OutputRow {
+  id: string;
+  job_id: string;
+  owner: string;
+  node_id: string;
+  ordinal: number;
+  kind: OutputFile["kind"];
+  name: string;
+  media_type: string;
+  size_bytes: number;
+  sha256: string;
+  temporary: boolean;
+  text: string | null;
+}
+
+/** One output with its job's owner. */
+export async function findOutput(db: Queryable, id: string): Promise<OutputFile | undefined> {
+  const { rows } = await db.query<OutputRow>(
+    "select outputs.*, jobs.owner from outputs join jobs on jobs.id = job_id where outputs.id = $1",
+    [id],
+  );
+  const row = rows[0];
+  if (row === undefined) return undefined;
+  return {
+    id: row.id,
+    jobId: row.job_id,
+    owner: row.owner,
+    nodeId: row.node_id,
+    ordinal: row.ordinal,
+    kind: row.kind,
+    name: row.name,
+    mediaType: row.media_type,
+    sizeBytes: row.size_bytes,
+    sha256: row.sha256,
+    temporary: row.temporary,
+    text: row.text,
+  };
+}
+
+const UNNAMED = `not exists (select from files where files.sha256 = blobs.sha256)
+     and not exists (select from outputs where outputs.sha256 = blobs.sha256)`;
+
+/** Blobs that were last stored or touched before the grace period and that no file or output names. */
+export async function selectUnnamedBlobs(
+  db: Queryable,
+  graceMs: number,
+  limit: number,
+): Promise<string[]> {
+  const { rows } = await db.query<{ sha256: string }>(
+    `select sha256 from blobs
+     where stored_at < now() - make_interval(secs => $1) and ${UNNAMED}
+     order by stored_at limit $2`,
+    [graceMs / 1000, limit],
+  );
+  return rows.map((row) => row.sha256);
+}
+
+/** Those of the blobs that are inputs of a job: it may be run, or run again, at any time. */
+export async function selectJobInputs(
+  db: Queryable,
+  sha256s: readonly string[],
+): Promise<string[]> {
+  const { rows } = await db.query<{ sha256: string }>(
+    `select distinct input ->> 'sha256' as sha256
+     from jobs, jsonb_array_elements(inputs) as input
+     where inputs <> '[]' and input ->> 'sha256' = any($1)`,
+    [sha256s],
+  );
+  return rows.map((row) => row.sha256);
+}
+
+/** Deletes a blob's row if it may still go; gives its size, undefined when it is wanted again. */
+export async function deleteUnnamedBlob(
+  db: Queryable,
+  sha256: string,
+  graceMs: number,
+): Promise<number | undefined> {
+  const { rows } = await db.query<{ size_bytes: number }>(
+    `delete from blobs
+     where sha256 = $1 and stored_at < now() - make_interval(secs => $2) and ${UNNAMED}
+     returning size_bytes`,
+    [sha256, graceMs / 1000],
+  );
+  return rows[0]?.size_bytes;
+}
+
+/** Holds off registrations of a blob until the transaction ends. */
+export async function lockBlob(tx: Queryable, sha256: string): Promise<void> {
+  await tx.query(`select pg_advisory_xact_lock(hashtextextended($1, ${LOCK_SEED}))`, [sha256]);
+}
+
+/** Whether a blob is registered. */
+export async function isRegistered(db: Queryable, sha256: string): Promise<boolean> {
+  const { rows } = await db.query("select from blobs where sha256 = $1", [sha256]);
+  return rows.length > 0;
+}
+
+/** Puts the row of a blob back whose bytes could not be removed, as old as it was. */
+export async function restoreBlob(
+  tx: Queryable,
+  blob: { readonly sha256: string; readonly sizeBytes: number; readonly ageMs: number },
+): Promise<void> {
+  await tx.query(
+    `insert into blobs (sha256, size_bytes, stored_at)
+     values ($1, $2, now() - make_interval(secs => $3)) on conflict (sha256) do nothing`,
+    [blob.sha256, blob.sizeBytes, blob.ageMs / 1000],
+  );
+}
