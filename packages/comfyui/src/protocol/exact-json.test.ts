@@ -18,6 +18,11 @@ test.each([
   expect(quoted.replaceAll('"', "")).toBe(text.replaceAll('"', ""));
 });
 
+test("digits inside text stay, behind escaped quotes too", () => {
+  const text = String.raw`{"a":"\" 18446744073709551615 \\","18446744073709551615":"\\\""}`;
+  expect(quoteBigIntegers(text)).toBe(text);
+});
+
 test("JSON without big integers is never changed", () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
