@@ -3,7 +3,7 @@ import { createVram, VRAM_PRESETS, type VramPreset } from "./card/vram.ts";
 import { ProcessState } from "./engine/process-state.ts";
 import { runWorker } from "./engine/worker.ts";
 import { Pause } from "./faults/pause.ts";
-import { createNodeFaults, FaultPlan } from "./faults/plan.ts";
+import { createNodeFaults, FaultPlan, namesNode } from "./faults/plan.ts";
 import type { FaultAction, FaultRecord, FaultRule } from "./faults/rules.ts";
 import { createDiskFiles } from "./files/disk-files.ts";
 import type { FileStore, StoredFile } from "./files/file-store.ts";
@@ -162,9 +162,7 @@ export class Simulation {
   readonly tamper: FileTamper = (file, name) => {
     if (this.plan.isEmpty) return file;
     const occasion = { path: `/view/${name}` };
-    const isPlain = (rule: FaultRule): boolean => rule.match?.nodeClass === undefined;
-    if (this.plan.strike("delete_file", occasion, (action) => isPlain(action)) !== null)
-      return null;
+    if (this.plan.strike("delete_file", occasion, (rule) => !namesNode(rule)) !== null) return null;
     const corrupt = this.plan.strike("corrupt_file", occasion);
     return corrupt === null ? file : corrupted(file, corrupt.how ?? "truncate");
   };

@@ -179,8 +179,6 @@ class Listener {
   }
 
   #refuseUpgrade(request: IncomingMessage, path: string): string | null {
-    const refuse = (status: string): string =>
-      `HTTP/1.1 ${status}\r\nX-Holdfast-Simulated: true\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
     if (path !== "/ws") return refuse("404 Not Found");
     if (isForeignOrigin(request.headers)) return refuse("403 Forbidden");
     const error = this.simulation.plan.strike("http_error", { method: "GET", path });
@@ -205,4 +203,8 @@ function write(request: IncomingMessage, response: ServerResponse, reply: Reply)
     ...(reply.status === 304 || reply.status === 204 ? {} : { "Content-Length": length }),
   });
   response.end(request.method === "HEAD" ? undefined : body);
+}
+
+function refuse(status: string): string {
+  return `HTTP/1.1 ${status}\r\nX-Holdfast-Simulated: true\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
 }

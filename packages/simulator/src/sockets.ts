@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { WebSocketServer, type WebSocket } from "ws";
+import { WebSocketServer, type RawData, type WebSocket } from "ws";
 import type { EventSink } from "./engine/events.ts";
 import type { FaultPlan } from "./faults/plan.ts";
 import type { Pause } from "./faults/pause.ts";
@@ -84,7 +84,7 @@ export class SocketHub implements EventSink {
       this.send("executing", { node: current.node }, sid);
     }
     socket.on("message", (data, isBinary) => {
-      if (!isBinary) this.#receive(connection, String(data as Buffer));
+      if (!isBinary) this.#receive(connection, bufferText(data));
     });
     socket.on("ping", (data: Buffer) => {
       if (!connection.isMuted) socket.pong(data);
@@ -242,4 +242,9 @@ function encodePreview({ picture, format }: Preview): Buffer {
   return format === "JPEG"
     ? encodeJpeg(picture)
     : encodePng(picture.width, picture.height, picture.paint());
+}
+
+function bufferText(data: RawData): string {
+  if (Array.isArray(data)) return Buffer.concat(data).toString("utf8");
+  return Buffer.from(data as Buffer).toString("utf8");
 }

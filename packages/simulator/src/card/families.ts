@@ -99,22 +99,21 @@ export function diffusionBytes(fileName: string, weightType = "default"): number
   return Math.round(familyOf(fileName).weightsBytes * (isSmall ? 0.5 : 1));
 }
 
+/** Kinds of model beside the diffusion model. */
+export type AuxiliaryKind = "clip" | "vae" | "controlnet" | "upscale" | "clip_vision";
+
+const AUXILIARY: Readonly<Record<AuxiliaryKind, (fileName: string) => number>> = {
+  clip(fileName) {
+    if (/t5|umt5|llama|qwen/i.test(fileName)) return /fp8/i.test(fileName) ? 4.9 * GB : 9.8 * GB;
+    return /xl|_g|clip-g/i.test(fileName) ? 1.4 * GB : 0.25 * GB;
+  },
+  vae: () => 0.17 * GB,
+  controlnet: (fileName) => (/xl|flux/i.test(fileName) ? 2.5 * GB : 0.72 * GB),
+  upscale: () => 0.07 * GB,
+  clip_vision: () => 1.3 * GB,
+};
+
 /** Weights of the other kinds of model, by name. */
-export function auxiliaryBytes(
-  kind: "clip" | "vae" | "controlnet" | "upscale" | "clip_vision",
-  fileName: string,
-): number {
-  switch (kind) {
-    case "clip":
-      if (/t5|umt5|llama|qwen/i.test(fileName)) return /fp8/i.test(fileName) ? 4.9 * GB : 9.8 * GB;
-      return /xl|_g|clip-g/i.test(fileName) ? 1.4 * GB : 0.25 * GB;
-    case "vae":
-      return 0.17 * GB;
-    case "controlnet":
-      return /xl|flux/i.test(fileName) ? 2.5 * GB : 0.72 * GB;
-    case "upscale":
-      return 0.07 * GB;
-    case "clip_vision":
-      return 1.3 * GB;
-  }
+export function auxiliaryBytes(kind: AuxiliaryKind, fileName: string): number {
+  return AUXILIARY[kind](fileName);
 }

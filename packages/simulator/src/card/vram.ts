@@ -95,7 +95,7 @@ export function createVram(totalBytes: number): Vram {
       });
       return { kind: "out_of_memory", message };
     }
-    for (const key of [...loaded.keys()]) {
+    for (const key of loaded.keys()) {
       if (wanted.has(key)) continue;
       const missing = models.reduce((sum, m) => sum + (loaded.has(m.key) ? 0 : m.bytes), 0);
       if (freeNow() - RESERVED_BYTES >= missing + workBytes) break;
@@ -152,8 +152,6 @@ interface OutOfMemoryFacts {
 
 /** Torch's words for it (2.4 and later), with the numbers of this card. */
 export function outOfMemoryMessage(facts: OutOfMemoryFacts): string {
-  const gib = (bytes: number): string =>
-    bytes >= GIB ? `${(bytes / GIB).toFixed(2)} GiB` : `${(bytes / 1024 ** 2).toFixed(2)} MiB`;
   const other =
     facts.otherBytes > 0 ? ` Process 4242 has ${gib(facts.otherBytes)} memory in use.` : "";
   return (
@@ -165,4 +163,8 @@ export function outOfMemoryMessage(facts: OutOfMemoryFacts): string {
     "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid fragmentation.  See documentation for Memory " +
     "Management  (https://pytorch.org/docs/stable/notes/cuda.html#environment-variables)"
   );
+}
+
+function gib(bytes: number): string {
+  return bytes >= GIB ? `${(bytes / GIB).toFixed(2)} GiB` : `${(bytes / 1024 ** 2).toFixed(2)} MiB`;
 }

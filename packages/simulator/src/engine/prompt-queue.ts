@@ -74,17 +74,16 @@ export class PromptQueue {
 
   #siftDown(start: number, position: number, compare: typeof compareItems): void {
     const heap = this.#pending;
-    const item = heap[position];
-    if (item === undefined) return;
     let at = position;
     while (at > start) {
       const parentAt = (at - 1) >> 1;
+      const item = heap[at];
       const parent = heap[parentAt];
-      if (parent === undefined || compare(item, parent) >= 0) break;
+      if (item === undefined || parent === undefined || compare(item, parent) >= 0) return;
       heap[at] = parent;
+      heap[parentAt] = item;
       at = parentAt;
     }
-    heap[at] = item;
   }
 
   #siftUp(start: number): void {

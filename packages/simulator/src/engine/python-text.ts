@@ -55,12 +55,17 @@ function typeName(value: unknown): string {
   return TYPE_NAMES[typeof value] ?? "dict";
 }
 
-/** Python's `int(value)`. Throws its error. */
-export function toPythonInt(value: unknown): number {
+/**
+ * Python's `int(value)`; a whole number that JavaScript would round stays text. Throws its error.
+ */
+export function toPythonInt(value: unknown): number | string {
   if (typeof value === "boolean") return value ? 1 : 0;
   if (typeof value === "number") return Math.trunc(value);
   if (typeof value === "string") {
-    if (/^\s*[+-]?\d+(_\d+)*\s*$/.test(value)) return Number(value.replaceAll("_", ""));
+    if (/^\s*[+-]?\d+(_\d+)*\s*$/.test(value)) {
+      const digits = value.replaceAll("_", "").trim();
+      return Number.isSafeInteger(Number(digits)) ? Number(digits) : digits;
+    }
     throw new PythonError(
       "ValueError",
       `invalid literal for int() with base 10: ${pythonRepr(value)}`,

@@ -1,22 +1,7 @@
 import { NODE_CLASSES, resolveType } from "../nodes/catalogue.ts";
 import type { InputSpec, NodeClass, NodeSurroundings } from "../nodes/node-class.ts";
-import {
-  PythonError,
-  pythonFloat,
-  pythonRepr,
-  pythonStr,
-  toPythonBool,
-  toPythonFloat,
-  toPythonInt,
-} from "./python-text.ts";
-
-/** One thing that is wrong, in ComfyUI's shape (execution.py, 0.3.64). */
-export interface ValidationError {
-  readonly type: string;
-  readonly message: string;
-  readonly details: string;
-  readonly extra_info: Readonly<Record<string, unknown>>;
-}
+import { checkValue, failure, typesMatch, type ValidationError } from "./input-check.ts";
+import { PythonError, pythonRepr, pythonStr } from "./python-text.ts";
 
 /** What is wrong with one node, and which outputs fell with it. */
 export interface NodeErrors {
@@ -51,9 +36,6 @@ interface NodeVerdict {
   readonly isValid: boolean;
   readonly errors: readonly ValidationError[];
 }
-
-/** Lists longer than this are not repeated in an error. */
-const LONGEST_SHOWN_LIST = 20;
 
 /**
  * Checks a graph as ComfyUI 0.3.64 does, its odd corners included. Throws {@link PythonError} where
@@ -114,15 +96,6 @@ function classProblem(id: string, node: unknown): ValidationError | null {
     `Node ID '#${id}'`,
     {},
   );
-}
-
-function failure(
-  type: string,
-  message: string,
-  details: string,
-  extraInfo: Readonly<Record<string, unknown>>,
-): ValidationError {
-  return { type, message, details, extra_info: extraInfo };
 }
 
 const FRAME_OUTER =
@@ -349,81 +322,5 @@ class GraphCheck {
         { input_name: validate.input },
       ),
     ];
-  }
-}
-
-/** ComfyUI's rule: types are lists of names, one in common is enough; `*` takes everything. */
-function typesMatch(received: string, wanted: string | readonly string[]): boolean {
-  if (typeof wanted !== "string") return false;
-  if (received === wanted || received === "*" || wanted === "*") return true;
-  const names = new Set(wanted.split(",").map((name) => name.trim()));
-  return received.split(",").some((name) => names.has(name.trim()));
-}
-
-function checkValue(
-  inputs: Record<string, unknown>,
-  name: string,
-  type: string | readonly string[],
-  options: Readonly<Record<string, unknown>>,
-  isChecked: boolean,
-): ValidationError | null {
-  const config = [type, options];
-  let value = inputs[name];
-  try {
-    if (typeof value === "object" && value !== null && "__value__" in value) {
-      value = (value as Readonly<Record<string, unknown>>)["__value__"];
-    }
-    value = converted(type, value);
-    inputs[name] = value;
-  } catch (error) {
-    if (!(error instanceof PythonError)) throw error;
-    return failure(
-      "invalid_input_type",
-      `Failed to convert an input value to a ${pythonStr(type)} value`,
-      `${name}, ${pythonStr(value)}, ${error.message}`,
-      {
-        input_name: name,
-        input_config: config,
-        received_value: value,
-        exception_message: error.message,
-      },
-    );
-  }
-  if (!isChecked) return null;
-  const info = { input_name: name, input_config: config, received_value: value };
-  const shown = (number: unknown): string =>
-    type === "FLOAT" ? pythonFloat(Number(number)) : String(number);
-  const { min, max } = options;
-  if (typeof min === "number" && typeof value === "number" && value < min) {
-    const message = `Value ${shown(value)} smaller than min of ${shown(min)}`;
-    return failure("value_smaller_than_min", message, name, info);
-  }
-  if (typeof max === "number" && typeof value === "number" && value > max) {
-    const message = `Value ${shown(value)} bigger than max of ${shown(max)}`;
-    return failure("value_bigger_than_max", message, name, info);
-  }
-  if (typeof type === "string" || type.includes(value as string)) return null;
-  const isLong = type.length > LONGEST_SHOWN_LIST;
-  const list = isLong ? `(list of length ${String(type.length)})` : pythonRepr(type);
-  return failure(
-    "value_not_in_list",
-    "Value not in list",
-    `${name}: '${pythonStr(value)}' not in ${list}`,
-    { ...info, input_config: isLong ? null : config },
-  );
-}
-
-function converted(type: string | readonly string[], value: unknown): unknown {
-  switch (type) {
-    case "INT":
-      return toPythonInt(value);
-    case "FLOAT":
-      return toPythonFloat(value);
-    case "STRING":
-      return pythonStr(value);
-    case "BOOLEAN":
-      return toPythonBool(value);
-    default:
-      return value;
   }
 }

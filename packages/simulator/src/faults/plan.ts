@@ -172,9 +172,8 @@ export function createNodeFaults(
     extraLoadMs: (turn) => plan.strike("slow_load", turn)?.ms ?? 0,
     isDiskFull: (turn) => plan.strike("disk_full", turn) !== null,
     afterSave(turn, file) {
-      const hasNode = (rule: FaultRule): boolean => rule.match?.nodeClass !== undefined;
-      const isGone = plan.strike("delete_file", turn, (action) => hasNode(action)) !== null;
-      if (isGone) parts.files.remove(file.area, file.subfolder, file.name);
+      if (plan.strike("delete_file", turn, namesNode) !== null)
+        parts.files.remove(file.area, file.subfolder, file.name);
     },
     afterPrompt() {
       if (plan.isEmpty || plan.lastPromptId === undefined) return;
@@ -193,4 +192,9 @@ function simulatedOom(vram: Vram): string {
     otherBytes: stats.otherBytes,
     allocatedBytes: stats.torchTotalBytes,
   });
+}
+
+/** True for a rule about a node class: `delete_file` strikes there at the save, else at `/view`. */
+export function namesNode(rule: FaultRule): boolean {
+  return rule.match?.nodeClass !== undefined;
 }

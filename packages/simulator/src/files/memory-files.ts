@@ -11,10 +11,6 @@ export function createMemoryFiles(clock: Pick<Clock, "now">, capBytes: number): 
   const counters = new NameCounters(MAX_COUNTERS);
   let totalBytes = 0;
 
-  const folderKey = (area: Area, subfolder: string): string => `${area}/${subfolder}`;
-  const fileKey = (area: Area, subfolder: string, name: string): string =>
-    `${folderKey(area, subfolder)}\0${name}`;
-
   const drop = (key: string): boolean => {
     const file = files.get(key);
     if (file === undefined) return false;
@@ -38,10 +34,9 @@ export function createMemoryFiles(clock: Pick<Clock, "now">, capBytes: number): 
       names.add(name);
       folders.set(folder, names);
       counters.add(folder, name);
-      while (totalBytes > capBytes && files.size > 1) {
-        const oldest = files.keys().next();
-        if (oldest.done === true) break;
-        drop(oldest.value);
+      for (const oldest of files.keys()) {
+        if (totalBytes <= capBytes || oldest === key) break;
+        drop(oldest);
       }
     },
     read: (area, subfolder, name) => files.get(fileKey(area, subfolder, name)) ?? null,
@@ -54,12 +49,20 @@ export function createMemoryFiles(clock: Pick<Clock, "now">, capBytes: number): 
     list: (area, subfolder) => [...(folders.get(folderKey(area, subfolder)) ?? [])],
     nextNumber: (area, subfolder, prefix) => counters.next(folderKey(area, subfolder), prefix),
     clear(area) {
-      for (const key of [...files.keys()]) if (key.startsWith(`${area}/`)) drop(key);
-      for (const key of [...folders.keys()]) {
+      for (const key of files.keys()) if (key.startsWith(`${area}/`)) drop(key);
+      for (const key of folders.keys()) {
         if (!key.startsWith(`${area}/`)) continue;
         folders.delete(key);
         counters.recount(key, []);
       }
     },
   };
+}
+
+function folderKey(area: Area, subfolder: string): string {
+  return `${area}/${subfolder}`;
+}
+
+function fileKey(area: Area, subfolder: string, name: string): string {
+  return `${folderKey(area, subfolder)}\0${name}`;
 }

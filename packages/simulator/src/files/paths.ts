@@ -17,7 +17,7 @@ export function splitAnnotation(name: string): {
 export function normaliseSubfolder(subfolder: string): string | null {
   const normal = path.posix.normalize(subfolder.replaceAll("\\", "/"));
   if (normal === "." || normal === "./") return "";
-  if (normal.startsWith("..") || path.posix.isAbsolute(normal)) return null;
+  if (normal === ".." || normal.startsWith("../") || path.posix.isAbsolute(normal)) return null;
   return normal.replace(/\/$/, "");
 }
 
@@ -27,7 +27,6 @@ export function splitPrefix(
   words: { readonly width: number; readonly height: number; readonly nowMs: number },
 ): { readonly subfolder: string; readonly name: string } | null {
   const date = new Date(words.nowMs);
-  const two = (value: number): string => String(value).padStart(2, "0");
   const filled = prefix.includes("%")
     ? prefix
         .replaceAll("%width%", String(words.width))
@@ -62,4 +61,8 @@ export function contentTypeOf(name: string): string {
     ".wav": "audio/x-wav",
   };
   return types[path.posix.extname(name).toLowerCase()] ?? "application/octet-stream";
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, "0");
 }

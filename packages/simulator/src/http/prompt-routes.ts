@@ -98,8 +98,7 @@ export function postQueue(state: ProcessState, request: SimRequest): Reply {
 export function getHistory(state: ProcessState, request: SimRequest): Reply {
   const maxItems = request.query.get("max_items");
   const offset = request.query.get("offset");
-  const isNumber = (value: string | null): boolean => value === null || /^-?\d+$/.test(value);
-  if (!isNumber(maxItems) || !isNumber(offset)) return serverError();
+  if (!isWholeNumber(maxItems) || !isWholeNumber(offset)) return serverError();
   const limit = maxItems === null ? null : Number(maxItems);
   // A page of none: the real one compares after it added, and would give one too many otherwise.
   if (limit !== null && limit <= 0) return json({});
@@ -151,4 +150,8 @@ function isTrue(value: unknown): boolean {
 
 function listOf(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.filter((id) => typeof id === "string") : [];
+}
+
+function isWholeNumber(value: string | null): boolean {
+  return value === null || /^-?\d+$/.test(value);
 }

@@ -1,3 +1,4 @@
+import { quoteBigIntegers } from "@holdfast/comfyui/protocol";
 import type { IncomingMessage } from "node:http";
 
 /** A request, its path without `/api`. */
@@ -27,7 +28,9 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
 
 /** The body as JSON. Throws what `JSON.parse` throws: ComfyUI answers that with a bare 500 (F4). */
 export function parseJson(request: SimRequest): unknown {
-  return JSON.parse(request.body.toString("utf8"));
+  const text = request.body.toString("utf8");
+  // Seeds above 2^53 stay exact as text; the search spares bodies without one the walk.
+  return JSON.parse(/\d{16}/.test(text) ? quoteBigIntegers(text) : text);
 }
 
 /** The body as a JSON object; `{}` when it is none. */

@@ -7,6 +7,7 @@ import type { InputSpec, InputSpecs, NodeClass, NodeSurroundings } from "./node-
 import { OUTPUT_NODES } from "./output-nodes.ts";
 import { PRIMITIVE_NODES } from "./primitive-nodes.ts";
 import { SAMPLER_NODES } from "./sampler-nodes.ts";
+import { VAE_NODES } from "./vae-nodes.ts";
 
 /** Every node class the simulator knows, by name. */
 export const NODE_CLASSES: ReadonlyMap<string, NodeClass> = new Map(
@@ -15,6 +16,7 @@ export const NODE_CLASSES: ReadonlyMap<string, NodeClass> = new Map(
     ...LOADER_NODES,
     ...CONDITIONING_NODES,
     ...LATENT_NODES,
+    ...VAE_NODES,
     ...IMAGE_NODES,
     ...OUTPUT_NODES,
     ...PRIMITIVE_NODES,
@@ -31,20 +33,13 @@ export function resolveType(
 ): string | readonly string[] {
   const { type } = spec;
   if (typeof type === "string" || !("listOf" in type)) return type;
-  switch (type.listOf) {
-    case "models":
-      return [...surroundings.modelNames(type.folder ?? ""), ...(type.also ?? [])];
-    case "input_images":
-      return inputFiles(surroundings).filter((name) => IMAGE_FILE.test(name));
-    case "input_files":
-      return inputFiles(surroundings);
-    case "input_latents":
-      return inputFiles(surroundings).filter((name) => name.endsWith(".latent"));
+  if (type.listOf === "models") {
+    return [...surroundings.modelNames(type.folder ?? ""), ...(type.also ?? [])];
   }
-}
-
-function inputFiles({ files }: NodeSurroundings): string[] {
-  return [...files.list("input", "")].sort();
+  const names = [...surroundings.files.list("input", "")].sort();
+  if (type.listOf === "input_files") return names;
+  const isImage = type.listOf === "input_images";
+  return names.filter((name) => (isImage ? IMAGE_FILE.test(name) : name.endsWith(".latent")));
 }
 
 /** One class as `GET /object_info` shows it. */

@@ -60,5 +60,5 @@ export const SCHEDULERS: readonly string[] = [
 /** ComfyUI's MAX_RESOLUTION. */
 export const MAX_RESOLUTION = 16384;
 
-/** The largest seed. JavaScript rounds it up by one; both ends of a comparison are rounded alike. */
-export const MAX_SEED = 18446744073709551615;
+/** The largest seed, 2^64 - 1: JavaScript rounds it up by one, and so does every reader of JSON in it. */
+export const MAX_SEED = 2 ** 64;

@@ -1,7 +1,7 @@
 import { DURATIONS } from "../card/work.ts";
 import { digest } from "../pixels/digest.ts";
 import { MAX_RESOLUTION } from "./choices.ts";
-import { link, primitive, type NodeCall, type NodeClass } from "./node-class.ts";
+import { link, primitive, V3_INFO, type NodeCall, type NodeClass } from "./node-class.ts";
 import type { ConditioningValue, WeightsValue } from "./values.ts";
 
 function reshaped(
@@ -156,7 +156,7 @@ export const CONDITIONING_NODES: readonly NodeClass[] = [
       guidance: primitive("FLOAT", { default: 3.5, min: 0.0, max: 100.0, step: 0.1 }),
     },
     outputs: ["CONDITIONING"],
-    extraInfo: { deprecated: false, experimental: false, api_node: false },
+    extraInfo: V3_INFO,
     run: ({ inputs }) => ({
       outputs: [
         reshaped(

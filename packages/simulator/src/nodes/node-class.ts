@@ -107,6 +107,9 @@ export interface NodeClass {
   run(call: NodeCall): NodeResult | Promise<NodeResult>;
 }
 
+/** Fields that classes of the newer node API show. */
+export const V3_INFO = { deprecated: false, experimental: false, api_node: false };
+
 /** A required link of a type. */
 export function link(type: string, tooltip?: string): InputSpec {
   return tooltip === undefined ? { type } : { type, options: { tooltip } };

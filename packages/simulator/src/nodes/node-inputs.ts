@@ -45,6 +45,12 @@ export class NodeInputs {
     throw new RaisedError("TypeError", `'${name}' must be a number`);
   }
 
+  /** A seed, every digit of it: those above 2^53 come as text. */
+  seed(name: string): string {
+    const value = this.#plain(name);
+    return typeof value === "string" ? value : String(this.number(name));
+  }
+
   text(name: string, fallback?: string): string {
     const value = this.#plain(name);
     if (typeof value === "string") return value;

@@ -248,12 +248,6 @@ export const OUTPUT_NODES: readonly NodeClass[] = [
  * that differs when the frames do. No player shows it.
  */
 function simulatedVideo(pictures: readonly Picture[], fps: number): Buffer {
-  const box = (type: string, data: Buffer): Buffer => {
-    const head = Buffer.alloc(8);
-    head.writeUInt32BE(data.length + 8);
-    head.write(type, 4, "latin1");
-    return Buffer.concat([head, data]);
-  };
   const note = Buffer.from(
     `simulated video, ${String(pictures.length)} frames at ${String(fps)} fps`,
   );
@@ -263,6 +257,13 @@ function simulatedVideo(pictures: readonly Picture[], fps: number): Buffer {
     box("free", note),
     box("mdat", Buffer.concat(frames)),
   ]);
+}
+
+function box(type: string, data: Buffer): Buffer {
+  const head = Buffer.alloc(8);
+  head.writeUInt32BE(data.length + 8);
+  head.write(type, 4, "latin1");
+  return Buffer.concat([head, data]);
 }
 
 function replaceFunctions(_key: string, value: unknown): unknown {

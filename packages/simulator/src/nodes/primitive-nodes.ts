@@ -1,6 +1,4 @@
-import { primitive, type InputSpec, type NodeClass } from "./node-class.ts";
-
-const V3_INFO = { deprecated: false, experimental: false, api_node: false };
+import { primitive, V3_INFO, type InputSpec, type NodeClass } from "./node-class.ts";
 
 function primitiveNode(
   name: string,

@@ -67,10 +67,6 @@ async function sample(call: NodeCall, latent: Latent, sampling: Sampling): Promi
   return result;
 }
 
-function seedText(value: number): string {
-  return Number.isSafeInteger(value) ? String(value) : BigInt(value).toString();
-}
-
 function wholeRun(steps: number, denoise: number, seed: string | null): Sampling["run"] {
   return { steps, denoise, noiseSeed: seed, fromStep: 0, toStep: steps, keepsNoise: false };
 }
@@ -125,7 +121,7 @@ const MODEL_SAMPLERS: readonly NodeClass[] = [
     outputTooltips: ["The denoised latent."],
     async run(call) {
       const { inputs } = call;
-      const seed = seedText(inputs.number("seed"));
+      const seed = inputs.seed("seed");
       const denoise = inputs.number("denoise");
       const result = await sample(call, inputs.latent("latent_image"), {
         model: inputs.value("model", "model"),
@@ -162,7 +158,7 @@ const MODEL_SAMPLERS: readonly NodeClass[] = [
     outputs: ["LATENT"],
     async run(call) {
       const { inputs } = call;
-      const seed = seedText(inputs.number("noise_seed"));
+      const seed = inputs.seed("noise_seed");
       const steps = inputs.number("steps");
       const result = await sample(call, inputs.latent("latent_image"), {
         model: inputs.value("model", "model"),
@@ -245,7 +241,7 @@ const CUSTOM_SAMPLING: readonly NodeClass[] = [
     required: { noise_seed: primitive("INT", SEED) },
     outputs: ["NOISE"],
     run: ({ inputs }) => ({
-      outputs: [{ kind: "noise", seed: seedText(inputs.number("noise_seed")) }],
+      outputs: [{ kind: "noise", seed: inputs.seed("noise_seed") }],
     }),
   },
   {
@@ -321,7 +317,7 @@ const CUSTOM_SAMPLING: readonly NodeClass[] = [
     async run(call) {
       const { inputs } = call;
       const sigmas = inputs.value("sigmas", "sigmas");
-      const seed = seedText(inputs.number("noise_seed"));
+      const seed = inputs.seed("noise_seed");
       const result = await sample(call, inputs.latent("latent_image"), {
         model: inputs.value("model", "model"),
         positive: inputs.value("positive", "conditioning"),

@@ -94,8 +94,6 @@ class EntropyWriter {
 }
 
 function headers(width: number, height: number): Buffer {
-  const segment = (marker: number, data: readonly number[]): Buffer =>
-    Buffer.from([0xff, marker, (data.length + 2) >> 8, (data.length + 2) & 255, ...data]);
   const size = [height >> 8, height & 255, width >> 8, width & 255];
   const dcLengths = [0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0];
   const acLengths = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -108,4 +106,9 @@ function headers(width: number, height: number): Buffer {
     segment(0xc4, [0x10, ...acLengths, 0]),
     segment(0xda, [3, 1, 0, 2, 0, 3, 0, 0, 63, 0]),
   ]);
+}
+
+function segment(marker: number, data: readonly number[]): Buffer {
+  const length = data.length + 2;
+  return Buffer.from([0xff, marker, length >> 8, length & 255, ...data]);
 }

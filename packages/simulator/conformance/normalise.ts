@@ -1,0 +1,62 @@
+const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/g;
+/** Ids that a recording chose itself: they are the same on both sides. */
+const CHOSEN = /^(a0000000|c0000000|1{8}|3{8})-/;
+
+/**
+ * Makes two answers comparable: ids, times, counters and Python's random set order are taken out,
+ * everything else must be equal.
+ */
+export function normalise(value: unknown, key = ""): unknown {
+  if (key === "timestamp") return "<time>";
+  if (key === "number") return "<number>";
+  if (typeof value === "string") return normaliseText(value, key);
+  if (Array.isArray(value)) return normaliseList(value, key);
+  if (typeof value !== "object" || value === null) return value;
+  if (key === "current_inputs") {
+    return Object.fromEntries(Object.keys(value).map((name) => [name, "<printed>"]));
+  }
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [normaliseText(name, ""), normalise(each, name)]),
+  );
+}
+
+function normaliseText(text: string, key: string): string {
+  if (key === "sid" && /^[0-9a-f]{32}$/.test(text)) return "<sid>";
+  return text
+    .replace(UUID, (id) => (CHOSEN.test(id) ? id : "<id>"))
+    .replace(/_temp_[a-z]{5}_/, "_temp_<letters>_")
+    .replace(/_\d{5}_\./, "_<counter>_.");
+}
+
+function normaliseList(list: readonly unknown[], key: string): unknown {
+  switch (key) {
+    case "traceback":
+      return list.length === 0 ? [] : "<frames>";
+    case "executed":
+    case "current_outputs":
+    case "nodes":
+      return [...list].map(String).sort();
+    case "errors":
+      return list
+        .map((each) => normalise(each))
+        .sort((one, two) => details(one).localeCompare(details(two)));
+    case "prompt":
+      return list.map((each, index) => (index === 0 ? "<number>" : normalise(each)));
+    case "queue_running":
+    case "queue_pending":
+      return list.map((each) => normaliseList(each as readonly unknown[], "prompt"));
+    default:
+      return list.map((each) => normalise(each));
+  }
+}
+
+function details(error: unknown): string {
+  return String((error as { readonly details?: unknown }).details);
+}
+
+/** Key names and value types only: for numbers that depend on the machine. */
+export function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.slice(0, 1).map(shapeOf);
+  if (typeof value !== "object" || value === null) return typeof value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, shapeOf(each)]));
+}

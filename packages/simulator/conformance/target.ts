@@ -1,0 +1,135 @@
+import { systemClock } from "@holdfast/runtime/system";
+import { startSimulator, type Simulator } from "../src/index.ts";
+import { SocketLog } from "./socket-log.ts";
+
+/** A server under test: the simulator, or a real ComfyUI. */
+export interface Target {
+  readonly name: string;
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** The real ComfyUI that the suite is to run against, if any. */
+export const REAL_URL = process.env["HOLDFAST_TEST_COMFYUI_URL"];
+
+/** Starts a fresh simulator, with no simulated time. */
+export async function startSimulated(): Promise<Target & { readonly simulator: Simulator }> {
+  const simulator = await startSimulator({ clock: systemClock, timeScale: 0 });
+  return { name: "simulator", url: simulator.url, simulator, stop: () => simulator.stop() };
+}
+
+/** One node of a graph as it is posted. */
+interface PostedNode {
+  readonly class_type: string;
+  readonly inputs: Readonly<Record<string, unknown>>;
+}
+
+/** A graph as it is posted. */
+export type PostedJson = Readonly<Record<string, PostedNode>>;
+
+/** A graph that needs no model: one flat picture, saved. */
+export function flatGraph(color: number, prefix: string, size = 16): PostedJson {
+  return {
+    "1": {
+      class_type: "EmptyImage",
+      inputs: { width: size, height: size, batch_size: 1, color },
+    },
+    "2": { class_type: "SaveImage", inputs: { images: ["1", 0], filename_prefix: prefix } },
+  };
+}
+
+/** An answer, read. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bytes: Buffer;
+  json<T>(): T;
+}
+
+/** One request over plain HTTP; a body that is no text is sent as JSON. */
+export async function ask(
+  target: Target,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
+  const answer = await fetch(target.url + path, {
+    method,
+    headers,
+    ...(body === undefined
+      ? {}
+      : {
+          body: typeof body === "string" || body instanceof FormData ? body : JSON.stringify(body),
+        }),
+  });
+  const bytes = Buffer.from(await answer.arrayBuffer());
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    bytes,
+    json: <T>() => JSON.parse(bytes.toString("utf8")) as T,
+  };
+}
+
+/** An entry of the history, as far as the cases look at it. */
+export interface HistoryJson {
+  readonly prompt: readonly unknown[];
+  readonly outputs: Readonly<
+    Record<
+      string,
+      { readonly images?: readonly FileJson[]; readonly latents?: readonly FileJson[] }
+    >
+  >;
+  readonly status: {
+    readonly status_str: string;
+    readonly completed: boolean;
+    readonly messages: readonly (readonly [string, Readonly<Record<string, unknown>>])[];
+  };
+}
+
+/** A file, as outputs name it. */
+export interface FileJson {
+  readonly filename: string;
+  readonly subfolder: string;
+  readonly type: string;
+}
+
+/** Posts a graph and waits for its history entry. */
+export async function run(
+  target: Target,
+  graph: PostedJson,
+  extra: Readonly<Record<string, unknown>> = {},
+): Promise<HistoryJson> {
+  const posted = await ask(target, "POST", "/prompt", { prompt: graph, ...extra });
+  if (posted.status !== 200) throw new Error(`refused: ${posted.bytes.toString("utf8")}`);
+  return untilEnded(target, posted.json<{ readonly prompt_id: string }>().prompt_id);
+}
+
+/** Waits for a prompt's history entry. */
+export async function untilEnded(target: Target, promptId: string): Promise<HistoryJson> {
+  const deadline = performance.now() + 30_000;
+  while (performance.now() < deadline) {
+    const history = await ask(target, "GET", `/history/${promptId}`);
+    const entry = history.json<Readonly<Record<string, HistoryJson>>>()[promptId];
+    if (entry !== undefined) return entry;
+  }
+  throw new Error(`prompt ${promptId} did not end within 30 s`);
+}
+
+/** The nodes that a prompt took from the cache. */
+export function cachedNodes(entry: HistoryJson): readonly string[] {
+  const message = entry.status.messages.find(([type]) => type === "execution_cached");
+  return [...((message?.[1]["nodes"] as readonly string[] | undefined) ?? [])].sort();
+}
+
+/** The path under which `/view` serves a file. */
+export function viewPath(file: FileJson): string {
+  const { filename, subfolder, type } = file;
+  return `/view?${new URLSearchParams({ filename, subfolder, type }).toString()}`;
+}
+
+/** Opens a registered socket. */
+export function socketOf(target: Target, clientId: string): Promise<SocketLog> {
+  return SocketLog.open(target.url, `/ws?clientId=${clientId}`);
+}
