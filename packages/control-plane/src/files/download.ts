@@ -10,6 +10,7 @@ import {
   DOWNLOAD_HEADERS,
   matchesEtag,
 } from "./download-headers.ts";
+import type { ByteRange, OpenResult } from "./model.ts";
 
 /** What is sent: bytes, and how they are to be called. */
 export interface Download {
@@ -47,8 +48,7 @@ export async function sendBlob(
       .send(errorBody(error, request.id));
   }
   const range = decision.kind === "part" ? decision.range : undefined;
-  const isHead = request.method === "HEAD";
-  const opened = isHead ? await blobs.has(blob.sha256) : await blobs.open(blob.sha256, range);
+  const opened = await openUnlessHead(request, blobs, blob.sha256, range);
   if (opened.kind === "unavailable") throw unavailable(opened);
   if (opened.kind === "missing" || opened.sizeBytes !== blob.sizeBytes) {
     throw new HoldfastError("output_gone", "the bytes are no longer in the store");
@@ -64,7 +64,17 @@ export async function sendBlob(
     const place = `bytes ${range.start}-${range.end}/${blob.sizeBytes}`;
     void reply.code(206).header("content-range", place);
   }
-  // To a HEAD an empty stream: an empty text would set the length to 0.
-  const body = "body" in opened ? opened.body : [];
-  return reply.send(Readable.from(body, { objectMode: false }));
+  return reply.send(Readable.from(opened.body, { objectMode: false }));
+}
+
+/** A HEAD gets an empty stream: an empty text would set the length to 0. */
+async function openUnlessHead(
+  request: FastifyRequest,
+  blobs: Pick<BlobKeeper, "open" | "has">,
+  sha256: string,
+  range: ByteRange | undefined,
+): Promise<OpenResult> {
+  if (request.method !== "HEAD") return blobs.open(sha256, range);
+  const found = await blobs.has(sha256);
+  return found.kind === "found" ? { ...found, body: Readable.from([]) } : found;
 }
