@@ -13,6 +13,7 @@ import {
   type Service,
 } from "@holdfast/runtime";
 import { join } from "node:path";
+import { registerGauges } from "./gauges.ts";
 import { createServices, type Services } from "./services.ts";
 import { createDirectLink } from "./direct-link.ts";
 import { buildServer } from "./server.ts";
@@ -123,6 +124,7 @@ async function startAll(
     }
     const ids = createIdSource(clock, random);
     const services = await createServices({ ...options, db, ids, target });
+    registerGauges(metrics, db, services);
     const server = await buildServer({ ...options, db, ids, services, metrics });
     await startInOrder(services.loops);
     try {

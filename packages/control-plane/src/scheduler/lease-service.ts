@@ -147,6 +147,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       }
       const placements = choosePlacements(heads, wanting);
       if (placements.length === 0) break;
+      await deps.failpoints.hit("control-plane.before-claim");
       const granted = await store.claim(
         db,
         machineId,
@@ -178,6 +179,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         );
       }
       const answer = await db.transaction((tx) => registerIn(tx, request, deps, toLeases));
+      await deps.failpoints.hit("control-plane.registered");
       signal.wakeMachine(answer.machineId);
       deps.log.info(
         {
@@ -238,6 +240,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
 
     async renew(request) {
       const found = await beat(request, request.held);
+      await deps.failpoints.hit("control-plane.renewed");
       return { revoked: revokedOf(request.held, found.leases) };
     },
   };

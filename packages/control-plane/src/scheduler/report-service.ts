@@ -143,6 +143,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
 
   return {
     async report(request) {
+      await deps.failpoints.hit("control-plane.report-received");
       const answers = await Promise.all(request.reports.map(settle));
       return { answers };
     },

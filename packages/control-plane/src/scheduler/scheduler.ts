@@ -39,6 +39,8 @@ export interface Scheduler extends Service {
   revoked(machineId: string): void;
   /** Instances that hold a lease now. */
   busyInstances(): Promise<number>;
+  /** Agents' polls that this replica holds open. */
+  waitingPolls(): number;
 }
 
 /** Puts the scheduler together; nothing runs before `start`. */
@@ -93,6 +95,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
       );
     },
     revoked: (machineId) => signal.wakeMachine(machineId),
+    waitingPolls: () => signal.waiting(),
     busyInstances: () => countBusyInstances(deps.db),
     start: () => startInOrder(loops),
     async stop() {

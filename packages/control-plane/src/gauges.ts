@@ -1,0 +1,39 @@
+import { LOCAL_CALLER } from "./access/model.ts";
+import type { Db } from "./platform/db.ts";
+import type { Metrics } from "./platform/metrics.ts";
+import type { Services } from "./services.ts";
+
+const MS_PER_SECOND = 1_000;
+
+/** Gauges of the queue, the fleet and the pool: asked of the database at each scrape. */
+export function registerGauges(metrics: Metrics, db: Db, services: Services): void {
+  metrics.gauge("holdfast_jobs", "Jobs by status", ["status"], async (gauge) => {
+    const stats = await services.jobs.stats(LOCAL_CALLER);
+    for (const [status, count] of Object.entries(stats.jobs)) gauge.set({ status }, count);
+    held.set(stats.held);
+    oldest.set((stats.oldestQueuedAgeMs ?? 0) / MS_PER_SECOND);
+  });
+  const held = metrics.gauge("holdfast_jobs_held", "Queued jobs that are held");
+  const oldest = metrics.gauge(
+    "holdfast_oldest_queued_seconds",
+    "Age of the job that has waited longest; 0 when none waits",
+  );
+  metrics.gauge("holdfast_instances", "Instances by state", ["state"], async (gauge) => {
+    gauge.reset();
+    for (const { state, machineState, cordoned } of await services.machines.placedInstances()) {
+      gauge.inc({ state: machineState === "lost" ? "lost" : cordoned ? "cordoned" : state });
+    }
+  });
+  metrics.gauge("holdfast_machines_online", "Machines with a fresh heartbeat", [], async (gauge) => {
+    gauge.set((await services.machines.numbers()).machines.online);
+  });
+  metrics.gauge("holdfast_db_connections", "Connections of the pool", ["use"], (gauge) => {
+    const load = db.load();
+    gauge.set({ use: "busy" }, load.total - load.idle);
+    gauge.set({ use: "idle" }, load.idle);
+    gauge.set({ use: "waited_for" }, load.waiting);
+  });
+  metrics.gauge("holdfast_polls_waiting", "Agents' polls held open here", [], (gauge) => {
+    gauge.set(services.scheduler.waitingPolls());
+  });
+}
