@@ -76,7 +76,8 @@ export {
   type DeviceStats,
   type SystemStats,
 } from "./system-stats.ts";
-export { isRefusedForSure, validateGraph, type ValidationIssue } from "./validate.ts";
+export { isRefusedForSure, validateGraph } from "./validate.ts";
+export type { ValidationIssue } from "./validation-issue.ts";
 export {
   applyPatch,
   diffGraph,
