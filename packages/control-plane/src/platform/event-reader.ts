@@ -7,6 +7,7 @@ import {
   currentCursor,
   EVENTS_CHANNEL,
   FIRST_CURSOR,
+  matchesFilter,
   readEventsAfter,
   type EventCursor,
   type EventFilter,
@@ -47,15 +48,18 @@ const BATCH = 200;
 export function createEventReader(options: EventReaderOptions): Loop {
   const { db, consumer, batch = BATCH } = options;
   const filter = options.types === undefined ? {} : { types: options.types };
+  // All events are read and the unwanted dropped here: a cursor that moved only to wanted ones would
+  // have the rest read again at every poll, and keep them from being pruned.
   const tick = async (): Promise<"more" | "idle"> => {
-    if (!(await hasNews(db, consumer, filter))) return "idle";
+    if (!(await hasNews(db, consumer))) return "idle";
     const count = await db.transaction(async (tx) => {
       const cursor = await takeCursor(tx, consumer, options.from);
       if (cursor === undefined) return 0; // Another replica is at it.
-      const events = await readEventsAfter(tx, cursor, batch, filter);
+      const events = await readEventsAfter(tx, cursor, batch);
       const last = events.at(-1);
       if (last === undefined) return 0;
-      await options.handle(events, tx);
+      const wanted = events.filter((event) => matchesFilter(event, filter));
+      if (wanted.length > 0) await options.handle(wanted, tx);
       await moveCursor(tx, consumer, last.cursor);
       return events.length;
     });
@@ -65,14 +69,14 @@ export function createEventReader(options: EventReaderOptions): Loop {
 }
 
 /** A look without a lock: a row lock costs a transaction id and a write, twice a second for nothing. */
-async function hasNews(db: Queryable, consumer: string, filter: EventFilter): Promise<boolean> {
+async function hasNews(db: Queryable, consumer: string): Promise<boolean> {
   const { rows } = await db.query<EventCursor>(
     "select xid::text as xid, seq from event_cursors where consumer = $1",
     [consumer],
   );
   const cursor = rows[0];
   // A consumer never seen before has its cursor made by the tick.
-  return cursor === undefined || (await readEventsAfter(db, cursor, 1, filter)).length > 0;
+  return cursor === undefined || (await readEventsAfter(db, cursor, 1)).length > 0;
 }
 
 async function takeCursor(
@@ -117,11 +121,12 @@ export function createEventTail(options: EventTailOptions): Loop {
   let cursor: EventCursor | undefined;
   const tick = async (): Promise<"more" | "idle"> => {
     cursor ??= await currentCursor(db);
-    const events = await readEventsAfter(db, cursor, batch, options.filter);
+    const events = await readEventsAfter(db, cursor, batch);
     const last = events.at(-1);
     if (last === undefined) return "idle";
     cursor = last.cursor;
-    options.onEvents(events);
+    const wanted = events.filter((event) => matchesFilter(event, options.filter ?? {}));
+    if (wanted.length > 0) options.onEvents(wanted);
     return events.length === batch ? "more" : "idle";
   };
   return wokenLoop("events:tail", tick, options);

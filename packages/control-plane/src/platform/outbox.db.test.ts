@@ -234,6 +234,37 @@ describe("readers with a memory", () => {
   });
 });
 
+test("a consumer of one type moves past all others, so that they can be pruned", async () => {
+  const done = gate();
+  const handled: string[] = [];
+  const reader = createEventReader({
+    ...parts,
+    db: database.db,
+    consumer: "picky",
+    from: "first",
+    types: ["thing.ended"],
+    pollEveryMs: 5,
+    batch: 2,
+    handle: async (events) => {
+      handled.push(...ids(events));
+      done.open();
+    },
+  });
+  const others = Array.from({ length: 7 }, (_, index) => event(`other${index}`));
+  await append(...others, event("wanted", { type: "thing.ended" }));
+  await append(event("last"));
+  await reader.start();
+  await done.opened;
+  await reader.stop();
+  expect(handled).toEqual(["wanted"]);
+  const later = Date.now() + 3_600_000;
+  const pruned = { olderThanMs: 60_000, limit: 100, nowMs: later };
+  await database.db.query("update event_cursors set updated_at = $1", [
+    new Date(later).toISOString(),
+  ]);
+  expect(await pruneEvents(database.db, pruned)).toBeGreaterThanOrEqual(8);
+});
+
 test("a notification wakes a tail long before it would poll", async () => {
   const connection = { ...parts, target: database.url, applicationName: "test" };
   const listener = createListener(connection);
@@ -272,6 +303,9 @@ describe("upkeep", () => {
       [read?.cursor.xid, read?.cursor.seq],
     );
     const later = Date.now() + 3_600_000;
+    await database.db.query("update event_cursors set updated_at = $1", [
+      new Date(later).toISOString(),
+    ]);
     expect(
       await pruneEvents(database.db, { olderThanMs: 7_200_000, limit: 10, nowMs: later }),
     ).toBe(0);
@@ -279,6 +313,9 @@ describe("upkeep", () => {
       1,
     );
     expect(ids(await readEventsAfter(database.db, FIRST_CURSOR, 10))).toEqual(["unread"]);
+    // Nobody waits for ever for a consumer that is gone.
+    const muchLater = { olderThanMs: 60_000, limit: 10, nowMs: later + 600_000 };
+    expect(await pruneEvents(database.db, muchLater)).toBe(1);
   });
 
   test("a dump restored where transaction ids are low is read on, nothing is skipped", async () => {

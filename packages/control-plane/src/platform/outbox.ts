@@ -144,6 +144,15 @@ export async function readEventsAfter(
   return found.rows.map(toStoredEvent);
 }
 
+/** Whether an event fits a filter: for readers that must move on past those that do not. */
+export function matchesFilter(event: StoredEvent, filter: EventFilter): boolean {
+  return (
+    (filter.owner === undefined || filter.owner === event.owner) &&
+    (filter.jobId === undefined || filter.jobId === event.jobId) &&
+    (filter.types === undefined || filter.types.includes(event.type))
+  );
+}
+
 function toStoredEvent(row: EventRow): StoredEvent {
   return {
     cursor: { xid: row.xid, seq: row.seq },
@@ -177,9 +186,12 @@ export async function cursorOfEvent(
   return rows[0];
 }
 
+/** A consumer that has not moved for this many retention times is dead: nothing waits for it. */
+const DEAD_AFTER_RETENTIONS = 4;
+
 /**
- * Deletes events older than `olderThanMs`, at most `limit`, never one that a consumer has still to
- * read. Returns how many; call again while it returns `limit`.
+ * Deletes events older than `olderThanMs`, looking at the oldest `limit` alone, and none that a
+ * living consumer has still to read. Returns how many; call again while it returns `limit`.
  */
 export async function pruneEvents(
   db: Queryable,
@@ -187,12 +199,18 @@ export async function pruneEvents(
 ): Promise<number> {
   const { rowCount } = await db.query(
     `delete from events where seq in (
-       select seq from events
-       where at < coalesce($1::timestamptz, now()) - make_interval(secs => $2)
+       select e.seq from (select seq, xid, at from events order by seq limit $3) e
+       where e.at < coalesce($1::timestamptz, now()) - make_interval(secs => $2)
          and not exists (
-           select 1 from event_cursors c where (c.xid, c.seq) < (events.xid, events.seq))
-       order by seq limit $3)`,
-    [toTimestamp(options.nowMs), options.olderThanMs / 1000, options.limit],
+           select 1 from event_cursors c
+           where (c.xid, c.seq) < (e.xid, e.seq)
+             and c.updated_at > coalesce($1::timestamptz, now()) - make_interval(secs => $4)))`,
+    [
+      toTimestamp(options.nowMs),
+      options.olderThanMs / 1000,
+      options.limit,
+      (options.olderThanMs * DEAD_AFTER_RETENTIONS) / 1000,
+    ],
   );
   return rowCount;
 }
