@@ -220,3 +220,40 @@ export async function readEndedAmong(
   );
   return new Set(rows.map((row) => row.id));
 }
+
+/** The type of an event; undefined when it is gone. */
+export async function readEventType(db: Queryable, eventId: string): Promise<string | undefined> {
+  const { rows } = await db.query<{ type: string }>("select type from events where id = $1", [
+    eventId,
+  ]);
+  return rows[0]?.type;
+}
+
+/** An event of one job's timeline. `at` in epoch milliseconds. */
+export interface TimelineEvent {
+  readonly id: string;
+  readonly type: string;
+  readonly version: number;
+  readonly at: number;
+  readonly payload: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * A job's events in the order they were written, after the one named. All that are committed: a page
+ * that is asked for once has no reader who could skip a slow committer.
+ */
+export async function readTimeline(
+  db: Queryable,
+  jobId: string,
+  afterEventId: string | null,
+  limit: number,
+): Promise<TimelineEvent[]> {
+  const { rows } = await db.query<TimelineEvent & Record<string, unknown>>(
+    `select id, type, version, at, payload from events
+     where job_id = $1
+       and seq > coalesce((select seq from events where id = $2 and job_id = $1), 0)
+     order by seq limit $3`,
+    [jobId, afterEventId, limit],
+  );
+  return rows;
+}

@@ -1,4 +1,4 @@
-import { applyPatch, parseGraph, type Graph } from "@holdfast/comfyui/protocol";
+import { applyPatch, parseGraph, type Graph, type GraphLimits } from "@holdfast/comfyui/protocol";
 import {
   HoldfastError,
   JOB_STATUSES,
@@ -12,21 +12,15 @@ import { invariant, type Clock, type IdSource } from "@holdfast/runtime";
 import type { z } from "zod";
 import { maySee, ownerScope, type Caller } from "../access/model.ts";
 import type { Db } from "../platform/db.ts";
-import * as changes from "./change-store.ts";
+import { createChangeService, type ChangeService } from "./change-service.ts";
 import { countWaitingAgain, readCounts, readPace } from "./count-store.ts";
 import { decodeCursor, encodeCursor, type ListOrder } from "./cursor.ts";
-import {
-  DEFAULT_MAX_QUEUED_JOBS,
-  isEnded,
-  MAX_JOBS_PER_CANCEL,
-  type Job,
-  type JobWithLease,
-} from "./model.ts";
+import { DEFAULT_MAX_QUEUED_JOBS, type Job, type JobWithLease } from "./model.ts";
 import type { JobsPorts } from "./ports.ts";
 import { createQueueGauge } from "./queue-gauge.ts";
 import * as reads from "./read-store.ts";
 import { createSubmitService, type SubmitService } from "./submit-service.ts";
-import { toAttemptView, toJobView, toOutputView } from "./view.ts";
+import { toAttemptView, toEventView, toJobView, toOutputView, type EventView } from "./view.ts";
 
 /** What the jobs service is made of. */
 export interface JobsDeps {
@@ -36,6 +30,7 @@ export interface JobsDeps {
   readonly ports: JobsPorts;
   /** Jobs that may wait at once, over all callers. */
   readonly maxQueuedJobs?: number;
+  readonly graphLimits?: GraphLimits;
 }
 
 /** What to list. */
@@ -52,35 +47,23 @@ export interface ListRequest {
   readonly limit: number;
 }
 
-/** Which jobs to cancel together: all that are given must fit, and one must be given. */
-export interface CancelManyRequest {
-  readonly batchId?: string | undefined;
-  readonly tag?: string | undefined;
-}
-
 /** Jobs as callers use them. `ref` is a job's id or its number. A job of somebody else is `not_found`. */
-export interface JobsService extends SubmitService {
+export interface JobsService extends SubmitService, ChangeService {
   get(caller: Caller, ref: string): Promise<JobView>;
   list(
     caller: Caller,
     request: ListRequest,
   ): Promise<{ readonly items: JobView[]; readonly next: string | null }>;
-  /** Cancels at once, whatever it does. Again: the same answer. Throws `job_ended`. */
-  cancel(caller: Caller, ref: string): Promise<JobView>;
-  /** Cancels live jobs by batch or tag, a bounded number; `more` says whether to call again. */
-  cancelMany(
-    caller: Caller,
-    request: CancelManyRequest,
-  ): Promise<{ readonly cancelled: number; readonly more: boolean }>;
-  /**
-   * Queues an ended job again in a new round; a completed one only with `force`. Throws
-   * `job_not_ended`, `job_ended`.
-   */
-  retry(caller: Caller, ref: string, options?: { readonly force?: boolean }): Promise<JobView>;
   attempts(caller: Caller, ref: string): Promise<AttemptView[]>;
   outputs(caller: Caller, ref: string): Promise<OutputView[]>;
   /** The graph as it runs now: template, the caller's values, the plan of recovery in force. */
   graph(caller: Caller, ref: string): Promise<Graph>;
+  /** A job's events in order, after the one named. */
+  timeline(
+    caller: Caller,
+    ref: string,
+    page: { readonly after?: string | undefined; readonly limit: number },
+  ): Promise<{ readonly items: EventView[]; readonly next: string | null }>;
   stats(caller: Caller): Promise<z.infer<typeof statsSchema>>;
   /** The job itself, for routes that go on with it. */
   find(caller: Caller, ref: string): Promise<JobWithLease>;
@@ -91,8 +74,6 @@ export const MAX_ATTEMPTS_LISTED = 1_000;
 export const MAX_OUTPUTS_LISTED = 10_000;
 /** Jobs that wait again after an attempt are counted up to here. */
 const MAX_WAITING_AGAIN_COUNTED = 100_000;
-/** Jobs ended in one transaction of a cancel by batch or tag. */
-const CANCEL_STEP = 500;
 /** The largest number a job can have; larger ones are nobody's. */
 const NUMBER = /^[1-9][0-9]{0,14}$/;
 const JOB_ID = /^job_[0-9a-z]{26}$/;
@@ -108,6 +89,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
     gauge,
     ports,
     maxQueuedJobs: deps.maxQueuedJobs ?? DEFAULT_MAX_QUEUED_JOBS,
+    ...(deps.graphLimits !== undefined && { graphLimits: deps.graphLimits }),
   });
 
   const find = async (caller: Caller, ref: string): Promise<JobWithLease> => {
@@ -125,10 +107,6 @@ export function createJobsService(deps: JobsDeps): JobsService {
     const [found] = await reads.readJobs(db, [jobId]);
     invariant(found !== undefined, "a job that was just changed is there");
     return toJobView(found);
-  };
-  const tellCancelled = ({ cancelled, machineIds }: changes.Cancelled): void => {
-    if (machineIds.length > 0) ports.onRevoked(machineIds);
-    if (cancelled > 0) ports.onEvents();
   };
 
   return {
@@ -152,67 +130,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
       const hasMore = found.length > limit && last !== undefined;
       return { items, next: hasMore ? encodeCursor({ order, id: last.id }) : null };
     },
-    async cancel(caller, ref) {
-      const { job } = await find(caller, ref);
-      const done = await db.transaction(async (tx) => {
-        const locked = await changes.lockJob(tx, job.id);
-        if (locked === undefined) return "gone";
-        if (isEnded(locked.state)) return locked.state;
-        return await changes.cancelJobs(tx, [{ id: job.id, eventId: ids.next("evt") }], caller.id);
-      });
-      if (done === "gone") throw new HoldfastError("not_found", `there is no job ${job.id}`);
-      if (typeof done !== "string") tellCancelled(done);
-      else if (done !== "cancelled") {
-        throw new HoldfastError("job_ended", `job ${job.number} has ended: it is ${done}`, {
-          details: { jobId: job.id, status: done },
-        });
-      }
-      return await view(job.id);
-    },
-    async cancelMany(caller, request) {
-      const { batchId = null, tag = null } = request;
-      if (batchId === null && tag === null) {
-        throw new HoldfastError("invalid_request", "name a batchId or a tag (or both) to cancel");
-      }
-      const filter = { owner: ownerScope(caller), batchId, tag };
-      for (let cancelled = 0; ;) {
-        if (cancelled >= MAX_JOBS_PER_CANCEL) return { cancelled, more: true };
-        const step = await db.transaction(async (tx) => {
-          const jobs = await changes.lockLiveJobs(tx, filter, CANCEL_STEP);
-          const targets = jobs.map((job) => ({ id: job.id, eventId: ids.next("evt") }));
-          return await changes.cancelJobs(tx, targets, caller.id);
-        });
-        tellCancelled(step);
-        cancelled += step.cancelled;
-        if (step.cancelled < CANCEL_STEP) return { cancelled, more: false };
-      }
-    },
-    async retry(caller, ref, options = {}) {
-      const { job } = await find(caller, ref);
-      const refused = await db.transaction(async (tx) => {
-        const locked = await changes.lockJob(tx, job.id);
-        if (locked === undefined || !isEnded(locked.state)) return "job_not_ended";
-        if (locked.state === "completed" && options.force !== true) return "job_ended";
-        await changes.redriveJob(tx, job.id, { eventId: ids.next("evt"), by: caller.id });
-        return undefined;
-      });
-      if (refused === "job_not_ended") {
-        throw new HoldfastError(
-          refused,
-          `job ${job.number} has not ended: it is still being worked on; cancel it first`,
-        );
-      }
-      if (refused === "job_ended") {
-        throw new HoldfastError(
-          refused,
-          `job ${job.number} is completed; say force to render it once more`,
-        );
-      }
-      gauge.note(job.owner, 1);
-      ports.onEvents();
-      ports.onQueued([{ id: job.requirementId, needs: null }]);
-      return await view(job.id);
-    },
+    ...createChangeService({ db, ids, ports, gauge, find, view }),
     async attempts(caller, ref) {
       const { job } = await find(caller, ref);
       const found = await reads.readAttempts(db, job.id, MAX_ATTEMPTS_LISTED);
@@ -225,6 +143,12 @@ export function createJobsService(deps: JobsDeps): JobsService {
     async graph(caller, ref) {
       const { job } = await find(caller, ref);
       return effectiveGraph(await reads.readGraphBody(db, job.graphId), job);
+    },
+    async timeline(caller, ref, { after, limit }) {
+      const { job } = await find(caller, ref);
+      const found = await reads.readTimeline(db, job.id, after ?? null, limit + 1);
+      const items = found.slice(0, limit).map(toEventView);
+      return { items, next: found.length > limit ? (items.at(-1)?.id ?? null) : null };
     },
     stats: (caller) => readStats(deps, ownerScope(caller)),
   };

@@ -132,9 +132,11 @@ export function refuse(
   return { kind: "refused", code, message, ...(details !== undefined && { details }) };
 }
 
+function bad(field: string, what: string): Refusal {
+  return refuse("invalid_request", `${field} ${what}`, { field });
+}
+
 function findFieldProblem(request: SubmitJob): Refusal | undefined {
-  const bad = (field: string, what: string): Refusal =>
-    refuse("invalid_request", `${field} ${what}`, { field });
   const texts: readonly (readonly [string, string | undefined])[] = [
     ["name", request.name],
     ["batchId", request.batchId],

@@ -13,6 +13,7 @@ import { assignRanks } from "./fair-rank.ts";
 import { createKnownIds } from "./known-ids.ts";
 import type { JobInput } from "./model.ts";
 import type { QueueGauge } from "./queue-gauge.ts";
+import { takeKeys } from "./submit-keys.ts";
 import * as store from "./submit-store.ts";
 import type { PlannedJob } from "./submission.ts";
 
@@ -164,7 +165,7 @@ async function writeIn(
   submits: readonly PreparedSubmit[],
   facts: WriteFacts,
 ): Promise<Written> {
-  const repeats = await takeKeys(tx, submits);
+  const repeats = await findRepeats(tx, submits);
   const fresh = submits.filter((submit) => !repeats.has(submit));
   const graphs = await resolveGraphs(tx, fresh, facts.graphs);
   const requirements = await resolveRequirements(tx, fresh, facts.requirements);
@@ -209,61 +210,29 @@ async function writeIn(
   return { commits, graphs, requirements };
 }
 
-/** Takes the keys of these submits. Those whose key was taken before come back with what it holds. */
-async function takeKeys(
+/** Takes the keys of these submits; those whose key was used before come back with what it holds. */
+async function findRepeats(
   tx: Queryable,
   submits: readonly PreparedSubmit[],
 ): Promise<ReadonlyMap<PreparedSubmit, Commit>> {
-  const name = (owner: string, key: string): string => `${owner}\n${key}`;
-  const first = new Map<string, PreparedSubmit>();
-  const repeats = new Map<PreparedSubmit, Commit>();
-  for (const submit of submits) {
-    if (submit.idempotency === null) continue;
-    const id = name(submit.owner, submit.idempotency.key);
-    const earlier = first.get(id);
-    if (earlier === undefined) first.set(id, submit);
-  }
-  if (first.size === 0) return repeats;
-  const claims = [...first.values()].map((submit) => ({
-    owner: submit.owner,
-    key: submit.idempotency?.key ?? "",
-    requestHash: submit.idempotency?.requestHash ?? "",
-    jobIds: submit.jobs.map((job) => job.id),
-  }));
-  const taken = await store.claimKeys(tx, claims);
-  const isTaken = new Set(taken.map(({ owner, key }) => name(owner, key)));
-  const used = [...first].filter(([id]) => !isTaken.has(id)).map(([, submit]) => submit);
-  const stored =
-    used.length === 0
-      ? []
-      : await store.readKeys(
-          tx,
-          used.map((submit) => ({ owner: submit.owner, key: submit.idempotency?.key ?? "" })),
-        );
-  const holders = new Map<string, Omit<Commit & { kind: "repeated" }, "kind">>(
-    stored.map((key) => [name(key.owner, key.key), key]),
+  const keyed = submits.flatMap((submit) =>
+    submit.idempotency === null ? [] : [{ submit, ...submit.idempotency }],
   );
-  for (const submit of submits) {
-    if (submit.idempotency === null) continue;
-    const id = name(submit.owner, submit.idempotency.key);
-    const opener = first.get(id);
-    if (isTaken.has(id)) {
-      if (opener === submit || opener === undefined) continue;
-      // Two submits of one flush with the same key: the second repeats the first.
-      repeats.set(submit, {
-        kind: "repeated",
-        requestHash: opener.idempotency?.requestHash ?? "",
-        jobIds: opener.jobs.map((job) => job.id),
-      });
-      continue;
-    }
-    const holder = holders.get(id);
-    invariant(holder !== undefined, "a key that was not free is stored");
-    repeats.set(submit, {
-      kind: "repeated",
-      requestHash: holder.requestHash,
-      jobIds: holder.jobIds,
-    });
+  const holders = await takeKeys(
+    tx,
+    keyed.map(({ submit, key, requestHash }) => ({
+      owner: submit.owner,
+      key,
+      requestHash,
+      jobIds: submit.jobs.map((job) => job.id),
+    })),
+  );
+  const repeats = new Map<PreparedSubmit, Commit>();
+  for (const [index, { submit }] of keyed.entries()) {
+    const holder = holders[index] ?? null;
+    if (holder === null) continue;
+    const { requestHash, jobIds } = holder;
+    repeats.set(submit, { kind: "repeated", requestHash, jobIds });
   }
   return repeats;
 }

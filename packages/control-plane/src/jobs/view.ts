@@ -81,3 +81,31 @@ export function outputUrl(outputId: string): string {
 export function toOutputView(output: Omit<OutputView, "url">): OutputView {
   return { ...output, url: outputUrl(output.id) };
 }
+
+/** An event as callers see it: `HoldfastEvent` of the contract, whatever version wrote it. */
+export interface EventView {
+  readonly id: string;
+  readonly at: string;
+  readonly version: number;
+  readonly type: string;
+  readonly data: Record<string, unknown>;
+}
+
+/** An event of the outbox as callers see it. */
+export function toEventView(event: {
+  readonly id: string;
+  readonly at: number;
+  readonly version: number;
+  readonly type: string;
+  readonly payload: unknown;
+}): EventView {
+  const { payload } = event;
+  const isRecord = typeof payload === "object" && payload !== null;
+  return {
+    id: event.id,
+    at: toInstant(event.at),
+    version: event.version,
+    type: event.type,
+    data: isRecord ? { ...payload } : {},
+  };
+}

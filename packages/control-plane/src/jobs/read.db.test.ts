@@ -1,0 +1,118 @@
+import { seededRandom } from "@holdfast/runtime";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import type { Caller } from "../access/model.ts";
+import { createJobsKit, ANN, BOB, ROOT, graph, refusal } from "../../testing/jobs-kit.ts";
+import { foldDeltas, readCounts, tryLockFolding } from "./count-store.ts";
+import type { JobsService } from "./service.ts";
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+const { makeJobs, one, startAttempt, endAttempt } = createJobsKit(() => database.db);
+
+describe("lists", () => {
+  test("pages give every job once, in both orders, while jobs come in", async () => {
+    const jobs = makeJobs();
+    const { jobs: made } = await jobs.submit(
+      ANN,
+      Array.from({ length: 57 }, () => ({ graph: graph(), batchId: "pages" })),
+    );
+    const wanted = made.map(({ job }) => job.id);
+    for (const order of ["newest", "oldest"] as const) {
+      const seen: string[] = [];
+      let cursor: string | undefined;
+      do {
+        const page = await jobs.list(ANN, {
+          statuses: [],
+          batchId: "pages",
+          order,
+          limit: 10,
+          cursor,
+        });
+        seen.push(...page.items.map((item) => item.id));
+        cursor = page.next ?? undefined;
+        if (order === "newest") await one(jobs, ANN, { batchId: "pages" });
+      } while (cursor !== undefined);
+      const expected = order === "newest" ? [...wanted].reverse() : wanted;
+      expect(seen.slice(0, 57)).toEqual(expected);
+      expect(new Set(seen).size).toBe(seen.length);
+    }
+  });
+
+  test("status, tag, time and caller narrow a list; a job that waits again is recovering", async () => {
+    const jobs = makeJobs();
+    const list = async (
+      caller: Caller,
+      more: Partial<Parameters<JobsService["list"]>[1]>,
+    ): Promise<string[]> =>
+      (
+        await jobs.list(caller, {
+          statuses: [],
+          order: "oldest",
+          limit: 100,
+          tag: "lists",
+          ...more,
+        })
+      ).items.map((item) => item.id);
+    const fresh = await one(jobs, ANN, { tags: ["lists", "x"] });
+    const again = await one(jobs, ANN, { tags: ["lists"] });
+    const ended = await one(jobs, ANN, { tags: ["lists"] });
+    const bobs = await one(jobs, BOB, { tags: ["lists"] });
+    await startAttempt(again);
+    await database.db.query("delete from leases where job_id = $1", [again]);
+    await database.db.query("update jobs set state = 'queued' where id = $1", [again]);
+    await jobs.cancel(ANN, ended);
+    expect(await list(ANN, {})).toEqual([fresh, again, ended]);
+    expect(await list(ROOT, {})).toEqual([fresh, again, ended, bobs]);
+    expect(await list(ANN, { statuses: ["queued"] })).toEqual([fresh]);
+    expect(await list(ANN, { statuses: ["recovering"] })).toEqual([again]);
+    expect(await list(ANN, { statuses: ["recovering", "cancelled"] })).toEqual([again, ended]);
+    expect(await list(ANN, { tag: "x" })).toEqual([fresh]);
+    const createdAt = Date.parse((await jobs.get(ANN, fresh)).createdAt);
+    expect(await list(ANN, { createdBefore: createdAt })).toEqual([]);
+    expect(await list(ANN, { createdAfter: createdAt })).toEqual([fresh, again, ended]);
+    expect(await refusal(list(ANN, { cursor: "bm9wZQ" }))).toBe("invalid_cursor");
+  });
+});
+
+describe("counts", () => {
+  test("they equal the table after random changes, before and after folding", async () => {
+    const jobs = makeJobs();
+    const { jobs: made } = await jobs.submit(
+      BOB,
+      Array.from({ length: 60 }, () => ({ graph: graph(), tags: ["count"] })),
+    );
+    const random = seededRandom(4711);
+    for (const { job } of made) {
+      const dice = random.next();
+      if (dice < 0.6) await startAttempt(job.id);
+      if (dice < 0.2) await endAttempt(job.id, "completed");
+      if (dice > 0.5) await jobs.cancel(BOB, job.id);
+      if (dice > 0.9) await jobs.retry(BOB, job.id);
+    }
+    const truth = async (): Promise<unknown[]> =>
+      (
+        await database.db.query(
+          `select owner, state, held, count(*) as jobs from jobs group by owner, state, held
+           order by 1, 2, 3`,
+        )
+      ).rows;
+    const sorted = async (): Promise<unknown[]> =>
+      [...(await readCounts(database.db, null))].sort((a, b) =>
+        `${a.owner} ${a.state} ${a.held}` < `${b.owner} ${b.state} ${b.held}` ? -1 : 1,
+      );
+    expect(await sorted()).toEqual(await truth());
+    const folded = await database.db.transaction(async (tx) => {
+      expect(await tryLockFolding(tx)).toBe(true);
+      return await foldDeltas(tx, 10_000);
+    });
+    expect(folded).toBeGreaterThan(0);
+    expect(await sorted()).toEqual(await truth());
+    const stats = await jobs.stats(BOB);
+    const own = (await readCounts(database.db, BOB.id)).reduce((sum, count) => sum + count.jobs, 0);
+    expect(Object.values(stats.jobs).reduce((sum, n) => sum + n, 0)).toBe(own);
+  });
+});
