@@ -24,6 +24,7 @@ export interface ActiveRequirements {
   /** Adds requirements that were queued just now; those with unknown needs wait for the refresh. */
   note(requirements: readonly { readonly id: number; readonly needs: Needs }[]): void;
   all(): readonly ActiveRequirement[];
+  has(requirementId: number): boolean;
   /** The ids an inventory can serve. */
   servable(inventory: InventoryIndex): ReadonlySet<number>;
   /** Whether an inventory can serve one of them. */
@@ -75,6 +76,7 @@ export function createActiveRequirements(): ActiveRequirements {
       }
     },
     all: () => [...active.values()],
+    has: (id) => active.has(id),
     servable(inventory) {
       const ids = new Set<number>();
       for (const requirement of active.values()) {

@@ -34,6 +34,7 @@ import type {
   WantingInstance,
 } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
+import type { RecentEnds } from "./recent-ends.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
 /** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
@@ -55,6 +56,7 @@ export interface LeaseServiceDeps {
   readonly active: ActiveRequirements;
   readonly graphs: GraphCache;
   readonly signal: WorkSignal;
+  readonly recentEnds: RecentEnds;
 }
 
 /** Leases as agents ask for them. */
@@ -99,6 +101,21 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       );
     }
     return found;
+  };
+
+  /** What the agent holds and should not. */
+  const revokedOf = async (
+    held: PollRequest["held"],
+    leases: readonly LiveLease[],
+  ): Promise<Revoked[]> => {
+    const missing = unleased(held, leases).filter((id) => !deps.recentEnds.has(id));
+    if (missing.length === 0) return [];
+    // Reported to another replica, perhaps.
+    const reported = new Set(await store.readReported(db, missing));
+    for (const id of reported) deps.recentEnds.add(id);
+    return missing
+      .filter((id) => !reported.has(id))
+      .map((attemptId) => ({ attemptId, reason: "lost" }));
   };
 
   const reportChanges = async (agent: AgentSession, reports: readonly InstanceReport[]) => {
@@ -219,7 +236,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           const open = request.instances.filter(
             (report) => !found.cordoned.includes(report.instanceId),
           );
-          const revoked = revokedOf(request.held, found.leases);
+          const revoked = await revokedOf(request.held, found.leases);
           const unknown = unknownTo(request.held, found.leases);
           const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
           const leases = await toLeases(db, again, "resume");
@@ -241,7 +258,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     async renew(request) {
       const found = await beat(request, request.held);
       await deps.failpoints.hit("control-plane.renewed");
-      return { revoked: revokedOf(request.held, found.leases) };
+      return { revoked: await revokedOf(request.held, found.leases) };
     },
   };
 }
@@ -283,12 +300,12 @@ function wantingInstances(
   return wanting;
 }
 
-/** What the agent holds and should not. */
-function revokedOf(held: PollRequest["held"], leases: readonly LiveLease[]): Revoked[] {
+/** What the agent holds and has no lease on: taken away, or ended by a report just now. */
+function unleased(held: PollRequest["held"], leases: readonly LiveLease[]): string[] {
   const live = new Set(leases.map((lease) => `${lease.attemptId}:${lease.leaseEpoch}`));
   return held
     .filter((attempt) => !live.has(`${attempt.attemptId}:${attempt.leaseEpoch}`))
-    .map((attempt) => ({ attemptId: attempt.attemptId, reason: "lost" }));
+    .map((attempt) => attempt.attemptId);
 }
 
 /** Jobs leased to the agent that it does not hold: the answer that granted them was lost. */

@@ -174,14 +174,20 @@ const HEARTBEAT = statement(
      from machine where m.id = $1 and machine.session = $2
        and (machine.state <> 'online' or machine.last_heartbeat_at < now() - interval '2 seconds')
    ),
+   -- Skipped: a row that another statement is just renewing or ending. Nobody waits, nobody deadlocks.
+   mine as (
+     select l.job_id, h.phase, h.progress
+     from unnest($4::text[], $5::int[], $6::text[], $7::jsonb[])
+       as h (job_id, lease_epoch, phase, progress)
+     join leases l on l.job_id = h.job_id and l.lease_epoch = h.lease_epoch
+     where l.machine_id = $1 and (select session from machine) = $2
+     for update of l skip locked
+   ),
    renewed as (
      update leases l set
        lease_until = now() + make_interval(secs => $3::float8 / 1000),
-       phase = h.phase, progress = h.progress
-     from unnest($4::text[], $5::int[], $6::text[], $7::jsonb[])
-       as h (job_id, lease_epoch, phase, progress)
-     where l.job_id = h.job_id and l.lease_epoch = h.lease_epoch and l.machine_id = $1
-       and (select session from machine) = $2
+       phase = mine.phase, progress = mine.progress
+     from mine where l.job_id = mine.job_id
    )
    select machine.session,
      (select json_agg(json_build_object(
@@ -313,6 +319,19 @@ export async function readGrants(db: Queryable, jobIds: readonly string[]): Prom
     [jobIds],
   );
   return rows.map(toGrantedJob);
+}
+
+/** Which of these attempts ended by a report of their own agent: they were not taken from anybody. */
+export async function readReported(
+  db: Queryable,
+  attemptIds: readonly string[],
+): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from attempts
+     where id = any($1::text[]) and outcome is not null and outcome not in ('lease_lost', 'interrupted')`,
+    [attemptIds],
+  );
+  return rows.map((row) => row.id);
 }
 
 /** Bodies of graph templates by id. */

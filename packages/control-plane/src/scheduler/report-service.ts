@@ -15,6 +15,7 @@ import { appendEvents } from "../platform/outbox.ts";
 import { othersThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
 import { judgeFailure, type FailureVerdict, type UnfinishedOutcome } from "./failure.ts";
 import type { SchedulerSettings } from "./model.ts";
+import type { RecentEnds } from "./recent-ends.ts";
 import * as store from "./outcome-store.ts";
 import type { InventoryIndex, Needs } from "../machines/model.ts";
 
@@ -28,6 +29,7 @@ export interface ReportServiceDeps {
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
   readonly active: ActiveRequirements;
+  readonly recentEnds: RecentEnds;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
@@ -145,6 +147,9 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     async report(request) {
       await deps.failpoints.hit("control-plane.report-received");
       const answers = await Promise.all(request.reports.map(settle));
+      for (const { attemptId, result } of answers) {
+        if (result === "recorded") deps.recentEnds.add(attemptId);
+      }
       return { answers };
     },
     expire: (lease, machineLost) => {

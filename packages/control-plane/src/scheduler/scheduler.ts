@@ -10,6 +10,7 @@ import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
 import type { SchedulerSettings } from "./model.ts";
+import { createRecentEnds } from "./recent-ends.ts";
 import { createReportService, type ReportService } from "./report-service.ts";
 import { createWorkSignal } from "./work-signal.ts";
 
@@ -47,6 +48,7 @@ export interface Scheduler extends Service {
 export function createScheduler(deps: SchedulerDeps): Scheduler {
   const active = createActiveRequirements();
   const graphs = createGraphCache();
+  const recentEnds = createRecentEnds();
   const signal = createWorkSignal((run, ms) => cancellableTimer(deps.clock, run, ms));
   const needs = new Map<number, Needs>();
   const needsOf = async (id: number): Promise<Needs> => {
@@ -71,11 +73,12 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
   const reports = createReportService({
     ...deps,
     active,
+    recentEnds,
     needsOf,
     onQueued: (id) => requeued([id]),
     onEvents: deps.announceEvents,
   });
-  const leases = createLeaseService({ ...deps, active, graphs, signal });
+  const leases = createLeaseService({ ...deps, active, graphs, signal, recentEnds });
   const loopDeps = { ...deps, reports, active, signal, onQueued: requeued };
   const queueLoop = createQueueLoop(loopDeps);
   const loops = [createReconcileLoop(loopDeps), queueLoop];
@@ -88,11 +91,10 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
         own === null ? [] : [{ id, needs: own }],
       );
       active.note(known);
-      if (known.length < requirements.length) queueLoop.wake();
-      signal.wakeForWork(
-        known.map(({ id }) => id),
-        known.length,
-      );
+      // Another replica's notification, or the echo of our own, names the requirement alone.
+      const ids = requirements.map(({ id }) => id).filter((id) => active.has(id));
+      if (ids.length < requirements.length) queueLoop.wake();
+      if (ids.length > 0) signal.wakeForWork(ids, ids.length);
     },
     revoked: (machineId) => signal.wakeMachine(machineId),
     waitingPolls: () => signal.waiting(),
