@@ -227,7 +227,7 @@ function facts(start: () => Promise<Target>): void {
       const graph = {
         ...flatGraph(color(), "f10"),
         "2": { class_type: "PreviewImage", inputs: { images: ["5", 0] } },
-        "5": { class_type: raiser, inputs: { image: ["1", 0], kind: "oom", message: "" } },
+        "5": { class_type: raiser ?? "", inputs: { image: ["1", 0], kind: "oom", message: "" } },
       };
       const entry = await run(target, graph);
       const error = entry.status.messages.at(-1);
@@ -274,7 +274,10 @@ function facts(start: () => Promise<Target>): void {
       const graph = {
         ...flatGraph(color(), "f15"),
         "2": { class_type: "PreviewImage", inputs: { images: ["5", 0] } },
-        "5": { class_type: raiser, inputs: { image: ["1", 0], kind: "runtime", message: "no" } },
+        "5": {
+          class_type: raiser ?? "",
+          inputs: { image: ["1", 0], kind: "runtime", message: "no" },
+        },
       };
       await run(target, graph);
       expect(cachedNodes(await run(target, graph))).toEqual(["1"]);

@@ -21,7 +21,7 @@ export interface SimulatorOptions {
   readonly models?: Readonly<Record<string, readonly string[]>>;
   /** Folder for input, output and temp files; null keeps them in memory. Default null. */
   readonly dataDir?: string | null;
-  /** Limit of files kept in memory; the oldest go first. Default 256 MiB. */
+  /** Limit of files kept in memory; the oldest go first. Default 128 MiB. */
   readonly memoryCapBytes?: number;
   /** Lines that a real ComfyUI would print. Default: nowhere. */
   readonly log?: (line: string) => void;
@@ -58,7 +58,7 @@ export const DEFAULT_MODELS: Readonly<Record<string, readonly string[]>> = {
 export const DEFAULTS = {
   host: "127.0.0.1",
   seed: 1,
-  memoryCapBytes: 256 * 1024 ** 2,
+  memoryCapBytes: 128 * 1024 ** 2,
   restartDelayMs: 500,
   queueLimit: 100_000,
   maxBodyBytes: 104_857_600,

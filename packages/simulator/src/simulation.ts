@@ -106,7 +106,7 @@ export class Simulation {
       list: () => this.plan.list(),
     };
     this.state = this.#newProcess();
-    for (const rule of options.faults ?? []) this.plan.add(rule);
+    for (const rule of options.faults ?? []) this.#addFault(rule);
   }
 
   /** Starts the process: memory is empty, numbers begin at 0, files are what they were (F12, F30). */
@@ -125,6 +125,7 @@ export class Simulation {
 
   /** Ends the process at once, and everything that waits in it. */
   kill(): void {
+    if (this.state.life.signal.aborted) return;
     this.#promptsBefore += this.state.promptCount;
     this.state.life.abort();
     this.state.wake();
@@ -133,6 +134,7 @@ export class Simulation {
 
   /** The process dies; `downMs` later it may come back, null is never. */
   crash(downMs: number | null): void {
+    if (this.state.life.signal.aborted) return;
     this.kill();
     this.onCrash(downMs);
   }
@@ -202,9 +204,9 @@ export class Simulation {
   }
 
   #addFault(rule: FaultRule): string {
-    const { count: _count, ...conditions } = rule.match ?? {};
+    const hasNoCondition = Object.keys(rule.match ?? {}).length === 0;
     const isDelayed = "afterEvents" in rule && rule.afterEvents !== undefined;
-    const isNow = Object.keys(conditions).length === 0 && !isDelayed && IMMEDIATE.has(rule.kind);
+    const isNow = hasNoCondition && !isDelayed && IMMEDIATE.has(rule.kind);
     if (!isNow) return this.plan.add(rule);
     this.strikeNow(rule);
     return "struck";
@@ -218,7 +220,6 @@ export class Simulation {
         return;
       case "zombie":
         this.state.isZombie = true;
-        this.plan.add({ kind: "zombie" });
         return;
       case "gc_pause":
         this.pause.begin(rule.ms);

@@ -66,7 +66,9 @@ class Listener {
     });
     this.#server = server;
     this.port = (server.address() as AddressInfo).port;
-    this.simulation.start();
+    // Stopped while it was coming back.
+    if (this.#stopping.signal.aborted) await this.#close();
+    else this.simulation.start();
   }
 
   async stop(): Promise<void> {

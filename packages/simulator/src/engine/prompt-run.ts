@@ -1,7 +1,7 @@
 import { invariant } from "@holdfast/runtime";
 import { NODE_CLASSES } from "../nodes/catalogue.ts";
 import type { NodeResult } from "../nodes/node-class.ts";
-import { InterruptedError, RaisedError } from "../nodes/raised.ts";
+import { InterruptedError, RaisedError, SystemExitError } from "../nodes/raised.ts";
 import { isNodeValue, type NodeValue } from "../nodes/values.ts";
 import { ExecutionOrder } from "./execution-order.ts";
 import { failureMessage, failureTraceback, isOutOfMemory, printInput } from "./failures.ts";
@@ -127,6 +127,7 @@ export class PromptRun {
       if (blocked.message !== null) this.#sayBlocked(id, classType, blocked.message);
       return { outputs: nodeClass.outputs.map(() => ({ kind: "blocked", message: null })) };
     }
+    if (this.#state.isZombie) throw new SystemExitError("1");
     const pngInfo = this.#item[3]["extra_pnginfo"];
     const turn: NodeTurn = {
       nodeId: id,

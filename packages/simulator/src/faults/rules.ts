@@ -14,7 +14,7 @@ export interface FaultMatch {
 }
 
 /**
- * A fault, and when it strikes. Without any condition in `match`, `crash`, `zombie`, `gc_pause`,
+ * A fault, and when it strikes. Without anything in `match`, `crash`, `zombie`, `gc_pause`,
  * `leak`, `other_process`, `drop_socket`, `stall_socket` and `lose_registration` strike at once.
  */
 export type FaultRule = { readonly match?: FaultMatch } & FaultAction;
