@@ -1,0 +1,73 @@
+import type { Command } from "commander";
+import type { CommandContext } from "../program.ts";
+import { withClientOptions, type ClientOptions } from "./client-options.ts";
+import { positiveNumber } from "./submit.ts";
+
+/** The options of `jobs list`. */
+export interface ListOptions extends ClientOptions {
+  readonly status?: string;
+  readonly tag?: string;
+  readonly batch?: string;
+  readonly since?: string;
+  readonly before?: string;
+  readonly oldest?: boolean;
+  readonly limit?: number;
+  readonly json?: boolean;
+}
+
+/** The options of the commands on one job or some. */
+export interface JobOptions extends ClientOptions {
+  readonly json?: boolean;
+  readonly out?: string;
+  readonly wait?: boolean;
+}
+
+/** Adds `holdfast jobs …`. */
+export function addJobs(program: Command, context: CommandContext): void {
+  const jobs = program.command("jobs").description("List, watch and change jobs");
+  const run = async <K extends keyof JobActions>(
+    action: K,
+    ...args: Parameters<JobActions[K]>
+  ): Promise<void> => {
+    const actions: JobActions = await import("../jobs/job-actions.ts");
+    await (actions[action] as (...args: Parameters<JobActions[K]>) => Promise<void>)(...args);
+  };
+
+  withClientOptions(jobs.command("list").description("List jobs, newest first"))
+    .option("--status <status>", "one status, or several separated by commas")
+    .option("--tag <tag>", "only jobs with this tag")
+    .option("--batch <id>", "only jobs of this batch")
+    .option("--since <when>", "created after an instant, or so long ago: 2h, 2025-11-25T10:00:00Z")
+    .option("--before <when>", "created before")
+    .option("--oldest", "oldest first")
+    .option("--limit <number>", "at most so many (default 50)", positiveNumber)
+    .option("--json", "one JSON object a line")
+    .action((options: ListOptions) => run("list", options, context));
+
+  withClientOptions(jobs.command("show").description("Show a job and its attempts"))
+    .argument("<job>", "id or number")
+    .option("--json", "print as JSON")
+    .action((id: string, options: JobOptions) => run("show", id, options, context));
+
+  withClientOptions(jobs.command("watch").description("Watch a job until it has ended"))
+    .argument("<job>", "id or number")
+    .option("--out <folder>", "write the outputs there")
+    .option("--json", "print the ended job as JSON")
+    .action((id: string, options: JobOptions) => run("watch", id, options, context));
+
+  for (const action of ["cancel", "retry"] as const) {
+    const words = action === "cancel" ? "Cancel jobs" : "Queue ended jobs again";
+    withClientOptions(jobs.command(action).description(words))
+      .argument("<job...>", "ids or numbers")
+      .option("--json", "one JSON object a line")
+      .action((ids: string[], options: JobOptions) => run("change", action, ids, options, context));
+  }
+
+  withClientOptions(jobs.command("outputs").description("List what a job gave, or fetch it"))
+    .argument("<job>", "id or number")
+    .option("--out <folder>", "write the outputs there")
+    .option("--json", "print as JSON")
+    .action((id: string, options: JobOptions) => run("outputs", id, options, context));
+}
+
+type JobActions = typeof import("../jobs/job-actions.ts");

@@ -1,0 +1,41 @@
+import type { Command } from "commander";
+import type { CommandContext } from "../program.ts";
+import { withClientOptions, type ClientOptions } from "./client-options.ts";
+
+/** The options of `keys …`. */
+export interface KeysOptions extends ClientOptions {
+  readonly database?: boolean;
+  readonly home?: string;
+  readonly name?: string;
+  readonly role?: string;
+  readonly expires?: string;
+  readonly json?: boolean;
+}
+
+/** Adds `holdfast keys …`. */
+export function addKeys(program: Command, context: CommandContext): void {
+  const keys = program
+    .command("keys")
+    .description("Make, list and revoke API keys, over HTTP or on the database (--database)");
+  type Action = keyof typeof import("../keys/run-keys.ts");
+  const run = async (action: Action, argument: string, options: KeysOptions): Promise<void> => {
+    const actions = await import("../keys/run-keys.ts");
+    await actions[action](argument, options, context);
+  };
+  const common = (command: Command): Command =>
+    withClientOptions(command)
+      .option("--database", "work on the database of HOLDFAST_HOME or DATABASE_URL itself")
+      .option("--home <folder>", "with --database: the data folder (HOLDFAST_HOME)")
+      .option("--json", "print as JSON");
+  common(keys.command("create").description("Make a key; it is shown once"))
+    .requiredOption("--name <name>", "what the key is for")
+    .option("--role <role>", "admin, operator, user or agent", "user")
+    .option("--expires <duration>", "after so long, e.g. 90d; default never")
+    .action((options: KeysOptions) => run("create", "", options));
+  common(keys.command("list").description("List keys, without their secrets")).action(
+    (options: KeysOptions) => run("list", "", options),
+  );
+  common(keys.command("revoke").description("Revoke a key"))
+    .argument("<key>", "the key's id, key_…")
+    .action((id: string, options: KeysOptions) => run("revoke", id, options));
+}

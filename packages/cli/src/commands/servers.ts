@@ -1,0 +1,124 @@
+import { InvalidArgumentError, type Command } from "commander";
+import type { CommandContext } from "../program.ts";
+import { collect } from "./client-options.ts";
+import { wholeNumber } from "./submit.ts";
+
+/** Options that are settings: their names are the settings' flags. */
+export interface SettingOptions {
+  readonly home?: string;
+  readonly host?: string;
+  readonly port?: string;
+  readonly store?: string;
+  readonly comfyui?: string;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+}
+
+/** The options of `up`. */
+export interface UpOptions extends SettingOptions {
+  readonly simulator?: boolean;
+  readonly demo?: boolean;
+  readonly timeScale?: number;
+}
+
+/** The options of `agent`. */
+export interface AgentCommandOptions extends SettingOptions {
+  readonly server?: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly name?: string;
+}
+
+/** The options of `simulator`. */
+export interface SimulatorCommandOptions {
+  readonly host?: string;
+  readonly port?: number;
+  readonly preset?: string;
+  readonly timeScale?: number;
+  readonly seed?: number;
+  readonly dataDir?: string;
+  readonly restartDelayMs?: number;
+  readonly fault?: readonly string[];
+  readonly verbose?: boolean;
+}
+
+/** Adds the commands that run until they are stopped: `up`, `server`, `agent`, `simulator`. */
+export function addServers(program: Command, context: CommandContext): void {
+  const up = program
+    .command("up")
+    .description("Run everything here: control plane, database, agent, and a simulator if wanted")
+    .option("--simulator", "render on a simulated ComfyUI, never on a real one")
+    .option("--comfyui <urls>", "running ComfyUIs, separated by commas (COMFYUI_URL)")
+    .option("--demo", "render one picture in spite of a fault, then go on")
+    .option("--time-scale <factor>", "speed of the simulator: 1 is real, 0 is at once", factor);
+  withServerSettings(up).action(async (options: UpOptions) => {
+    const { runUp } = await import("../up/run-up.ts");
+    await runUp(options, context);
+  });
+
+  const server = program
+    .command("server")
+    .description("Run the control plane alone; agents connect to it");
+  withServerSettings(server).action(async (options: SettingOptions) => {
+    const { runServer } = await import("../up/run-server.ts");
+    await runServer(options, context);
+  });
+
+  const agent = program
+    .command("agent")
+    .description("Run the agent of this machine's ComfyUIs; it connects to a control plane")
+    .option("--server <url>", "the control plane (HOLDFAST_URL; default http://127.0.0.1:8328)")
+    .option("--comfyui <urls>", "running ComfyUIs, separated by commas (COMFYUI_URL)")
+    .option("--token <key>", "API key of role agent (HOLDFAST_API_KEY)")
+    .option("--token-file <file>", "file that holds the key (HOLDFAST_API_KEY_FILE)")
+    .option("--name <name>", "name of this machine (default: its host name)");
+  withCommonSettings(agent).action(async (options: AgentCommandOptions) => {
+    const { runAgent } = await import("../up/run-agent.ts");
+    await runAgent(options, context);
+  });
+
+  program
+    .command("simulator")
+    .description("Run a simulated ComfyUI: same protocol, no GPU, faults on command")
+    .option("--host <host>", "address to listen on", "127.0.0.1")
+    .option("--port <port>", "port; 0 takes a free one", portNumber, 8188)
+    .option("--preset <card>", "the simulated card, e.g. 24gb")
+    .option("--time-scale <factor>", "1 is about a real card's speed, 0 is at once", factor)
+    .option("--seed <number>", "seed of everything random", wholeNumber)
+    .option("--data-dir <folder>", "keep files there instead of in memory")
+    .option("--restart-delay-ms <ms>", "how long a crashed process stays away", wholeNumber)
+    .option("--fault <rule>", "a fault as JSON, or @file (repeatable)", collect)
+    .option("--verbose", "print what a ComfyUI would log")
+    .action(async (options: SimulatorCommandOptions) => {
+      const { runSimulatorCommand } = await import("../up/run-simulator.ts");
+      await runSimulatorCommand(options, context);
+    });
+}
+
+function withCommonSettings(command: Command): Command {
+  return command
+    .option("--home <folder>", "folder for everything Holdfast keeps (HOLDFAST_HOME)")
+    .option("--log-level <level>", "debug, info, warn, error or silent (HOLDFAST_LOG_LEVEL)")
+    .option("--log-format <format>", "auto, json or pretty (HOLDFAST_LOG_FORMAT)");
+}
+
+function withServerSettings(command: Command): Command {
+  return withCommonSettings(command)
+    .option("--host <host>", "address to listen on (HOLDFAST_HOST; default 127.0.0.1)")
+    .option("--port <port>", "port of the API (HOLDFAST_PORT; default 8328)")
+    .option("--store <place>", "where files are kept: a folder or s3://bucket (HOLDFAST_STORE)");
+}
+
+function factor(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1000)) {
+    throw new InvalidArgumentError("expected a number from 0.");
+  }
+  return value;
+}
+
+function portNumber(text: string): number {
+  const value = wholeNumber(text);
+  if (value < 0 || value > 65_535) throw new InvalidArgumentError("expected 0 to 65535.");
+  return value;
+}

@@ -1,0 +1,32 @@
+/**
+ * What the exit codes of `holdfast` mean. Scripts rely on them: a code keeps its meaning.
+ */
+export const EXIT = {
+  ok: 0,
+  /** The job ended `failed`, or the command could not do its work. */
+  failed: 1,
+  /** Wrong usage, a wrong setting, or a request that the server refused. */
+  refused: 2,
+  /** The server cannot be reached; for `up` and `server`: somebody else has this data folder. */
+  unavailable: 3,
+  /** The job was cancelled or ran out of its time. */
+  notFinished: 4,
+  /** The job completed, but not every output could be fetched and written. */
+  outputsMissing: 5,
+  /** Ended by Ctrl-C, as shells have it. */
+  interrupted: 130,
+} as const;
+
+/** One of {@link EXIT}. */
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** The exit codes in words, as `holdfast --help` and the README show them. */
+export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
+  [EXIT.ok, "done; with --wait: completed, and with --out every output is there"],
+  [EXIT.failed, "the job failed, or the command could not do its work"],
+  [EXIT.refused, "wrong usage or setting, or the server refused the request"],
+  [EXIT.unavailable, "no server reached; up, server: the data folder belongs to another process"],
+  [EXIT.notFinished, "the job was cancelled or ran out of time"],
+  [EXIT.outputsMissing, "completed, but some outputs could not be fetched or written"],
+  [EXIT.interrupted, "stopped by Ctrl-C"],
+];

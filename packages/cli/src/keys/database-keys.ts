@@ -1,0 +1,135 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  createControlPlane,
+  createDb,
+  createEmbeddedPostgres,
+  createKey,
+  createLog,
+  listKeys,
+  readHolder,
+  revokeKey,
+  type ApiKey,
+  type ControlPlaneSettings,
+  type Db,
+  type Role,
+} from "@holdfast/control-plane";
+import { isHoldfastError } from "@holdfast/contract";
+import { createIdSource, NO_FAILPOINTS } from "@holdfast/runtime";
+import { systemClock, systemRandom } from "@holdfast/runtime/system";
+import { CommandFailure } from "../command-failure.ts";
+import type { KeysOptions } from "../commands/keys.ts";
+import { EXIT } from "../exit-codes.ts";
+import type { CommandContext } from "../program.ts";
+import { claimHome } from "../up/claim-home.ts";
+import { readSettings } from "../up/settings.ts";
+import { holdfastVersion } from "../version.ts";
+import type { KeyRing, KeyRow } from "./key-ring.ts";
+
+const parts = { clock: systemClock, random: systemRandom, log: createLog({ level: "error" }) };
+
+/**
+ * Works on the keys in the database itself: the way in when no key is at hand, and to make the first
+ * key before a public start. Beside a running Holdfast it joins its database; without one it brings
+ * the database up, migrated, and down again.
+ */
+export async function withDatabaseKeys(
+  options: KeysOptions,
+  context: CommandContext,
+  use: (ring: KeyRing) => Promise<void>,
+): Promise<void> {
+  const { home } = options;
+  const settings = readSettings(home === undefined ? {} : { home }, context);
+  const holder = await readHolder(settings.home);
+  const useDb = (db: Db): Promise<void> => use(databaseRing(db));
+  try {
+    await (holder === undefined ? withOwnServer(settings, useDb) : joinServer(settings, useDb));
+  } catch (error) {
+    if (!isHoldfastError(error)) throw error;
+    throw new CommandFailure(EXIT.refused, `${error.code}: ${error.message}`, { cause: error });
+  }
+}
+
+async function withOwnServer(
+  settings: ControlPlaneSettings,
+  useDb: (db: Db) => Promise<void>,
+): Promise<void> {
+  const { ownership } = await claimHome(settings.home);
+  const controlPlane = createControlPlane({
+    ...parts,
+    // Loopback and any port: nobody is to find it in the moment that it is up.
+    settings: { ...settings, host: "127.0.0.1", port: 0 },
+    version: holdfastVersion(),
+    failpoints: NO_FAILPOINTS,
+  });
+  try {
+    await controlPlane.start();
+    await useDb(controlPlane.db());
+  } finally {
+    await controlPlane.stop();
+    await ownership.release();
+  }
+}
+
+async function joinServer(
+  settings: ControlPlaneSettings,
+  useDb: (db: Db) => Promise<void>,
+): Promise<void> {
+  const { databaseUrl } = settings;
+  if (databaseUrl !== undefined) return withDatabaseUrl(databaseUrl, useDb);
+  const postgres = createEmbeddedPostgres({
+    ...parts,
+    dir: join(settings.home, "postgres"),
+    join: true,
+  });
+  await postgres.start();
+  const db = createDb({ ...parts, target: () => postgres.connection(), applicationName: "keys" });
+  try {
+    await useDb(db);
+  } finally {
+    await db.close();
+    await postgres.stop();
+  }
+}
+
+async function withDatabaseUrl(
+  databaseUrl: NonNullable<ControlPlaneSettings["databaseUrl"]>,
+  useDb: (db: Db) => Promise<void>,
+): Promise<void> {
+  const target = (): string =>
+    databaseUrl.kind === "text" ? databaseUrl.text : readFileSync(databaseUrl.path, "utf8").trim();
+  const db = createDb({ ...parts, target, applicationName: "keys" });
+  try {
+    await useDb(db);
+  } finally {
+    await db.close();
+  }
+}
+
+function databaseRing(db: Db): KeyRing {
+  const ids = createIdSource(systemClock, systemRandom);
+  return {
+    async create({ name, role, lastsMs }) {
+      const expiresAt = lastsMs === null ? null : systemClock.now() + lastsMs;
+      const made = await createKey(db, ids, { name, role: role as Role, expiresAt });
+      return { key: toRow(made.key), text: made.text };
+    },
+    async list(limit) {
+      return (await listKeys(db, { cursor: null, limit })).items.map(toRow);
+    },
+    revoke: async (id) => toRow(await revokeKey(db, id)),
+  };
+}
+
+function toRow(key: ApiKey): KeyRow {
+  const instant = (at: number | null): string | null =>
+    at === null ? null : new Date(at).toISOString();
+  return {
+    id: key.id,
+    name: key.name,
+    role: key.role,
+    lastUsedAt: instant(key.lastUsedAt),
+    expiresAt: instant(key.expiresAt),
+    revokedAt: instant(key.revokedAt),
+  };
+}

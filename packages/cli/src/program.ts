@@ -1,0 +1,45 @@
+import { Command, type CommanderError } from "commander";
+import { addClassify } from "./commands/classify.ts";
+import { addCompletion } from "./commands/completion.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addJobs } from "./commands/jobs.ts";
+import { addKeys } from "./commands/keys.ts";
+import { addServers } from "./commands/servers.ts";
+import { addSubmit } from "./commands/submit.ts";
+import { EXIT_CODES_IN_WORDS } from "./exit-codes.ts";
+import type { Terminal } from "./terminal/terminal.ts";
+import { holdfastVersion } from "./version.ts";
+
+/** What every command gets. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * The command line. Declaring a command loads nothing of what it needs: each action imports its
+ * packages itself, so that `jobs list` does not wait for a database driver.
+ */
+export function createProgram(context: CommandContext): Command {
+  const program = new Command("holdfast")
+    .description("Runs ComfyUI so that no render is lost.")
+    .version(holdfastVersion(), "-V, --version", "print the version")
+    .showHelpAfterError("(holdfast help <command> says more)")
+    .exitOverride(rethrow)
+    .addHelpText(
+      "after",
+      `\nExit codes:\n${EXIT_CODES_IN_WORDS.map(([code, words]) => `  ${String(code).padEnd(4)} ${words}`).join("\n")}`,
+    );
+  addServers(program, context);
+  addSubmit(program, context);
+  addJobs(program, context);
+  addClassify(program, context);
+  addKeys(program, context);
+  addDoctor(program, context);
+  addCompletion(program, context);
+  return program;
+}
+
+function rethrow(error: CommanderError): never {
+  throw error;
+}

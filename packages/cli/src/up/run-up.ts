@@ -1,0 +1,166 @@
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { createAgent, type Agent } from "@holdfast/agent";
+import {
+  createControlPlane,
+  type ControlPlane,
+  type ControlPlaneSettings,
+  type Log,
+  type OwnershipClaim,
+} from "@holdfast/control-plane";
+import type { Service } from "@holdfast/runtime";
+import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
+import type { UpOptions } from "../commands/servers.ts";
+import type { CommandContext } from "../program.ts";
+import { holdfastVersion } from "../version.ts";
+import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
+import { findLocalComfy } from "./local-comfyui.ts";
+import { agentLog, logFor, readSettings } from "./settings.ts";
+import { createSimulatorChild, type SimulatorChild } from "./simulator-child.ts";
+import { listenForStop } from "./stop-signals.ts";
+
+/** How long an orderly end waits for renders that are running. */
+const DRAIN_MS = 10_000;
+/** Speed of the simulator that `up` starts. */
+const DEFAULT_TIME_SCALE = 1;
+
+type Owned = Extract<OwnershipClaim, { kind: "owned" }>;
+
+/** What `up` runs. */
+export interface RunningUp {
+  readonly controlPlane: ControlPlane;
+  readonly simulator: SimulatorChild | undefined;
+  readonly urls: readonly string[];
+  startAgent(urls: readonly string[]): Promise<Agent>;
+}
+
+/** `holdfast up`: runs until it is stopped. */
+export async function runUp(options: UpOptions, context: CommandContext): Promise<void> {
+  const { terminal } = context;
+  const settings = readSettings(options, context);
+  const log = logFor(settings);
+  const claim = await claimHome(settings.home);
+  const { ownership } = claim;
+  const services: Service[] = [];
+  let simulator: SimulatorChild | undefined;
+  const stop = listenForStop(terminal, () => simulator?.killNow());
+  try {
+    await requireFreePort(settings);
+    const wantsSimulator = options.simulator === true || settings.comfyuiUrls.length === 0;
+    if (wantsSimulator) {
+      simulator = createSimulatorChild({
+        home: settings.home,
+        ownership,
+        orphans: claim.orphans,
+        clock: systemClock,
+        log: log.child({ part: "simulator" }),
+        timeScale: options.timeScale ?? DEFAULT_TIME_SCALE,
+        env: context.env,
+      });
+    }
+    const running = await start({ settings, log, claim, simulator, services, context });
+    await ownership.recordAddress({ host: settings.host, port: running.controlPlane.port() });
+    if (!stop.signal.aborted) await serve(running, { options, settings, context, stop });
+  } catch (error) {
+    // Asked to stop while it was starting: what failed then failed because of that.
+    if (!stop.signal.aborted) throw explainStartFailure(error);
+  } finally {
+    if (stop.signal.aborted) terminal.note("stopping; Ctrl-C again stops at once");
+    await endAll(services, log);
+    await ownership.release();
+    stop.release();
+  }
+}
+
+interface StartFacts {
+  readonly settings: ControlPlaneSettings;
+  readonly log: Log;
+  readonly claim: Owned;
+  readonly simulator: SimulatorChild | undefined;
+  /** Takes every service as it starts, so that a failure further on ends them. */
+  readonly services: Service[];
+  readonly context: CommandContext;
+}
+
+async function start(facts: StartFacts): Promise<RunningUp> {
+  const { settings, log, simulator, services, context } = facts;
+  const failpoints = failpointsFromText(context.env["HOLDFAST_FAILPOINTS"]);
+  const common = { clock: systemClock, random: systemRandom, failpoints };
+  const version = holdfastVersion();
+  const controlPlane = createControlPlane({ ...common, settings, log, version });
+  // Neither waits for the other: the time to ready is that of the slower one.
+  const wanted: readonly Service[] =
+    simulator === undefined ? [controlPlane] : [simulator, controlPlane];
+  services.push(...wanted);
+  const started = await Promise.allSettled(wanted.map((service) => service.start()));
+  const failed = started.find((result) => result.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+  return {
+    controlPlane,
+    simulator,
+    urls: simulator === undefined ? settings.comfyuiUrls : [simulator.url()],
+    async startAgent(urls) {
+      const agent = createAgent({
+        ...common,
+        link: controlPlane.link(),
+        instances: urls.map((url) => ({ url })),
+        stateDir: join(settings.home, "agent"),
+        machineName: hostname(),
+        log: agentLog(log.child({ part: "agent" })),
+      });
+      services.push(agent);
+      await agent.start();
+      return agent;
+    },
+  };
+}
+
+async function serve(
+  running: RunningUp,
+  facts: {
+    readonly options: UpOptions;
+    readonly settings: ControlPlaneSettings;
+    readonly context: CommandContext;
+    readonly stop: { readonly signal: AbortSignal; readonly asked: Promise<void> };
+  },
+): Promise<void> {
+  const { options, settings, context, stop } = facts;
+  const { terminal, env } = context;
+  if (options.demo === true && env["HOLDFAST_DEMO"] !== "0") {
+    const { runDemo } = await import("../demo/run-demo.ts");
+    await runDemo({ ...running, settings, terminal, env, signal: stop.signal });
+  } else {
+    await running.startAgent(running.urls);
+  }
+  if (stop.signal.aborted) return;
+  const where = running.simulator === undefined ? "ComfyUI" : "simulated ComfyUI";
+  terminal.line(`Holdfast ${holdfastVersion()} is up`);
+  terminal.line(`  address     ${running.controlPlane.url()}`);
+  terminal.line(`  data        ${settings.home}`);
+  terminal.line(`  renders on  ${where} ${running.urls.join(", ")}`);
+  terminal.line("  stop        Ctrl-C");
+  if (running.simulator !== undefined && options.simulator !== true) {
+    const found = await findLocalComfy();
+    if (found !== undefined) {
+      terminal.line(`found a ComfyUI on 8188; to use it: COMFYUI_URL=${found} holdfast up`);
+    }
+  }
+  await stop.asked;
+}
+
+/** Ends services last first; the agent may first finish what it renders. */
+async function endAll(services: readonly Service[], log: Log): Promise<void> {
+  for (const service of [...services].reverse()) {
+    try {
+      if (isAgent(service)) await service.drain(DRAIN_MS);
+      await service.stop();
+    } catch (err) {
+      // The others must still be ended; what is left over the next start adopts or ends.
+      log.error({ err, service: service.name }, "did not stop cleanly");
+    }
+  }
+}
+
+function isAgent(service: Service): service is Agent {
+  return service.name === "agent";
+}

@@ -1,0 +1,54 @@
+import { homedir } from "node:os";
+import type { AgentLog } from "@holdfast/agent";
+import {
+  createLog,
+  formatProblems,
+  readControlPlaneSettings,
+  type ControlPlaneSettings,
+  type Log,
+} from "@holdfast/control-plane";
+import { CommandFailure } from "../command-failure.ts";
+import type { SettingOptions } from "../commands/servers.ts";
+import { EXIT } from "../exit-codes.ts";
+import type { CommandContext } from "../program.ts";
+
+/**
+ * The settings of a start, from flags, environment, `config.json` and defaults. Throws
+ * {@link CommandFailure} with every problem listed.
+ */
+export function readSettings(
+  options: SettingOptions,
+  context: CommandContext,
+): ControlPlaneSettings {
+  const parsed = readControlPlaneSettings({
+    env: context.env,
+    platform: process.platform,
+    userFolder: homedir(),
+    flags: {
+      home: options.home,
+      host: options.host,
+      port: options.port,
+      store: options.store,
+      comfyui: options.comfyui,
+      "log-level": options.logLevel,
+      "log-format": options.logFormat,
+    },
+  });
+  if (parsed.kind === "ok") return parsed.settings;
+  throw new CommandFailure(
+    EXIT.refused,
+    `these settings are wrong:\n${formatProblems(parsed.problems)}`,
+  );
+}
+
+/** The process's log, as the settings want it. */
+export function logFor(settings: ControlPlaneSettings): Log {
+  const { logLevel, logFormat } = settings;
+  const isPretty = logFormat === "pretty" || (logFormat === "auto" && process.stderr.isTTY);
+  return createLog({ level: logLevel, format: isPretty ? "pretty" : "json" });
+}
+
+/** The same log for an agent, which asks for a pino logger: `createLog` makes nothing else. */
+export function agentLog(log: Log): AgentLog {
+  return log as unknown as AgentLog;
+}
