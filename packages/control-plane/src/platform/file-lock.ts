@@ -1,5 +1,6 @@
-import { link, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import type { Clock } from "@holdfast/runtime";
+import { createExclusively } from "./exclusive-file.ts";
 import { isSameProcess, processStartTime } from "./processes.ts";
 
 /** A guard this old was left by a crash: nobody needs more than some milliseconds under it. */
@@ -25,6 +26,7 @@ export async function withFileLock<T>(
   for (;;) {
     const holder = await tryAcquire(path);
     if (holder === undefined) break;
+    if (holder === "free") continue;
     if (!(await isSameProcess(holder.pid, holder.startTime))) await breakLock(path, clock);
     else if (clock.elapsed() >= deadline) {
       throw new Error(`${path} is held by process ${holder.pid}`);
@@ -37,32 +39,25 @@ export async function withFileLock<T>(
   }
 }
 
-let uniqueCounter = 0;
-
-/** Undefined when the lock is ours now; else who holds it. */
-async function tryAcquire(path: string): Promise<LockHolder | undefined> {
+/** Undefined when the lock is ours now; else who holds it, or held it until this moment. */
+async function tryAcquire(path: string): Promise<LockHolder | "free" | undefined> {
   const startTime = await processStartTime(process.pid);
   const mine: LockHolder = { pid: process.pid, ...(startTime === undefined ? {} : { startTime }) };
-  // Written whole beside it, then linked: a lock is never seen half written.
-  const own = `${path}.${process.pid}.${(uniqueCounter += 1)}`;
-  await writeFile(own, JSON.stringify(mine), { mode: 0o600 });
-  try {
-    await link(own, path);
-    return undefined;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    return await readHolder(path);
-  } finally {
-    await rm(own, { force: true });
-  }
+  return (await createExclusively(path, JSON.stringify(mine))) ? undefined : await readHolder(path);
 }
 
-async function readHolder(path: string): Promise<LockHolder> {
+/** Who holds the lock: `free` when there is no file. Pid 0, which never lives, for a torn one. */
+async function readHolder(path: string): Promise<LockHolder | "free"> {
+  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (text === undefined) return "free";
   try {
-    const holder = JSON.parse(await readFile(path, "utf8")) as LockHolder;
+    const holder = JSON.parse(text) as LockHolder;
     if (Number.isSafeInteger(holder.pid)) return holder;
   } catch {
-    // Gone in this moment, or torn by a crash of the machine: nobody holds it.
+    // Torn by a crash of the machine: nobody holds it.
   }
   return { pid: 0 };
 }
@@ -73,10 +68,7 @@ async function readHolder(path: string): Promise<LockHolder> {
  */
 async function breakLock(path: string, clock: Clock): Promise<void> {
   const guard = `${path}.break`;
-  try {
-    await writeFile(guard, String(process.pid), { flag: "wx", mode: 0o600 });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  if (!(await createExclusively(guard, String(process.pid)))) {
     const age = await stat(guard).then(
       (info) => clock.now() - info.mtimeMs,
       () => 0,
@@ -87,6 +79,8 @@ async function breakLock(path: string, clock: Clock): Promise<void> {
   }
   try {
     const holder = await readHolder(path);
+    // A lock that is free now may be taken before it could be removed: only a dead one stays put.
+    if (holder === "free") return;
     if (!(await isSameProcess(holder.pid, holder.startTime))) await rm(path, { force: true });
   } finally {
     await rm(guard, { force: true });

@@ -15,13 +15,20 @@ const POLL_MS = 20;
  */
 export async function isProcessAlive(pid: number): Promise<boolean> {
   if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+  if (!takesSignals(pid)) return false;
+  const stat = await readLinuxStat(pid);
+  // No entry: gone since the line above, or hidden from us (hidepid), or not Linux. Asked again.
+  if (stat === undefined) return takesSignals(pid);
+  return stat.state !== "Z" && stat.state !== "X";
+}
+
+function takesSignals(pid: number): boolean {
   try {
     process.kill(pid, 0);
+    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EPERM") return false;
+    return (error as NodeJS.ErrnoException).code === "EPERM"; // Somebody else's, but alive.
   }
-  const stat = await readLinuxStat(pid);
-  return stat === undefined || (stat.state !== "Z" && stat.state !== "X");
 }
 
 /**

@@ -4,7 +4,6 @@ import {
   chown,
   cp,
   lchown,
-  link,
   mkdir,
   readdir,
   readFile,
@@ -13,6 +12,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { createExclusively } from "../exclusive-file.ts";
 import type { Log } from "../log.ts";
 import { copyBinaries, findBinaries, program, type Binaries } from "./binaries.ts";
 import { PostgresError } from "./postgres-error.ts";
@@ -195,14 +195,6 @@ async function readOrMakePassword(file: string): Promise<string> {
     throw error;
   });
   if (existing !== undefined) return existing.trim();
-  const own = `${file}.${process.pid}`;
-  await writeFile(own, `${randomBytes(PASSWORD_BYTES).toString("base64url")}\n`, { mode: 0o600 });
-  try {
-    await link(own, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    await rm(own, { force: true });
-  }
+  await createExclusively(file, `${randomBytes(PASSWORD_BYTES).toString("base64url")}\n`);
   return (await read()).trim();
 }
