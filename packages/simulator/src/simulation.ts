@@ -71,6 +71,7 @@ export class Simulation {
   readonly #random: Random;
   readonly #preset: VramPreset;
   readonly #requests = new Map<string, number>();
+  readonly #end = new AbortController();
   #otherBytes = 0;
   #starts = 0;
   #promptsBefore = 0;
@@ -88,7 +89,7 @@ export class Simulation {
       options.dataDir === undefined || options.dataDir === null
         ? createMemoryFiles(options.clock, options.memoryCapBytes ?? DEFAULTS.memoryCapBytes)
         : createDiskFiles(options.dataDir);
-    this.pause = new Pause(options.clock);
+    this.pause = new Pause(options.clock, this.#end.signal);
     this.plan = new FaultPlan(this.#random);
     this.mintPromptId = () => uuidFrom(randomBytesFrom(this.#random, 16));
     this.hub = new SocketHub(
@@ -130,6 +131,12 @@ export class Simulation {
     this.state.life.abort();
     this.state.wake();
     this.hub.cutAll();
+  }
+
+  /** Ends the whole simulation: no process will come again. */
+  end(): void {
+    this.#end.abort();
+    this.kill();
   }
 
   /** The process dies; `downMs` later it may come back, null is never. */

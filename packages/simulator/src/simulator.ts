@@ -73,7 +73,7 @@ class Listener {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.simulation.kill();
+    this.simulation.end();
     await this.#close();
   }
 
@@ -126,7 +126,7 @@ class Listener {
       body = await readBody(request, limit);
     } catch (error) {
       if (!(error instanceof BodyTooLargeError)) throw error;
-      return text(413, `Maximum request body size ${String(limit)} exceeded.`);
+      return text(413, `Maximum request body size ${String(limit)} exceeded, ${error.message}`);
     }
     const simRequest: SimRequest = {
       method,

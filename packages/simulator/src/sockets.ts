@@ -29,7 +29,7 @@ interface Connection {
 }
 
 /** What the hub asks of the running process. */
-export interface SocketHost {
+interface SocketHost {
   queueInfo(): unknown;
   /** The client whose prompt runs, and the node it is at. */
   current(): { readonly clientId: string | null; readonly node: string | null };
@@ -48,6 +48,8 @@ export class SocketHub implements EventSink {
   readonly #plan: FaultPlan;
   readonly #pause: Pause;
   #backlog: (() => void)[] = [];
+  /** The preview that was encoded last: the steps of a sampling show the same one. */
+  #encoded: { readonly key: string; readonly bytes: Buffer } | null = null;
   #host: SocketHost;
 
   constructor(host: SocketHost, plan: FaultPlan, pause: Pause) {
@@ -135,7 +137,7 @@ export class SocketHub implements EventSink {
     const head = Buffer.alloc(8);
     head.writeUInt32BE(PREVIEW_EVENT, 0);
     head.writeUInt32BE(preview.format === "JPEG" ? JPEG_TYPE : PNG_TYPE, 4);
-    this.#sendBytes(Buffer.concat([head, encodePreview(preview)]), to);
+    this.#sendBytes(Buffer.concat([head, this.#encode(preview)]), to);
   }
 
   namedPreview(
@@ -149,7 +151,7 @@ export class SocketHub implements EventSink {
     const head = Buffer.alloc(8);
     head.writeUInt32BE(NAMED_PREVIEW_EVENT, 0);
     head.writeUInt32BE(metadata.length, 4);
-    this.#sendBytes(Buffer.concat([head, metadata, encodePreview(preview)]), to);
+    this.#sendBytes(Buffer.concat([head, metadata, this.#encode(preview)]), to);
   }
 
   text(nodeId: string, text: string, to: string | null): void {
@@ -178,6 +180,12 @@ export class SocketHub implements EventSink {
   unregister(sid?: string): void {
     if (sid === undefined) this.#registered.clear();
     else this.#registered.delete(sid);
+  }
+
+  #encode(preview: Preview): Buffer {
+    const key = `${preview.format}:${preview.picture.key}`;
+    if (this.#encoded?.key !== key) this.#encoded = { key, bytes: encodePreview(preview) };
+    return this.#encoded.bytes;
   }
 
   #targets(to: string | null): readonly Connection[] {

@@ -100,7 +100,7 @@ export function diffusionBytes(fileName: string, weightType = "default"): number
 }
 
 /** Kinds of model beside the diffusion model. */
-export type AuxiliaryKind = "clip" | "vae" | "controlnet" | "upscale" | "clip_vision";
+type AuxiliaryKind = "clip" | "vae" | "controlnet" | "upscale" | "clip_vision";
 
 const AUXILIARY: Readonly<Record<AuxiliaryKind, (fileName: string) => number>> = {
   clip(fileName) {

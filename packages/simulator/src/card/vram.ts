@@ -23,7 +23,7 @@ const RESERVED_BYTES = Math.round(0.4 * GIB);
 const MIN_RESIDENT_BYTES = Math.round(0.125 * GIB);
 
 /** A model on the card. */
-export interface ResidentModel {
+interface ResidentModel {
   readonly key: string;
   readonly bytes: number;
 }
@@ -59,7 +59,7 @@ export interface Vram {
 }
 
 /** The card's numbers as `/system_stats` shows them. */
-export interface VramStats {
+interface VramStats {
   readonly totalBytes: number;
   readonly freeBytes: number;
   readonly torchTotalBytes: number;

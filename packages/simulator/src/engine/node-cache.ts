@@ -5,7 +5,7 @@ import { digest } from "../pixels/digest.ts";
 import type { PostedGraph } from "./validation.ts";
 
 /** What a node showed: its `ui` output, and under which node it did so. */
-export interface ShownOutput {
+interface ShownOutput {
   readonly meta: {
     readonly node_id: string;
     readonly display_node: string;

@@ -9,7 +9,7 @@ import { NodeCache } from "./node-cache.ts";
 import { PromptQueue } from "./prompt-queue.ts";
 
 /** What the engine works with; it outlives no crash, but for the files and the fault plan. */
-export interface EngineParts {
+interface EngineParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly timeScale: number;

@@ -1,7 +1,12 @@
 import { invariant } from "@holdfast/runtime";
 import { NODE_CLASSES } from "../nodes/catalogue.ts";
 import type { NodeResult } from "../nodes/node-class.ts";
-import { InterruptedError, RaisedError, SystemExitError } from "../nodes/raised.ts";
+import {
+  InterruptedError,
+  ProcessGoneError,
+  RaisedError,
+  SystemExitError,
+} from "../nodes/raised.ts";
 import { isNodeValue, type NodeValue } from "../nodes/values.ts";
 import { ExecutionOrder } from "./execution-order.ts";
 import { failureMessage, failureTraceback, isOutOfMemory, printInput } from "./failures.ts";
@@ -62,7 +67,7 @@ export class PromptRun {
   }
 
   async #executeNode(id: string): Promise<NodeOutcome> {
-    const { cache, parts } = this.#state;
+    const { cache } = this.#state;
     const node = this.#item[2][id];
     invariant(node !== undefined, "a node that runs is in the graph");
     if (cache.outputs(id) !== undefined) {
@@ -99,18 +104,33 @@ export class PromptRun {
         this.#say("execution_interrupted", about, true);
         return "failed";
       }
-      if (!(error instanceof RaisedError)) throw error;
-      parts.log(`!!! Exception during processing !!! ${error.message}`);
-      if (isOutOfMemory(error.exceptionType)) {
-        parts.log("Got an OOM, unloading all loaded models.");
-        parts.vram.unloadAll();
-      }
-      this.#say("execution_error", this.#describe(id, node.class_type, inputs, error));
+      if (error instanceof SystemExitError || error instanceof ProcessGoneError) throw error;
+      this.#fail(id, node.class_type, inputs, error);
       return "failed";
     }
     this.#progress.finish(id);
     this.#executed.push(id);
     return "done";
+  }
+
+  #fail(
+    id: string,
+    classType: string,
+    inputs: Readonly<Record<string, unknown>>,
+    error: unknown,
+  ): void {
+    const { log, vram } = this.#state.parts;
+    // Anything else is a limit or a bug of the simulator: it must be seen, not end the worker.
+    const raised =
+      error instanceof RaisedError
+        ? error
+        : new RaisedError("simulator.SimulatorError", `the simulator failed: ${String(error)}`);
+    log(`!!! Exception during processing !!! ${raised.message}`);
+    if (isOutOfMemory(raised.exceptionType)) {
+      log("Got an OOM, unloading all loaded models.");
+      vram.unloadAll();
+    }
+    this.#say("execution_error", this.#describe(id, classType, inputs, raised));
   }
 
   async #runNode(

@@ -4,14 +4,14 @@ import { checkValue, failure, typesMatch, type ValidationError } from "./input-c
 import { PythonError, pythonRepr, pythonStr } from "./python-text.ts";
 
 /** What is wrong with one node, and which outputs fell with it. */
-export interface NodeErrors {
+interface NodeErrors {
   readonly errors: readonly ValidationError[];
   readonly dependent_outputs: string[];
   readonly class_type: string;
 }
 
 /** What became of a posted graph. `accepted` may still carry errors: those outputs are dropped (F2). */
-export type Validation =
+type Validation =
   | {
       readonly kind: "accepted";
       readonly outputs: readonly string[];

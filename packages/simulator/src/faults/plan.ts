@@ -7,7 +7,7 @@ import { outOfMemory, RaisedError, SystemExitError } from "../nodes/raised.ts";
 import type { FaultAction, FaultMatch, FaultRecord, FaultRule } from "./rules.ts";
 
 /** What a rule is held against. */
-export interface Occasion {
+interface Occasion {
   readonly promptId?: string;
   readonly classType?: string;
   readonly path?: string;

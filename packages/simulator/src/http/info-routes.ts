@@ -3,7 +3,7 @@ import { NODE_CLASSES, toObjectInfo } from "../nodes/catalogue.ts";
 import { empty, json, type Reply } from "./reply.ts";
 
 /** What the simulator calls itself wherever ComfyUI gives its version. */
-export const SIMULATED_VERSION = "0.3.64-simulated";
+const SIMULATED_VERSION = "0.3.64-simulated";
 
 /** ComfyUI's model folders, in its order. */
 export const MODEL_FOLDERS: readonly string[] = [

@@ -15,12 +15,13 @@ export class BodyTooLargeError extends Error {}
 
 /** Reads a whole body; throws {@link BodyTooLargeError} beyond `limitBytes`. */
 export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
-  if (Number(request.headers["content-length"] ?? 0) > limitBytes) throw new BodyTooLargeError();
+  const announced = Number(request.headers["content-length"] ?? 0);
+  if (announced > limitBytes) throw new BodyTooLargeError(`actual body size ${String(announced)}`);
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > limitBytes) throw new BodyTooLargeError();
+    if (size > limitBytes) throw new BodyTooLargeError(`actual body size ${String(size)}`);
     chunks.push(chunk);
   }
   return chunks.length === 1 ? (chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(chunks);

@@ -6,7 +6,7 @@ import type { NodeInputs } from "./node-inputs.ts";
 import type { NodeValue } from "./values.ts";
 
 /** A list of choices that is read when asked: model files, uploaded files. */
-export interface ListedChoices {
+interface ListedChoices {
   readonly listOf: "models" | "input_images" | "input_files" | "input_latents";
   /** Folder of a model list. */
   readonly folder?: string;
@@ -15,7 +15,7 @@ export interface ListedChoices {
 }
 
 /** The type of an input: a link type or a primitive, choices, or a list read when asked. */
-export type InputType = string | readonly string[] | ListedChoices;
+type InputType = string | readonly string[] | ListedChoices;
 
 /** One input, as `/object_info` shows it. `options` absent differs from empty there. */
 export interface InputSpec {

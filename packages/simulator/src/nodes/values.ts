@@ -21,13 +21,13 @@ export type NodeValue =
   | PrimitiveValue;
 
 /** IMAGE: a batch of pictures. */
-export interface ImagesValue {
+interface ImagesValue {
   readonly kind: "images";
   readonly pictures: readonly Picture[];
 }
 
 /** MASK. */
-export interface MaskValue {
+interface MaskValue {
   readonly kind: "mask";
   readonly mask: MaskPicture;
 }
@@ -73,7 +73,7 @@ export interface WeightsValue {
 }
 
 /** SAMPLER. */
-export interface SamplerValue {
+interface SamplerValue {
   readonly kind: "sampler";
   readonly name: string;
 }
@@ -89,13 +89,13 @@ export interface SigmasValue {
 }
 
 /** NOISE: a seed, or none. */
-export interface NoiseValue {
+interface NoiseValue {
   readonly kind: "noise";
   readonly seed: string | null;
 }
 
 /** GUIDER: a model with its prompts. */
-export interface GuiderValue {
+interface GuiderValue {
   readonly kind: "guider";
   readonly model: ModelValue;
   readonly positive: ConditioningValue;
@@ -104,20 +104,20 @@ export interface GuiderValue {
 }
 
 /** VIDEO. */
-export interface VideoValue {
+interface VideoValue {
   readonly kind: "video";
   readonly pictures: readonly Picture[];
   readonly fps: number;
 }
 
 /** ComfyUI's ExecutionBlocker: what depends on it is skipped. */
-export interface BlockedValue {
+interface BlockedValue {
   readonly kind: "blocked";
   readonly message: string | null;
 }
 
 /** INT, FLOAT, STRING, BOOLEAN. */
-export interface PrimitiveValue {
+interface PrimitiveValue {
   readonly kind: "primitive";
   readonly value: string | number | boolean;
 }

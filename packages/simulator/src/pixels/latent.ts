@@ -12,7 +12,7 @@ import { digest } from "./digest.ts";
 import { maskToCells, type MaskPicture, type Picture } from "./picture.ts";
 
 /** Image pixels along one side of a latent pixel. */
-export const LATENT_SCALE = 8;
+const LATENT_SCALE = 8;
 
 /** A stretch of sampling steps under the same conditions. */
 export interface Leg {

@@ -6,7 +6,7 @@ const RGB = 2;
 const RGBA = 6;
 
 /** Text fields of a PNG, as ComfyUI writes its graph into one (`prompt`, `workflow`). */
-export type PngTexts = Readonly<Record<string, string>>;
+type PngTexts = Readonly<Record<string, string>>;
 
 /** Writes an 8-bit PNG, RGB (three bytes a pixel) or RGBA (four), at the quickest compression. */
 export function encodePng(
@@ -55,7 +55,7 @@ function asciiJson(text: string): string {
 }
 
 /** A PNG's pixels as RGB, its alpha channel apart (null when it has none), and its text fields. */
-export interface DecodedPng {
+interface DecodedPng {
   readonly width: number;
   readonly height: number;
   readonly rgb: Uint8Array;
