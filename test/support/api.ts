@@ -53,7 +53,7 @@ export function sleepingGraph(seed: number, seconds: number) {
       class_type: "EmptyImage",
       inputs: { width: 64, height: 64, batch_size: 1, color: seed % 16_777_216 },
     },
-    "2": { class_type: "HoldfastSleep", inputs: { image: ["1", 0], seconds } },
+    "2": { class_type: "HoldfastSleep", inputs: { image: ["1", 0], seconds, poll: true } },
     "3": { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "picture" } },
   };
 }

@@ -4,5 +4,5 @@ export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./e
 export * from "./events.ts";
 export * from "./ids.ts";
 export * from "./jobs.ts";
-export { parseJsonKeepingIntegers, quoteUnsafeIntegers } from "./json.ts";
+export { parseJsonKeepingIntegers } from "./json.ts";
 export * from "./pages.ts";

@@ -95,6 +95,8 @@ create table instances (
   state text not null,
   reason text,
   cordoned boolean not null default false,
+  -- False once its agent came back without it.
+  declared boolean not null default true,
   inventory_digest text collate "C",
   vram_free_bytes bigint,
   -- The requirement served last: its models are still loaded there.

@@ -72,7 +72,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const notifying = { target: options.target, clock, random, log, applicationName: "holdfast" };
   const listener = createListener(notifying);
   const notifier = createNotifier(notifying);
-  const guarded = createGuardedFetch({ clock, rules: parseUrlRules("") });
+  const guarded = createGuardedFetch({ clock, rules: parseUrlRules(settings.allowPrivateUrls) });
   const access = createAccess({
     db,
     clock,

@@ -102,7 +102,7 @@ test("an output names where its bytes are", () => {
     text: null,
   });
   expect(outputSchema.parse(view)).toEqual(view);
-  expect(view.url).toBe("/api/v1/outputs/out_00000000000000000000000001");
+  expect(view.url).toBe("/api/v1/outputs/out_00000000000000000000000001/content");
 });
 
 test("an event without a payload has no data", () => {

@@ -74,7 +74,7 @@ export function toAttemptView({ isStarted, ...attempt }: AttemptFacts): AttemptV
 
 /** Where an output's bytes are served. */
 export function outputUrl(outputId: string): string {
-  return `/api/v1/outputs/${outputId}`;
+  return `/api/v1/outputs/${outputId}/content`;
 }
 
 /** An output as callers see it. */

@@ -51,7 +51,7 @@ export interface MachinesService {
   putInventory(upload: InventoryUpload): Promise<void>;
   /** The inventory of a digest, from memory or the database; undefined when unknown. */
   inventory(digest: string): Promise<InventoryIndex | undefined>;
-  /** All instances that are not stopped. */
+  /** All instances that their agents declare. */
   placedInstances(): Promise<PlacedInstance[]>;
   listMachines(): Promise<Machine[]>;
   /** Sets or lifts a cordon; throws `not_found`. */
@@ -80,7 +80,7 @@ export function createMachinesService(db: Db): MachinesService {
       const machine = await store.upsertMachine(tx, registration);
       const instances = await store.upsertInstances(tx, machine.id, declared);
       const keys = declared.map((instance) => instance.key);
-      await store.stopUndeclaredInstances(tx, machine.id, keys);
+      await store.setAsideUndeclared(tx, machine.id, keys);
       return { machine, instances };
     },
     report: store.reportInstances,

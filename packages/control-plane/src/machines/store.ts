@@ -94,7 +94,8 @@ export async function upsertInstances(
      select d.id, $1, d.key, d.name, 'starting'
      from unnest($2::text[], $3::text[], $4::text[]) as d (id, key, name)
      on conflict (machine_id, key) do update set
-       name = excluded.name, state = 'starting', reason = null, state_since = now()
+       name = excluded.name, state = 'starting', reason = null, declared = true,
+       state_since = now()
      returning *`,
     [
       machineId,
@@ -106,15 +107,16 @@ export async function upsertInstances(
   return rows.map(toInstance);
 }
 
-/** Marks instances that the machine no longer declares as stopped. */
-export async function stopUndeclaredInstances(
+/** Sets aside the instances that the machine no longer declares. */
+export async function setAsideUndeclared(
   db: Queryable,
   machineId: string,
   keys: readonly string[],
 ): Promise<void> {
   await db.query(
-    `update instances set state = 'stopped', reason = 'not declared by its agent', state_since = now()
-     where machine_id = $1 and key <> all($2::text[]) and state <> 'stopped'`,
+    `update instances set declared = false, state = 'stopped',
+       reason = 'its agent does not name it any more', state_since = now()
+     where machine_id = $1 and key <> all($2::text[]) and declared`,
     [machineId, keys],
   );
 }
@@ -160,12 +162,12 @@ export async function listMachines(db: Queryable, limit: number): Promise<Machin
   return rows.map(toMachine);
 }
 
-/** All instances that are not stopped, with the state of their machines. */
+/** All instances that their agents declare, with the state of their machines. */
 export async function listPlacedInstances(db: Queryable): Promise<PlacedInstance[]> {
   const { rows } = await db.query<InstanceRow & { machine_state: Machine["state"] }>(
     `select i.*, m.state as machine_state
      from instances i join machines m on m.id = i.machine_id
-     where i.state <> 'stopped' order by i.id`,
+     where i.declared order by i.id`,
   );
   return rows.map((row) => ({ ...toInstance(row), machineState: row.machine_state }));
 }
@@ -266,7 +268,7 @@ export interface FleetCounts {
   readonly machines: { readonly total: number; readonly online: number };
 }
 
-/** Counts the fleet; stopped instances are not in it. */
+/** Counts the fleet; instances that nobody declares any more are not in it. */
 export async function countFleet(db: Queryable): Promise<FleetCounts> {
   const { rows } = await db.query<{
     instances: number;
@@ -279,7 +281,7 @@ export async function countFleet(db: Queryable): Promise<FleetCounts> {
        (select count(*)::int from machines where state = 'online') as online,
        count(*)::int as instances,
        (count(*) filter (where i.state = 'healthy' and m.state = 'online'))::int as healthy
-     from instances i join machines m on m.id = i.machine_id where i.state <> 'stopped'`,
+     from instances i join machines m on m.id = i.machine_id where i.declared`,
   );
   const row = rows[0] ?? { instances: 0, healthy: 0, machines: 0, online: 0 };
   return {

@@ -126,6 +126,14 @@ const network = {
     { env: "HOLDFAST_MAX_FILE_MB", unit: "MB", meaning: "Largest input file or output." },
     { min: 1, max: 1_048_576, default: 4096 },
   ),
+  allowPrivateUrls: textSetting(
+    {
+      env: "HOLDFAST_ALLOW_PRIVATE_URLS",
+      meaning:
+        "Hosts and address ranges in private networks that webhooks and inputs by URL may reach, separated by commas.",
+    },
+    { default: "" },
+  ),
   rateLimitPerMinute: integerSetting(
     {
       env: "HOLDFAST_RATE_LIMIT_PER_MINUTE",
