@@ -159,6 +159,8 @@ describe("who calls", () => {
       retryAfterSeconds: 1,
     });
     await access.identify(withKey(two), ALLOWED.use);
+    const agent = (await newKey("agent")).text;
+    for (let n = 0; n < 5; n += 1) await access.identify(withKey(agent), ALLOWED.serve);
   });
 
   test("guessing ids costs a bounded number of queries", async () => {

@@ -50,6 +50,7 @@ export interface AccessOptions {
   readonly log: Log;
   /** Names, beside loopback ones, under which this server is called while no key exists. */
   readonly ownHosts?: readonly string[];
+  /** What each caller may send; agents are not limited. */
   readonly rateLimit?: RateLimit;
 }
 
@@ -123,6 +124,8 @@ export function createAccess(options: AccessOptions): Access {
           `this needs a key of role ${allowed.join(" or ")}; yours is ${caller.role}`,
         );
       }
+      // A fleet of agents may share a key; how often they call is set by their own configuration.
+      if (caller.role === "agent") return caller;
       const rate = callers.take(caller.id);
       if (rate.kind === "limited") throw limited(rate.retryAfterSeconds);
       return caller;

@@ -292,7 +292,7 @@ describe("files from a URL", () => {
     [{ url: "/big" }, 413, "file_too_large"],
     [{ url: "/cat.png", name: "../x" }, 400, "invalid_file_name"],
     [{ uri: "/cat.png" }, 400, "invalid_request"],
-  ])("%j is %i %s", async (body, status, code) => {
+  ])("%j is %i %s", async (body: { url?: string }, status, code) => {
     const url = body.url?.startsWith("/") === true ? { url: base + body.url } : {};
     const answer = await post({ ...body, ...url });
     expect(answer.json()).toMatchObject({ error: { code } });

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, open, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { closeSync, openSync } from "node:fs";
+import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
@@ -127,8 +128,8 @@ test("a folder of blobs removed behind our back is made anew", async () => {
 test("a full disk is unavailable, says so, and leaves nothing behind", async () => {
   // Every write to this device fails as on a full disk.
   const openFile: OpenFile = async (at, flags, mode) => {
-    await (await open(at, flags, mode)).close();
-    return open("/dev/full", "w");
+    closeSync(openSync(at, flags, mode));
+    return openSync("/dev/full", "w");
   };
   store = await openFolderStore({ path, clock: systemClock, ids, openFile });
   expect(await put(Buffer.from("x"))).toMatchObject({
