@@ -45,6 +45,9 @@ export interface JobFilter {
   readonly batchId: string | null;
   readonly createdAfter: number | null;
   readonly createdBefore: number | null;
+  /** Bounds of the ids, where they are known from the times: they spare a walk over all others. */
+  readonly idFrom: string | null;
+  readonly idBefore: string | null;
 }
 
 /** Jobs in one state: all, those never started, or those started before. */
@@ -73,6 +76,8 @@ export async function listJobs(
   if (filter.batchId !== null) conditions.push(`batch_id = ${bind(filter.batchId)}`);
   if (filter.tag !== null) conditions.push(`tags @> array[${bind(filter.tag)}::text]`);
   if (filter.tag !== null) conditions.push("tags <> '{}'");
+  if (filter.idFrom !== null) conditions.push(`id >= ${bind(filter.idFrom)}`);
+  if (filter.idBefore !== null) conditions.push(`id < ${bind(filter.idBefore)}`);
   if (filter.createdAfter !== null) {
     conditions.push(`created_at >= ${bind(toTimestamp(filter.createdAfter))}::timestamptz`);
   }
@@ -100,6 +105,24 @@ function sliceConditions({ state, started }: StateSlice): string[] {
   const inState = `state = '${state}'`;
   if (started === "any") return [inState];
   return [inState, started === "never" ? "attempt_count = 0" : "attempt_count > 0"];
+}
+
+/**
+ * The id of the first job created at or after an instant, or of the last one created before it;
+ * undefined when there is none.
+ */
+export async function readIdNear(
+  db: Queryable,
+  side: "first_from" | "last_before",
+  epochMs: number,
+): Promise<string | undefined> {
+  const { rows } = await db.query<{ id: string }>(
+    side === "first_from"
+      ? "select id from jobs where created_at >= $1::timestamptz order by created_at limit 1"
+      : "select id from jobs where created_at < $1::timestamptz order by created_at desc limit 1",
+    [toTimestamp(epochMs)],
+  );
+  return rows[0]?.id;
 }
 
 /** What a graph is made from: the template's body. */

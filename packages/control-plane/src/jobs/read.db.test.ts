@@ -4,6 +4,7 @@ import { createTestDatabase, type TestDatabase } from "../../../../test/support/
 import type { Caller } from "../access/model.ts";
 import { createJobsKit, ANN, BOB, ROOT, graph, refusal } from "../../testing/jobs-kit.ts";
 import { foldDeltas, readCounts, tryLockFolding } from "./count-store.ts";
+import { idStartAt, timeOfId } from "./id-time.ts";
 import type { JobsService } from "./service.ts";
 
 let database: TestDatabase;
@@ -76,6 +77,39 @@ describe("lists", () => {
     expect(await list(ANN, { createdAfter: createdAt })).toEqual([fresh, again, ended]);
     expect(await refusal(list(ANN, { cursor: "bm9wZQ" }))).toBe("invalid_cursor");
   });
+});
+
+test("a window of time finds every job in it, also when replicas' clocks differ by minutes", async () => {
+  const jobs = makeJobs();
+  const made: string[] = [];
+  for (let index = 0; index < 12; index += 1) {
+    const id = await one(jobs, ANN, { tags: ["window"] });
+    // As minted by a replica whose clock is up to four minutes off, one way or the other.
+    const skewMs = ((index % 3) - 1) * 4 * 60_000;
+    const mintedAt = timeOfId(id) - index * 3 * 60_000 + skewMs;
+    const skewed = `${idStartAt(mintedAt)}${id.slice(14)}`;
+    await database.db.query(
+      `update jobs set id = $2, created_at = now() - make_interval(mins => $3) where id = $1`,
+      [id, skewed, index * 3],
+    );
+    made.push(skewed);
+  }
+  const now = Date.now();
+  const inWindow = async (fromMinutes: number, toMinutes: number): Promise<string[]> => {
+    const { items } = await jobs.list(ANN, {
+      statuses: [],
+      tag: "window",
+      order: "newest",
+      limit: 100,
+      createdAfter: now - fromMinutes * 60_000,
+      createdBefore: now - toMinutes * 60_000,
+    });
+    return items.map((item) => item.id).sort();
+  };
+  expect(await inWindow(60, -1)).toEqual([...made].sort());
+  expect(await inWindow(10, 2)).toEqual(made.slice(1, 4).sort());
+  expect(await inWindow(-5, -10)).toEqual([]);
+  expect(await inWindow(900, 800)).toEqual([]);
 });
 
 describe("counts", () => {

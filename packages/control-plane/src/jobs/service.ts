@@ -15,6 +15,7 @@ import type { Db } from "../platform/db.ts";
 import { createChangeService, type ChangeService } from "./change-service.ts";
 import { countWaitingAgain, readCounts, readPace } from "./count-store.ts";
 import { decodeCursor, encodeCursor, type ListOrder } from "./cursor.ts";
+import { idStartAt, timeOfId } from "./id-time.ts";
 import { DEFAULT_MAX_QUEUED_JOBS, type Job, type JobWithLease } from "./model.ts";
 import type { JobsPorts } from "./ports.ts";
 import { createQueueGauge } from "./queue-gauge.ts";
@@ -74,6 +75,8 @@ export const MAX_ATTEMPTS_LISTED = 1_000;
 export const MAX_OUTPUTS_LISTED = 10_000;
 /** Jobs that wait again after an attempt are counted up to here. */
 const MAX_WAITING_AGAIN_COUNTED = 100_000;
+/** How far the clocks of replicas may differ from one another before a list by time misses a job. */
+const MAX_CLOCK_SPREAD_MS = 10 * 60 * 1000;
 /** The largest number a job can have; larger ones are nobody's. */
 const NUMBER = /^[1-9][0-9]{0,14}$/;
 const JOB_ID = /^job_[0-9a-z]{26}$/;
@@ -116,13 +119,17 @@ export function createJobsService(deps: JobsDeps): JobsService {
     async list(caller, request) {
       const { order, limit, cursor } = request;
       const after = cursor === undefined ? null : decodeCursor(cursor, order).id;
+      const { createdAfter = null, createdBefore = null } = request;
+      const bounds = await findIdBounds(db, createdAfter, createdBefore);
+      if (bounds === "nothing") return { items: [], next: null };
       const filter: reads.JobFilter = {
         owner: ownerScope(caller),
         slices: request.statuses.flatMap(toSlices),
         tag: request.tag ?? null,
         batchId: request.batchId ?? null,
-        createdAfter: request.createdAfter ?? null,
-        createdBefore: request.createdBefore ?? null,
+        createdAfter,
+        createdBefore,
+        ...bounds,
       };
       const found = await reads.listJobs(db, filter, { order, after, limit: limit + 1 });
       const items = found.slice(0, limit).map(toJobView);
@@ -152,6 +159,30 @@ export function createJobsService(deps: JobsDeps): JobsService {
     },
     stats: (caller) => readStats(deps, ownerScope(caller)),
   };
+}
+
+/**
+ * Ids between which all jobs of a window of time lie. Ids carry the clock of the replica that took
+ * the job, `created_at` that of the database: the job at the window's edge tells how the two differ.
+ */
+async function findIdBounds(
+  db: Db,
+  createdAfter: number | null,
+  createdBefore: number | null,
+): Promise<{ readonly idFrom: string | null; readonly idBefore: string | null } | "nothing"> {
+  let idFrom: string | null = null;
+  let idBefore: string | null = null;
+  if (createdAfter !== null) {
+    const first = await reads.readIdNear(db, "first_from", createdAfter);
+    if (first === undefined) return "nothing";
+    idFrom = idStartAt(timeOfId(first) - MAX_CLOCK_SPREAD_MS);
+  }
+  if (createdBefore !== null) {
+    const last = await reads.readIdNear(db, "last_before", createdBefore);
+    if (last === undefined) return "nothing";
+    idBefore = idStartAt(timeOfId(last) + MAX_CLOCK_SPREAD_MS);
+  }
+  return { idFrom, idBefore };
 }
 
 /** What callers call a status, as states in the database (I4 of the model). */
