@@ -13,7 +13,7 @@ export interface Comparison {
 /** A pause of the recorder that was a wait for the queue. */
 const LONG_WAIT_S = 2;
 /** Recorded sleeps are played this much faster. */
-const SLEEP_SHARE = 0.2;
+const SLEEP_SHARE = 0.4;
 
 /** Plays a recorded exchange against a server. */
 export class Replay {
