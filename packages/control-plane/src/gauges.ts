@@ -24,9 +24,14 @@ export function registerGauges(metrics: Metrics, db: Db, services: Services): vo
       gauge.inc({ state: machineState === "lost" ? "lost" : cordoned ? "cordoned" : state });
     }
   });
-  metrics.gauge("holdfast_machines_online", "Machines with a fresh heartbeat", [], async (gauge) => {
-    gauge.set((await services.machines.numbers()).machines.online);
-  });
+  metrics.gauge(
+    "holdfast_machines_online",
+    "Machines with a fresh heartbeat",
+    [],
+    async (gauge) => {
+      gauge.set((await services.machines.numbers()).machines.online);
+    },
+  );
   metrics.gauge("holdfast_db_connections", "Connections of the pool", ["use"], (gauge) => {
     const load = db.load();
     gauge.set({ use: "busy" }, load.total - load.idle);

@@ -1,4 +1,5 @@
 /** The HTTP server with every feature's routes. */
+import { HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource } from "@holdfast/runtime";
 import { z } from "zod";
 import { decideBind } from "./access/logic.ts";
@@ -17,7 +18,7 @@ import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { checkReadiness } from "./readiness.ts";
 import { addAgentRoutes } from "./scheduler/routes.ts";
 import type { Services } from "./services.ts";
-import { HoldfastError } from "@holdfast/contract";
+import { webhookRoutes } from "./webhooks/routes.ts";
 
 /** What the server is made of. */
 export interface ServerOptions {
@@ -80,6 +81,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     blobs: services.blobs,
     maxFileBytes: settings.maxFileMb * BYTES_PER_MB,
   });
+  await app.register(webhookRoutes, { access, webhooks: services.webhooks });
   app.addHook("onSend", async (request) => {
     // The instant between a submit's commit and its answer, for chaos tests.
     if (request.method === "POST" && request.url.startsWith("/api/v1/jobs")) {

@@ -1,4 +1,5 @@
 /** Every feature's services, made and joined: who is told what by whom. */
+import { HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -23,7 +24,8 @@ import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
-import { HoldfastError } from "@holdfast/contract";
+import { createWebhookLoops } from "./webhooks/loop.ts";
+import { createWebhookService, type WebhookService } from "./webhooks/service.ts";
 
 /** What the services are made of. */
 export interface ServicesOptions {
@@ -48,6 +50,7 @@ export interface Services {
   readonly watch: JobWatch;
   readonly feed: EventFeed;
   readonly scheduler: Scheduler;
+  readonly webhooks: WebhookService;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
   /** What runs in the background, in the order in which it starts. */
@@ -138,6 +141,19 @@ export async function createServices(options: ServicesOptions): Promise<Services
     if (id !== undefined) scheduler.revoked(id);
   });
   const watch = createJobWatch({ ...base, feed });
+  const webhooks = createWebhookService({
+    db,
+    ids,
+    clock,
+    fetch: guarded,
+    onDue: () => hooks.deliver.wake(),
+  });
+  const hooks = createWebhookLoops({
+    ...base,
+    ids,
+    listener,
+    fetch: guarded,
+  });
   return {
     access,
     store,
@@ -148,6 +164,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     watch,
     feed,
     scheduler,
+    webhooks,
     leases: scheduler.leases,
     reports: scheduler.reports,
     loops: [
@@ -159,6 +176,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
       createKeyPruneLoop(base),
       createEventPruneLoop({ ...base, retentionHours: settings.eventRetentionHours }),
       createCollector({ ...base, store, graceMs: DEFAULT_BLOB_GRACE_MS }),
+      hooks.fanOut,
+      hooks.deliver,
+      hooks.prune,
       scheduler,
     ],
     async close() {

@@ -402,7 +402,7 @@ export async function noteReconcile(tx: Queryable, ttlMs: number): Promise<boole
      on conflict (key) do update set value = excluded.value, updated_at = now()
      returning coalesce(
        (select extract(epoch from now()) - (o.value #>> '{}')::float8 > $2::float8 / 1000
-        from settings o where o.key = $1), true) as was_away`,
+        from settings o where o.key = $1), false) as was_away`,
     [OUTAGE_KEY, ttlMs],
   );
   const wasAway = rows[0]?.was_away === true;
