@@ -512,6 +512,65 @@ describe("collecting", () => {
     expect((await store.has(sha(bytes))).kind).toBe("missing");
   });
 
+  /** A keeper of its own on a store whose steps a test comes between. */
+  const keeperOn = (between: Partial<BlobStore>): BlobKeeper =>
+    createBlobKeeper({
+      db: database.db,
+      maxBytes: MAX_BYTES,
+      store: createCircuitStore({
+        store: { ...store, ...between },
+        clock: systemClock,
+        random: seededRandom(1),
+        log: SILENT_LOG,
+      }),
+    });
+
+  test("bytes that are collected between storing and registering are stored again", async () => {
+    const bytes = Buffer.from("taken once");
+    let puts = 0;
+    const keeper = keeperOn({
+      async put(blob) {
+        puts += 1;
+        const result = await store.put(blob);
+        if (puts === 1) await store.remove(blob.sha256);
+        return result;
+      },
+    });
+    await keeper.put(source(bytes));
+    expect(puts).toBe(2);
+    expect((await store.has(sha(bytes))).kind).toBe("found");
+  });
+
+  test("an upload that comes while its bytes are being removed waits, and stores them again", async () => {
+    const bytes = Buffer.from("removed just now");
+    await blobs.put(source(bytes));
+    await age(bytes);
+    let uploading: Promise<unknown> = Promise.resolve();
+    await collectOnce({
+      db: database.db,
+      log: SILENT_LOG,
+      graceMs: MIN_GRACE_MS,
+      store: {
+        ...store,
+        async remove(name) {
+          uploading = blobs.put(source(bytes));
+          await expect
+            .poll(async () => {
+              const { rows } = await database.db.query(
+                "select from pg_locks join pg_database on oid = database where datname = current_database() and locktype = 'advisory' and not granted",
+              );
+              return rows.length;
+            })
+            .toBe(1);
+          return store.remove(name);
+        },
+      },
+    });
+    await uploading;
+    expect((await store.has(sha(bytes))).kind).toBe("found");
+    expect(await blobs.missing(database.db, [sha(bytes)])).toEqual([]);
+  });
+
   test("uploads that meet the collector end with their bytes in the store", async () => {
     const all = Array.from({ length: 12 }, (_, n) => Buffer.from(`blob ${n}`));
     for (let round = 0; round < 8; round += 1) {
