@@ -6,15 +6,9 @@ import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addServers } from "./commands/servers.ts";
 import { addSubmit } from "./commands/submit.ts";
+import type { CommandContext } from "./command-context.ts";
 import { EXIT_CODES_IN_WORDS } from "./exit-codes.ts";
-import type { Terminal } from "./terminal/terminal.ts";
 import { holdfastVersion } from "./version.ts";
-
-/** What every command gets. */
-export interface CommandContext {
-  readonly terminal: Terminal;
-  readonly env: Readonly<Record<string, string | undefined>>;
-}
 
 /**
  * The command line. Declaring a command loads nothing of what it needs: each action imports its

@@ -101,7 +101,7 @@ export function createApiClient(address: ServerAddress): ApiClient {
       const answer = await request(path, options);
       if (answer.kind !== "answered") throw failureOf(answer, baseUrl);
       try {
-        return (await answer.response.json()) as unknown;
+        return await answer.response.json();
       } catch (cause) {
         if (options?.signal?.aborted === true) throw cause;
         const message = `${baseUrl}${path} did not answer with JSON: is it a Holdfast server?`;

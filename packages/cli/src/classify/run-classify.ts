@@ -8,12 +8,19 @@ import {
   type FailureEvidence,
 } from "@holdfast/recovery";
 import { CommandFailure } from "../command-failure.ts";
-import type { ClassifyOptions } from "../commands/classify.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText } from "../terminal/text-table.ts";
 import { parseEvidenceLine, toChannel } from "./evidence-line.ts";
+
+/** The options of `classify`. */
+export interface ClassifyOptions {
+  readonly json?: boolean;
+  readonly channel?: string;
+  readonly exceptionType?: string;
+  readonly httpStatus?: string;
+}
 
 /** `holdfast classify`: exits 0 also for what is `unknown`; 2 when a line cannot be read. */
 export async function runClassify(

@@ -1,13 +1,6 @@
 import type { Command } from "commander";
-import type { CommandContext } from "../program.ts";
-
-/** The options of `classify`. */
-export interface ClassifyOptions {
-  readonly json?: boolean;
-  readonly channel?: string;
-  readonly exceptionType?: string;
-  readonly httpStatus?: string;
-}
+import type { CommandContext } from "../command-context.ts";
+import type { ClassifyOptions } from "../classify/run-classify.ts";
 
 /** Adds `holdfast classify`. Works without a server. */
 export function addClassify(program: Command, context: CommandContext): void {

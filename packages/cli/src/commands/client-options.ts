@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { createApiClient, serverAddress, type ApiClient } from "../api/api-client.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 
 /** The options of every command that talks to a server. */
 export interface ClientOptions {
@@ -18,9 +18,4 @@ export function withClientOptions(command: Command): Command {
 /** A client for the server that flags and environment name. */
 export function apiClientFor(options: ClientOptions, context: CommandContext): ApiClient {
   return createApiClient(serverAddress(options, context.env));
-}
-
-/** For options that may be given several times. */
-export function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
 }

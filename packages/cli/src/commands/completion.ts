@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 
 /** Adds `holdfast completion`. */
 export function addCompletion(program: Command, context: CommandContext): void {

@@ -1,12 +1,6 @@
 import type { Command } from "commander";
-import type { CommandContext } from "../program.ts";
-
-/** The options of `doctor`. */
-export interface DoctorOptions {
-  readonly home?: string;
-  readonly comfyui?: string;
-  readonly json?: boolean;
-}
+import type { CommandContext } from "../command-context.ts";
+import type { DoctorOptions } from "../doctor/run-doctor.ts";
 
 /** Adds `holdfast doctor`. */
 export function addDoctor(program: Command, context: CommandContext): void {

@@ -1,38 +1,15 @@
 import type { Command } from "commander";
-import type { CommandContext } from "../program.ts";
-import { withClientOptions, type ClientOptions } from "./client-options.ts";
-import { positiveNumber } from "./submit.ts";
+import type { CommandContext } from "../command-context.ts";
+import { withClientOptions } from "./client-options.ts";
+import { positiveNumber } from "./option-values.ts";
+import type * as jobActions from "../jobs/job-actions.ts";
+import type { ListOptions, JobOptions } from "../jobs/job-actions.ts";
 
-/** The options of `jobs list`. */
-export interface ListOptions extends ClientOptions {
-  readonly status?: string;
-  readonly tag?: string;
-  readonly batch?: string;
-  readonly since?: string;
-  readonly before?: string;
-  readonly oldest?: boolean;
-  readonly limit?: number;
-  readonly json?: boolean;
-}
-
-/** The options of the commands on one job or some. */
-export interface JobOptions extends ClientOptions {
-  readonly json?: boolean;
-  readonly out?: string;
-  readonly wait?: boolean;
-}
+type JobActions = typeof jobActions;
 
 /** Adds `holdfast jobs …`. */
 export function addJobs(program: Command, context: CommandContext): void {
   const jobs = program.command("jobs").description("List, watch and change jobs");
-  const run = async <K extends keyof JobActions>(
-    action: K,
-    ...args: Parameters<JobActions[K]>
-  ): Promise<void> => {
-    const actions: JobActions = await import("../jobs/job-actions.ts");
-    await (actions[action] as (...args: Parameters<JobActions[K]>) => Promise<void>)(...args);
-  };
-
   withClientOptions(jobs.command("list").description("List jobs, newest first"))
     .option("--status <status>", "one status, or several separated by commas")
     .option("--tag <tag>", "only jobs with this tag")
@@ -70,4 +47,11 @@ export function addJobs(program: Command, context: CommandContext): void {
     .action((id: string, options: JobOptions) => run("outputs", id, options, context));
 }
 
-type JobActions = typeof import("../jobs/job-actions.ts");
+/** Loads what the commands do only when one of them runs. */
+async function run<K extends keyof JobActions>(
+  action: K,
+  ...args: Parameters<JobActions[K]>
+): Promise<void> {
+  const actions: JobActions = await import("../jobs/job-actions.ts");
+  await (actions[action] as (...args: Parameters<JobActions[K]>) => Promise<void>)(...args);
+}

@@ -1,32 +1,19 @@
 import type { Command } from "commander";
-import type { CommandContext } from "../program.ts";
-import { withClientOptions, type ClientOptions } from "./client-options.ts";
-
-/** The options of `keys …`. */
-export interface KeysOptions extends ClientOptions {
-  readonly database?: boolean;
-  readonly home?: string;
-  readonly name?: string;
-  readonly role?: string;
-  readonly expires?: string;
-  readonly json?: boolean;
-}
+import type { CommandContext } from "../command-context.ts";
+import { withClientOptions } from "./client-options.ts";
+import type * as runKeys from "../keys/run-keys.ts";
+import type { KeysOptions } from "../keys/options.ts";
 
 /** Adds `holdfast keys …`. */
 export function addKeys(program: Command, context: CommandContext): void {
   const keys = program
     .command("keys")
     .description("Make, list and revoke API keys, over HTTP or on the database (--database)");
-  type Action = keyof typeof import("../keys/run-keys.ts");
+  type Action = keyof typeof runKeys;
   const run = async (action: Action, argument: string, options: KeysOptions): Promise<void> => {
     const actions = await import("../keys/run-keys.ts");
     await actions[action](argument, options, context);
   };
-  const common = (command: Command): Command =>
-    withClientOptions(command)
-      .option("--database", "work on the database of HOLDFAST_HOME or DATABASE_URL itself")
-      .option("--home <folder>", "with --database: the data folder (HOLDFAST_HOME)")
-      .option("--json", "print as JSON");
   common(keys.command("create").description("Make a key; it is shown once"))
     .requiredOption("--name <name>", "what the key is for")
     .option("--role <role>", "admin, operator, user or agent", "user")
@@ -38,4 +25,11 @@ export function addKeys(program: Command, context: CommandContext): void {
   common(keys.command("revoke").description("Revoke a key"))
     .argument("<key>", "the key's id, key_…")
     .action((id: string, options: KeysOptions) => run("revoke", id, options));
+}
+
+function common(command: Command): Command {
+  return withClientOptions(command)
+    .option("--database", "work on the database of HOLDFAST_HOME or DATABASE_URL itself")
+    .option("--home <folder>", "with --database: the data folder (HOLDFAST_HOME)")
+    .option("--json", "print as JSON");
 }

@@ -1,46 +1,12 @@
-import { InvalidArgumentError, type Command } from "commander";
-import type { CommandContext } from "../program.ts";
-import { collect } from "./client-options.ts";
-import { wholeNumber } from "./submit.ts";
-
-/** Options that are settings: their names are the settings' flags. */
-export interface SettingOptions {
-  readonly home?: string;
-  readonly host?: string;
-  readonly port?: string;
-  readonly store?: string;
-  readonly comfyui?: string;
-  readonly logLevel?: string;
-  readonly logFormat?: string;
-}
-
-/** The options of `up`. */
-export interface UpOptions extends SettingOptions {
-  readonly simulator?: boolean;
-  readonly demo?: boolean;
-  readonly timeScale?: number;
-}
-
-/** The options of `agent`. */
-export interface AgentCommandOptions extends SettingOptions {
-  readonly server?: string;
-  readonly token?: string;
-  readonly tokenFile?: string;
-  readonly name?: string;
-}
-
-/** The options of `simulator`. */
-export interface SimulatorCommandOptions {
-  readonly host?: string;
-  readonly port?: number;
-  readonly preset?: string;
-  readonly timeScale?: number;
-  readonly seed?: number;
-  readonly dataDir?: string;
-  readonly restartDelayMs?: number;
-  readonly fault?: readonly string[];
-  readonly verbose?: boolean;
-}
+import type { Command } from "commander";
+import type { CommandContext } from "../command-context.ts";
+import { collect, factor, portNumber, wholeNumber } from "./option-values.ts";
+import type {
+  AgentCommandOptions,
+  SettingOptions,
+  SimulatorCommandOptions,
+  UpOptions,
+} from "../up/options.ts";
 
 /** Adds the commands that run until they are stopped: `up`, `server`, `agent`, `simulator`. */
 export function addServers(program: Command, context: CommandContext): void {
@@ -107,18 +73,4 @@ function withServerSettings(command: Command): Command {
     .option("--host <host>", "address to listen on (HOLDFAST_HOST; default 127.0.0.1)")
     .option("--port <port>", "port of the API (HOLDFAST_PORT; default 8328)")
     .option("--store <place>", "where files are kept: a folder or s3://bucket (HOLDFAST_STORE)");
-}
-
-function factor(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value >= 0 && value <= 1000)) {
-    throw new InvalidArgumentError("expected a number from 0.");
-  }
-  return value;
-}
-
-function portNumber(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 0 || value > 65_535) throw new InvalidArgumentError("expected 0 to 65535.");
-  return value;
 }

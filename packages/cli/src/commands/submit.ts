@@ -1,24 +1,8 @@
-import { InvalidArgumentError, type Command } from "commander";
-import type { CommandContext } from "../program.ts";
-import { parseDuration } from "../terminal/durations.ts";
-import { collect, withClientOptions, type ClientOptions } from "./client-options.ts";
-
-/** The options of `submit`, as commander gives them. */
-export interface SubmitOptions extends ClientOptions {
-  readonly set?: readonly string[];
-  readonly input?: readonly string[];
-  readonly wait?: boolean;
-  readonly out?: string;
-  readonly json?: boolean;
-  readonly tag?: readonly string[];
-  readonly priority?: number;
-  readonly name?: string;
-  readonly batch?: string;
-  readonly timeout?: number;
-  readonly count?: number;
-  readonly idempotencyKey?: string;
-  readonly strict?: boolean;
-}
+import type { Command } from "commander";
+import type { CommandContext } from "../command-context.ts";
+import { withClientOptions } from "./client-options.ts";
+import { collect, duration, positiveNumber, wholeNumber } from "./option-values.ts";
+import type { SubmitOptions } from "../submit/run-submit.ts";
 
 /** Adds `holdfast submit`. */
 export function addSubmit(program: Command, context: CommandContext): void {
@@ -43,23 +27,4 @@ export function addSubmit(program: Command, context: CommandContext): void {
     const { runSubmit } = await import("../submit/run-submit.ts");
     await runSubmit(file, options, context);
   });
-}
-
-/** A whole number, or words for commander to print. */
-export function wholeNumber(text: string): number {
-  if (!/^-?\d{1,9}$/.test(text)) throw new InvalidArgumentError("expected a whole number.");
-  return Number(text);
-}
-
-/** A whole number from 1. */
-export function positiveNumber(text: string): number {
-  const value = wholeNumber(text);
-  if (value < 1) throw new InvalidArgumentError("expected a whole number from 1.");
-  return value;
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms === undefined) throw new InvalidArgumentError("expected a duration such as 90s or 10min.");
-  return ms;
 }

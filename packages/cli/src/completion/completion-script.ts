@@ -63,7 +63,6 @@ function commandWords(root: CommandNode): string {
 }
 
 function fishScript(root: CommandNode): string {
-  const quote = (text: string): string => `'${text.replaceAll(/['\\]/g, "\\$&")}'`;
   const lines = [`complete -c ${root.name} -f`];
   for (const [path, node] of paths(root)) {
     const words = path === "" ? [] : path.split(" ");
@@ -84,4 +83,9 @@ function fishScript(root: CommandNode): string {
     if (words[0] === "submit") lines.push(`complete -c ${root.name} -n ${quote(condition)} -F`);
   }
   return lines.join("\n");
+}
+
+/** A text as fish takes it whole. */
+function quote(text: string): string {
+  return `'${text.replaceAll(/['\\]/g, "\\$&")}'`;
 }

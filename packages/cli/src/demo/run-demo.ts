@@ -13,7 +13,7 @@ import { progressLine } from "../jobs/progress-text.ts";
 import { endText } from "../jobs/show-wait.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import type { Terminal } from "../terminal/terminal.ts";
-import type { RunningUp } from "../up/run-up.ts";
+import type { RunningUp } from "../up/running-up.ts";
 import { createCutProxy } from "./cut-proxy.ts";
 import { injectCrash, struckCount } from "./simulator-fault.ts";
 

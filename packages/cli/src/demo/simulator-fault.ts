@@ -32,7 +32,7 @@ export async function struckCount(simulatorUrl: string, id: string): Promise<num
 async function call(url: string, init: RequestInit): Promise<unknown> {
   try {
     const response = await fetch(url, { ...init, signal: AbortSignal.timeout(LIMIT_MS) });
-    if (response.ok) return (await response.json()) as unknown;
+    if (response.ok) return await response.json();
     throw new Error(`answered HTTP ${response.status}`);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);

@@ -100,8 +100,7 @@ async function examine(client: ComfyClient): Promise<Omit<Finding, "name">> {
 }
 
 function troubleText(reply: { readonly kind: string }): string {
-  const words = Object.entries(reply)
-    .filter(([, value]) => typeof value === "string" || typeof value === "number")
-    .map(([, value]) => String(value));
-  return words.join(" ");
+  return Object.values(reply)
+    .filter((value) => typeof value === "string" || typeof value === "number")
+    .join(" ");
 }

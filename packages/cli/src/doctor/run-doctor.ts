@@ -1,6 +1,5 @@
-import type { DoctorOptions } from "../commands/doctor.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import { readSettings } from "../up/settings.ts";
 import type { Finding } from "./finding.ts";
 import { checkComfyUI, checkServer } from "./network-checks.ts";
@@ -13,6 +12,13 @@ import {
   checkPort,
   checkStore,
 } from "./machine-checks.ts";
+
+/** The options of `doctor`. */
+export interface DoctorOptions {
+  readonly home?: string;
+  readonly comfyui?: string;
+  readonly json?: boolean;
+}
 
 const MARKS = { ok: "ok   ", warn: "warn ", fail: "FAIL " } as const;
 

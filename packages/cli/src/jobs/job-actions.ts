@@ -2,16 +2,34 @@ import type { AttemptView, JobView, OutputView } from "@holdfast/contract";
 import { systemClock } from "@holdfast/runtime/system";
 import { changeJob, getAttempts, getJob, getOutputs, listJobs } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
-import { apiClientFor } from "../commands/client-options.ts";
-import type { JobOptions, ListOptions } from "../commands/jobs.ts";
+import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import { bytesText, durationText, parseDuration } from "../terminal/durations.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
 import { stateText } from "./progress-text.ts";
 import { endText, exitCodeOf, showUntilEnded } from "./show-wait.ts";
+
+/** The options of `jobs list`. */
+export interface ListOptions extends ClientOptions {
+  readonly status?: string;
+  readonly tag?: string;
+  readonly batch?: string;
+  readonly since?: string;
+  readonly before?: string;
+  readonly oldest?: boolean;
+  readonly limit?: number;
+  readonly json?: boolean;
+}
+
+/** The options of the commands on one job or some. */
+export interface JobOptions extends ClientOptions {
+  readonly json?: boolean;
+  readonly out?: string;
+  readonly wait?: boolean;
+}
 
 const DEFAULT_LIST = 50;
 const PAGE = 500;

@@ -70,10 +70,12 @@ export function exitCodeOf(job: JobView): ExitCode {
     case "timeout":
       return EXIT.notFinished;
     case "failed":
-      return EXIT.failed;
     case "queued":
     case "processing":
     case "recovering":
+      return EXIT.failed;
+    default:
+      // A status of a newer server: not one that this program knows as success.
       return EXIT.failed;
   }
 }

@@ -41,20 +41,19 @@ export async function waitForJobs(
   const jobs = [...first];
   const done = new AbortController();
   const both = AbortSignal.any([signal, done.signal]);
-  let wake: () => void = () => undefined;
+  let pause = new AbortController();
   const streams = (first.length > MAX_STREAMS ? [] : first).map((job) =>
     followEvents(api, jobEventsPath(job.id), {
       clock,
       signal: both,
-      onMessage: () => wake(),
+      onMessage: () => pause.abort(),
     }),
   );
   const contact = createContact(clock, listener);
   try {
     listener.changed(jobs);
     while (jobs.some((job) => job.endedAt === null)) {
-      const pause = new AbortController();
-      wake = () => pause.abort();
+      pause = new AbortController();
       await pollOpenJobs(api, jobs, signal, contact);
       listener.changed(jobs);
       if (jobs.every((job) => job.endedAt !== null)) break;
@@ -113,7 +112,7 @@ async function pollOpenJobs(
       const answer = await api.request(jobPath(job.id), { signal });
       if (answer.kind === "answered") {
         contact.answered();
-        jobs[place] = toJob((await answer.response.json().catch(() => job)) as unknown);
+        jobs[place] = toJob(await answer.response.json().catch(() => job));
         continue;
       }
       const isPassing =

@@ -18,9 +18,9 @@ import { isHoldfastError } from "@holdfast/contract";
 import { createIdSource, NO_FAILPOINTS } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { CommandFailure } from "../command-failure.ts";
-import type { KeysOptions } from "../commands/keys.ts";
+import type { KeysOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import { claimHome } from "../up/claim-home.ts";
 import { readSettings } from "../up/settings.ts";
 import { holdfastVersion } from "../version.ts";
@@ -122,8 +122,6 @@ function databaseRing(db: Db): KeyRing {
 }
 
 function toRow(key: ApiKey): KeyRow {
-  const instant = (at: number | null): string | null =>
-    at === null ? null : new Date(at).toISOString();
   return {
     id: key.id,
     name: key.name,
@@ -132,4 +130,8 @@ function toRow(key: ApiKey): KeyRow {
     expiresAt: instant(key.expiresAt),
     revokedAt: instant(key.revokedAt),
   };
+}
+
+function instant(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
 }

@@ -2,12 +2,12 @@ import { fieldOf } from "../api/api-client.ts";
 import { toList } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor } from "../commands/client-options.ts";
-import type { KeysOptions } from "../commands/keys.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import { parseDuration } from "../terminal/durations.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
 import type { KeyRing, KeyRow } from "./key-ring.ts";
+import type { KeysOptions } from "./options.ts";
 
 /** Most keys listed. */
 const MAX_LISTED = 500;

@@ -5,17 +5,33 @@ import { systemClock } from "@holdfast/runtime/system";
 import type { ApiClient } from "../api/api-client.ts";
 import { getOutputs, submitJobs } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
-import { apiClientFor } from "../commands/client-options.ts";
-import type { SubmitOptions } from "../commands/submit.ts";
+import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
 import { endText, exitCodeOf, showUntilEnded, worstExitCode } from "../jobs/show-wait.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { downloadOutputs, type Written } from "./download.ts";
 import { parseInput, uploadInput } from "./inputs.ts";
 import { readGraph } from "./read-graph.ts";
 import { seedValues } from "./seeds.ts";
 import { parseSetValues } from "./set-values.ts";
+
+/** The options of `submit`, as commander gives them. */
+export interface SubmitOptions extends ClientOptions {
+  readonly set?: readonly string[];
+  readonly input?: readonly string[];
+  readonly wait?: boolean;
+  readonly out?: string;
+  readonly json?: boolean;
+  readonly tag?: readonly string[];
+  readonly priority?: number;
+  readonly name?: string;
+  readonly batch?: string;
+  readonly timeout?: number;
+  readonly count?: number;
+  readonly idempotencyKey?: string;
+  readonly strict?: boolean;
+}
 
 /** Largest workflow file read. */
 const MAX_FILE_BYTES = 256 * 1024 * 1024;

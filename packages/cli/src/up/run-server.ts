@@ -1,7 +1,7 @@
 import { createControlPlane } from "@holdfast/control-plane";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
-import type { SettingOptions } from "../commands/servers.ts";
-import type { CommandContext } from "../program.ts";
+import type { SettingOptions } from "./options.ts";
+import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
 import { logFor, readSettings } from "./settings.ts";

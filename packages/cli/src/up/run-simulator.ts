@@ -1,8 +1,8 @@
 import { runSimulator, VRAM_PRESETS } from "@holdfast/simulator";
 import { CommandFailure } from "../command-failure.ts";
-import type { SimulatorCommandOptions } from "../commands/servers.ts";
+import type { SimulatorCommandOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 import { findPortHolder, holderText } from "./port-holder.ts";
 import { listenForStop } from "./stop-signals.ts";
 

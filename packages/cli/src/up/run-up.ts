@@ -3,19 +3,19 @@ import { join } from "node:path";
 import { createAgent, type Agent } from "@holdfast/agent";
 import {
   createControlPlane,
-  type ControlPlane,
   type ControlPlaneSettings,
   type Log,
   type OwnershipClaim,
 } from "@holdfast/control-plane";
 import type { Service } from "@holdfast/runtime";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
-import type { UpOptions } from "../commands/servers.ts";
-import type { CommandContext } from "../program.ts";
+import type { UpOptions } from "./options.ts";
+import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
 import { findLocalComfy } from "./local-comfyui.ts";
 import { agentLog, logFor, readSettings } from "./settings.ts";
+import type { RunningUp } from "./running-up.ts";
 import { createSimulatorChild, type SimulatorChild } from "./simulator-child.ts";
 import { listenForStop } from "./stop-signals.ts";
 
@@ -25,14 +25,6 @@ const DRAIN_MS = 10_000;
 const DEFAULT_TIME_SCALE = 1;
 
 type Owned = Extract<OwnershipClaim, { kind: "owned" }>;
-
-/** What `up` runs. */
-export interface RunningUp {
-  readonly controlPlane: ControlPlane;
-  readonly simulator: SimulatorChild | undefined;
-  readonly urls: readonly string[];
-  startAgent(urls: readonly string[]): Promise<Agent>;
-}
 
 /** `holdfast up`: runs until it is stopped. */
 export async function runUp(options: UpOptions, context: CommandContext): Promise<void> {
@@ -69,6 +61,7 @@ export async function runUp(options: UpOptions, context: CommandContext): Promis
     await endAll(services, log);
     await ownership.release();
     stop.release();
+    if (stop.signal.aborted) terminal.note("stopped");
   }
 }
 

@@ -8,9 +8,9 @@ import {
   type Log,
 } from "@holdfast/control-plane";
 import { CommandFailure } from "../command-failure.ts";
-import type { SettingOptions } from "../commands/servers.ts";
+import type { SettingOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
-import type { CommandContext } from "../program.ts";
+import type { CommandContext } from "../command-context.ts";
 
 /**
  * The settings of a start, from flags, environment, `config.json` and defaults. Throws

@@ -107,8 +107,11 @@ export function createSimulatorChild(options: SimulatorChildOptions): SimulatorC
 }
 
 function isAlive(child: RecordedChild, clock: Clock): Promise<boolean> {
-  const isWanted = async (): Promise<boolean> => true;
-  return adoptOrEnd(child, { clock, isWanted }).then((outcome) => outcome === "adopted");
+  return adoptOrEnd(child, { clock, isWanted: always }).then((outcome) => outcome === "adopted");
+}
+
+async function always(): Promise<boolean> {
+  return true;
 }
 
 /** An orphan is kept when it was started as we would start it, and answers. */
@@ -153,10 +156,10 @@ async function launch(options: SimulatorChildOptions, signal: AbortSignal): Prom
     const record = { ...started.record, details: { timeScale: options.timeScale } };
     // On record before anything depends on it: a kill of ours right now must not lose it.
     await ownership.recordChild(record);
-    let ended: string | undefined;
-    void started.ended.then((how) => (ended = how));
+    const ended = new AbortController();
+    void started.ended.then((how) => ended.abort(how));
     const deadline = clock.elapsed() + START_LIMIT_MS;
-    while (ended === undefined && clock.elapsed() < deadline) {
+    while (!ended.signal.aborted && clock.elapsed() < deadline) {
       if (await answersAsSimulator(port)) {
         await writeFile(join(folder, "port"), String(port));
         return record;
@@ -170,10 +173,9 @@ async function launch(options: SimulatorChildOptions, signal: AbortSignal): Prom
 }
 
 function simulatorArgs(port: number, folder: string, timeScale: number): readonly string[] {
-  return [
-    ...[PROGRAM, "simulator", "--host", HOST, "--port", String(port)],
-    ...["--data-dir", join(folder, "files"), "--time-scale", String(timeScale)],
-  ];
+  const files = join(folder, "files");
+  const where = `--host ${HOST} --port ${port} --time-scale ${timeScale} --data-dir`.split(" ");
+  return [PROGRAM, "simulator", ...where, files];
 }
 
 function passedOn(env: Readonly<Record<string, string | undefined>>): Record<string, string> {

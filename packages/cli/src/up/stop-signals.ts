@@ -1,3 +1,4 @@
+import { systemClock } from "@holdfast/runtime/system";
 import { EXIT } from "../exit-codes.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 
@@ -14,6 +15,12 @@ export interface StopSignals {
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
+ * A second signal within this time is the first one again: npm passes on to us the Ctrl-C that the
+ * terminal has given us already.
+ */
+const SAME_SIGNAL_MS = 700;
+
+/**
  * Listens for signals. The first asks for an orderly end; at the second `onSecond` may do what can be
  * done in an instant, then the process exits.
  */
@@ -23,12 +30,15 @@ export function listenForStop(terminal: Terminal, onSecond: () => void): StopSig
   const asked = new Promise<void>((resolve) => {
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
+  let firstAt = 0;
   const onSignal = (): void => {
     if (signal.aborted) {
+      if (systemClock.elapsed() - firstAt < SAME_SIGNAL_MS) return;
       terminal.note("stopping at once");
       onSecond();
       process.exit(EXIT.interrupted);
     }
+    firstAt = systemClock.elapsed();
     controller.abort(new Error("asked to stop"));
   };
   for (const name of SIGNALS) process.on(name, onSignal);

@@ -1,0 +1,11 @@
+import type { ClientOptions } from "../commands/client-options.ts";
+
+/** The options of `keys …`. */
+export interface KeysOptions extends ClientOptions {
+  readonly database?: boolean;
+  readonly home?: string;
+  readonly name?: string;
+  readonly role?: string;
+  readonly expires?: string;
+  readonly json?: boolean;
+}

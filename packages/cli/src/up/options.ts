@@ -1,0 +1,38 @@
+/** Options that are settings: their names are the settings' flags. */
+export interface SettingOptions {
+  readonly home?: string;
+  readonly host?: string;
+  readonly port?: string;
+  readonly store?: string;
+  readonly comfyui?: string;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+}
+
+/** The options of `up`. */
+export interface UpOptions extends SettingOptions {
+  readonly simulator?: boolean;
+  readonly demo?: boolean;
+  readonly timeScale?: number;
+}
+
+/** The options of `agent`. */
+export interface AgentCommandOptions extends SettingOptions {
+  readonly server?: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly name?: string;
+}
+
+/** The options of `simulator`. */
+export interface SimulatorCommandOptions {
+  readonly host?: string;
+  readonly port?: number;
+  readonly preset?: string;
+  readonly timeScale?: number;
+  readonly seed?: number;
+  readonly dataDir?: string;
+  readonly restartDelayMs?: number;
+  readonly fault?: readonly string[];
+  readonly verbose?: boolean;
+}
