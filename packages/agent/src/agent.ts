@@ -416,15 +416,14 @@ class AttachedAgent implements Agent {
   #revoke(revoked: readonly Revoked[]): boolean {
     let isNews = false;
     for (const { attemptId, reason } of revoked) {
-      isNews = this.#slots.some(({ loop }) => loop.has(attemptId)) || isNews;
-      this.#stopAttempt(attemptId, reason);
+      isNews = this.#stopAttempt(attemptId, reason) || isNews;
     }
     return isNews;
   }
 
-  #stopAttempt(attemptId: string, reason: Revoked["reason"]): void {
-    for (const { loop } of this.#slots) loop.stop(attemptId, reason);
-    this.#reporter.drop(attemptId);
+  #stopAttempt(attemptId: string, reason: Revoked["reason"]): boolean {
+    const isDropped = this.#reporter.drop(attemptId);
+    return this.#slots.some(({ loop }) => loop.stop(attemptId, reason)) || isDropped;
   }
 
   async #sendInventories(wanted: readonly string[]): Promise<void> {

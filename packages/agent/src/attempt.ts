@@ -100,6 +100,7 @@ export class Attempt {
   #hold: Promise<void> | undefined;
   #isTakenOut = false;
   #lookedAfterRun = false;
+  #isLetGo = false;
 
   constructor(lease: Lease, deps: AttemptDeps) {
     this.#lease = lease;
@@ -161,7 +162,7 @@ export class Attempt {
 
   /** What the control plane is told of it; undefined once it is not ours to speak of. */
   held(): HeldAttempt | undefined {
-    if (this.#stopReason !== undefined) return undefined;
+    if (this.#stopReason !== undefined || this.#isLetGo) return undefined;
     const { attemptId, jobId, leaseEpoch } = this.#lease;
     const watch = this.#watch;
     const isOver = this.isCollecting || this.#phase === "ended";
@@ -177,13 +178,19 @@ export class Attempt {
     return { attemptId, jobId, leaseEpoch, outcome, started: this.hasStarted, timings };
   }
 
-  /** Stops it for a reason from outside; the first reason counts. */
-  stop(reason: StopReason): void {
-    if (this.#stopReason !== undefined || this.#phase === "ended") return;
+  /** Its report is answered: there is nothing left to hold. */
+  letGo(): void {
+    this.#isLetGo = true;
+  }
+
+  /** Stops it for a reason from outside; the first reason counts. False when there was nothing to stop. */
+  stop(reason: StopReason): boolean {
+    if (this.#stopReason !== undefined || this.#phase === "ended") return false;
     this.#stopReason = reason;
     this.#stopped.abort(new Ended(reason));
     this.#abort.abort(new Ended(reason));
     this.#waker.wake();
+    return true;
   }
 
   /** The process that held its prompt is gone. What is collected already still counts. */

@@ -38,8 +38,8 @@ export interface InstanceLoop {
   held(): readonly HeldAttempt[];
   /** Takes a lease; false when it was known already. */
   assign(lease: Lease): boolean;
-  has(attemptId: string): boolean;
-  stop(attemptId: string, reason: StopReason): void;
+  /** False when there was nothing to stop. */
+  stop(attemptId: string, reason: StopReason): boolean;
   /** The holder's trust in the lease ended: what ComfyUI still has is stopped, silently. */
   distrust(attemptId: string): void;
   onSocket(event: SocketEvent): void;
@@ -117,8 +117,9 @@ export function createInstanceLoop(deps: InstanceLoopDeps): InstanceLoop {
         attempt.forget();
       }
     }
-    await attempt.collector.release();
+    attempt.letGo();
     attempts.delete(lease.attemptId);
+    await attempt.collector.release();
     changed();
   };
 
@@ -146,7 +147,6 @@ export function createInstanceLoop(deps: InstanceLoopDeps): InstanceLoop {
       );
     },
     held: () => [...attempts.values()].flatMap((attempt) => attempt.held() ?? []),
-    has: (attemptId) => attempts.has(attemptId),
     assign: (lease) => {
       const known = attempts.get(lease.attemptId);
       if (known !== undefined) {
@@ -173,7 +173,7 @@ export function createInstanceLoop(deps: InstanceLoopDeps): InstanceLoop {
       void run.finally(() => runs.delete(run));
       return true;
     },
-    stop: (attemptId, reason) => attempts.get(attemptId)?.stop(reason),
+    stop: (attemptId, reason) => attempts.get(attemptId)?.stop(reason) === true,
     distrust: (attemptId) => {
       const attempt = attempts.get(attemptId);
       // What ComfyUI has finished can be brought home: the report is fenced by its epoch.

@@ -10,7 +10,7 @@ import {
 import type { AgentLog } from "./agent-log.ts";
 import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker, slept } from "./pause.ts";
+import { createWaker } from "./pause.ts";
 import type { Session } from "./reporter.ts";
 
 /** The one long poll of an agent, for all its instances: always one under way. */
@@ -124,7 +124,7 @@ export function createPoller(deps: PollerDeps): Poller {
         while (underWay.size >= POLLS_MAX) await Promise.race(underWay);
         continue;
       }
-      if (pauseMs > 0) await slept(clock, pauseMs, signal);
+      if (pauseMs > 0) await quiet.wait(pauseMs, signal);
       // Without room a poll only brings orders: capacity is about to come, and one call will do.
       else if (!hasNews() && wantsOf(deps.reports()) === 0) {
         sentWants = 0;

@@ -38,8 +38,8 @@ export interface Reporter {
   held(): readonly HeldAttempt[];
   /** A lease whose outcome is already here: true, and its report carries the new epoch. */
   adopt(lease: Lease): boolean;
-  /** Stops waiting for an answer: the attempt is somebody else's. */
-  drop(attemptId: string): void;
+  /** Forgets a report of an earlier life: the attempt is somebody else's. False if there was none. */
+  drop(attemptId: string): boolean;
   unsent(): number;
   /** A new registration: what waited for it goes on. */
   wake(): void;
@@ -229,8 +229,10 @@ export function createReporter(deps: ReporterDeps): Reporter {
     },
     drop: (attemptId) => {
       const entry = entries.get(attemptId);
-      // One that is under way is answered for itself.
-      if (entry?.isLoaded === true) void finish(entry, "lease_lost");
+      // One of this life is answered for itself.
+      if (entry?.isLoaded !== true) return false;
+      void finish(entry, "lease_lost");
+      return true;
     },
     unsent: () => entries.size,
     wake: () => waker.wake(),

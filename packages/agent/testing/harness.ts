@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AttemptOutcome, CollectedOutput } from "@holdfast/contract";
 import { seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator, type SimulatorOptions } from "@holdfast/simulator";
@@ -152,4 +153,24 @@ export function plainImage(color: number): Record<string, unknown> {
     "1": { class_type: "EmptyImage", inputs: { width: 64, height: 64, batch_size: 1, color } },
     "2": { class_type: "SaveImage", inputs: { filename_prefix: "plain", images: ["1", 0] } },
   };
+}
+
+/** The outputs that an outcome names. */
+export function outputsOf(outcome: AttemptOutcome): readonly CollectedOutput[] {
+  return "outputs" in outcome ? outcome.outputs : [];
+}
+
+/** Resolves when the condition holds; looked at every few milliseconds, for state without events. */
+export async function eventually(condition: () => boolean): Promise<void> {
+  while (!condition()) await systemClock.sleep(5);
+}
+
+/** The phases of what the agent's first instance holds, the oldest first. */
+export function phasesOf(harness: Harness): readonly string[] {
+  return (
+    harness
+      .agent()
+      .status()
+      .instances[0]?.held.map((attempt) => attempt.phase) ?? []
+  );
 }

@@ -1,0 +1,148 @@
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  createHarness,
+  eventually,
+  phasesOf,
+  plainImage,
+  textToImage,
+  type Harness,
+} from "../testing/harness.ts";
+
+let harness: Harness;
+afterEach(async () => {
+  await harness.end();
+});
+
+describe("leases", { timeout: 20_000 }, () => {
+  it("stops silently when the lease cannot be renewed in time", async () => {
+    harness = await createHarness({
+      simulator: { timeScale: 1 },
+      ttlMs: 600,
+      renewEveryMs: 100,
+    });
+    const { plane } = harness;
+    await plane.submit({ graph: textToImage(1, 200) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    plane.outage("all");
+    await eventually(() => harness.simulator.stats().queueRemaining === 0);
+    expect(plane.reports).toHaveLength(0);
+  });
+
+  it("interrupts and tells nothing when the job is somebody else's", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 200) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    plane.revoke(lease.attemptId, "lost");
+    await eventually(() => harness.simulator.stats().queueRemaining === 0);
+    await eventually(() => harness.agent().status().instances[0]?.held.length === 0);
+    expect(plane.reports).toHaveLength(0);
+    expect(plane.counts.reports).toBe(0);
+  });
+
+  it("renews while a job runs long, and is not stopped", async () => {
+    harness = await createHarness({
+      simulator: { timeScale: 0.5 },
+      ttlMs: 400,
+      renewEveryMs: 50,
+    });
+    const lease = await harness.plane.submit({ graph: textToImage(1, 60) });
+    expect((await harness.plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+    expect(harness.plane.counts.renews).toBeGreaterThan(2);
+  });
+
+  it("leaves a foreign prompt alone and runs after it", async () => {
+    harness = await createHarness({ simulator: { timeScale: 0.3 } });
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    const posted = await fetch(`${harness.simulator.url}/prompt`, {
+      method: "POST",
+      body: JSON.stringify({ prompt: textToImage(9, 20), prompt_id: "foreign" }),
+    });
+    expect(posted.status).toBe(200);
+    const lease = await harness.plane.submit({ graph: plainImage(1) });
+    const report = await harness.plane.reported(lease.attemptId);
+    expect(report.outcome.kind).toBe("succeeded");
+    const history = (await (await fetch(`${harness.simulator.url}/history/foreign`)).json()) as {
+      foreign: { status: { status_str: string } };
+    };
+    expect(history.foreign.status.status_str).toBe("success");
+  });
+
+  it("frees memory for a lease that asks for it, with nothing staged meanwhile", async () => {
+    harness = await createHarness({ simulator: { timeScale: 0.05 } });
+    const { plane } = harness;
+    const warm = await plane.submit({ graph: textToImage(1) });
+    await plane.reported(warm.attemptId);
+    const lease = await plane.submit({ graph: plainImage(2), before: "free_memory" });
+    const report = await plane.reported(lease.attemptId);
+    expect(report.outcome.kind).toBe("succeeded");
+    expect(report.timings["freedBytes"]).toBeGreaterThan(0);
+  });
+});
+
+describe("a new agent process", { timeout: 20_000 }, () => {
+  it("collects what ComfyUI finished while no agent was there, without rendering again", async () => {
+    harness = await createHarness({ simulator: { timeScale: 0.3 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 20) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.agent().stop();
+    await eventually(() => harness.simulator.stats().queueRemaining === 0);
+    const { promptsRun } = harness.simulator.stats();
+    await harness.startAgent();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+    expect(plane.registrations.at(-1)?.instances[0]?.foundPrompts).toEqual([lease.promptId]);
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    // Its own deep check may have come on top, the job's prompt not.
+    expect(harness.simulator.stats().promptsRun - promptsRun).toBeLessThanOrEqual(1);
+  });
+
+  it("takes over a running prompt", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 40) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.restartAgent();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("tells that a prompt died with its process while nobody looked", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 40) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.agent().stop();
+    harness.simulator.crash(0);
+    await eventually(() => harness.simulator.stats().starts === 2);
+    await harness.startAgent();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("instance_died");
+  });
+
+  it("delivers a result that could not be reported before", async () => {
+    harness = await createHarness();
+    const { plane } = harness;
+    const report = plane.link.report;
+    plane.link.report = () => Promise.reject(new Error("connection refused"));
+    const lease = await plane.submit({ graph: plainImage(1) });
+    await eventually(() => harness.agent().status().unsentReports === 1);
+    await eventually(() => harness.logged.some((line) => line.includes("reports could not")));
+    await harness.agent().stop();
+    // ComfyUI has nothing to collect from any more.
+    harness.simulator.crash(0);
+    await eventually(() => harness.simulator.stats().starts === 2);
+    plane.link.report = report;
+    await harness.startAgent();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("removes prompts of ours that belong to nobody any more", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 200) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.agent().stop();
+    plane.revoke(lease.attemptId, "cancelled");
+    await harness.startAgent();
+    await eventually(() => harness.simulator.stats().queueRemaining === 0);
+  });
+});
