@@ -30,6 +30,11 @@ const params = z.object({ id: keyIdSchema });
 
 /** `/api/v1/keys` (administrators) and `/api/v1/me` (everybody). */
 export const accessRoutes: FastifyPluginAsyncZod<AccessRouteOptions> = async (app, options) => {
+  await app.register(keyRoutes, options);
+  await app.register(meRoutes, options);
+};
+
+const keyRoutes: FastifyPluginAsyncZod<AccessRouteOptions> = async (app, options) => {
   const { db, ids, access } = options;
 
   app.post(
@@ -96,7 +101,9 @@ export const accessRoutes: FastifyPluginAsyncZod<AccessRouteOptions> = async (ap
       return toView(key);
     },
   );
+};
 
+const meRoutes: FastifyPluginAsyncZod<AccessRouteOptions> = async (app, { access }) => {
   app.get(
     "/api/v1/me",
     {

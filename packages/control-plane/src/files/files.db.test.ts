@@ -282,7 +282,7 @@ describe("files from a URL", () => {
     expect(named.json()).toMatchObject({ name: "my/cat.png" });
   });
 
-  test.each([
+  test.each<[{ url?: string; uri?: string; name?: string }, number, string]>([
     [{ url: "http://169.254.169.254/latest/meta-data/x" }, 422, "url_forbidden"],
     [{ url: "http://[::1]:5432/x" }, 422, "url_forbidden"],
     [{ url: "file:///etc/passwd" }, 422, "url_forbidden"],
@@ -292,7 +292,7 @@ describe("files from a URL", () => {
     [{ url: "/big" }, 413, "file_too_large"],
     [{ url: "/cat.png", name: "../x" }, 400, "invalid_file_name"],
     [{ uri: "/cat.png" }, 400, "invalid_request"],
-  ])("%j is %i %s", async (body: { url?: string }, status, code) => {
+  ])("%j is %i %s", async (body, status, code) => {
     const url = body.url?.startsWith("/") === true ? { url: base + body.url } : {};
     const answer = await post({ ...body, ...url });
     expect(answer.json()).toMatchObject({ error: { code } });

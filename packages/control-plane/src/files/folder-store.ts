@@ -80,30 +80,11 @@ function createFolderStore(
     reason: `${what} in ${root}: ${failureText(error)}`,
     cause: error,
   });
-  const place = (sha256: string): string => {
-    // Names of files come from here alone, so none can leave the root.
-    if (!SHA256.test(sha256)) throw new RangeError(`not a SHA-256: ${sha256}`);
-    return join(root, sha256.slice(0, 2), sha256);
-  };
-
-  const moveIntoPlace = async (from: string, to: string): Promise<void> => {
-    const folder = dirname(to);
-    try {
-      await rename(from, to);
-    } catch (error) {
-      if (errorCode(error) !== "ENOENT") throw error;
-      // Somebody removed the folder since we made it.
-      await mkdir(folder, { recursive: true, mode: 0o750 });
-      await syncFolder(root);
-      await rename(from, to);
-    }
-    await syncFolder(folder);
-  };
 
   return {
     description: `folder ${root}`,
     async put(blob) {
-      const to = place(blob.sha256);
+      const to = place(root, blob.sha256);
       const from = join(temp, `${ids.next("tmp")}-${process.pid}`);
       let file: number;
       try {
@@ -118,7 +99,7 @@ function createFolderStore(
         if (written.kind === "mismatch") return written;
         try {
           await syncFd(file);
-          await moveIntoPlace(from, to);
+          await moveIntoPlace(root, from, to);
         } catch (error) {
           return unavailable("could not keep a file", error);
         }
@@ -130,13 +111,13 @@ function createFolderStore(
       }
     },
     async open(sha256, range): Promise<OpenResult> {
-      const path = place(sha256);
+      const path = place(root, sha256);
       const found = await this.has(sha256);
       if (found.kind !== "found") return found;
       return { kind: "found", sizeBytes: found.sizeBytes, body: readFileChunks(path, range) };
     },
     async has(sha256): Promise<HasResult> {
-      const path = place(sha256);
+      const path = place(root, sha256);
       try {
         return { kind: "found", sizeBytes: (await stat(path)).size };
       } catch (error) {
@@ -145,7 +126,7 @@ function createFolderStore(
       }
     },
     async remove(sha256) {
-      const path = place(sha256);
+      const path = place(root, sha256);
       try {
         await rm(path, { force: true });
         return { kind: "removed" };
@@ -154,26 +135,50 @@ function createFolderStore(
       }
     },
     async probe(): Promise<ProbeResult> {
-      const path = join(temp, `${ids.next("tmp")}-probe`);
       try {
-        const { bavail, bsize } = await statfs(root);
-        if (bavail * bsize < MIN_FREE_BYTES) {
-          return { kind: "unavailable", reason: `the disk of ${root} is full` };
-        }
-        const file = await openFile(path, "wx", FILE_MODE);
-        try {
-          await writeAll(file, Buffer.from("probe"));
-        } finally {
-          await closeFd(file);
-          await rm(path, { force: true });
-        }
-        return { kind: "ready" };
+        const isFull = await tryWriting(root, join(temp, `${ids.next("tmp")}-probe`), openFile);
+        if (!isFull) return { kind: "ready" };
+        return { kind: "unavailable", reason: `the disk of ${root} is full` };
       } catch (error) {
         return unavailable("could not write", error);
       }
     },
     close: () => Promise.resolve(),
   };
+}
+
+function place(root: string, sha256: string): string {
+  // Names of files come from here alone, so none can leave the root.
+  if (!SHA256.test(sha256)) throw new RangeError(`not a SHA-256: ${sha256}`);
+  return join(root, sha256.slice(0, 2), sha256);
+}
+
+async function moveIntoPlace(root: string, from: string, to: string): Promise<void> {
+  const folder = dirname(to);
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    // Somebody removed the folder since we made it.
+    await mkdir(folder, { recursive: true, mode: 0o750 });
+    await syncFolder(root);
+    await rename(from, to);
+  }
+  await syncFolder(folder);
+}
+
+/** Writes and removes a small file. True when there is too little room left for more. */
+async function tryWriting(root: string, path: string, openFile: OpenFile): Promise<boolean> {
+  const { bavail, bsize } = await statfs(root);
+  if (bavail * bsize < MIN_FREE_BYTES) return true;
+  const file = await openFile(path, "wx", FILE_MODE);
+  try {
+    await writeAll(file, Buffer.from("probe"));
+  } finally {
+    await closeFd(file);
+    await rm(path, { force: true });
+  }
+  return false;
 }
 
 type Written =

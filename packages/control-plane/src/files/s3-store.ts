@@ -7,12 +7,13 @@
  * `stored` needs the store's own answer about the object: its checksum, or its size by HEAD.
  * The client library is loaded when a store is opened: without S3 it costs nothing.
  */
-import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import type { S3Client } from "@aws-sdk/client-s3";
+import type * as sdkModule from "@aws-sdk/client-s3";
 import type { Abortable, Clock } from "@holdfast/runtime";
+import { hashed, readWhole } from "./announced-body.ts";
 import type {
   BlobStore,
+  ByteRange,
   HasResult,
   OpenResult,
   ProbeResult,
@@ -61,15 +62,40 @@ export function parseS3Url(text: string): { readonly bucket: string; readonly pr
   return { bucket: match[1], prefix: prefix === "" ? "" : `${prefix}/` };
 }
 
+/** What every operation needs. */
+interface Bucket {
+  readonly sdk: typeof sdkModule;
+  readonly client: sdkModule.S3Client;
+  readonly name: string;
+  readonly description: string;
+  keyOf(sha256: string): string;
+  /** Asks with a time limit. */
+  ask<T>(ms: number, question: (abortSignal: AbortSignal) => Promise<T>): Promise<T>;
+  unavailable(error: unknown): StoreUnavailable;
+}
+
 /** Opens an S3 store. Asks nothing of the server yet: `probe` tells whether it is there. */
 export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
-  const [sdk, { Upload }] = await Promise.all([
-    import("@aws-sdk/client-s3"),
-    import("@aws-sdk/lib-storage"),
-  ]);
-  const { bucket: Bucket, prefix } = parseS3Url(options.url);
+  const bucket = await openBucket(options);
+  return {
+    description: bucket.description,
+    put: (blob) =>
+      blob.sizeBytes <= SINGLE_PUT_BYTES ? putWhole(bucket, blob) : putParts(bucket, blob),
+    open: (sha256, range) => openObject(bucket, sha256, range),
+    has: (sha256) => headObject(bucket, sha256),
+    remove: (sha256) => removeObject(bucket, sha256),
+    probe: () => headBucket(bucket),
+    async close() {
+      bucket.client.destroy();
+    },
+  };
+}
+
+async function openBucket(options: S3StoreOptions): Promise<Bucket> {
+  const { bucket: name, prefix } = parseS3Url(options.url);
+  const sdk = await import("@aws-sdk/client-s3");
   const { accessKeyId, secretAccessKey, clock } = options;
-  const client: S3Client = new sdk.S3Client({
+  const client = new sdk.S3Client({
     region: options.region,
     forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
     maxAttempts: MAX_TRIES,
@@ -79,137 +105,145 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
       ? {}
       : { credentials: { accessKeyId, secretAccessKey } }),
   });
-  const description = `s3://${Bucket}/${prefix}`;
-  const keyOf = (sha256: string): string =>
-    `${prefix}${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}`;
-  const unavailable = (error: unknown): StoreUnavailable => ({
-    kind: "unavailable",
-    reason: `${description}: ${s3FailureText(error)}`,
-    cause: error,
-  });
-  const limited = <T>(ms: number, ask: (abortSignal: AbortSignal) => Promise<T>): Promise<T> =>
-    withTimeLimit(clock, ms, ask);
-
-  const head = async (sha256: string): Promise<HasResult> => {
-    try {
-      const answer = await limited(ASK_TIMEOUT_MS, (abortSignal) =>
-        client.send(new sdk.HeadObjectCommand({ Bucket, Key: keyOf(sha256) }), { abortSignal }),
-      );
-      return { kind: "found", sizeBytes: answer.ContentLength ?? 0 };
-    } catch (error) {
-      if (httpStatus(error) !== 404) return unavailable(error);
-      // A HEAD has no words: no such object, no such bucket and an unknown user look the same.
-      const bucket = await probe();
-      return bucket.kind === "ready" ? { kind: "missing" } : bucket;
-    }
-  };
-
-  const probe = async (): Promise<ProbeResult> => {
-    try {
-      await limited(ASK_TIMEOUT_MS, (abortSignal) =>
-        client.send(new sdk.HeadBucketCommand({ Bucket }), { abortSignal }),
-      );
-      return { kind: "ready" };
-    } catch (error) {
-      return unavailable(error);
-    }
-  };
-
-  const putWhole = async (blob: PutBlob): Promise<PutResult> => {
-    const read = await readWhole(blob);
-    if (read.kind === "mismatch") return read;
-    const ChecksumSHA256 = Buffer.from(blob.sha256, "hex").toString("base64");
-    try {
-      const answer = await limited(uploadLimitMs(blob.sizeBytes), (abortSignal) =>
-        client.send(
-          new sdk.PutObjectCommand({
-            Bucket,
-            Key: keyOf(blob.sha256),
-            Body: read.bytes,
-            ContentLength: blob.sizeBytes,
-            ChecksumSHA256,
-          }),
-          { abortSignal },
-        ),
-      );
-      if (answer.ChecksumSHA256 === ChecksumSHA256) return { kind: "stored" };
-    } catch (error) {
-      return unavailable(error);
-    }
-    return confirmSize(blob);
-  };
-
-  const putParts = async (blob: PutBlob): Promise<PutResult> => {
-    const checked = hashed(blob);
-    const upload = new Upload({
-      client,
-      params: {
-        Bucket,
-        Key: keyOf(blob.sha256),
-        Body: Readable.from(checked.body),
-        ChecksumAlgorithm: "SHA256",
-      },
-      partSize: Math.max(PART_BYTES, Math.ceil(blob.sizeBytes / MAX_PARTS)),
-      queueSize: PARTS_AT_ONCE,
-    });
-    try {
-      await limited(uploadLimitMs(blob.sizeBytes), async (signal) => {
-        const abort = (): void => void upload.abort();
-        signal.addEventListener("abort", abort, { once: true });
-        await upload.done();
-      });
-    } catch (error) {
-      const outcome = checked.outcome();
-      if (outcome.kind === "mismatch") return outcome;
-      if (outcome.kind === "body_failed") throw outcome.error;
-      return unavailable(error);
-    }
-    return confirmSize(blob);
-  };
-
-  const confirmSize = async (blob: PutBlob): Promise<PutResult> => {
-    const found = await head(blob.sha256);
-    if (found.kind === "unavailable") return found;
-    if (found.kind === "found" && found.sizeBytes === blob.sizeBytes) return { kind: "stored" };
-    return unavailable(new Error("it took the bytes and does not have them whole"));
-  };
-
+  const description = `s3://${name}/${prefix}`;
   return {
+    sdk,
+    client,
+    name,
     description,
-    put: (blob) => (blob.sizeBytes <= SINGLE_PUT_BYTES ? putWhole(blob) : putParts(blob)),
-    async open(sha256, range): Promise<OpenResult> {
-      const Range = range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` };
-      try {
-        const answer = await limited(ASK_TIMEOUT_MS, (abortSignal) =>
-          client.send(new sdk.GetObjectCommand({ Bucket, Key: keyOf(sha256), ...Range }), {
-            abortSignal,
-          }),
-        );
-        if (!(answer.Body instanceof Readable)) throw new Error("the answer has no body");
-        const total = Number(answer.ContentRange?.split("/")[1] ?? answer.ContentLength ?? 0);
-        return { kind: "found", sizeBytes: total, body: answer.Body };
-      } catch (error) {
-        return (error as { name?: unknown }).name === "NoSuchKey"
-          ? { kind: "missing" }
-          : unavailable(error);
-      }
-    },
-    has: head,
-    async remove(sha256) {
-      try {
-        await limited(ASK_TIMEOUT_MS, (abortSignal) =>
-          client.send(new sdk.DeleteObjectCommand({ Bucket, Key: keyOf(sha256) }), { abortSignal }),
-        );
-        return { kind: "removed" };
-      } catch (error) {
-        return unavailable(error);
-      }
-    },
-    probe,
-    async close() {
-      client.destroy();
-    },
+    keyOf: (sha256) => `${prefix}${sha256.slice(0, 2)}/${sha256.slice(2, 4)}/${sha256}`,
+    ask: (ms, question) => withTimeLimit(clock, ms, question),
+    unavailable: (error) => ({
+      kind: "unavailable",
+      reason: `${description}: ${s3FailureText(error)}`,
+      cause: error,
+    }),
   };
+}
+
+async function headBucket(bucket: Bucket): Promise<ProbeResult> {
+  try {
+    await bucket.ask(ASK_TIMEOUT_MS, (abortSignal) =>
+      bucket.client.send(new bucket.sdk.HeadBucketCommand({ Bucket: bucket.name }), {
+        abortSignal,
+      }),
+    );
+    return { kind: "ready" };
+  } catch (error) {
+    return bucket.unavailable(error);
+  }
+}
+
+async function headObject(bucket: Bucket, sha256: string): Promise<HasResult> {
+  const where = { Bucket: bucket.name, Key: bucket.keyOf(sha256) };
+  try {
+    const answer = await bucket.ask(ASK_TIMEOUT_MS, (abortSignal) =>
+      bucket.client.send(new bucket.sdk.HeadObjectCommand(where), { abortSignal }),
+    );
+    return { kind: "found", sizeBytes: answer.ContentLength ?? 0 };
+  } catch (error) {
+    if (httpStatus(error) !== 404) return bucket.unavailable(error);
+    // A HEAD has no words: no such object, no such bucket and an unknown user look the same.
+    const probed = await headBucket(bucket);
+    return probed.kind === "ready" ? { kind: "missing" } : probed;
+  }
+}
+
+async function putWhole(bucket: Bucket, blob: PutBlob): Promise<PutResult> {
+  const read = await readWhole(blob);
+  if (read.kind === "mismatch") return read;
+  const ChecksumSHA256 = Buffer.from(blob.sha256, "hex").toString("base64");
+  const command = new bucket.sdk.PutObjectCommand({
+    Bucket: bucket.name,
+    Key: bucket.keyOf(blob.sha256),
+    Body: read.bytes,
+    ContentLength: blob.sizeBytes,
+    ChecksumSHA256,
+  });
+  try {
+    const answer = await bucket.ask(uploadLimitMs(blob.sizeBytes), (abortSignal) =>
+      bucket.client.send(command, { abortSignal }),
+    );
+    if (answer.ChecksumSHA256 === ChecksumSHA256) return { kind: "stored" };
+  } catch (error) {
+    return bucket.unavailable(error);
+  }
+  return confirmSize(bucket, blob);
+}
+
+async function putParts(bucket: Bucket, blob: PutBlob): Promise<PutResult> {
+  const { Upload } = await import("@aws-sdk/lib-storage");
+  const checked = hashed(blob);
+  const upload = new Upload({
+    client: bucket.client,
+    params: {
+      Bucket: bucket.name,
+      Key: bucket.keyOf(blob.sha256),
+      Body: Readable.from(checked.body),
+      ChecksumAlgorithm: "SHA256",
+    },
+    partSize: Math.max(PART_BYTES, Math.ceil(blob.sizeBytes / MAX_PARTS)),
+    queueSize: PARTS_AT_ONCE,
+  });
+  try {
+    await bucket.ask(uploadLimitMs(blob.sizeBytes), async (signal) => {
+      const abort = (): void => void upload.abort();
+      signal.addEventListener("abort", abort, { once: true });
+      await upload.done();
+    });
+  } catch (error) {
+    const outcome = checked.outcome();
+    if (outcome.kind === "mismatch") return outcome;
+    if (outcome.kind === "body_failed") throw outcome.error;
+    return bucket.unavailable(error);
+  }
+  return confirmSize(bucket, blob);
+}
+
+async function confirmSize(bucket: Bucket, blob: PutBlob): Promise<PutResult> {
+  const found = await headObject(bucket, blob.sha256);
+  if (found.kind === "unavailable") return found;
+  if (found.kind === "found" && found.sizeBytes === blob.sizeBytes) return { kind: "stored" };
+  return bucket.unavailable(new Error("it took the bytes and does not have them whole"));
+}
+
+async function openObject(
+  bucket: Bucket,
+  sha256: string,
+  range: ByteRange | undefined,
+): Promise<OpenResult> {
+  const command = new bucket.sdk.GetObjectCommand({
+    Bucket: bucket.name,
+    Key: bucket.keyOf(sha256),
+    ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end}` }),
+  });
+  try {
+    const answer = await bucket.ask(ASK_TIMEOUT_MS, (abortSignal) =>
+      bucket.client.send(command, { abortSignal }),
+    );
+    if (!(answer.Body instanceof Readable)) throw new Error("the answer has no body");
+    const total = Number(answer.ContentRange?.split("/")[1] ?? answer.ContentLength ?? 0);
+    return { kind: "found", sizeBytes: total, body: answer.Body };
+  } catch (error) {
+    return (error as { name?: unknown }).name === "NoSuchKey"
+      ? { kind: "missing" }
+      : bucket.unavailable(error);
+  }
+}
+
+async function removeObject(
+  bucket: Bucket,
+  sha256: string,
+): Promise<{ readonly kind: "removed" } | StoreUnavailable> {
+  const where = { Bucket: bucket.name, Key: bucket.keyOf(sha256) };
+  try {
+    await bucket.ask(ASK_TIMEOUT_MS, (abortSignal) =>
+      bucket.client.send(new bucket.sdk.DeleteObjectCommand(where), { abortSignal }),
+    );
+    return { kind: "removed" };
+  } catch (error) {
+    return bucket.unavailable(error);
+  }
 }
 
 function uploadLimitMs(sizeBytes: number): number {
@@ -236,60 +270,6 @@ async function withTimeLimit<T>(
   } finally {
     done.abort();
   }
-}
-
-type WholeRead =
-  { readonly kind: "read"; readonly bytes: Uint8Array } | Extract<PutResult, { kind: "mismatch" }>;
-
-async function readWhole(blob: PutBlob): Promise<WholeRead> {
-  const parts: Uint8Array[] = [];
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  for await (const part of blob.body) {
-    hash.update(part);
-    sizeBytes += part.byteLength;
-    if (sizeBytes > blob.sizeBytes) break;
-    parts.push(part);
-  }
-  const sha256 = hash.digest("hex");
-  return sha256 === blob.sha256 && sizeBytes === blob.sizeBytes
-    ? { kind: "read", bytes: Buffer.concat(parts) }
-    : { kind: "mismatch", sha256, sizeBytes };
-}
-
-type BodyOutcome =
-  | { readonly kind: "fine" }
-  | { readonly kind: "body_failed"; readonly error: unknown }
-  | Extract<PutResult, { kind: "mismatch" }>;
-
-/**
- * A body that is hashed while it is read and fails at its end when it is not what was announced:
- * the upload that reads it is then aborted before it completes.
- */
-function hashed(blob: PutBlob): { body: AsyncIterable<Uint8Array>; outcome: () => BodyOutcome } {
-  let outcome: BodyOutcome = { kind: "fine" };
-  const refuse = (sha256: string, sizeBytes: number): Error => {
-    outcome = { kind: "mismatch", sha256, sizeBytes };
-    return new Error("the bytes are not those that were announced");
-  };
-  async function* read(): AsyncGenerator<Uint8Array, void, void> {
-    const hash = createHash("sha256");
-    let sizeBytes = 0;
-    try {
-      for await (const part of blob.body) {
-        hash.update(part);
-        sizeBytes += part.byteLength;
-        if (sizeBytes > blob.sizeBytes) throw refuse(hash.digest("hex"), sizeBytes);
-        yield part;
-      }
-    } catch (error) {
-      if (outcome.kind === "fine") outcome = { kind: "body_failed", error };
-      throw error;
-    }
-    const sha256 = hash.digest("hex");
-    if (sha256 !== blob.sha256 || sizeBytes !== blob.sizeBytes) throw refuse(sha256, sizeBytes);
-  }
-  return { body: read(), outcome: () => outcome };
 }
 
 function httpStatus(error: unknown): number | undefined {

@@ -104,26 +104,11 @@ export function createFileService(options: FileServiceOptions): FileService {
     save,
     async saveFromUrl(owner, url, wantedName) {
       const name = wantedName ?? nameOfUrl(url);
-      const outcome = await options.fetch.fetch(url, {
-        timeoutMs: URL_TIMEOUT_MS,
-        maxBytes: maxFileBytes,
-        maxRedirects: URL_MAX_REDIRECTS,
-      });
-      if (outcome.kind === "forbidden") throw new HoldfastError("url_forbidden", outcome.reason);
-      if (outcome.kind === "unreachable") {
-        throw new HoldfastError("url_unreachable", outcome.reason);
-      }
+      const { mediaType, body, discard } = await fetchFile(options.fetch, url, maxFileBytes);
       try {
-        if (outcome.status !== 200) {
-          throw new HoldfastError("url_unreachable", `the URL answered ${outcome.status}`, {
-            details: { status: outcome.status },
-          });
-        }
-        const type = outcome.headers["content-type"];
-        const mediaType = typeof type === "string" ? type : undefined;
-        return await save(owner, { name, mediaType, body: outcome.body });
+        return await save(owner, { name, mediaType, body });
       } finally {
-        outcome.discard();
+        discard();
       }
     },
     async list(owner, page) {
@@ -148,6 +133,36 @@ export function createFileService(options: FileServiceOptions): FileService {
       return output;
     },
   };
+}
+
+interface FetchedFile {
+  readonly mediaType: string | undefined;
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly discard: () => void;
+}
+
+/** Begins to fetch a file. Throws `url_forbidden`, `url_unreachable`. */
+async function fetchFile(
+  fetcher: GuardedFetch,
+  url: string,
+  maxBytes: number,
+): Promise<FetchedFile> {
+  const outcome = await fetcher.fetch(url, {
+    timeoutMs: URL_TIMEOUT_MS,
+    maxBytes,
+    maxRedirects: URL_MAX_REDIRECTS,
+  });
+  if (outcome.kind === "forbidden") throw new HoldfastError("url_forbidden", outcome.reason);
+  if (outcome.kind === "unreachable") throw new HoldfastError("url_unreachable", outcome.reason);
+  if (outcome.status !== 200) {
+    outcome.discard();
+    throw new HoldfastError("url_unreachable", `the URL answered ${outcome.status}`, {
+      details: { status: outcome.status },
+    });
+  }
+  const type = outcome.headers["content-type"];
+  const mediaType = typeof type === "string" ? type : undefined;
+  return { mediaType, body: outcome.body, discard: outcome.discard };
 }
 
 /** See {@link ResolveInputs}. Works in the transaction that writes the job. */

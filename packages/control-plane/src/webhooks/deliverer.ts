@@ -1,4 +1,4 @@
-import type { Clock, Random } from "@holdfast/runtime";
+import { assertNever, type Clock, type Random } from "@holdfast/runtime";
 import type { GuardedFetch } from "../access/guarded-fetch.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
@@ -9,6 +9,7 @@ import {
   MAX_TRIES_PER_HOST,
   TRY_TIMEOUT_MS,
   type ClaimedDelivery,
+  type DeliveryState,
   type TryDecision,
   type TryOutcome,
 } from "./model.ts";
@@ -50,98 +51,21 @@ const USER_AGENT = "holdfast-webhooks/1";
 
 /** Makes a {@link Deliverer}. */
 export function createDeliverer(options: DelivererOptions): Deliverer {
-  const { db, clock, log } = options;
-  const nowMs = (): number | null => options.databaseNow?.() ?? null;
+  const { db, log } = options;
   const underWay = new Map<Promise<void>, string>();
-  let ownSecret: Promise<string> | undefined;
-
-  const secretOf = async (delivery: ClaimedDelivery): Promise<string> => {
-    if (delivery.secret !== null && isSecret(delivery.secret)) return delivery.secret;
-    ownSecret ??= jobSecret(db, newSecret());
-    try {
-      return await ownSecret;
-    } catch (error) {
-      ownSecret = undefined;
-      throw error;
-    }
-  };
-
-  const send = async (delivery: ClaimedDelivery, signal: AbortSignal): Promise<TryOutcome> => {
-    const body = JSON.stringify(delivery.payload);
-    const outcome = await options.fetch.fetch(delivery.url, {
-      method: "POST",
-      body,
-      headers: {
-        "content-type": "application/json",
-        "user-agent": USER_AGENT,
-        ...signedHeaders(await secretOf(delivery), {
-          id: delivery.eventId,
-          body,
-          timestampSeconds: Math.floor(clock.now() / 1000),
-        }),
-      },
-      timeoutMs: TRY_TIMEOUT_MS,
-      maxBytes: MAX_ANSWER_BYTES,
-      // A target that moved says so to its owner, not to us: a signed body goes nowhere else.
-      maxRedirects: 0,
-      signal,
-    });
-    if (outcome.kind !== "answered") return { kind: "failed", reason: outcome.reason };
-    outcome.discard();
-    return { kind: "answered", status: outcome.status };
-  };
-
-  const record = async (
-    delivery: ClaimedDelivery,
-    outcome: TryOutcome,
-    decision: TryDecision,
-  ): Promise<void> => {
-    const isRetry = decision.kind === "retry";
-    const result = {
-      id: delivery.id,
-      attempt: delivery.attempt,
-      state: isRetry
-        ? ("pending" as const)
-        : decision.kind === "delivered"
-          ? decision.kind
-          : "dead",
-      status: outcome.kind === "answered" ? outcome.status : null,
-      error: decision.kind === "delivered" ? null : decision.error,
-      delayMs: isRetry ? decision.delayMs : 0,
-      nowMs: nowMs(),
-    } as const;
-    const { endpointId } = delivery;
-    await db.transaction(async (tx) => {
-      await recordTry(tx, result);
-      if (decision.kind !== "unsubscribed" || endpointId === null) return;
-      await updateEndpoint(tx, endpointId, null, { enabled: false });
-      await killPending(tx, endpointId, "the endpoint answered 410 and was disabled");
-    });
-    const fields = {
-      deliveryId: delivery.id,
-      eventId: delivery.eventId,
-      host: targetHost(delivery.url),
-      attempt: delivery.attempt,
-      status: result.status,
-    };
-    if (decision.kind === "delivered") log.debug(fields, "webhook delivered");
-    else if (isRetry) {
-      log.warn(
-        { ...fields, reason: decision.error, delayMs: decision.delayMs },
-        "webhook not delivered, trying again",
-      );
-    } else log.error({ ...fields, reason: decision.error }, "webhook given up");
-  };
+  const secretOf = createSecrets(db);
 
   const tryOne = async (delivery: ClaimedDelivery, signal: AbortSignal): Promise<void> => {
     try {
-      const outcome = await send(delivery, signal);
-      await record(delivery, outcome, decideTry(outcome, delivery.attempt, options.random));
+      const outcome = await send(options, delivery, await secretOf(delivery), signal);
+      await record(options, delivery, outcome);
     } catch (err) {
-      // The database is away, or we stop. The claim ends by itself, and the try is made again.
-      if (signal.aborted)
+      if (signal.aborted) {
         await releaseClaim(db, delivery.id, delivery.attempt).catch(() => undefined);
-      else log.warn({ err, deliveryId: delivery.id }, "webhook try not recorded");
+        return;
+      }
+      // The database is away. The claim ends by itself, and the try is made again.
+      log.warn({ err, deliveryId: delivery.id }, "webhook try not recorded");
     }
   };
 
@@ -156,7 +80,7 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
       const limit = MAX_TRIES_AT_ONCE - underWay.size;
       if (limit <= 0) return 0;
       const claimed = await claimDue(db, {
-        nowMs: nowMs(),
+        nowMs: databaseNow(options),
         fullHosts: fullHosts(),
         perHost: MAX_TRIES_PER_HOST,
         limit,
@@ -175,4 +99,108 @@ export function createDeliverer(options: DelivererOptions): Deliverer {
       while (underWay.size > 0) await Promise.all(underWay.keys());
     },
   };
+}
+
+function databaseNow(options: DelivererOptions): number | null {
+  return options.databaseNow?.() ?? null;
+}
+
+/** The secret that signs a delivery: its endpoint's, its job's own, or the deployment's. */
+function createSecrets(db: Db): (delivery: ClaimedDelivery) => Promise<string> {
+  let deployment: Promise<string> | undefined;
+  return async ({ secret }) => {
+    if (secret !== null && isSecret(secret)) return secret;
+    deployment ??= jobSecret(db, newSecret());
+    try {
+      return await deployment;
+    } catch (error) {
+      deployment = undefined; // Asked again at the next try.
+      throw error;
+    }
+  };
+}
+
+async function send(
+  options: DelivererOptions,
+  delivery: ClaimedDelivery,
+  secret: string,
+  signal: AbortSignal,
+): Promise<TryOutcome> {
+  const body = JSON.stringify(delivery.payload);
+  const timestampSeconds = Math.floor(options.clock.now() / 1000);
+  const outcome = await options.fetch.fetch(delivery.url, {
+    method: "POST",
+    body,
+    headers: {
+      "content-type": "application/json",
+      "user-agent": USER_AGENT,
+      ...signedHeaders(secret, { id: delivery.eventId, body, timestampSeconds }),
+    },
+    timeoutMs: TRY_TIMEOUT_MS,
+    maxBytes: MAX_ANSWER_BYTES,
+    // A target that moved says so to its owner, not to us: a signed body goes nowhere else.
+    maxRedirects: 0,
+    signal,
+  });
+  if (outcome.kind !== "answered") return { kind: "failed", reason: outcome.reason };
+  outcome.discard();
+  return { kind: "answered", status: outcome.status };
+}
+
+async function record(
+  options: DelivererOptions,
+  delivery: ClaimedDelivery,
+  outcome: TryOutcome,
+): Promise<void> {
+  const { endpointId } = delivery;
+  const decision = decideTry(outcome, delivery.attempt, options.random);
+  const status = outcome.kind === "answered" ? outcome.status : null;
+  await options.db.transaction(async (tx) => {
+    await recordTry(tx, {
+      id: delivery.id,
+      attempt: delivery.attempt,
+      state: nextState(decision),
+      status,
+      error: decision.kind === "delivered" ? null : decision.error,
+      delayMs: decision.kind === "retry" ? decision.delayMs : 0,
+      nowMs: databaseNow(options),
+    });
+    if (decision.kind !== "unsubscribed" || endpointId === null) return;
+    await updateEndpoint(tx, endpointId, null, { enabled: false });
+    await killPending(tx, endpointId, "the endpoint answered 410 and was disabled");
+  });
+  logTry(options.log, delivery, status, decision);
+}
+
+function nextState(decision: TryDecision): DeliveryState {
+  switch (decision.kind) {
+    case "delivered":
+      return "delivered";
+    case "retry":
+      return "pending";
+    case "dead":
+    case "unsubscribed":
+      return "dead";
+    default:
+      return assertNever(decision);
+  }
+}
+
+/** Names the host and never the URL, which may carry a secret (model.ts I4). */
+function logTry(
+  log: Log,
+  delivery: ClaimedDelivery,
+  status: number | null,
+  decision: TryDecision,
+): void {
+  const { id: deliveryId, eventId, attempt } = delivery;
+  const fields = { deliveryId, eventId, attempt, status, host: targetHost(delivery.url) };
+  if (decision.kind === "delivered") {
+    log.debug(fields, "webhook delivered");
+  } else if (decision.kind === "retry") {
+    const { error: reason, delayMs } = decision;
+    log.warn({ ...fields, reason, delayMs }, "webhook not delivered, trying again");
+  } else {
+    log.error({ ...fields, reason: decision.error }, "webhook given up");
+  }
 }

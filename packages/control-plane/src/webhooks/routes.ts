@@ -114,23 +114,6 @@ const endpointRoutes: FastifyPluginAsyncZod<WebhookRouteOptions> = async (app, o
       return toEndpointView(await webhooks.update(id, ownerScope(caller), request.body));
     },
   );
-
-  app.delete(
-    "/api/v1/webhooks/:id",
-    {
-      schema: {
-        tags,
-        summary: "Delete a webhook endpoint and its deliveries",
-        params: endpointParams,
-        response: { 204: z.null() },
-      },
-    },
-    async (request, reply) => {
-      const caller = await access.identify(request, ALLOWED.use);
-      await webhooks.remove(request.params.id, ownerScope(caller));
-      return reply.code(204).send(null);
-    },
-  );
 };
 
 const endpointActionRoutes: FastifyPluginAsyncZod<WebhookRouteOptions> = async (app, options) => {
@@ -167,6 +150,23 @@ const endpointActionRoutes: FastifyPluginAsyncZod<WebhookRouteOptions> = async (
     async (request) => {
       const caller = await access.identify(request, ALLOWED.use);
       return { secret: await webhooks.renewSecret(request.params.id, ownerScope(caller)) };
+    },
+  );
+
+  app.delete(
+    "/api/v1/webhooks/:id",
+    {
+      schema: {
+        tags,
+        summary: "Delete a webhook endpoint and its deliveries",
+        params: endpointParams,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      const caller = await access.identify(request, ALLOWED.use);
+      await webhooks.remove(request.params.id, ownerScope(caller));
+      return reply.code(204).send(null);
     },
   );
 
