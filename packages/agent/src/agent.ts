@@ -32,8 +32,8 @@ import { createInstanceLoop, type InstanceLoop } from "./instance-loop.ts";
 import { createLeaseKeeper, type LeaseKeeper } from "./lease-keeper.ts";
 import { DEFAULT_LIMITS, type AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
-import { slept } from "./pause.ts";
-import { createPoller, type Poller } from "./poller.ts";
+import { slept, WAIT_OVER } from "./pause.ts";
+import { Poller } from "./poller.ts";
 import { createReporter, type Reporter, type Session } from "./reporter.ts";
 import { createSpool, type Spool } from "./spool.ts";
 
@@ -122,6 +122,8 @@ class AttachedAgent implements Agent {
   #session: Session | undefined;
   #registering: Promise<boolean> | undefined;
   #isSuperseded = false;
+  /** Grows when an instance has something new to say of itself. */
+  #version = 0;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -152,11 +154,13 @@ class AttachedAgent implements Agent {
       },
       onRefused: (error) => void this.#onRefused(error),
     });
-    this.#poller = createPoller({
+    this.#poller = new Poller({
       ...common,
       session,
       held,
       reports: () => this.#reports(),
+      wants: () => this.#slots.reduce((sum, { loop }) => sum + loop.wants(), 0),
+      version: () => this.#version,
       onAnswer: (answer, request, startedAt) => this.#onAnswer(answer, request, startedAt),
       onRefused: (error) => this.#onRefused(error),
     });
@@ -194,7 +198,7 @@ class AttachedAgent implements Agent {
     const idle = Promise.all(this.#slots.map(({ loop }) => loop.idle())).then(() => true);
     const late = slept(this.#options.clock, withinMs, patience.signal).then(() => false);
     const isIdle = await Promise.race([idle, late]);
-    patience.abort();
+    patience.abort(WAIT_OVER);
     return isIdle;
   }
 
@@ -218,7 +222,7 @@ class AttachedAgent implements Agent {
     const patience = new AbortController();
     const sent = this.#untilSent(patience.signal);
     await Promise.race([sent, slept(clock, this.#limits.stopMs, patience.signal)]);
-    patience.abort();
+    patience.abort(WAIT_OVER);
     this.#stopping.abort();
     await this.#poller.stop();
     await this.#keeper.stop();
@@ -263,7 +267,10 @@ class AttachedAgent implements Agent {
       isBusy: () => loop.isBusy(),
       onSocket: (event) => loop.onSocket(event),
       onReplaced: (reason) => loop.onReplaced(reason),
-      onChange: () => loop.onInstanceChange(),
+      onChange: () => {
+        this.#version += 1;
+        loop.onInstanceChange();
+      },
     });
     loop.bind(instance);
     return { instance, loop, instanceId: undefined };
@@ -330,7 +337,7 @@ class AttachedAgent implements Agent {
     return Promise.all(
       this.#slots.map(async ({ instance }) => {
         const patience = new AbortController();
-        const onAbort = (): void => patience.abort();
+        const onAbort = (): void => patience.abort(WAIT_OVER);
         signal.addEventListener("abort", onAbort, { once: true });
         void slept(clock, this.#limits.firstContactMs, patience.signal).then(onAbort);
         const ended = new Promise<void>((resolve) => {

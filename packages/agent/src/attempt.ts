@@ -12,7 +12,6 @@ import { promisedOutputs, type Graph, type ObjectInfo } from "@holdfast/comfyui/
 import type {
   AttemptOutcome,
   AttemptReport,
-  CollectedOutput,
   ControlPlaneLink,
   HeldAttempt,
   Lease,
@@ -20,15 +19,11 @@ import type {
 import type { Clock, Failpoints, Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { createCollector, type Collector } from "./collect.ts";
-import {
-  executionEvidence,
-  interruptedEvidence,
-  toEvidence,
-  type EvidenceTiming,
-} from "./evidence.ts";
+import { toEvidence, type EvidenceTiming } from "./evidence.ts";
 import { freeMemory } from "./free-memory.ts";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
+import { died, failed, outcomeOfRun, released, stalled, tookTooLong } from "./outcome.ts";
 import { createWaker } from "./pause.ts";
 import { postPrompt } from "./post.ts";
 import { prepare } from "./prepare.ts";
@@ -261,7 +256,7 @@ export class Attempt {
   async #resume(): Promise<AttemptOutcome | undefined> {
     const { instance, clock, limits } = this.#deps;
     const { signal } = this.#abort;
-    if (instance.isGone()) return this.#lost("the instance is not running");
+    if (instance.isGone()) return died("the instance is not running");
     for (let pauseMs = limits.blindLookMs; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
       const found = await instance.client.lookUp(this.#promptId, signal);
       switch (found.kind) {
@@ -279,17 +274,13 @@ export class Attempt {
         case "absent":
           // Without a mark of the process before it, nobody knows whether it was ever posted.
           if (!instance.wasReplaced()) return undefined;
-          return this.#lost("the instance was started anew while the agent was away");
+          return died("the instance was started anew while the agent was away");
         case "unknown":
           instance.noteTrouble(found.cause);
-          if (instance.isGone()) return this.#lost("the instance is not running");
+          if (instance.isGone()) return died("the instance is not running");
           await clock.sleep(pauseMs, signal);
       }
     }
-  }
-
-  #lost(reason: string): AttemptOutcome {
-    return { kind: "instance_died", evidence: toEvidence("process_exit", reason) };
   }
 
   async #prepareAndPost(): Promise<AttemptOutcome | undefined> {
@@ -482,31 +473,13 @@ export class Attempt {
     }
     const collection = await this.#collector.settle();
     this.#timings["collectMs"] = this.#since(begun);
-    const timing = this.#timing();
-    switch (entry.status.kind) {
-      case "success": {
-        const evidence = missingEvidence(this.#promised, entry, collection);
-        if (evidence === undefined) return { kind: "succeeded", outputs: [...collection.outputs] };
-        if (this.#death !== undefined) return this.#lost(this.#death.reason);
-        return failed(evidence, collection.outputs);
-      }
-      case "error":
-        return failed(
-          entry.status.error === undefined
-            ? toEvidence("history", "ComfyUI calls the run an error and says nothing of it.", {
-                timing,
-              })
-            : executionEvidence(entry.status.error, timing),
-          collection.outputs,
-        );
-      case "interrupted":
-        return failed(interruptedEvidence(entry.status.nodeId, timing), collection.outputs);
-      case "unfinished":
-        return failed(
-          toEvidence("history", "ComfyUI's history tells of no end of this run.", { timing }),
-          collection.outputs,
-        );
-    }
+    return outcomeOfRun({
+      entry,
+      promised: this.#promised,
+      collection,
+      timing: this.#timing(),
+      deathReason: this.#death?.reason,
+    });
   }
 
   /** A run that is too long or shows no sign: interrupted, and the instance judged by the answer. */
@@ -521,21 +494,14 @@ export class Attempt {
     });
     if (cancelled.kind === "finished") return this.#conclude(cancelled.entry);
     this.#isTakenOut = true;
-    const isConfirmed = cancelled.kind === "cancelled";
-    if (!isConfirmed) {
+    const isInterruptConfirmed = cancelled.kind === "cancelled";
+    if (!isInterruptConfirmed) {
       instance.markDead(this.#promptId, "a prompt neither moves nor can be interrupted");
     }
-    const extra = { interruptConfirmed: isConfirmed, node: this.#watch?.nodeId ?? null };
-    if (why === "stalled") {
-      const sinceLastSignMs = timing.sinceLastSignMs ?? 0;
-      const message = `No sign of progress for ${Math.round(sinceLastSignMs)} ms.`;
-      const nodeId = this.#watch?.nodeId ?? undefined;
-      return { kind: "stalled", evidence: toEvidence("stall", message, { nodeId, timing, extra }) };
-    }
+    const facts = { nodeId: this.#watch?.nodeId ?? null, timing, isInterruptConfirmed };
+    if (why === "stalled") return stalled(facts);
     const { outputs } = await this.#collector.settle();
-    const message = `The run took longer than its limit of ${this.#lease.executionLimitMs} ms.`;
-    const exceptionType = "execution_time_limit";
-    return failed(toEvidence("stall", message, { exceptionType, timing, extra }), outputs);
+    return tookTooLong({ ...facts, limitMs: this.#lease.executionLimitMs, outputs });
   }
 
   async #afterThrow(error: unknown): Promise<AttemptOutcome | undefined> {
@@ -550,7 +516,7 @@ export class Attempt {
         }
       }
       return death.isBlamed
-        ? this.#lost(death.reason)
+        ? died(death.reason)
         : released(`the instance died before this began: ${death.reason}`);
     }
     const { attemptId } = this.#lease;
@@ -664,15 +630,4 @@ export class Attempt {
   #since(instant: number): number {
     return Math.round((this.#deps.clock.elapsed() - instant) * 10) / 10;
   }
-}
-
-function failed(
-  evidence: Extract<AttemptOutcome, { kind: "failed" }>["evidence"],
-  outputs: readonly CollectedOutput[] = [],
-): AttemptOutcome {
-  return { kind: "failed", evidence, outputs: [...outputs] };
-}
-
-function released(reason: string): AttemptOutcome {
-  return { kind: "released", reason: reason.slice(0, 200) };
 }

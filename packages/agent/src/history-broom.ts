@@ -1,7 +1,7 @@
 import type { ComfyClient } from "@holdfast/comfyui";
 import type { Clock } from "@holdfast/runtime";
 import type { AgentLimits } from "./limits.ts";
-import { slept } from "./pause.ts";
+import { slept, WAIT_OVER } from "./pause.ts";
 
 /** Most ids in one deletion, and most remembered while the instance does not answer. */
 const GROUP_MAX = 100;
@@ -65,9 +65,9 @@ export function createHistoryBroom(deps: {
       await running;
       const last = new AbortController();
       const patience = new AbortController();
-      void slept(deps.clock, deps.limits.stopMs, patience.signal).then(() => last.abort());
+      void slept(deps.clock, deps.limits.stopMs, patience.signal).then(() => last.abort(WAIT_OVER));
       await flush(last.signal).catch(() => undefined); // What stays is found again at the next start.
-      patience.abort();
+      patience.abort(WAIT_OVER);
     },
   };
 }

@@ -9,7 +9,7 @@ import { isHoldfastError } from "@holdfast/contract";
 import type { AgentLog } from "./agent-log.ts";
 import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker } from "./pause.ts";
+import { createWaker, WAIT_OVER } from "./pause.ts";
 import type { Session } from "./reporter.ts";
 import { extendTrust, hasLostTrust, type TrustWindow } from "./trust.ts";
 
@@ -94,7 +94,7 @@ export function createLeaseKeeper(deps: LeaseKeeperDeps): LeaseKeeper {
       log.warn({ err, held: held.length }, "leases could not be renewed");
       if (isHoldfastError(err)) deps.onRefused(err);
     } finally {
-      done.abort();
+      done.abort(WAIT_OVER);
       signal.removeEventListener("abort", onStop);
     }
   };

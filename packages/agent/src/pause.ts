@@ -11,6 +11,9 @@ export async function slept(clock: Clock, ms: number, signal: Abortable): Promis
   }
 }
 
+/** Reason of aborts that only end a wait: made once, for a new error with its stack costs a lot. */
+export const WAIT_OVER = new Error("the wait is over");
+
 /** Something that waits for a while unless it is woken earlier. */
 export interface Waker {
   /** Ends the wait under way, or makes the next one return at once. */
@@ -31,7 +34,7 @@ export function createWaker(clock: Clock): Waker {
     wait: async (ms, signal) => {
       if (!isWoken && !signal.aborted && ms > 0) {
         const cut = new AbortController();
-        const onAbort = (): void => cut.abort();
+        const onAbort = (): void => cut.abort(WAIT_OVER);
         end = onAbort;
         signal.addEventListener("abort", onAbort, { once: true });
         if (Number.isFinite(ms)) await slept(clock, Math.min(ms, MAX_TIMER_MS), cut.signal);

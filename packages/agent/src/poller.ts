@@ -10,17 +10,8 @@ import {
 import type { AgentLog } from "./agent-log.ts";
 import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker } from "./pause.ts";
+import { createWaker, slept, type Waker } from "./pause.ts";
 import type { Session } from "./reporter.ts";
-
-/** The one long poll of an agent, for all its instances: always one under way. */
-export interface Poller {
-  start(): void;
-  /** Capacity or state may have changed: a newer poll is sent when there is news in it. */
-  notify(): void;
-  configure(config: AgentConfig): void;
-  stop(): Promise<void>;
-}
 
 /** What a poller is made of. */
 export interface PollerDeps extends RetryDeps {
@@ -29,6 +20,10 @@ export interface PollerDeps extends RetryDeps {
   readonly limits: AgentLimits;
   readonly session: () => Session | undefined;
   readonly reports: () => readonly InstanceReport[];
+  /** Leases wanted in all: the sum of the reports', without making them. */
+  readonly wants: () => number;
+  /** Changes whenever a report says something new but for its wants. */
+  readonly version: () => number;
   readonly held: () => readonly HeldAttempt[];
   /** Whether the answer brought anything that was not known; when it did not, the next one waits. */
   readonly onAnswer: (answer: PollResponse, request: PollRequest, startedAt: number) => boolean;
@@ -42,115 +37,145 @@ const POLLS_MAX = 3;
 /** Pause after an answer that told nothing new, so that a disagreement cannot become a storm. */
 const NOTHING_NEW_MS = 250;
 
-/** Makes a poller; nothing is asked before `start`. */
-export function createPoller(deps: PollerDeps): Poller {
-  const { clock, limits, log } = deps;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const underWay = new Set<Promise<number>>();
-  const quiet = createWaker(clock);
-  let waitMs = DEFAULT_WAIT_MS;
-  let sequence = 0;
-  let failures = 0;
-  let sentWants = 0;
-  let sentFacts = "";
-  let onNews: (() => void) | undefined;
-  let running: Promise<void> | undefined;
+interface UnderWay {
+  readonly startedAt: number;
+  readonly abort: AbortController;
+  readonly pause: Promise<number>;
+}
 
-  const wantsOf = (reports: readonly InstanceReport[]): number =>
-    reports.reduce((sum, report) => sum + report.wants, 0);
-  const factsOf = (reports: readonly InstanceReport[]): string =>
-    reports.map((r) => `${r.instanceId} ${r.state} ${r.reason} ${r.inventoryDigest}`).join();
-  const hasNews = (): boolean => {
-    const reports = deps.reports();
-    return wantsOf(reports) > sentWants || factsOf(reports) !== sentFacts;
-  };
+/**
+ * The one long poll of an agent, for all its instances: always one under way, also without wants,
+ * for orders. When capacity appears a newer poll is sent, and the control plane ends the older one;
+ * it is not cut off here, for its answer may carry leases.
+ */
+export class Poller {
+  readonly #deps: PollerDeps;
+  readonly #stopping = new AbortController();
+  readonly #underWay = new Set<UnderWay>();
+  readonly #quiet: Waker;
+  #waitMs = DEFAULT_WAIT_MS;
+  #sequence = 0;
+  #failures = 0;
+  #sentWants = 0;
+  #sentVersion = -1;
+  #onNews: (() => void) | undefined;
+  #running: Promise<unknown> | undefined;
+
+  constructor(deps: PollerDeps) {
+    this.#deps = deps;
+    this.#quiet = createWaker(deps.clock);
+  }
+
+  /** Nothing is asked before. */
+  start(): void {
+    this.#running ??= Promise.all([this.#run(), this.#endLatePolls()]);
+  }
+
+  /** Capacity or state may have changed: a newer poll is sent when there is news in it. */
+  notify(): void {
+    if (!this.#hasNews()) return;
+    this.#onNews?.();
+    this.#quiet.wake();
+  }
+
+  configure(config: AgentConfig): void {
+    this.#waitMs = Math.min(60_000, Math.max(0, config.pollWaitMs));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    for (const { abort } of this.#underWay) abort.abort(this.#stopping.signal.reason);
+    this.#quiet.wake();
+    this.#onNews?.();
+    await this.#running;
+    await Promise.all([...this.#underWay].map(({ pause }) => pause));
+  }
+
+  #hasNews(): boolean {
+    const { wants, version } = this.#deps;
+    return version() !== this.#sentVersion || wants() > this.#sentWants;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { limits } = this.#deps;
+    while (!signal.aborted) {
+      const session = this.#deps.session();
+      if (session === undefined) {
+        await this.#quiet.wait(NOTHING_NEW_MS, signal);
+        continue;
+      }
+      const newest = this.#begin(session);
+      const news = new Promise<undefined>((resolve) => {
+        this.#onNews = () => resolve(undefined);
+      });
+      const pauseMs = await Promise.race([newest, news]);
+      this.#onNews = undefined;
+      if (pauseMs === undefined) {
+        // The newest ends those before it; their answers still count when they come.
+        while (this.#underWay.size >= POLLS_MAX) {
+          await Promise.race([...this.#underWay].map(({ pause }) => pause));
+        }
+      } else if (pauseMs > 0) {
+        await this.#quiet.wait(pauseMs, signal);
+      } else if (!this.#hasNews() && this.#deps.wants() === 0) {
+        // Without room a poll only brings orders: capacity is about to come, one call will do.
+        this.#sentWants = 0;
+        await this.#quiet.wait(limits.pollSettleMs, signal);
+      }
+    }
+  }
+
+  #begin(session: Session): Promise<number> {
+    const abort = new AbortController();
+    const startedAt = this.#deps.clock.elapsed();
+    const pause = this.#poll(session, startedAt, abort.signal);
+    const poll = { startedAt, abort, pause };
+    this.#underWay.add(poll);
+    return pause.finally(() => this.#underWay.delete(poll));
+  }
 
   /** One poll; resolves with the pause before the next one, and never rejects. */
-  const poll = async (session: Session): Promise<number> => {
-    const reports = [...deps.reports()];
-    sentWants = wantsOf(reports);
-    sentFacts = factsOf(reports);
-    sequence += 1;
-    const held = [...deps.held()];
-    const request = { ...session, sequence, instances: reports, held, waitMs };
-    const startedAt = clock.elapsed();
-    const late = new AbortController();
-    const done = new AbortController();
-    const onStop = (): void => late.abort(signal.reason);
-    signal.addEventListener("abort", onStop, { once: true });
-    clock.sleep(waitMs + limits.linkCallMs, done.signal).then(
-      () => late.abort(new Error("a poll was not answered in time")),
-      () => undefined, // Answered.
-    );
+  async #poll(session: Session, startedAt: number, signal: AbortSignal): Promise<number> {
+    const { link, log } = this.#deps;
+    const instances = [...this.#deps.reports()];
+    this.#sentWants = instances.reduce((sum, report) => sum + report.wants, 0);
+    this.#sentVersion = this.#deps.version();
+    this.#sequence += 1;
+    const held = [...this.#deps.held()];
+    const request = {
+      ...session,
+      sequence: this.#sequence,
+      instances,
+      held,
+      waitMs: this.#waitMs,
+    };
     try {
-      const answer = await deps.link.poll(request, late.signal);
-      failures = 0;
-      const isNews = deps.onAnswer(answer, request, startedAt);
+      const answer = await link.poll(request, signal);
+      this.#failures = 0;
+      const isNews = this.#deps.onAnswer(answer, request, startedAt);
       const isEmpty = answer.leases.length + answer.revoked.length === 0;
       return isNews || isEmpty ? 0 : NOTHING_NEW_MS;
     } catch (err) {
-      if (signal.aborted) return 0;
+      if (this.#stopping.signal.aborted) return 0;
       if (isHoldfastError(err, "machine_unknown") || isHoldfastError(err, "agent_superseded")) {
-        if (!(await deps.onRefused(err))) stopping.abort();
+        if (!(await this.#deps.onRefused(err))) this.#stopping.abort();
         return 0;
       }
-      failures += 1;
-      if (failures === 1) log.warn({ err }, "control plane does not answer");
-      return linkPauseMs(deps, failures);
-    } finally {
-      done.abort();
-      signal.removeEventListener("abort", onStop);
+      this.#failures += 1;
+      if (this.#failures === 1) log.warn({ err }, "control plane does not answer");
+      return linkPauseMs(this.#deps, this.#failures);
     }
-  };
+  }
 
-  const run = async (): Promise<void> => {
-    while (!signal.aborted) {
-      const session = deps.session();
-      if (session === undefined) {
-        await quiet.wait(NOTHING_NEW_MS, signal);
-        continue;
-      }
-      const newest = poll(session);
-      underWay.add(newest);
-      void newest.finally(() => underWay.delete(newest));
-      const news = new Promise<undefined>((resolve) => {
-        onNews = () => resolve(undefined);
-      });
-      const pauseMs = await Promise.race([newest, news]);
-      onNews = undefined;
-      if (pauseMs === undefined) {
-        // The newest ends those before it; their answers still count when they come.
-        while (underWay.size >= POLLS_MAX) await Promise.race(underWay);
-        continue;
-      }
-      if (pauseMs > 0) await quiet.wait(pauseMs, signal);
-      // Without room a poll only brings orders: capacity is about to come, and one call will do.
-      else if (!hasNews() && wantsOf(deps.reports()) === 0) {
-        sentWants = 0;
-        await quiet.wait(limits.pollSettleMs, signal);
+  /** Ends polls that nobody answers; one look for all, instead of a timer for each. */
+  async #endLatePolls(): Promise<void> {
+    const { clock, limits } = this.#deps;
+    while (await slept(clock, limits.healthEveryMs, this.#stopping.signal)) {
+      const latest = clock.elapsed() - this.#waitMs - limits.linkCallMs;
+      for (const { startedAt, abort } of this.#underWay) {
+        if (startedAt < latest) abort.abort(new Error("a poll was not answered in time"));
       }
     }
-  };
-
-  return {
-    start: () => {
-      running ??= run();
-    },
-    notify: () => {
-      if (!hasNews()) return;
-      onNews?.();
-      quiet.wake();
-    },
-    configure: (config) => {
-      waitMs = Math.min(60_000, Math.max(0, config.pollWaitMs));
-    },
-    stop: async () => {
-      stopping.abort();
-      quiet.wake();
-      onNews?.();
-      await running;
-      await Promise.all(underWay);
-    },
-  };
+  }
 }

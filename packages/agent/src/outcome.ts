@@ -1,0 +1,96 @@
+import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
+import type { AttemptOutcome, CollectedOutput } from "@holdfast/contract";
+import { assertNever } from "@holdfast/runtime";
+import type { Collection } from "./collect.ts";
+import {
+  executionEvidence,
+  interruptedEvidence,
+  toEvidence,
+  type Evidence,
+  type EvidenceTiming,
+} from "./evidence.ts";
+import { missingEvidence } from "./verify.ts";
+
+/** A failure, with what was stored before it. */
+export function failed(
+  evidence: Evidence,
+  outputs: readonly CollectedOutput[] = [],
+): AttemptOutcome {
+  return { kind: "failed", evidence, outputs: [...outputs] };
+}
+
+/** Given back without having run: free of charge. */
+export function released(reason: string): AttemptOutcome {
+  return { kind: "released", reason: reason.slice(0, 200) };
+}
+
+/** The process that ran it is gone. */
+export function died(reason: string): AttemptOutcome {
+  return { kind: "instance_died", evidence: toEvidence("process_exit", reason) };
+}
+
+/** What a run with an end in the history comes to, with all collected that can be. */
+export function outcomeOfRun(run: {
+  readonly entry: HistoryEntry;
+  readonly promised: readonly PromisedOutput[];
+  readonly collection: Collection;
+  readonly timing: EvidenceTiming;
+  /** Why the instance is gone, if it is: then what is missing is missing because of that. */
+  readonly deathReason: string | undefined;
+}): AttemptOutcome {
+  const { entry, collection, timing } = run;
+  const { status } = entry;
+  const history = (message: string): AttemptOutcome =>
+    failed(toEvidence("history", message, { timing }), collection.outputs);
+  switch (status.kind) {
+    case "success": {
+      const evidence = missingEvidence(run.promised, entry, collection);
+      if (evidence === undefined) return { kind: "succeeded", outputs: [...collection.outputs] };
+      if (run.deathReason !== undefined) return died(run.deathReason);
+      return failed(evidence, collection.outputs);
+    }
+    case "error":
+      return status.error === undefined
+        ? history("ComfyUI calls the run an error and says nothing of it.")
+        : failed(executionEvidence(status.error, timing), collection.outputs);
+    case "interrupted":
+      return failed(interruptedEvidence(status.nodeId, timing), collection.outputs);
+    case "unfinished":
+      return history("ComfyUI's history tells of no end of this run.");
+    default:
+      return assertNever(status);
+  }
+}
+
+/** A run that showed no sign for too long. */
+export function stalled(facts: {
+  readonly nodeId: string | null;
+  readonly timing: EvidenceTiming;
+  readonly isInterruptConfirmed: boolean;
+}): AttemptOutcome {
+  const sinceLastSignMs = Math.round(facts.timing.sinceLastSignMs ?? 0);
+  const evidence = toEvidence("stall", `No sign of progress for ${sinceLastSignMs} ms.`, {
+    nodeId: facts.nodeId ?? undefined,
+    timing: facts.timing,
+    extra: { interruptConfirmed: facts.isInterruptConfirmed },
+  });
+  return { kind: "stalled", evidence };
+}
+
+/** A run that took longer than the job may. */
+export function tookTooLong(facts: {
+  readonly limitMs: number;
+  readonly nodeId: string | null;
+  readonly timing: EvidenceTiming;
+  readonly isInterruptConfirmed: boolean;
+  readonly outputs: readonly CollectedOutput[];
+}): AttemptOutcome {
+  const message = `The run took longer than its limit of ${facts.limitMs} ms.`;
+  const evidence = toEvidence("stall", message, {
+    exceptionType: "execution_time_limit",
+    nodeId: facts.nodeId ?? undefined,
+    timing: facts.timing,
+    extra: { interruptConfirmed: facts.isInterruptConfirmed },
+  });
+  return failed(evidence, facts.outputs);
+}
