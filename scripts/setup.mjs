@@ -37,17 +37,32 @@ function checkNode() {
 }
 
 function install() {
-  // npm writes this file at the end of every install.
-  const installedAt = changedAt(join(ROOT, "node_modules", ".package-lock.json"));
-  if (
-    installedAt !== undefined &&
-    installedAt >= (changedAt(join(ROOT, "package-lock.json")) ?? 0)
-  ) {
-    return true;
-  }
-  const why = installedAt === undefined ? "not there yet" : "older than package-lock.json";
-  say(`set-up: installing packages (${why}) …`);
+  const missing = findMissingPackage();
+  if (missing === undefined) return true;
+  say(`set-up: installing packages (${missing}) …`);
   return npm(["ci", "--no-audit", "--no-fund"], "set-up: packages could not be installed");
+}
+
+/**
+ * What is installed, held against what package-lock.json asks for: by versions, as times of files say
+ * nothing after a clone or a copy. Undefined when all is there.
+ */
+function findMissingPackage() {
+  // npm writes this file at the end of every install.
+  const installed = readLock(join(ROOT, "node_modules", ".package-lock.json"));
+  if (installed === undefined) return "not there yet";
+  for (const [path, wanted] of Object.entries(readLock(join(ROOT, "package-lock.json")) ?? {})) {
+    if (!path.startsWith("node_modules/") || wanted.link === true) continue;
+    const found = installed[path];
+    // Optional ones are for other platforms when they are not here.
+    if (found === undefined && (wanted.optional === true || wanted.devOptional === true)) continue;
+    if (found?.version !== wanted.version) return `${path} is not the one in package-lock.json`;
+  }
+  return undefined;
+}
+
+function readLock(path) {
+  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")).packages : undefined;
 }
 
 function build() {
@@ -124,10 +139,6 @@ function sourceState() {
 
 function readStamp() {
   return existsSync(STAMP) ? readFileSync(STAMP, "utf8") : undefined;
-}
-
-function changedAt(path) {
-  return existsSync(path) ? statSync(path).mtimeMs : undefined;
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {

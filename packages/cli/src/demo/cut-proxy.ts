@@ -13,8 +13,8 @@ export interface CutProxy extends Service {
   url(): string;
   /** Cuts at the next prompt, once. */
   cutAtNextPrompt(): void;
-  /** How often it has cut. */
-  cuts(): number;
+  /** The prompt whose answer was lost by the cut; undefined before it. */
+  cutPromptId(): string | undefined;
 }
 
 const HOST = "127.0.0.1";
@@ -24,19 +24,22 @@ const REQUEST_START = /^[A-Z]+ \S+ HTTP\/1\.1\r\n/;
 const PROMPT_START = /^POST \S*\/prompt(?:\?\S*)? HTTP\/1\.1\r\n/;
 /** What a request's start is looked for in. */
 const LOOK_AT_BYTES = 2_048;
+const PROMPT_ID = /"prompt_id"\s*:\s*"([0-9a-zA-Z-]{1,64})"/;
+/** Of a body, to find the prompt's id in. The id may stand behind the whole graph. */
+const MAX_BODY_KEPT = 1024 * 1024;
 
 /** Makes a proxy to a ComfyUI's base URL; nothing listens before `start`. */
 export function createCutProxy(target: string): CutProxy {
   const upstream = new URL(target);
   const pairs = new Set<Pair>();
   let isArmed = false;
-  let cuts = 0;
+  let cutPromptId: string | undefined;
   let server: Server | undefined;
   let port = 0;
 
-  const cutAll = (): void => {
+  const cutAll = (promptId: string): void => {
     isArmed = false;
-    cuts += 1;
+    cutPromptId = promptId;
     for (const pair of pairs) pair.destroy();
   };
 
@@ -59,7 +62,7 @@ export function createCutProxy(target: string): CutProxy {
     cutAtNextPrompt() {
       isArmed = true;
     },
-    cuts: () => cuts,
+    cutPromptId: () => cutPromptId,
     async start() {
       const listening = createServer(onConnection);
       await new Promise<void>((resolve, reject) => {
@@ -91,10 +94,10 @@ interface Pair {
 function openPair(
   client: Socket,
   target: URL,
-  events: { isArmed(): boolean; onDoomed(): void; onClose(): void },
+  events: { isArmed(): boolean; onDoomed(promptId: string): void; onClose(): void },
 ): Pair {
   const upstream = openUpstream(target);
-  let isDoomed = false;
+  let doomedText: string | undefined;
   const destroy = (): void => {
     client.destroy();
     upstream.destroy();
@@ -102,13 +105,17 @@ function openPair(
   };
   client.on("data", (chunk) => {
     const head = chunk.subarray(0, LOOK_AT_BYTES).toString("latin1");
-    if (PROMPT_START.test(head) && events.isArmed()) isDoomed = true;
+    if (PROMPT_START.test(head) && events.isArmed()) doomedText = "";
+    if (doomedText !== undefined && doomedText.length < MAX_BODY_KEPT) {
+      doomedText += chunk.toString("latin1");
+    }
     if (!upstream.write(withHost(chunk, head, target.host))) client.pause();
   });
   upstream.on("data", (chunk) => {
     // ComfyUI has taken the prompt: its answer is what gets lost.
-    if (isDoomed && events.isArmed()) events.onDoomed();
-    else if (!client.write(chunk)) upstream.pause();
+    if (doomedText !== undefined && events.isArmed()) {
+      events.onDoomed(PROMPT_ID.exec(doomedText)?.[1] ?? "unknown");
+    } else if (!client.write(chunk)) upstream.pause();
   });
   client.on("drain", () => upstream.resume());
   upstream.on("drain", () => client.resume());

@@ -13,8 +13,9 @@ import { progressLine } from "../jobs/progress-text.ts";
 import { endText } from "../jobs/show-wait.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import type { Terminal } from "../terminal/terminal.ts";
+import { askComfy } from "../up/local-comfyui.ts";
 import type { RunningUp } from "../up/running-up.ts";
-import { createCutProxy } from "./cut-proxy.ts";
+import { createCutProxy, type CutProxy } from "./cut-proxy.ts";
 import { injectCrash, struckCount } from "./simulator-fault.ts";
 
 /** What the demo runs on. */
@@ -28,7 +29,12 @@ export interface DemoFacts extends RunningUp {
 const EXAMPLES = fileURLToPath(new URL("../../../../examples/", import.meta.url));
 /** Jobs a demo runs for each ComfyUI: enough that every one of several gets some. */
 const JOBS_PER_COMFYUI = 4;
+/** Times that several ComfyUIs get jobs until each has rendered one. */
+const MAX_ROUNDS = 5;
 const LIMIT_MS = 5 * 60_000;
+/** A real ComfyUI takes 25 to 45 s to start. */
+const COMFYUI_LIMIT_MS = 120_000;
+const ASK_AGAIN_MS = 1_000;
 const SEEDS = 1_000_000;
 
 /**
@@ -69,7 +75,9 @@ async function runOnSimulator(facts: DemoFacts, url: string, signal: AbortSignal
 
 async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void> {
   const { terminal, urls } = facts;
-  terminal.line(`demo: renders on the real ComfyUI ${urls.join(" and ")} (no model needed)`);
+  const kinds = await untilAnswering(facts, signal);
+  const what = kinds.includes("simulated") ? "simulated ComfyUI" : "real ComfyUI";
+  terminal.line(`demo: renders on the ${what} ${urls.join(" and ")} (no model needed)`);
   const proxies = urls.map((url) => createCutProxy(url));
   try {
     for (const proxy of proxies) await proxy.start();
@@ -78,30 +86,76 @@ async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void
     terminal.line(
       "demo: fault injected: Holdfast's own proxy will cut the connection in mid-render",
     );
-    const jobs = await render(facts, {
-      example: "model-free.json",
-      count: urls.length === 1 ? 1 : urls.length * JOBS_PER_COMFYUI,
-      signal,
-    });
-    if (proxies.every((proxy) => proxy.cuts() === 0)) throw neverStruck();
-    const [job] = jobs;
-    if (job === undefined) return;
-    const path = await fetchPicture(facts, job);
+    const places = proxies.map((proxy) => proxy.url());
+    const struck = await renderEverywhere(facts, { places, signal, proxies });
+    const path = await fetchPicture(facts, struck);
+    const how =
+      struck.attemptCount === 1 ? "found again, not rendered twice" : "rendered once more";
     terminal.line(
-      `demo: render finished after 1 recovery (the connection to ComfyUI was cut in mid-render): ${path}`,
-    );
-    await tellPlaces(
-      facts,
-      jobs,
-      proxies.map((proxy) => proxy.url()),
+      `demo: render finished after 1 recovery (connection to the ${what} cut in mid-render; ${how}): ${path}`,
     );
     await agent.drain(LIMIT_MS);
     await agent.stop();
   } finally {
-    if (!facts.signal.aborted) await stopInOrder(proxies);
-    else void stopInOrder(proxies).catch(() => undefined);
+    await stopInOrder(proxies);
   }
   await facts.startAgent(urls);
+}
+
+/** Waits until every address answers: a ComfyUI takes half a minute to start. */
+async function untilAnswering(facts: DemoFacts, signal: AbortSignal): Promise<readonly string[]> {
+  const limitAt = systemClock.elapsed() + COMFYUI_LIMIT_MS;
+  let isTold = false;
+  for (;;) {
+    const kinds = await Promise.all(facts.urls.map(askComfy));
+    const silent = facts.urls.filter((_, i) => kinds[i] === "nothing");
+    if (silent.length === 0) return kinds;
+    if (systemClock.elapsed() > limitAt) {
+      const message = `demo: no ComfyUI answers at ${silent.join(", ")}; start it, or correct COMFYUI_URL`;
+      throw new CommandFailure(EXIT.failed, message);
+    }
+    if (!isTold) facts.terminal.note(`demo: waiting for ComfyUI at ${silent.join(", ")}`);
+    isTold = true;
+    await systemClock.sleep(ASK_AGAIN_MS, signal);
+  }
+}
+
+/**
+ * Renders until the fault has struck and every address has rendered something; the job that was
+ * struck. One address needs one job; several get some more each round.
+ */
+async function renderEverywhere(
+  facts: DemoFacts,
+  wanted: {
+    readonly places: readonly string[];
+    readonly proxies: readonly CutProxy[];
+    readonly signal: AbortSignal;
+  },
+): Promise<JobView> {
+  const { places, proxies, signal } = wanted;
+  const api = demoClient(facts);
+  const counts = new Map<string, number>();
+  let struck: JobView | undefined;
+  for (let round = 1; round <= MAX_ROUNDS; round += 1) {
+    const count = places.length === 1 ? 1 : places.length * JOBS_PER_COMFYUI;
+    for (const job of await render(facts, { example: "model-free.json", count, signal })) {
+      const attempts = await getAttempts(api, job.id);
+      const place = attempts.at(-1)?.instanceName ?? "";
+      counts.set(place, (counts.get(place) ?? 0) + 1);
+      const ids = attempts.map((attempt) => attempt.promptId);
+      if (proxies.some((proxy) => ids.includes(proxy.cutPromptId() ?? ""))) struck = job;
+    }
+    if (struck === undefined || places.some((place) => !counts.has(place))) continue;
+    if (places.length > 1) {
+      for (const [i, place] of places.entries()) {
+        facts.terminal.line(`demo: ${facts.urls[i] ?? place} rendered ${counts.get(place) ?? 0}`);
+      }
+    }
+    return struck;
+  }
+  if (struck === undefined) throw neverStruck();
+  const idle = facts.urls.filter((_, i) => !counts.has(places[i] ?? ""));
+  throw new CommandFailure(EXIT.failed, `demo: ${idle.join(", ")} rendered nothing`);
 }
 
 function neverStruck(): CommandFailure {
@@ -167,22 +221,4 @@ async function fetchPicture(facts: DemoFacts, job: JobView): Promise<string> {
   if (first?.kind === "written") return first.path;
   const reason = first === undefined ? "the job gave nothing" : first.reason;
   throw new CommandFailure(EXIT.failed, `demo: the picture could not be fetched: ${reason}`);
-}
-
-/** With several ComfyUIs: which of them rendered how many. */
-async function tellPlaces(
-  facts: DemoFacts,
-  jobs: readonly JobView[],
-  proxied: readonly string[],
-): Promise<void> {
-  if (proxied.length < 2) return;
-  const api = demoClient(facts);
-  const counts = new Map<string, number>();
-  for (const job of jobs) {
-    const last = (await getAttempts(api, job.id)).at(-1);
-    const place = proxied.indexOf(last?.instanceName ?? "");
-    const url = facts.urls[place] ?? last?.instanceName ?? "unknown";
-    counts.set(url, (counts.get(url) ?? 0) + 1);
-  }
-  for (const [url, count] of counts) facts.terminal.line(`demo: ${url} rendered ${count}`);
 }

@@ -21,7 +21,7 @@ import { CommandFailure } from "../command-failure.ts";
 import type { KeysOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
-import { claimHome } from "../up/claim-home.ts";
+import { claimHome, explainStartFailure } from "../up/claim-home.ts";
 import { readSettings } from "../up/settings.ts";
 import { holdfastVersion } from "../version.ts";
 import type { KeyRing, KeyRow } from "./key-ring.ts";
@@ -45,7 +45,7 @@ export async function withDatabaseKeys(
   try {
     await (holder === undefined ? withOwnServer(settings, useDb) : joinServer(settings, useDb));
   } catch (error) {
-    if (!isHoldfastError(error)) throw error;
+    if (!isHoldfastError(error)) throw explainStartFailure(error);
     throw new CommandFailure(EXIT.refused, `${error.code}: ${error.message}`, { cause: error });
   }
 }

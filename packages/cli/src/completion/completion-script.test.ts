@@ -1,0 +1,34 @@
+import { describe, expect, it } from "vitest";
+import { createProgram } from "../program.ts";
+import { toCommandTree } from "./command-tree.ts";
+import { completionScript, SHELLS } from "./completion-script.ts";
+
+const terminal = {
+  line: () => undefined,
+  note: () => undefined,
+  progress: () => undefined,
+  isInteractive: false,
+  columns: 80,
+};
+const tree = toCommandTree(createProgram({ terminal, env: {} }));
+
+describe("the command line", () => {
+  it("has the commands whose names are promised", () => {
+    expect(tree.children.map((child) => child.name)).toEqual(
+      expect.arrayContaining([
+        ...["up", "server", "agent", "simulator", "submit", "jobs", "classify", "keys", "doctor"],
+      ]),
+    );
+    const jobs = tree.children.find((child) => child.name === "jobs");
+    expect(jobs?.children.map((child) => child.name)).toEqual([
+      ...["list", "show", "watch", "cancel", "retry", "outputs"],
+    ]);
+  });
+
+  it.each(SHELLS)("completes commands and options in %s", (shell) => {
+    const script = completionScript(shell, tree);
+    for (const word of ["submit", "doctor", "outputs", "idempotency-key"]) {
+      expect(script).toContain(word);
+    }
+  });
+});
