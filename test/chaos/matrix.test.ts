@@ -21,6 +21,7 @@ describe(`kill -9 at every instant (seed ${seed}, ${cells.length} cells)`, () =>
   const results: CellResult[] = [];
   beforeAll(async () => {
     world = await startWorld();
+    console.log("the world is up");
   });
   afterAll(async () => {
     await world.close();

@@ -57,7 +57,7 @@ export async function runCell(world: World, cell: Cell): Promise<CellResult> {
     reached = false;
     problems.push(`the instant was never reached\n${world.output()}`);
   }
-  if (!isOwn) await world.kill(cell.victim);
+  if (!isOwn || !reached) await world.kill(cell.victim);
   else await world.process(holder).exited;
   if (!world.process("replica-2").isRunning()) await world.restart("replica-2");
   await world.revive(cell.victim);
@@ -128,9 +128,9 @@ async function checkJob(world: World, job: JobView): Promise<string[]> {
   }
   const succeeded = attempts.filter((attempt) => attempt.outcome === "succeeded");
   if (succeeded.length !== 1) bad(`${succeeded.length} attempts succeeded`);
-  const { events } = await client.call<{ events: { type: string }[] }>(
+  const { items: events } = await client.call<{ items: { type: string }[] }>(
     "GET",
-    `/api/v1/jobs/${job.id}/events`,
+    `/api/v1/jobs/${job.id}/events?limit=500`,
   );
   const completions = events.filter((event) => event.type === "job.completed");
   if (completions.length !== 1) bad(`completed ${completions.length} times`);

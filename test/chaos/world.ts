@@ -127,7 +127,7 @@ export async function startWorld(): Promise<World> {
       if (!process(part).isRunning()) await restart(part);
     },
     ready: async () => {
-      await until("the world is ready", () => api(url).isReady(), 60_000).catch(
+      await until("the world is ready", () => api(url).isReady(), 25_000).catch(
         (error: unknown) => {
           throw new Error(`not ready:\n${world.output()}`, { cause: error });
         },

@@ -60,6 +60,10 @@ create table files (
   constraint files_name_once unique (owner, name)
 );
 
+create index files_by_owner on files (owner, id);
+create index files_by_blob on files (sha256);
+create index blobs_by_age on blobs (stored_at);
+
 -- What instances can serve ------------------------------------------------------------------------
 
 create table machines (
@@ -191,6 +195,8 @@ create index jobs_claim on jobs (requirement_id, priority desc, rank, id)
 create index jobs_queue_head on jobs (rank) where state = 'queued';
 create index jobs_recovering on jobs (run_at) where state = 'recovering' and not held;
 create index jobs_live on jobs (id) where state in ('queued', 'processing', 'recovering');
+-- Jobs that wait again: outwards they are recovering, and there are few of them.
+create index jobs_requeued on jobs (id) where state = 'queued' and attempt_count > 0;
 create index jobs_by_state on jobs (state, id);
 create index jobs_by_owner on jobs (owner, id);
 create index jobs_by_batch on jobs (batch_id, id) where batch_id is not null;
@@ -314,6 +320,8 @@ create table outputs (
   constraint outputs_place_once unique (job_id, lineage, node_id, ordinal),
   constraint outputs_kind_known check (kind in ('image', 'video', 'audio', 'text', 'latent', 'file'))
 );
+
+create index outputs_by_blob on outputs (sha256);
 
 -- Telling -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
 /** Every feature's services, made and joined: who is told what by whom. */
+import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
 import { HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir } from "node:fs/promises";
@@ -112,6 +113,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     clock,
     ids,
     maxQueuedJobs: settings.maxQueuedJobs,
+    graphLimits: { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes },
     ports: {
       resolveInputs,
       validateStrictly: (graph) => machines.validateStrictly(graph),

@@ -52,10 +52,10 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
   app.post(
     "/agent/v1/poll",
     { onRequest, schema: { tags, body: pollRequestSchema, response: { 200: pollResponseSchema } } },
-    (request) => {
+    (request, reply) => {
       const gone = new AbortController();
-      request.raw.once("close", () => gone.abort());
-      request.raw.socket.once("close", () => gone.abort());
+      // The answer's "close": the request's own comes as soon as its body has been read.
+      reply.raw.once("close", () => gone.abort());
       return leases.poll(request.body, AbortSignal.any([gone.signal, deps.closing]));
     },
   );
