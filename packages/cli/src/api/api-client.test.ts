@@ -35,6 +35,12 @@ describe("what the server did not do", () => {
     expect(failure.message).toBe("graph_cyclic: nodes 1 and 2");
   });
 
+  it("lists everything that is wrong with a graph", () => {
+    const issues = [{ message: "nodes 1 and 2" }, { message: "node 3" }];
+    const failure = failureOf({ ...refused, details: { issues } }, "");
+    expect(failure.message).toBe("graph_cyclic: nodes 1 and 2\nnode 3");
+  });
+
   it("says how to show a key, when to come back, and where to look", () => {
     expect(failureOf({ ...refused, status: 401 }, "").message).toContain("HOLDFAST_API_KEY");
     expect(failureOf({ ...refused, status: 429, retryAfterSeconds: 9 }, "").message).toContain(
@@ -46,7 +52,10 @@ describe("what the server did not do", () => {
   });
 
   it("names the address that nobody answers at", () => {
-    const failure = failureOf({ kind: "unreachable", reason: "nothing" }, "http://x:1");
+    const failure = failureOf(
+      { kind: "unreachable", reason: "nothing", mayHaveArrived: false },
+      "http://x:1",
+    );
     expect(failure.exitCode).toBe(EXIT.unavailable);
     expect(failure.message).toContain("http://x:1: nothing");
   });

@@ -33,7 +33,12 @@ export type ApiAnswer =
       readonly requestId: string | undefined;
       readonly retryAfterSeconds: number | undefined;
     }
-  | { readonly kind: "unreachable"; readonly reason: string };
+  | {
+      readonly kind: "unreachable";
+      readonly reason: string;
+      /** The request may have arrived before the connection broke. */
+      readonly mayHaveArrived: boolean;
+    };
 
 /** Talks to a Holdfast server. */
 export interface ApiClient {
@@ -91,7 +96,7 @@ export function createApiClient(address: ServerAddress): ApiClient {
       return response.ok ? { kind: "answered", response } : await readRefusal(response);
     } catch (error) {
       if (signal?.aborted === true) throw error;
-      return { kind: "unreachable", reason: unreachableReason(error) };
+      return unreachable(error);
     }
   };
   return {
@@ -166,12 +171,25 @@ const REASONS: Readonly<Record<string, string>> = {
   UND_ERR_HEADERS_TIMEOUT: "it does not answer",
 };
 
-function unreachableReason(error: unknown): string {
+/** Failures that come before anything was sent. */
+const NEVER_ARRIVED = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
+
+function unreachable(error: unknown): Extract<ApiAnswer, { kind: "unreachable" }> {
   const cause = error instanceof Error ? (error.cause ?? error) : error;
   const first = cause instanceof AggregateError ? (cause.errors[0] as unknown) : cause;
   const code = fieldOf(first, "code");
-  if (typeof code === "string") return REASONS[code] ?? code;
-  return first instanceof Error ? first.message : String(first);
+  if (typeof code === "string") {
+    const reason = REASONS[code] ?? code;
+    return { kind: "unreachable", reason, mayHaveArrived: !NEVER_ARRIVED.has(code) };
+  }
+  const reason = first instanceof Error ? first.message : String(first);
+  return { kind: "unreachable", reason, mayHaveArrived: false };
 }
 
 /** What the server did not do, as the end of a command. */
@@ -186,6 +204,7 @@ export function failureOf(
     );
   }
   const lines = [answer.code === undefined ? answer.message : `${answer.code}: ${answer.message}`];
+  lines.push(...furtherIssues(answer.details));
   if (answer.status === 401) lines.push("Set HOLDFAST_API_KEY, or use --api-key.");
   if (answer.retryAfterSeconds !== undefined) {
     lines.push(`Try again in ${answer.retryAfterSeconds} s.`);
@@ -199,4 +218,18 @@ export function failureOf(
     lines.join("\n"),
     answer.code === undefined ? {} : { code: answer.code },
   );
+}
+
+const MAX_ISSUES_SHOWN = 10;
+
+/** What else is wrong, where the server names several things: its message tells the first. */
+function furtherIssues(details: unknown): readonly string[] {
+  const issues = fieldOf(details, "issues");
+  if (!Array.isArray(issues)) return [];
+  const texts = issues
+    .slice(1)
+    .map((issue) => fieldOf(issue, "message"))
+    .filter((text) => typeof text === "string");
+  const left = texts.length - MAX_ISSUES_SHOWN;
+  return [...texts.slice(0, MAX_ISSUES_SHOWN), ...(left > 0 ? [`… and ${left} more`] : [])];
 }

@@ -1,7 +1,9 @@
+import { randomUUID } from "node:crypto";
 import type { AttemptView, JobView, OutputView } from "@holdfast/contract";
+import type { Clock } from "@holdfast/runtime";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
-import { fieldOf, type ApiClient, type ApiRequest } from "./api-client.ts";
+import { failureOf, fieldOf, type ApiClient, type ApiRequest } from "./api-client.ts";
 
 /*
  * Answers are checked for the fields that decide something here, not against the whole schema: the
@@ -59,8 +61,9 @@ export async function changeJob(
   api: ApiClient,
   id: string,
   action: "cancel" | "retry",
+  body: Readonly<Record<string, unknown>>,
 ): Promise<JobView> {
-  const answer = await api.json(`${jobPath(id)}/${action}`, { method: "POST", json: {} });
+  const answer = await api.json(`${jobPath(id)}/${action}`, { method: "POST", json: body });
   return toJob(fieldOf(answer, "job") ?? answer);
 }
 
@@ -82,33 +85,51 @@ export function jobEventsPath(id: string): string {
   return `${jobPath(id)}/events`;
 }
 
-/** Submits one job, or many at once, all or none. */
+/** Tries of a submit whose connection is cut; the idempotency key makes them one. */
+const SUBMIT_TRIES = 4;
+const SUBMIT_RETRY_MS = 1_000;
+
+/** What a submit came to. */
+export interface Submitted {
+  readonly jobs: readonly JobView[];
+  /** False when the caller's own key had been used before. */
+  readonly created: boolean;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Submits one job, or many at once, all or none. A connection that is cut in between is tried again
+ * under the same idempotency key (a random one when none is given), so nothing is submitted twice.
+ */
 export async function submitJobs(
   api: ApiClient,
   bodies: readonly unknown[],
   options: {
     readonly idempotencyKey: string | undefined;
     readonly isStrict: boolean;
-    readonly signal?: AbortSignal;
+    readonly clock: Clock;
   },
-): Promise<{
-  readonly jobs: readonly JobView[];
-  readonly created: boolean;
-  readonly warnings: readonly string[];
-}> {
+): Promise<Submitted> {
   const request: ApiRequest = {
     method: "POST",
     json: bodies.length === 1 ? bodies[0] : { jobs: bodies },
-    ...(options.idempotencyKey === undefined
-      ? {}
-      : { headers: { "idempotency-key": options.idempotencyKey } }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    headers: { "idempotency-key": options.idempotencyKey ?? `cli-${randomUUID()}` },
   };
-  const answer = await api.json(
-    `/api/v1/jobs${options.isStrict ? "?validate=strict" : ""}`,
-    request,
-  );
-  const jobs = bodies.length === 1 ? [fieldOf(answer, "job")] : toList(answer, "jobs");
+  const path = `/api/v1/jobs${options.isStrict ? "?validate=strict" : ""}`;
+  for (let attempt = 1; ; attempt += 1) {
+    const answer = await api.request(path, request);
+    if (answer.kind === "answered") {
+      const submitted = readSubmitted(await answer.response.json(), bodies.length);
+      return { ...submitted, created: submitted.created || options.idempotencyKey === undefined };
+    }
+    const isCut = answer.kind === "unreachable" && (answer.mayHaveArrived || attempt > 1);
+    if (!isCut || attempt === SUBMIT_TRIES) throw failureOf(answer, api.baseUrl);
+    await options.clock.sleep(SUBMIT_RETRY_MS);
+  }
+}
+
+function readSubmitted(answer: unknown, count: number): Submitted {
+  const jobs = count === 1 ? [fieldOf(answer, "job")] : toList(answer, "jobs");
   const warnings = fieldOf(answer, "warnings");
   return {
     jobs: jobs.map(toJob),

@@ -34,10 +34,13 @@ export function addJobs(program: Command, context: CommandContext): void {
 
   for (const action of ["cancel", "retry"] as const) {
     const words = action === "cancel" ? "Cancel jobs" : "Queue ended jobs again";
-    withClientOptions(jobs.command(action).description(words))
+    const command = withClientOptions(jobs.command(action).description(words))
       .argument("<job...>", "ids or numbers")
-      .option("--json", "one JSON object a line")
-      .action((ids: string[], options: JobOptions) => run("change", action, ids, options, context));
+      .option("--json", "one JSON object a line");
+    if (action === "retry") command.option("--force", "also a completed job: render it once more");
+    command.action((ids: string[], options: JobOptions) =>
+      run("change", action, ids, options, context),
+    );
   }
 
   withClientOptions(jobs.command("outputs").description("List what a job gave, or fetch it"))

@@ -16,12 +16,25 @@ describe("the command line", () => {
   it("has the commands whose names are promised", () => {
     expect(tree.children.map((child) => child.name)).toEqual(
       expect.arrayContaining([
-        ...["up", "server", "agent", "simulator", "submit", "jobs", "classify", "keys", "doctor"],
+        "up",
+        "server",
+        "agent",
+        "simulator",
+        "submit",
+        "jobs",
+        "classify",
+        "keys",
+        "doctor",
       ]),
     );
     const jobs = tree.children.find((child) => child.name === "jobs");
     expect(jobs?.children.map((child) => child.name)).toEqual([
-      ...["list", "show", "watch", "cancel", "retry", "outputs"],
+      "list",
+      "show",
+      "watch",
+      "cancel",
+      "retry",
+      "outputs",
     ]);
   });
 

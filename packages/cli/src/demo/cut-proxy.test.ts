@@ -33,23 +33,27 @@ afterEach(async () => {
 });
 
 const upstreamUrl = (): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-const post = (): Promise<Response> =>
-  fetch(`${proxy.url()}/prompt`, { method: "POST", body: '{"prompt":{},"prompt_id":"p-1"}' });
+const post = (graph: string): Promise<Response> =>
+  fetch(`${proxy.url()}/prompt`, {
+    method: "POST",
+    body: `{"prompt":{"1":"${graph}"},"prompt_id":"p-1"}`,
+  });
 
 describe("the demo's proxy", () => {
   it("passes requests on, under the name of the host behind it", async () => {
     const host = new URL(upstreamUrl()).host;
     expect(await (await fetch(`${proxy.url()}/queue?x=1`)).text()).toBe(`GET /queue?x=1 ${host}`);
-    expect(await (await post()).text()).toBe(`POST /prompt ${host}`);
+    expect(await (await post("ours")).text()).toBe(`POST /prompt ${host}`);
     expect(proxy.cutPromptId()).toBeUndefined();
   });
 
   it("loses the answer to one prompt that did arrive, names it, and then behaves", async () => {
-    proxy.cutAtNextPrompt();
+    proxy.cutAtPromptWith("ours");
     expect((await fetch(`${proxy.url()}/queue`)).status).toBe(200);
-    await expect(post()).rejects.toThrow();
+    expect((await post("another")).status).toBe(200);
+    await expect(post("ours")).rejects.toThrow();
     expect(bodies.at(-1)).toContain("p-1");
     expect(proxy.cutPromptId()).toBe("p-1");
-    expect((await post()).status).toBe(200);
+    expect((await post("ours")).status).toBe(200);
   });
 });

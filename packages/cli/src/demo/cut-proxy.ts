@@ -4,15 +4,15 @@ import type { Service } from "@holdfast/runtime";
 
 /**
  * A loopback proxy in front of one ComfyUI for the demo: it passes bytes on as they are, HTTP and
- * WebSocket alike, until it is told to cut. Then it waits for the next `POST /prompt`, and when
+ * WebSocket alike, until it is told to cut. Then it waits for a certain `POST /prompt`, and when
  * ComfyUI answers it, closes every connection instead of passing the answer on. ComfyUI renders; the
  * caller knows neither whether its prompt was taken nor how it goes on.
  */
 export interface CutProxy extends Service {
   /** The address to use instead of ComfyUI's; valid once started. */
   url(): string;
-  /** Cuts at the next prompt, once. */
-  cutAtNextPrompt(): void;
+  /** Cuts once, at the next prompt whose graph holds this text: health checks post prompts, too. */
+  cutAtPromptWith(text: string): void;
   /** The prompt whose answer was lost by the cut; undefined before it. */
   cutPromptId(): string | undefined;
 }
@@ -32,13 +32,13 @@ const MAX_BODY_KEPT = 1024 * 1024;
 export function createCutProxy(target: string): CutProxy {
   const upstream = new URL(target);
   const pairs = new Set<Pair>();
-  let isArmed = false;
+  let wanted: string | undefined;
   let cutPromptId: string | undefined;
   let server: Server | undefined;
   let port = 0;
 
   const cutAll = (promptId: string): void => {
-    isArmed = false;
+    wanted = undefined;
     cutPromptId = promptId;
     for (const pair of pairs) pair.destroy();
   };
@@ -49,7 +49,7 @@ export function createCutProxy(target: string): CutProxy {
       return;
     }
     const pair = openPair(client, upstream, {
-      isArmed: () => isArmed,
+      wanted: () => wanted,
       onDoomed: cutAll,
       onClose: () => pairs.delete(pair),
     });
@@ -59,8 +59,8 @@ export function createCutProxy(target: string): CutProxy {
   return {
     name: "cut-proxy",
     url: () => `http://${HOST}:${port}${upstream.pathname.replace(/\/+$/, "")}`,
-    cutAtNextPrompt() {
-      isArmed = true;
+    cutAtPromptWith(text) {
+      wanted = text;
     },
     cutPromptId: () => cutPromptId,
     async start() {
@@ -94,10 +94,11 @@ interface Pair {
 function openPair(
   client: Socket,
   target: URL,
-  events: { isArmed(): boolean; onDoomed(promptId: string): void; onClose(): void },
+  events: { wanted(): string | undefined; onDoomed(promptId: string): void; onClose(): void },
 ): Pair {
   const upstream = openUpstream(target);
-  let doomedText: string | undefined;
+  /** Of the prompt that this connection posts; undefined when it does something else. */
+  let body: string | undefined;
   const destroy = (): void => {
     client.destroy();
     upstream.destroy();
@@ -105,16 +106,15 @@ function openPair(
   };
   client.on("data", (chunk) => {
     const head = chunk.subarray(0, LOOK_AT_BYTES).toString("latin1");
-    if (PROMPT_START.test(head) && events.isArmed()) doomedText = "";
-    if (doomedText !== undefined && doomedText.length < MAX_BODY_KEPT) {
-      doomedText += chunk.toString("latin1");
-    }
+    if (REQUEST_START.test(head)) body = PROMPT_START.test(head) ? "" : undefined;
+    if (body !== undefined && body.length < MAX_BODY_KEPT) body += chunk.toString("latin1");
     if (!upstream.write(withHost(chunk, head, target.host))) client.pause();
   });
   upstream.on("data", (chunk) => {
     // ComfyUI has taken the prompt: its answer is what gets lost.
-    if (doomedText !== undefined && events.isArmed()) {
-      events.onDoomed(PROMPT_ID.exec(doomedText)?.[1] ?? "unknown");
+    const text = events.wanted();
+    if (text !== undefined && body?.includes(text) === true) {
+      events.onDoomed(PROMPT_ID.exec(body)?.[1] ?? "unknown");
     } else if (!client.write(chunk)) upstream.pause();
   });
   client.on("drain", () => upstream.resume());

@@ -9,7 +9,7 @@ import { getAttempts, getOutputs, submitJobs } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { waitForJobs } from "../jobs/wait.ts";
-import { progressLine } from "../jobs/progress-text.ts";
+import { stateOfAll } from "../jobs/progress-text.ts";
 import { endText } from "../jobs/show-wait.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import type { Terminal } from "../terminal/terminal.ts";
@@ -36,6 +36,8 @@ const LIMIT_MS = 5 * 60_000;
 const COMFYUI_LIMIT_MS = 120_000;
 const ASK_AGAIN_MS = 1_000;
 const SEEDS = 1_000_000;
+/** A node class of the model-free example that no health check uses. */
+const DEMO_CLASS = "ImageInvert";
 
 /**
  * Renders in spite of one injected fault, says how it went, and leaves the agent running on the
@@ -82,7 +84,7 @@ async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void
   try {
     for (const proxy of proxies) await proxy.start();
     const agent = await facts.startAgent(proxies.map((proxy) => proxy.url()));
-    proxies[0]?.cutAtNextPrompt();
+    proxies[0]?.cutAtPromptWith(DEMO_CLASS);
     terminal.line(
       "demo: fault injected: Holdfast's own proxy will cut the connection in mid-render",
     );
@@ -176,18 +178,20 @@ async function render(
     tags: ["demo"],
     ...variation(wanted.example),
   }));
-  const submitted = await submitJobs(api, bodies, { idempotencyKey: undefined, isStrict: false });
-  const seen = new Map<string, JobView>();
+  const submitted = await submitJobs(api, bodies, {
+    idempotencyKey: undefined,
+    isStrict: false,
+    clock: systemClock,
+  });
+  let shown = "";
   const jobs = await waitForJobs(api, submitted.jobs, {
     clock: systemClock,
     signal,
     listener: {
       changed(now) {
-        for (const job of now) {
-          const line = progressLine(seen.get(job.id), job);
-          if (line !== undefined) terminal.note(`demo: ${line}`);
-          seen.set(job.id, job);
-        }
+        const line = stateOfAll(now);
+        if (line !== shown) terminal.note(`demo: ${line}`);
+        shown = line;
       },
       connection: () => undefined,
     },

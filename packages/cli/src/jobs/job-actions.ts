@@ -28,7 +28,7 @@ export interface ListOptions extends ClientOptions {
 export interface JobOptions extends ClientOptions {
   readonly json?: boolean;
   readonly out?: string;
-  readonly wait?: boolean;
+  readonly force?: boolean;
 }
 
 const DEFAULT_LIST = 50;
@@ -194,7 +194,7 @@ export async function change(
   let worst: ExitCode = EXIT.ok;
   for (const id of ids) {
     try {
-      const job = await changeJob(api, id, action);
+      const job = await changeJob(api, id, action, options.force === true ? { force: true } : {});
       terminal.line(
         options.json === true ? JSON.stringify(job) : `${job.id}  job ${job.number} ${job.status}`,
       );

@@ -22,9 +22,7 @@ export function progressBar(jobs: readonly JobView[], columns: number): string {
   const percent = meanPercent(jobs);
   const full = Math.round((percent / 100) * BAR_WIDTH);
   const bar = "█".repeat(full) + "░".repeat(BAR_WIDTH - full);
-  const [only] = jobs;
-  const text =
-    jobs.length === 1 && only !== undefined ? `job ${only.number} ${stateText(only)}` : tally(jobs);
+  const text = stateOfAll(jobs);
   return shorten(`${bar} ${String(Math.floor(percent)).padStart(3)} %  ${text}`, columns - 1);
 }
 
@@ -37,7 +35,10 @@ function jobPercent(job: JobView): number {
   return job.endedAt === null ? Math.min(99, job.progress?.percent ?? 0) : 100;
 }
 
-function tally(jobs: readonly JobView[]): string {
+/** How jobs stand: the phrase of one job, or how many are in each state. */
+export function stateOfAll(jobs: readonly JobView[]): string {
+  const [only] = jobs;
+  if (jobs.length === 1 && only !== undefined) return `job ${only.number} ${stateText(only)}`;
   const counts = new Map<string, number>();
   for (const { status } of jobs) counts.set(status, (counts.get(status) ?? 0) + 1);
   const parts = [...counts].map(([status, count]) => `${count} ${status}`);

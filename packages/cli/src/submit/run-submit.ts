@@ -52,6 +52,7 @@ export async function runSubmit(
   const submitted = await submitJobs(api, bodies, {
     idempotencyKey: options.idempotencyKey,
     isStrict: options.strict === true,
+    clock: systemClock,
   });
   for (const warning of submitted.warnings) terminal.note(`warning: ${warning}`);
   if (options.wait !== true && options.out === undefined) {

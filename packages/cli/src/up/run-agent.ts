@@ -10,7 +10,7 @@ import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
 import { safeFileName } from "../submit/output-names.ts";
 import { claimHome, explainStartFailure } from "./claim-home.ts";
-import { agentLog, logFor, readSettings } from "./settings.ts";
+import { logFor, readSettings } from "./settings.ts";
 import { listenForStop } from "./stop-signals.ts";
 
 /** How long an orderly end waits for renders that are running; they are resumed otherwise. */
@@ -49,7 +49,7 @@ export async function runAgent(
     machineName: name,
     clock: systemClock,
     random: systemRandom,
-    log: agentLog(log),
+    log,
     failpoints: failpointsFromText(env["HOLDFAST_FAILPOINTS"]),
   });
   try {

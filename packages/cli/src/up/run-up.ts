@@ -14,7 +14,7 @@ import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
 import { findLocalComfy } from "./local-comfyui.ts";
-import { agentLog, logFor, readSettings } from "./settings.ts";
+import { logFor, readSettings } from "./settings.ts";
 import type { RunningUp } from "./running-up.ts";
 import { createSimulatorChild, type SimulatorChild } from "./simulator-child.ts";
 import { listenForStop } from "./stop-signals.ts";
@@ -99,7 +99,7 @@ async function start(facts: StartFacts): Promise<RunningUp> {
         instances: urls.map((url) => ({ url })),
         stateDir: join(settings.home, "agent"),
         machineName: hostname(),
-        log: agentLog(log.child({ part: "agent" })),
+        log: log.child({ part: "agent" }),
       });
       services.push(agent);
       await agent.start();

@@ -1,5 +1,4 @@
 import { homedir } from "node:os";
-import type { AgentLog } from "@holdfast/agent";
 import {
   createLog,
   formatProblems,
@@ -46,9 +45,4 @@ export function logFor(settings: ControlPlaneSettings): Log {
   const { logLevel, logFormat } = settings;
   const isPretty = logFormat === "pretty" || (logFormat === "auto" && process.stderr.isTTY);
   return createLog({ level: logLevel, format: isPretty ? "pretty" : "json" });
-}
-
-/** The same log for an agent, which asks for a pino logger: `createLog` makes nothing else. */
-export function agentLog(log: Log): AgentLog {
-  return log as unknown as AgentLog;
 }
