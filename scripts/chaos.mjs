@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setUp } from "./setup.mjs";
 
 const root = new URL("..", import.meta.url).pathname;
-await setUp({ build: true });
+setUp({ build: true });
 const day = new Date().toISOString().slice(0, 10);
 const { status } = spawnSync(
   process.execPath,

@@ -18,7 +18,7 @@ const STEPS = [
 const PROJECTS = ["unit", "db", "conformance", "simulation", "e2e", "chaos"];
 
 const only = process.argv.slice(2);
-await setUp({ build: true });
+setUp({ build: true });
 
 let passed = 0;
 let failed = 0;

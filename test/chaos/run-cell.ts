@@ -37,17 +37,11 @@ export async function runCell(world: World, cell: Cell): Promise<CellResult> {
       ? holder === "agent"
       : cell.victim === "control-plane" && holder === "replica-1";
   const action = isOwn ? "kill" : `pause:${gate}`;
-  if (cell.instant === "control-plane.registered") {
-    await world.restart(holder, `${cell.instant}:1:${action}`);
-    await world.restart("agent");
-  } else {
-    await world.restart(holder, `${cell.instant}:1:${action}`);
-    if (holder === "replica-1") {
-      // The other replica would take the calls: without it the instant is reached here.
-      await world.process("replica-2").kill();
-    }
-    await world.ready();
-  }
+  await world.restart(holder, `${cell.instant}:1:${action}`);
+  // The other replica would take the calls: without it the instant is reached here.
+  if (holder === "replica-1") await world.process("replica-2").kill();
+  if (cell.instant === "control-plane.registered") await world.restart("agent");
+  else await world.ready();
   const jobs = submitJobs(world);
   const problems: string[] = [];
   let reached = true;

@@ -27,15 +27,15 @@ import {
 } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { openAgentState, type AgentState } from "./agent-state.ts";
-import { createInstance, type Instance } from "./instance.ts";
-import { createInstanceLoop, type InstanceLoop } from "./instance-loop.ts";
-import { createLeaseKeeper, type LeaseKeeper } from "./lease-keeper.ts";
+import { Instance } from "./instance.ts";
+import { InstanceLoop } from "./instance-loop.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { DEFAULT_LIMITS, type AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
 import { slept, WAIT_OVER } from "./pause.ts";
 import { Poller } from "./poller.ts";
-import { createReporter, type Reporter, type Session } from "./reporter.ts";
-import { createSpool, type Spool } from "./spool.ts";
+import { Reporter, type Session } from "./reporter.ts";
+import { Spool } from "./spool.ts";
 
 /** Version that the agent tells at registration. */
 export const AGENT_VERSION = "0.1.0";
@@ -133,18 +133,18 @@ class AttachedAgent implements Agent {
     this.#failpoints = options.failpoints ?? NO_FAILPOINTS;
     const { clock, random, link, log } = options;
     this.#bootId = (options.ids ?? createIdSource(clock, random)).next("boot");
-    this.#spool = createSpool(join(options.stateDir, "spool"), this.#limits);
+    this.#spool = new Spool(join(options.stateDir, "spool"), this.#limits);
     const common = { clock, random, link, log, limits: this.#limits };
     const session = (): Session | undefined => this.#session;
     const held = (): readonly HeldAttempt[] => this.#held();
-    this.#reporter = createReporter({
+    this.#reporter = new Reporter({
       ...common,
       folder: join(options.stateDir, "reports"),
       spool: this.#spool,
       session,
       onRefused: (error) => void this.#onRefused(error),
     });
-    this.#keeper = createLeaseKeeper({
+    this.#keeper = new LeaseKeeper({
       ...common,
       session,
       held,
@@ -243,7 +243,7 @@ class AttachedAgent implements Agent {
 
   #createSlot(given: { readonly url: string; readonly name?: string }): Slot {
     const { link, clock, random, log } = this.#options;
-    const loop = createInstanceLoop({
+    const loop = new InstanceLoop({
       link,
       clock,
       random,
@@ -254,7 +254,7 @@ class AttachedAgent implements Agent {
       reporter: this.#reporter,
       onChange: () => this.#poller.notify(),
     });
-    const instance = createInstance({
+    const instance = new Instance({
       url: given.url,
       name: given.name ?? given.url,
       clock,
@@ -440,7 +440,10 @@ class AttachedAgent implements Agent {
         .find((known) => known?.inventory.digest === digest);
       if (upload === undefined) continue;
       try {
-        await this.#options.link.putInventory(upload, this.#stopping.signal);
+        await this.#options.link.putInventory(
+          { inventory: upload.inventory, objectInfo: { ...upload.objectInfo } },
+          this.#stopping.signal,
+        );
       } catch (err) {
         // The next poll asks for it again.
         if (!this.#stopping.signal.aborted) {
@@ -465,7 +468,8 @@ class AttachedAgent implements Agent {
     if (this.#isSuperseded) return;
     this.#isSuperseded = true;
     this.#session = undefined;
-    this.#options.log.error("a newer agent process of this machine has taken over");
-    void this.stop();
+    this.#options.log.error({}, "a newer agent process of this machine has taken over");
+    const { log } = this.#options;
+    this.stop().catch((err: unknown) => log.error({ err }, "agent did not end cleanly"));
   }
 }

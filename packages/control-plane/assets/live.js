@@ -144,14 +144,10 @@ function refreshSoon() {
   if (pending) return;
   pending = true;
   setTimeout(
-    async () => {
+    () => {
       pending = false;
       lastAt = Date.now();
-      try {
-        await refresh();
-      } catch (error) {
-        showProblem(error);
-      }
+      refresh().catch(showProblem);
     },
     Math.max(0, lastAt + REFRESH_MIN_MS - Date.now()),
   );

@@ -113,8 +113,6 @@ export interface OutputFile {
 
 /** Longest file name, subfolders included, in bytes of UTF-8. */
 export const MAX_FILE_NAME_BYTES = 255;
-/** Largest file taken in, unless a setting says otherwise. */
-export const DEFAULT_MAX_FILE_BYTES = 2 * 1024 * 1024 * 1024;
 /** Longest media type kept. */
 export const MAX_MEDIA_TYPE_LENGTH = 128;
 /** What a file is when nobody said. */

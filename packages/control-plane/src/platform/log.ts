@@ -1,4 +1,3 @@
-import { Writable } from "node:stream";
 import { pino, type DestinationStream } from "pino";
 
 /** The fields of one log line. Ids and facts, never whole rows and never secrets. */
@@ -79,16 +78,6 @@ export const SILENT_LOG: Log = {
   error: () => undefined,
   child: () => SILENT_LOG,
 };
-
-/** A stream that turns each chunk written to it into a log line, for libraries that want a stream. */
-export function logStream(log: Log, message: string): Writable {
-  return new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      log.info({ text: chunk.toString("utf8").trimEnd() }, message);
-      done();
-    },
-  });
-}
 
 const CLOCK_TIME = /T(\d\d:\d\d:\d\d)/;
 

@@ -1,5 +1,4 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
-import type { HeldAttempt, InstanceReport } from "@holdfast/contract";
 
 /** The head of a queue: what ranking looks at. */
 export interface QueueHead {
@@ -76,12 +75,6 @@ export interface LiveLease {
 export interface AgentSession {
   readonly machineId: string;
   readonly session: number;
-}
-
-/** What an agent says at a poll. */
-export interface AgentStatement extends AgentSession {
-  readonly instances: readonly InstanceReport[];
-  readonly held: readonly HeldAttempt[];
 }
 
 /** Times and limits of scheduling; all in ms. */
