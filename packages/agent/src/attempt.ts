@@ -6,9 +6,9 @@
  * A3  Only history, read after the run, makes a success, and only when every promised output is stored.
  * A4  After `lost` and `left` nothing is reported: somebody else owns the job, or will resume it.
  */
-import type { PromptLookup, SocketEvent } from "@holdfast/comfyui";
+import type { SocketEvent } from "@holdfast/comfyui";
 import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
-import { promisedOutputs, type Graph, type ObjectInfo } from "@holdfast/comfyui/protocol";
+import { promisedOutputs, type Graph } from "@holdfast/comfyui/protocol";
 import type {
   AttemptOutcome,
   AttemptReport,
@@ -16,28 +16,20 @@ import type {
   HeldAttempt,
   Lease,
 } from "@holdfast/contract";
-import type { Clock, Failpoints, Random } from "@holdfast/runtime";
+import { assertNever, type Clock, type Failpoints, type Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
-import { createCollector, type Collector } from "./collect.ts";
+import { Collector } from "./collect.ts";
 import { toEvidence, type EvidenceTiming } from "./evidence.ts";
 import { freeMemory } from "./free-memory.ts";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
 import { died, failed, outcomeOfRun, released, stalled, tookTooLong } from "./outcome.ts";
-import { createWaker } from "./pause.ts";
 import { postPrompt } from "./post.ts";
 import { prepare } from "./prepare.ts";
 import type { Spool } from "./spool.ts";
-import { decideStall } from "./stall.ts";
-import { missingEvidence, PIXELS_OVER_SOCKET } from "./verify.ts";
-import {
-  beginWatch,
-  nextWatchStep,
-  progressOf,
-  type WatchEnd,
-  type WatchEvent,
-  type WatchState,
-} from "./watch-state.ts";
+import { missingEvidence } from "./verify.ts";
+import { PromptWatch } from "./watch.ts";
+import { progressOf } from "./watch-state.ts";
 
 /**
  * Why an attempt is stopped from outside. `lost`: somebody else's now. `left`: this agent ends, the
@@ -63,12 +55,6 @@ export interface AttemptDeps {
   readonly onChange: () => void;
 }
 
-/** How an attempt ended for the agent. */
-export interface AttemptEnd {
-  /** Nothing to report when the lease is not ours any more, or somebody will resume it. */
-  readonly outcome: AttemptOutcome | undefined;
-}
-
 /** A stop or a death, as the reason of the attempt's abort signal. */
 class Ended extends Error {}
 
@@ -77,7 +63,6 @@ export class Attempt {
   #lease: Lease;
   readonly #deps: AttemptDeps;
   readonly #collector: Collector;
-  readonly #waker: ReturnType<typeof createWaker>;
   /** Ends waiting, preparing and watching, on a stop or on the instance's death. */
   readonly #abort = new AbortController();
   /** Ends everything, the collecting too, on a stop. */
@@ -86,15 +71,12 @@ export class Attempt {
   readonly #begunAt: number;
   #promptId: string;
   #phase: "preparing" | "posting" | "posted" | "collecting" | "ended" = "preparing";
-  #watch: WatchState | undefined;
+  #watch: PromptWatch | undefined;
   #postedAt: number | undefined;
-  #wasPostedHere = false;
   #stopReason: StopReason | undefined;
   #death: { readonly reason: string; readonly isBlamed: boolean } | undefined;
   #promised: readonly PromisedOutput[] = [];
-  #hold: Promise<void> | undefined;
   #isTakenOut = false;
-  #lookedAfterRun = false;
   #isLetGo = false;
 
   constructor(lease: Lease, deps: AttemptDeps) {
@@ -102,8 +84,7 @@ export class Attempt {
     this.#deps = deps;
     this.#promptId = lease.promptId;
     this.#begunAt = deps.clock.elapsed();
-    this.#waker = createWaker(deps.clock);
-    this.#collector = createCollector({
+    this.#collector = new Collector({
       lease,
       client: deps.instance.client,
       link: deps.link,
@@ -132,19 +113,19 @@ export class Attempt {
   }
   /** ComfyUI has executed something of it, or is about to have. */
   get hasStarted(): boolean {
-    return this.#watch?.startedAt !== undefined;
+    return this.#watch?.state.startedAt !== undefined;
   }
   /** It is in ComfyUI's queue, or may be: it takes one of the instance's slots. */
   get isOccupying(): boolean {
     if (this.#phase === "collecting" || this.#phase === "ended") return this.#isBeingTakenOut();
-    return this.#watch?.phase !== "over" || this.#isBeingTakenOut();
+    return this.#watch?.state.phase !== "over" || this.#isBeingTakenOut();
   }
   /** Monotonic instant of its POST; undefined before it. */
   get postedAt(): number | undefined {
     return this.#postedAt;
   }
   get isCollecting(): boolean {
-    return this.#phase === "collecting" || this.#watch?.phase === "over";
+    return this.#phase === "collecting" || this.#watch?.state.phase === "over";
   }
   get isMemoryFreeing(): boolean {
     return this.#lease.before === "free_memory" && this.#phase === "preparing";
@@ -159,7 +140,7 @@ export class Attempt {
   held(): HeldAttempt | undefined {
     if (this.#stopReason !== undefined || this.#isLetGo) return undefined;
     const { attemptId, jobId, leaseEpoch } = this.#lease;
-    const watch = this.#watch;
+    const watch = this.#watch?.state;
     const isOver = this.isCollecting || this.#phase === "ended";
     const phase = isOver ? "collecting" : this.hasStarted ? "running" : "staged";
     const nodesTotal = Object.keys(this.#lease.graph).length;
@@ -184,7 +165,7 @@ export class Attempt {
     this.#stopReason = reason;
     this.#stopped.abort(new Ended(reason));
     this.#abort.abort(new Ended(reason));
-    this.#waker.wake();
+    this.#watch?.wake();
     return true;
   }
 
@@ -193,31 +174,16 @@ export class Attempt {
     if (this.#death !== undefined || this.#phase === "ended") return;
     this.#death = { reason, isBlamed };
     if (this.#phase !== "collecting") this.#abort.abort(new Ended(reason));
-    this.#waker.wake();
+    this.#watch?.wake();
   }
 
-  /** An event of the instance's socket; those of other prompts tell something too. */
+  /** An event of the instance's socket. */
   onSocket(event: SocketEvent): void {
-    const at = this.#deps.clock.elapsed();
-    switch (event.kind) {
-      case "state":
-        if (event.state === "connecting") return;
-        this.#apply({ kind: "socket", isOpen: event.state === "open", at });
-        return;
-      case "binary":
-        this.#onFrame(event, at);
-        return;
-      case "message": {
-        const { message } = event;
-        if (message.kind === "unparsable" || !("promptId" in message)) return;
-        if (message.promptId === this.#promptId) this.#apply({ kind: "message", message, at });
-        else if (message.kind === "execution_start") this.#apply({ kind: "other_started", at });
-      }
-    }
+    this.#watch?.onSocket(event);
   }
 
-  /** Runs it to its end. Never rejects. */
-  async run(): Promise<AttemptEnd> {
+  /** Runs it to its end. Undefined: nothing is to be reported (A4). Never rejects. */
+  async run(): Promise<AttemptOutcome | undefined> {
     let outcome: AttemptOutcome | undefined;
     try {
       outcome = await this.#execute();
@@ -227,7 +193,7 @@ export class Attempt {
     if (this.#stopReason !== undefined && !this.#isTakenOut) outcome = await this.#afterStop();
     this.#phase = "ended";
     this.#timings["totalMs"] = this.#since(this.#begunAt);
-    return { outcome };
+    return outcome;
   }
 
   /** Deletes its entry from ComfyUI's history, once its outcome is recorded. */
@@ -265,11 +231,10 @@ export class Attempt {
         case "finished":
           this.#promised = promisedOutputs(
             this.#lease.graph as Graph,
-            instance.inventory()?.objectInfo as ObjectInfo | undefined,
+            instance.inventory()?.objectInfo,
           );
           this.#postedAt = clock.elapsed();
-          this.#beginWatch(false);
-          this.#noteFound(found);
+          this.#follow(false).noteFound(found);
           return undefined;
         case "absent":
           // Without a mark of the process before it, nobody knows whether it was ever posted.
@@ -288,7 +253,7 @@ export class Attempt {
     const { signal } = this.#abort;
     for (let round = 1; ; round += 1) {
       const { objectInfo } = await instance.waitForInventory(signal);
-      const prepared = await prepare(this.#lease, objectInfo as ObjectInfo, {
+      const prepared = await prepare(this.#lease, objectInfo, {
         ...this.#deps,
         client: instance.client,
         signal,
@@ -310,10 +275,9 @@ export class Attempt {
       signal.throwIfAborted();
       await failpoints.hit("agent.before-post");
       this.#phase = "posting";
-      this.#wasPostedHere = true;
       this.#postedAt = clock.elapsed();
       // Listening before the POST: events of a short prompt come before its answer (F11).
-      this.#beginWatch(instance.isSocketOpen());
+      const watch = this.#follow(true);
       const posted = await postPrompt(this.#lease, prepared, {
         instance,
         client: instance.client,
@@ -324,6 +288,7 @@ export class Attempt {
       await failpoints.hit("agent.after-post");
       if (posted.kind === "posted") {
         this.#promptId = posted.promptId;
+        watch.rename(posted.promptId);
         this.#phase = "posted";
         this.#deps.onChange();
         return undefined;
@@ -354,8 +319,21 @@ export class Attempt {
     return cut.signal;
   }
 
+  #follow(isOwnClient: boolean): PromptWatch {
+    this.#watch ??= new PromptWatch({
+      ...this.#deps,
+      lease: this.#lease,
+      promptId: this.#promptId,
+      isOwnClient,
+      onShown: (nodeId, output) => this.#collector.show(nodeId, output),
+      onPixels: (nodeId, bytes) => this.#collector.showPixels(nodeId, bytes),
+      onPhase: () => this.#deps.onChange(),
+    });
+    return this.#watch;
+  }
+
   async #watchAndConclude(): Promise<AttemptOutcome | undefined> {
-    const end = await this.#untilEnd();
+    const end = await this.#follow(true).untilEnd(this.#abort.signal);
     switch (end.kind) {
       case "finished":
         return this.#conclude(end.entry);
@@ -373,96 +351,20 @@ export class Attempt {
       case "stalled":
       case "limit":
         return this.#giveUp(end.kind);
+      default:
+        return assertNever(end);
     }
-  }
-
-  /** Waits for the end of the run, looking whenever a look is due (W2). */
-  async #untilEnd(): Promise<WatchEnd | { readonly kind: "limit" | "stalled" | "waited" }> {
-    const { clock, limits, instance } = this.#deps;
-    const { signal } = this.#abort;
-    for (;;) {
-      signal.throwIfAborted();
-      await this.#takeHold();
-      const state = this.#watch;
-      if (state === undefined) throw new Ended("nothing to watch");
-      if (state.end !== undefined) return state.end;
-      const now = clock.elapsed();
-      const stall = decideStall(state, this.#lease.stall, limits.stallFloorMs);
-      const limitAt =
-        state.phase === "running" && state.startedAt !== undefined
-          ? state.startedAt + this.#lease.executionLimitMs
-          : Infinity;
-      const waitAt =
-        state.phase === "waiting" ? (this.#postedAt ?? now) + limits.stagedWaitMs : Infinity;
-      if (now >= limitAt) return { kind: "limit" };
-      if (now >= stall.stallAt) return { kind: "stalled" };
-      if (now >= waitAt) return { kind: "waited" };
-      if (now >= stall.refreshAt) {
-        this.#apply({ kind: "refresh_asked", at: now });
-        instance.refreshSocket("no sign of a running prompt");
-        continue;
-      }
-      if (now >= state.lookAt) {
-        await this.#look(state);
-        continue;
-      }
-      const next = Math.min(state.lookAt, limitAt, waitAt, stall.refreshAt, stall.stallAt);
-      await this.#waker.wait(next - now, signal);
-    }
-  }
-
-  async #look(state: WatchState): Promise<void> {
-    const { instance } = this.#deps;
-    const { signal } = this.#abort;
-    if (state.phase === "over" && !this.#lookedAfterRun) {
-      // W3: one call, for the entry is there when the closing event is.
-      this.#lookedAfterRun = true;
-      const history = await instance.client.history(this.#promptId, signal);
-      if (history.kind === "ok" && history.entry !== undefined) {
-        const { entry } = history;
-        const { number, executedOutputs: outputs } = entry;
-        const promptId = this.#promptId;
-        this.#noteFound({ kind: "finished", promptId, number, outputs, entry });
-        return;
-      }
-    }
-    const found = await instance.client.lookUp(this.#promptId, signal);
-    this.#noteFound(found);
-    const isDeaf = state.isSocketUseful && !state.isHeard && this.#wasPostedHere && this.hasStarted;
-    // It runs or has run, and the open socket said nothing: unregistered (F8).
-    if (isDeaf) instance.refreshSocket("deaf: a prompt ran unheard");
-  }
-
-  #noteFound(found: PromptLookup): void {
-    const { instance, clock } = this.#deps;
-    const promptId = this.#promptId;
-    switch (found.kind) {
-      case "queued":
-      case "running":
-        instance.observe({ kind: "looked_up", promptId, where: "queue" });
-        break;
-      case "finished":
-        instance.observe({ kind: "looked_up", promptId, where: "history" });
-        break;
-      case "absent":
-        // When another process answers, this ends the attempt through the instance's loop.
-        instance.observe({ kind: "looked_up", promptId, where: "nowhere" });
-        break;
-      case "unknown":
-        instance.noteTrouble(found.cause);
-    }
-    this.#apply({ kind: "looked", found, at: clock.elapsed() });
   }
 
   /** A run with an end in the history. */
   async #conclude(entry: HistoryEntry): Promise<AttemptOutcome> {
-    this.#timings["executeMs"] = this.#since(this.#watch?.startedAt ?? this.#begunAt);
+    this.#timings["executeMs"] = this.#since(this.#watch?.state.startedAt ?? this.#begunAt);
     if (entry.startedAt !== undefined && entry.endedAt !== undefined) {
       this.#timings["executeMs"] = entry.endedAt - entry.startedAt;
     }
     this.#timings["queueMs"] = Math.max(
       0,
-      (this.#watch?.startedAt ?? this.#begunAt) - (this.#postedAt ?? this.#begunAt),
+      (this.#watch?.state.startedAt ?? this.#begunAt) - (this.#postedAt ?? this.#begunAt),
     );
     this.#phase = "collecting";
     this.#deps.onChange();
@@ -498,7 +400,7 @@ export class Attempt {
     if (!isInterruptConfirmed) {
       instance.markDead(this.#promptId, "a prompt neither moves nor can be interrupted");
     }
-    const facts = { nodeId: this.#watch?.nodeId ?? null, timing, isInterruptConfirmed };
+    const facts = { nodeId: this.#watch?.state.nodeId ?? null, timing, isInterruptConfirmed };
     if (why === "stalled") return stalled(facts);
     const { outputs } = await this.#collector.settle();
     return tookTooLong({ ...facts, limitMs: this.#lease.executionLimitMs, outputs });
@@ -528,7 +430,7 @@ export class Attempt {
 
   /** Every promised output node has shown what it made. */
   #isWhole(): boolean {
-    const shown = this.#watch?.shown;
+    const shown = this.#watch?.state.shown;
     if (shown === undefined || this.#promised.length === 0) return false;
     return this.#promised.every(({ nodeId }) => shown.has(nodeId));
   }
@@ -547,6 +449,8 @@ export class Attempt {
       case "drain":
       case "held":
         return hadStarted ? { kind: "interrupted", reason: "drain" } : released(reason);
+      default:
+        return assertNever(reason);
     }
   }
 
@@ -577,51 +481,9 @@ export class Attempt {
     return this.#stopReason !== undefined && this.#phase !== "ended";
   }
 
-  #beginWatch(isSocketUseful: boolean): void {
-    const { clock, limits } = this.#deps;
-    if (this.#watch !== undefined) return;
-    this.#watch = beginWatch({ isSocketUseful, at: clock.elapsed() }, limits);
-  }
-
-  #apply(event: WatchEvent): void {
-    const before = this.#watch;
-    if (before === undefined || before.end !== undefined) return;
-    const after = nextWatchStep(before, event, this.#deps.limits);
-    this.#watch = after;
-    if (after.shown !== before.shown) {
-      for (const [nodeId, output] of after.shown) this.#collector.show(nodeId, output);
-    }
-    if (before.phase === "waiting" && after.phase !== "waiting") {
-      this.#hold = this.#deps.failpoints.hit("agent.executing");
-      this.#deps.onChange();
-    }
-    if (before.phase !== "over" && after.phase === "over") this.#deps.onChange();
-    if (after.lookAt < before.lookAt || after.end !== undefined) this.#waker.wake();
-  }
-
-  /** Pictures of `SaveImageWebsocket` are outputs; every other frame is a preview. */
-  #onFrame(event: Extract<SocketEvent, { kind: "binary" }>, at: number): void {
-    const { frame } = event;
-    if (frame.kind !== "preview" || this.#watch?.phase !== "running") return;
-    if (frame.promptId !== undefined && frame.promptId !== this.#promptId) return;
-    this.#apply({ kind: "frame", at });
-    const nodeId = frame.nodeId ?? this.#watch.nodeId;
-    if (nodeId === null || frame.imageType !== "png") return;
-    const node = (this.#lease.graph as Graph)[nodeId];
-    if (node?.class_type !== PIXELS_OVER_SOCKET) return;
-    // The frame's buffer belongs to the socket.
-    this.#collector.showPixels(nodeId, Uint8Array.from(frame.image));
-  }
-
-  async #takeHold(): Promise<void> {
-    const hold = this.#hold;
-    this.#hold = undefined;
-    await hold;
-  }
-
   #timing(): EvidenceTiming {
     const elapsedMs = this.#since(this.#begunAt);
-    const lastSignAt = this.#watch?.lastSignAt;
+    const lastSignAt = this.#watch?.state.lastSignAt;
     return lastSignAt === undefined
       ? { elapsedMs }
       : { elapsedMs, sinceLastSignMs: this.#since(lastSignAt) };

@@ -42,164 +42,165 @@ export interface CollectorDeps {
   readonly isGone: () => boolean;
 }
 
-/** Brings an attempt's outputs from ComfyUI to the store, each as soon as it is named (F30). */
-export interface Collector {
-  /** Everything in what a node showed; safe to repeat with the same or with more. */
-  show(nodeId: string, output: unknown): void;
-  /** A picture that came over the socket and is in no file. */
-  showPixels(nodeId: string, bytes: Uint8Array): void;
-  /** Waits until all that was shown is stored, or cannot be had; the missing are tried once more. */
-  settle(): Promise<Collection>;
-  /** Uploads bytes again that the store has lost; false when they are gone here too. */
-  putAgain(hashes: readonly string[]): Promise<boolean>;
-  release(): Promise<void>;
-}
-
 type Item =
   | { readonly kind: "stored"; readonly output: CollectedOutput }
   | { readonly kind: "already"; readonly nodeId: string }
   | { readonly kind: "missing"; readonly missing: MissingOutput };
 
 interface Job {
-  readonly nodeId: string;
-  readonly ordinal: number;
-  readonly name: string;
-  run(): Promise<Item>;
-  result: Promise<Item>;
+  readonly run: () => Promise<Item>;
+  readonly result: Promise<Item>;
 }
 
 const FIRST_PAUSE_MS = 100;
 /** Longest text that travels inside a report. */
 const TEXT_MAX = 16_384;
 
-/** Makes a collector for one attempt. */
-export function createCollector(deps: CollectorDeps): Collector {
-  const { lease, signal, log } = deps;
-  const jobs = new Map<string, Job>();
-  const blobs = new Map<string, SpooledBlob>();
-  const stored = new Set(lease.storedOutputs.map((o) => `${o.nodeId}#${o.ordinal}`));
-  const pixelCounts = new Map<string, number>();
-  const gate = createGate(deps.limits.fetchesPerAttempt);
+/** Brings an attempt's outputs from ComfyUI to the store, each as soon as it is named (F30). */
+export class Collector {
+  readonly #deps: CollectorDeps;
+  readonly #jobs = new Map<string, Job>();
+  readonly #blobs = new Map<string, SpooledBlob>();
+  readonly #stored: ReadonlySet<string>;
+  readonly #pixelCounts = new Map<string, number>();
+  readonly #gate: ReturnType<typeof createGate>;
 
-  const begin = (job: Omit<Job, "result">): void => {
-    const result = job.run();
+  constructor(deps: CollectorDeps) {
+    this.#deps = deps;
+    this.#stored = new Set(deps.lease.storedOutputs.map((o) => `${o.nodeId}#${o.ordinal}`));
+    this.#gate = createGate(deps.limits.fetchesPerAttempt);
+  }
+
+  /** Everything in what a node showed; safe to repeat with the same or with more. */
+  show(nodeId: string, output: unknown): void {
+    const { files, texts } = collectOutputFiles(output);
+    for (const [ordinal, file] of files.entries()) {
+      this.#add(nodeId, ordinal, () => this.#fetchFile(nodeId, ordinal, file));
+    }
+    for (const [index, text] of texts.entries()) {
+      const facts = {
+        nodeId,
+        ordinal: files.length + index,
+        kind: "text",
+        name: madeUpName(nodeId, index + 1, "txt"),
+        mediaType: "text/plain; charset=utf-8",
+        text: text.length <= TEXT_MAX ? text : null,
+      } as const;
+      this.#add(nodeId, facts.ordinal, () => this.#storeBytes(facts, Buffer.from(text, "utf8")));
+    }
+  }
+
+  /** A picture that came over the socket and is in no file. */
+  showPixels(nodeId: string, bytes: Uint8Array): void {
+    const ordinal = this.#pixelCounts.get(nodeId) ?? 0;
+    this.#pixelCounts.set(nodeId, ordinal + 1);
+    const name = madeUpName(nodeId, ordinal + 1, "png");
+    const facts = { nodeId, ordinal, kind: "image", name, mediaType: "image/png" } as const;
+    this.#add(nodeId, ordinal, () => this.#storeBytes({ ...facts, text: null }, bytes));
+  }
+
+  /** Waits until all that was shown is stored, or cannot be had; the missing are tried once more. */
+  async settle(): Promise<Collection> {
+    const jobs = [...this.#jobs.entries()];
+    const first = await Promise.all(jobs.map(([, job]) => job.result));
+    if (!this.#deps.isGone()) {
+      // Named in an event and not there yet, or the connection broke: the run is over now.
+      const failed = jobs.filter((_, index) => first[index]?.kind === "missing");
+      for (const [key, job] of failed) this.#begin(key, job.run);
+    }
+    return toCollection(await Promise.all([...this.#jobs.values()].map((job) => job.result)));
+  }
+
+  /** Uploads bytes again that the store has lost; false when they are gone here too. */
+  async putAgain(hashes: readonly string[]): Promise<boolean> {
+    const sources = hashes.flatMap((sha256) => this.#blobs.get(sha256) ?? []);
+    if (sources.length < hashes.length) return false;
+    for (const source of sources) await this.#deps.link.putBlob(source, this.#deps.signal);
+    return true;
+  }
+
+  /** Lets the bytes go: the report that names them is answered. */
+  async release(): Promise<void> {
+    for (const blob of this.#blobs.values()) await blob.release();
+    this.#blobs.clear();
+  }
+
+  #add(nodeId: string, ordinal: number, run: () => Promise<Item>): void {
+    const key = `${nodeId}#${ordinal}`;
+    if (this.#jobs.has(key)) return;
+    const isStored = this.#stored.has(key);
+    this.#begin(key, isStored ? () => Promise.resolve({ kind: "already", nodeId }) : run);
+  }
+
+  #begin(key: string, run: () => Promise<Item>): void {
+    const result = this.#gate(run);
     // `settle` tells; until then nobody may be listening.
     result.catch(() => undefined);
-    jobs.set(`${job.nodeId}#${job.ordinal}`, { ...job, result });
-  };
-  const add = (nodeId: string, ordinal: number, name: string, run: () => Promise<Item>): void => {
-    const key = `${nodeId}#${ordinal}`;
-    if (jobs.has(key)) return;
-    const isStored = stored.has(key);
-    begin({
-      nodeId,
-      ordinal,
-      name,
-      run: isStored ? () => Promise.resolve({ kind: "already", nodeId }) : () => gate(run),
-    });
-  };
-  /** Bytes into the store; waits as long as the store is down, never fails because of it. */
-  const put = async (blob: SpooledBlob): Promise<void> => {
-    const held = blobs.get(blob.sha256);
-    if (held === undefined) blobs.set(blob.sha256, blob);
-    else await blob.release();
-    const source = held ?? blob;
-    await untilAnswered(
-      deps,
-      signal,
-      () => deps.link.putBlob(source, signal),
-      async (err, attempt) => {
-        if (attempt !== 1) return;
-        log.warn({ attemptId: lease.attemptId, err }, "store does not take output, keeping it");
-        // A full disk must not end the waiting: the bytes are in memory as well then.
-        await source.toDisk().catch((error: unknown) => {
-          log.warn({ attemptId: lease.attemptId, err: error }, "output could not be put on disk");
-        });
-      },
-    );
-    await deps.failpoints.hit("agent.output-stored");
-  };
-  const fetchFile = async (nodeId: string, ordinal: number, file: OutputFileRef): Promise<Item> => {
+    this.#jobs.set(key, { run, result });
+  }
+
+  async #fetchFile(nodeId: string, ordinal: number, file: OutputFileRef): Promise<Item> {
+    const { failpoints, lease } = this.#deps;
     const name = outputNameOf(file, lease.attemptId);
-    const missing = (reason: string): Item => ({
-      kind: "missing",
-      missing: { nodeId, ordinal, name, reason },
-    });
+    const missing = (reason: string): Item => {
+      return { kind: "missing", missing: { nodeId, ordinal, name, reason } };
+    };
     if (isOfOtherAttempt(file, lease.attemptId)) {
       return missing("ComfyUI named the file of another attempt (cached)");
     }
-    await deps.failpoints.hit("agent.output-named");
-    const fetched = await fetchToSpool(deps, file);
+    await failpoints.hit("agent.output-named");
+    const fetched = await fetchToSpool(this.#deps, file);
     if (typeof fetched === "string") return missing(fetched);
-    await deps.failpoints.hit("agent.output-fetched");
-    const output: CollectedOutput = {
-      nodeId,
-      ordinal,
-      kind: outputKindOf(file),
-      name,
-      mediaType: mediaTypeOf(file.filename),
-      sizeBytes: fetched.sizeBytes,
-      sha256: fetched.sha256,
-      temporary: file.type === "temp",
-      text: null,
-    };
-    await put(fetched);
-    return { kind: "stored", output };
-  };
-  const storeBytes = async (
-    facts: Pick<CollectedOutput, "nodeId" | "ordinal" | "kind" | "name" | "mediaType" | "text">,
-    bytes: Uint8Array,
-  ): Promise<Item> => {
-    const blob = await deps.spool.take(oneOf(bytes));
-    const { sha256, sizeBytes } = blob;
-    await put(blob);
-    return { kind: "stored", output: { ...facts, sizeBytes, sha256, temporary: false } };
-  };
+    await failpoints.hit("agent.output-fetched");
+    const { sizeBytes, sha256 } = fetched;
+    await this.#put(fetched);
+    const kind = outputKindOf(file);
+    const mediaType = mediaTypeOf(file.filename);
+    const temporary = file.type === "temp";
+    const facts = { nodeId, ordinal, kind, name, mediaType, sizeBytes, sha256, temporary };
+    return { kind: "stored", output: { ...facts, text: null } };
+  }
 
-  return {
-    show: (nodeId, output) => {
-      const { files, texts } = collectOutputFiles(output);
-      for (const [ordinal, file] of files.entries()) {
-        add(nodeId, ordinal, file.filename, () => fetchFile(nodeId, ordinal, file));
-      }
-      for (const [index, text] of texts.entries()) {
-        const ordinal = files.length + index;
-        const name = `${nodeId.replaceAll(/[^\w.-]/g, "-")}-${index + 1}.txt`;
-        const kept = text.length <= TEXT_MAX ? text : null;
-        const facts = { nodeId, ordinal, kind: "text", name, text: kept } as const;
-        const mediaType = "text/plain; charset=utf-8";
-        add(nodeId, ordinal, name, () =>
-          storeBytes({ ...facts, mediaType }, Buffer.from(text, "utf8")),
-        );
-      }
-    },
-    showPixels: (nodeId, bytes) => {
-      const ordinal = pixelCounts.get(nodeId) ?? 0;
-      pixelCounts.set(nodeId, ordinal + 1);
-      const name = `${nodeId.replaceAll(/[^\w.-]/g, "-")}-${ordinal + 1}.png`;
-      const facts = { nodeId, ordinal, kind: "image", name, text: null } as const;
-      add(nodeId, ordinal, name, () => storeBytes({ ...facts, mediaType: "image/png" }, bytes));
-    },
-    settle: async () => {
-      const first = await Promise.all([...jobs.values()].map((job) => job.result));
-      const failed = [...jobs.values()].filter((_, index) => first[index]?.kind === "missing");
-      // Named in an event and not there yet, or the connection broke: the run is over now.
-      if (!deps.isGone()) for (const job of failed) begin(job);
-      const items = await Promise.all([...jobs.values()].map((job) => job.result));
-      return toCollection(items);
-    },
-    putAgain: async (hashes) => {
-      const sources = hashes.map((sha256) => blobs.get(sha256));
-      if (sources.some((source) => source === undefined)) return false;
-      for (const source of sources)
-        if (source !== undefined) await deps.link.putBlob(source, signal);
-      return true;
-    },
-    release: async () => {
-      for (const blob of blobs.values()) await blob.release();
-      blobs.clear();
-    },
-  };
+  async #storeBytes(
+    facts: Pick<CollectedOutput, "kind" | "mediaType" | "name" | "nodeId" | "ordinal" | "text">,
+    bytes: Uint8Array,
+  ): Promise<Item> {
+    const blob = await this.#deps.spool.take(oneOf(bytes));
+    const { sha256, sizeBytes } = blob;
+    await this.#put(blob);
+    return { kind: "stored", output: { ...facts, sizeBytes, sha256, temporary: false } };
+  }
+
+  /** Bytes into the store; waits as long as the store is down, never fails because of it. */
+  async #put(blob: SpooledBlob): Promise<void> {
+    const { link, signal, failpoints } = this.#deps;
+    const held = this.#blobs.get(blob.sha256);
+    if (held === undefined) this.#blobs.set(blob.sha256, blob);
+    else await blob.release();
+    const source = held ?? blob;
+    await untilAnswered(
+      this.#deps,
+      signal,
+      () => link.putBlob(source, signal),
+      (err, attempt) => (attempt === 1 ? this.#onStoreDown(source, err) : undefined),
+    );
+    await failpoints.hit("agent.output-stored");
+  }
+
+  async #onStoreDown(source: SpooledBlob, err: unknown): Promise<void> {
+    const { lease, log } = this.#deps;
+    log.warn({ attemptId: lease.attemptId, err }, "store does not take output, keeping it");
+    try {
+      await source.toDisk();
+    } catch (error) {
+      // A full disk must not end the waiting: the bytes are in memory as well then.
+      log.warn({ attemptId: lease.attemptId, err: error }, "output could not be put on disk");
+    }
+  }
+}
+
+function madeUpName(nodeId: string, count: number, extension: string): string {
+  return `${nodeId.replaceAll(/[^\w.-]/g, "-")}-${count}.${extension}`;
 }
 
 function toCollection(items: readonly Item[]): Collection {

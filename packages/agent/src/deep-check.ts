@@ -30,6 +30,8 @@ export async function runDeepCheck(deps: {
   /** A prompt known to be dead: waiting behind it is no wait. */
   readonly isDead: (promptId: string) => boolean;
   readonly onNumber: (number: number) => void;
+  /** One POST after the other; the waiting is in nobody's way. */
+  readonly inTurn: <T>(post: () => Promise<T>) => Promise<T>;
   readonly signal: Abortable;
 }): Promise<DeepCheckResult> {
   const { client, clock, promptId, signal } = deps;
@@ -38,12 +40,16 @@ export async function runDeepCheck(deps: {
     return { kind: "impossible", reason: "the classes EmptyImage and PreviewImage are missing" };
   }
   const extraData = { holdfast: { check: true } };
-  const posted = await client.submitOnce({ promptId, graph, extraData }, { signal });
+  const posted = await deps.inTurn(async () => {
+    const outcome = await client.submitOnce({ promptId, graph, extraData }, { signal });
+    const number = outcome.kind === "accepted" ? outcome.number : undefined;
+    if (number !== undefined) deps.onNumber(number);
+    return outcome;
+  });
   if (posted.kind === "rejected") {
     return { kind: "failed", reason: `the check was refused: ${posted.rejection.kind}` };
   }
   if (posted.kind !== "accepted") return { kind: "failed", reason: troubleText(posted.cause) };
-  if (posted.number !== undefined) deps.onNumber(posted.number);
 
   const begun = clock.elapsed();
   let blockedMs = 0;

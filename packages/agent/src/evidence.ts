@@ -7,6 +7,7 @@ import {
 } from "@holdfast/comfyui/protocol";
 import type { ClientTrouble, UnexplainedRejection } from "@holdfast/comfyui";
 import type { AttemptOutcome } from "@holdfast/contract";
+import { assertNever } from "@holdfast/runtime";
 
 /**
  * What a failure looked like, as the control plane's classifier reads it: `FailureEvidence` of the
@@ -109,6 +110,8 @@ export function rejectionEvidence(rejection: PromptRejection | UnexplainedReject
     case "server_error":
     case "unexpected":
       return toEvidence("connection", rejection.text, { httpStatus: rejection.status });
+    default:
+      return assertNever(rejection);
   }
 }
 
@@ -160,6 +163,8 @@ export function troubleText(trouble: ClientTrouble): string {
       return `HTTP ${trouble.status}: ${trouble.body.slice(0, FIELD_MAX)}`;
     case "malformed":
       return trouble.message;
+    default:
+      return assertNever(trouble);
   }
 }
 

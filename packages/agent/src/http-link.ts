@@ -98,12 +98,8 @@ export function createHttpLink(options: HttpLinkOptions): HttpLink {
     report: (value, signal) => call("POST", "/reports", value, reportResponseSchema, signal),
     putInventory: async (upload, signal) => {
       const headers = { "content-type": "application/json" };
-      const body = JSON.stringify(upload);
-      const response = await send("PUT", "/inventories", signal, {
-        headers,
-        body,
-        headersMs: callMs,
-      });
+      const rest = { headers, body: JSON.stringify(upload), headersMs: callMs };
+      const response = await send("PUT", "/inventories", signal, rest);
       await response.body.dump();
     },
     putBlob: async (source, signal) => {

@@ -6,14 +6,12 @@
  * L2  Nothing is staged on an instance that has just failed, or that is having its memory freed.
  * L3  A slot is free when ComfyUI is done with the prompt, not when we are.
  */
-import type { AttemptOutcome, HeldAttempt, Lease } from "@holdfast/contract";
 import type { SocketEvent } from "@holdfast/comfyui";
+import type { AttemptOutcome, HeldAttempt, Lease } from "@holdfast/contract";
+import { assertNever } from "@holdfast/runtime";
 import { Attempt, type AttemptDeps, type StopReason } from "./attempt.ts";
-import type { AgentLog } from "./agent-log.ts";
 import type { Instance } from "./instance.ts";
-import type { AgentLimits } from "./limits.ts";
 import type { Reporter } from "./reporter.ts";
-import type { Spool } from "./spool.ts";
 import { decideWants } from "./wants.ts";
 
 /** What the loop is made of: what its attempts need, and where outcomes go. */
@@ -22,65 +20,194 @@ export interface InstanceLoopDeps extends Omit<
   "instance" | "onChange" | "reserve" | "uploaded"
 > {
   readonly reporter: Reporter;
-  readonly spool: Spool;
-  readonly limits: AgentLimits;
-  readonly log: AgentLog;
   /** Capacity or the held attempts have changed. */
   readonly onChange: () => void;
 }
 
-/** Runs the leases of one instance. */
-export interface InstanceLoop {
+/** Channels of evidence that come from a run, and so concern the instance too. */
+const RUN_CHANNELS: ReadonlySet<string> = new Set(["collection", "execution", "history", "stall"]);
+
+/** Runs the leases of one instance; see the header. */
+export class InstanceLoop {
+  readonly #deps: InstanceLoopDeps;
+  readonly #attempts = new Map<string, Attempt>();
+  readonly #runs = new Set<Promise<void>>();
+  readonly #uploaded = new Set<string>();
+  readonly #changeWaiters = new Set<() => void>();
+  #instance: Instance | undefined;
+  #hasJustFailed = false;
+  #isDraining = false;
+
+  constructor(deps: InstanceLoopDeps) {
+    this.#deps = deps;
+  }
+
   /** Binds the instance that the loop works on; once, before anything else. */
-  bind(instance: Instance): void;
-  isBusy(): boolean;
-  wants(): number;
-  held(): readonly HeldAttempt[];
+  bind(instance: Instance): void {
+    this.#instance = instance;
+  }
+
+  isBusy(): boolean {
+    return this.#occupying().length > 0;
+  }
+
+  wants(): number {
+    const facts = this.#instance?.facts();
+    const occupied = this.#occupying().length;
+    return decideWants(
+      {
+        isHealthy: facts?.state === "healthy",
+        isReady: facts?.isReady === true,
+        isDraining: this.#isDraining,
+        hasJustFailed: this.#hasJustFailed,
+        isReserved: [...this.#attempts.values()].some((attempt) => attempt.isMemoryFreeing),
+        occupied,
+        collecting: this.#attempts.size - occupied,
+        spoolHasRoom: this.#deps.spool.hasRoom(),
+      },
+      this.#deps.limits,
+    );
+  }
+
+  held(): readonly HeldAttempt[] {
+    return [...this.#attempts.values()].flatMap((attempt) => attempt.held() ?? []);
+  }
+
   /** Takes a lease; false when it was known already. */
-  assign(lease: Lease): boolean;
+  assign(lease: Lease): boolean {
+    const known = this.#attempts.get(lease.attemptId);
+    if (known !== undefined) {
+      known.adopt(lease);
+      // Granted again while we take it out: given back at once, or we would be told for ever.
+      if (known.stopReason !== undefined && known.stopReason !== "left") this.#giveBack(known);
+      return false;
+    }
+    const instance = this.#instance;
+    if (instance === undefined) return false;
+    const attempt = new Attempt(lease, {
+      ...this.#deps,
+      instance,
+      uploaded: this.#uploaded,
+      reserve: (own) => this.#reserve(own),
+      onChange: () => this.#changed(),
+    });
+    this.#attempts.set(lease.attemptId, attempt);
+    const run = this.#runToReport(attempt, instance).catch((err: unknown) => {
+      this.#attempts.delete(lease.attemptId);
+      this.#deps.log.error({ attemptId: lease.attemptId, err }, "attempt could not be ended");
+    });
+    this.#runs.add(run);
+    void run.finally(() => this.#runs.delete(run));
+    return true;
+  }
+
   /** False when there was nothing to stop. */
-  stop(attemptId: string, reason: StopReason): boolean;
-  /** The holder's trust in the lease ended: what ComfyUI still has is stopped, silently. */
-  distrust(attemptId: string): void;
-  onSocket(event: SocketEvent): void;
-  onReplaced(reason: string): void;
+  stop(attemptId: string, reason: StopReason): boolean {
+    return this.#attempts.get(attemptId)?.stop(reason) === true;
+  }
+
+  /** The trust in a lease ended: what ComfyUI still has of it is stopped, silently. */
+  distrust(attemptId: string): void {
+    const attempt = this.#attempts.get(attemptId);
+    // What ComfyUI has finished can be brought home: the report is fenced by its epoch.
+    if (attempt?.isOccupying === true) attempt.stop("lost");
+  }
+
+  onSocket(event: SocketEvent): void {
+    for (const attempt of this.#attempts.values()) attempt.onSocket(event);
+  }
+
+  /** Another process answers, or none. */
+  onReplaced(reason: string): void {
+    this.#uploaded.clear();
+    const posted = this.#occupying()
+      .filter((attempt) => attempt.postedAt !== undefined)
+      .sort((a, b) => (a.postedAt ?? 0) - (b.postedAt ?? 0));
+    // L1: a prompt that kills its process at once may die unheard, so the first in line ran.
+    const blamed = posted.find((attempt) => attempt.hasStarted) ?? posted[0];
+    // Should the same process answer again after all, nobody waits for these prompts any more.
+    for (const attempt of posted) this.#instance?.abandon(attempt.promptId);
+    for (const attempt of this.#attempts.values()) attempt.instanceDied(reason, attempt === blamed);
+    this.#changed();
+  }
+
   /** To be called when the instance's state may have changed. */
-  onInstanceChange(): void;
+  onInstanceChange(): void {
+    if (this.#instance?.facts().state === "unhealthy") this.#stopStaged("displaced");
+    this.#changed();
+  }
+
   /** No more work; what is staged is given back. */
-  drain(): void;
+  drain(): void {
+    this.#isDraining = true;
+    this.#stopStaged("drain");
+    this.#changed();
+  }
+
   /** Resolves when every attempt has ended and is reported. */
-  idle(): Promise<void>;
+  async idle(): Promise<void> {
+    while (this.#runs.size > 0) await Promise.all(this.#runs);
+  }
+
   /** Ends everything without touching ComfyUI, for the next agent to resume. */
-  leave(): Promise<void>;
-}
+  async leave(): Promise<void> {
+    this.#isDraining = true;
+    for (const attempt of this.#attempts.values()) attempt.stop("left");
+    await this.idle();
+  }
 
-/** Makes the loop of one instance. */
-export function createInstanceLoop(deps: InstanceLoopDeps): InstanceLoop {
-  const attempts = new Map<string, Attempt>();
-  const runs = new Set<Promise<void>>();
-  const uploaded = new Set<string>();
-  const changeWaiters = new Set<() => void>();
-  let bound: Instance | undefined;
-  let hasJustFailed = false;
-  let isDraining = false;
+  #occupying(): Attempt[] {
+    return [...this.#attempts.values()].filter((attempt) => attempt.isOccupying);
+  }
 
-  const changed = (): void => {
-    for (const resolve of changeWaiters) resolve();
-    changeWaiters.clear();
-    deps.onChange();
-  };
-  const nextChange = (): Promise<void> => new Promise((resolve) => changeWaiters.add(resolve));
-  const others = (attempt: Attempt): Attempt[] =>
-    [...attempts.values()].filter((other) => other !== attempt && other.isOccupying);
-  const reserve = async (attempt: Attempt): Promise<void> => {
-    for (const other of others(attempt)) if (!other.hasStarted) other.stop("displaced");
-    while (others(attempt).length > 0 && attempt.stopReason === undefined) await nextChange();
-  };
+  #changed(): void {
+    for (const resolve of this.#changeWaiters) resolve();
+    this.#changeWaiters.clear();
+    this.#deps.onChange();
+  }
 
-  const judge = (attempt: Attempt, outcome: AttemptOutcome, instance: Instance): void => {
+  #stopStaged(reason: StopReason): void {
+    for (const attempt of this.#occupying()) if (!attempt.hasStarted) attempt.stop(reason);
+  }
+
+  /** L2: waits until the attempt is alone in ComfyUI's queue, as far as that is ours. */
+  async #reserve(own: Attempt): Promise<void> {
+    const others = (): Attempt[] => this.#occupying().filter((attempt) => attempt !== own);
+    for (const other of others()) if (!other.hasStarted) other.stop("displaced");
+    while (others().length > 0 && own.stopReason === undefined) {
+      await new Promise<void>((resolve) => this.#changeWaiters.add(resolve));
+    }
+  }
+
+  async #runToReport(attempt: Attempt, instance: Instance): Promise<void> {
+    const { failpoints, reporter, log } = this.#deps;
+    const { attemptId, jobId } = attempt.lease;
+    const outcome = await attempt.run();
+    this.#changed();
+    if (outcome !== undefined) {
+      this.#judge(attempt, outcome, instance);
+      const level = outcome.kind === "succeeded" ? "debug" : "warn";
+      log[level]({ attemptId, jobId, outcome: outcome.kind }, "attempt ended");
+      await failpoints.hit("agent.before-report");
+      const answer = await reporter.send(attempt.report(outcome), (hashes) =>
+        attempt.collector.putAgain(hashes),
+      );
+      if (answer !== "kept") {
+        await failpoints.hit("agent.after-report");
+        attempt.forget();
+      }
+    }
+    attempt.letGo();
+    this.#attempts.delete(attemptId);
+    await attempt.collector.release();
+    this.#changed();
+  }
+
+  /** What an outcome says of the instance. */
+  #judge(attempt: Attempt, outcome: AttemptOutcome, instance: Instance): void {
     switch (outcome.kind) {
       case "succeeded":
-        hasJustFailed = false;
+        this.#hasJustFailed = false;
         instance.prove();
         return;
       case "failed":
@@ -93,138 +220,19 @@ export function createInstanceLoop(deps: InstanceLoopDeps): InstanceLoop {
       case "interrupted":
       case "released":
         return;
+      default:
+        assertNever(outcome);
     }
-    hasJustFailed = true;
+    this.#hasJustFailed = true;
     // A prompt that is staged already proves as much as a check would.
-    if (others(attempt).length === 0) instance.demandCheck();
-  };
+    if (this.#occupying().every((other) => other === attempt)) instance.demandCheck();
+  }
 
-  const runToReport = async (attempt: Attempt, instance: Instance): Promise<void> => {
-    const { lease } = attempt;
-    const { outcome } = await attempt.run();
-    changed();
-    if (outcome !== undefined) {
-      judge(attempt, outcome, instance);
-      const log = { attemptId: lease.attemptId, jobId: lease.jobId, outcome: outcome.kind };
-      if (outcome.kind === "succeeded") deps.log.debug(log, "attempt ended");
-      else deps.log.warn(log, "attempt ended");
-      await deps.failpoints.hit("agent.before-report");
-      const answer = await deps.reporter.send(attempt.report(outcome), (hashes) =>
-        attempt.collector.putAgain(hashes),
-      );
-      if (answer !== "kept") {
-        await deps.failpoints.hit("agent.after-report");
-        attempt.forget();
-      }
-    }
-    attempt.letGo();
-    attempts.delete(lease.attemptId);
-    await attempt.collector.release();
-    changed();
-  };
-
-  const loop: InstanceLoop = {
-    bind: (instance) => {
-      bound = instance;
-    },
-    isBusy: () => [...attempts.values()].some((attempt) => attempt.isOccupying),
-    wants: () => {
-      const facts = bound?.facts();
-      const all = [...attempts.values()];
-      const occupied = all.filter((attempt) => attempt.isOccupying).length;
-      return decideWants(
-        {
-          isHealthy: facts?.state === "healthy",
-          isReady: facts?.isReady === true,
-          isDraining,
-          hasJustFailed,
-          isReserved: all.some((attempt) => attempt.isMemoryFreeing),
-          occupied,
-          collecting: all.length - occupied,
-          spoolHasRoom: deps.spool.hasRoom(),
-        },
-        deps.limits,
-      );
-    },
-    held: () => [...attempts.values()].flatMap((attempt) => attempt.held() ?? []),
-    assign: (lease) => {
-      const known = attempts.get(lease.attemptId);
-      if (known !== undefined) {
-        known.adopt(lease);
-        // Granted again while we take it out: given back at once, or we would be told for ever.
-        if (known.stopReason !== undefined && known.stopReason !== "left") giveBack(known, deps);
-        return false;
-      }
-      const instance = bound;
-      if (instance === undefined) return false;
-      const attempt = new Attempt(lease, {
-        ...deps,
-        instance,
-        uploaded,
-        reserve,
-        onChange: changed,
-      });
-      attempts.set(lease.attemptId, attempt);
-      const run = runToReport(attempt, instance).catch((err: unknown) => {
-        attempts.delete(lease.attemptId);
-        deps.log.error({ attemptId: lease.attemptId, err }, "attempt could not be ended");
-      });
-      runs.add(run);
-      void run.finally(() => runs.delete(run));
-      return true;
-    },
-    stop: (attemptId, reason) => attempts.get(attemptId)?.stop(reason) === true,
-    distrust: (attemptId) => {
-      const attempt = attempts.get(attemptId);
-      // What ComfyUI has finished can be brought home: the report is fenced by its epoch.
-      if (attempt?.isOccupying === true) attempt.stop("lost");
-    },
-    onSocket: (event) => {
-      for (const attempt of attempts.values()) attempt.onSocket(event);
-    },
-    onReplaced: (reason) => {
-      uploaded.clear();
-      const posted = [...attempts.values()]
-        .filter((attempt) => attempt.isOccupying && attempt.postedAt !== undefined)
-        .sort((a, b) => (a.postedAt ?? 0) - (b.postedAt ?? 0));
-      // L1: a prompt that kills its process at once may die unheard, so the first in line ran.
-      const blamed = posted.find((attempt) => attempt.hasStarted) ?? posted[0];
-      for (const attempt of attempts.values()) attempt.instanceDied(reason, attempt === blamed);
-      changed();
-    },
-    onInstanceChange: () => {
-      if (bound?.facts().state === "unhealthy") stopStaged("displaced");
-      changed();
-    },
-    drain: () => {
-      isDraining = true;
-      stopStaged("drain");
-      changed();
-    },
-    idle: async () => {
-      while (runs.size > 0) await Promise.all(runs);
-    },
-    leave: async () => {
-      isDraining = true;
-      for (const attempt of attempts.values()) attempt.stop("left");
-      await loop.idle();
-    },
-  };
-
-  const stopStaged = (reason: StopReason): void => {
-    for (const attempt of attempts.values()) {
-      if (attempt.isOccupying && !attempt.hasStarted) attempt.stop(reason);
-    }
-  };
-  return loop;
-}
-
-/** Channels of evidence that come from a run, and so concern the instance too. */
-const RUN_CHANNELS: ReadonlySet<string> = new Set(["collection", "execution", "history", "stall"]);
-
-function giveBack(attempt: Attempt, deps: Pick<InstanceLoopDeps, "reporter" | "log">): void {
-  const reason = "stopped when the lease could not be renewed";
-  deps.reporter
-    .send(attempt.report({ kind: "released", reason }), () => Promise.resolve(false))
-    .catch((err: unknown) => deps.log.error({ err }, "attempt could not be given back"));
+  #giveBack(attempt: Attempt): void {
+    const reason = "stopped when the lease could not be renewed";
+    const report = attempt.report({ kind: "released", reason });
+    this.#deps.reporter
+      .send(report, () => Promise.resolve(false))
+      .catch((err: unknown) => this.#deps.log.error({ err }, "attempt could not be given back"));
+  }
 }

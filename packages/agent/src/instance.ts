@@ -11,18 +11,20 @@ import {
   observeProcess,
   UNOBSERVED_PROCESS,
   versionsOf,
+  type ObjectInfo,
   type ProcessIdentity,
   type ProcessSign,
 } from "@holdfast/comfyui/protocol";
-import type { InstanceState, InventoryUpload } from "@holdfast/contract";
+import type { InstanceState, Inventory } from "@holdfast/contract";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { runDeepCheck } from "./deep-check.ts";
 import { troubleText } from "./evidence.ts";
+import { findOurs } from "./found-prompts.ts";
 import { createHistoryBroom, type HistoryBroom } from "./history-broom.ts";
 import { toInventory } from "./inventory.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker } from "./pause.ts";
+import { createWaker, type Waker } from "./pause.ts";
 
 /** What an instance is made of. */
 export interface InstanceDeps {
@@ -56,423 +58,427 @@ export interface InstanceFacts {
   readonly vramFreeBytes: number | null;
 }
 
-/** One attached ComfyUI: its client and socket, which process it is, and whether it works. */
-export interface Instance {
+/** What an instance can run, for the control plane and for looking at graphs here. */
+export interface KnownInventory {
+  readonly inventory: Inventory;
+  readonly objectInfo: ObjectInfo;
+}
+
+/**
+ * One attached ComfyUI: its client and socket, which process it is, and whether it works. Refused,
+ * slow and answering are three things: refused is the end of a process (F12), slow is borne for as
+ * long as garbage collection and model loads may take (F29), and answering proves nothing until a
+ * prompt has come through the queue (F26).
+ */
+export class Instance {
   readonly key: string;
   readonly name: string;
   readonly client: ComfyClient;
   readonly broom: HistoryBroom;
-  start(): void;
-  stop(): Promise<void>;
-  facts(): InstanceFacts;
-  inventory(): InventoryUpload | undefined;
   /** Resolves when the instance was asked once and answered, refused or kept silent. */
   readonly contacted: Promise<void>;
-  /** Resolves when node classes are known. */
-  waitForInventory(signal: AbortSignal): Promise<InventoryUpload>;
-  observe(sign: ProcessSign): void;
+  readonly #deps: InstanceDeps;
+  readonly #socket: ComfySocket;
+  readonly #stopping = new AbortController();
+  readonly #waker: Waker;
+  readonly #deadPrompts = new Set<string>();
+  readonly #orphans = new Set<string>();
+  readonly #inventoryWaiters = new Set<() => void>();
+  #noteContact: (() => void) | undefined;
+  #identity: ProcessIdentity = UNOBSERVED_PROCESS;
+  #marker: string | undefined;
+  #isMarkerChecked = false;
+  #isMarkerInDoubt = false;
+  #wasReplaced = false;
+  #isProven = false;
+  #isCheckDue = true;
+  #isAnswering = false;
+  #deadReason: string | undefined;
+  #lastReason: string | undefined;
+  #lastAnswerAt: number;
+  #lastCheckAt = -Infinity;
+  #idleQueueSince: number | undefined;
+  #troubles = 0;
+  #vramFreeBytes: number | null = null;
+  #known: KnownInventory | undefined;
+  #inventoryAt = -Infinity;
+  #refreshedAt = -Infinity;
+  #told = "";
+  #running: Promise<void> | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** Nothing runs before `start`. */
+  constructor(deps: InstanceDeps) {
+    const { clock, random, limits } = deps;
+    this.#deps = deps;
+    this.key = deps.url;
+    this.name = deps.name;
+    this.#marker = deps.marker;
+    this.#lastAnswerAt = clock.elapsed();
+    this.#waker = createWaker(clock);
+    this.contacted = new Promise((resolve) => {
+      this.#noteContact = resolve;
+    });
+    const common = { baseUrl: deps.url, clientId: nextUuid(random), clock, random };
+    this.client = createComfyClient({ ...common, timeouts: deps.timeouts });
+    this.#socket = createComfySocket({ ...common, onEvent: (event) => this.#onSocket(event) });
+    this.broom = createHistoryBroom({
+      client: this.client,
+      clock,
+      limits,
+      onRemoved: (promptId) => this.observe({ kind: "removed", promptId }),
+    });
+  }
+
+  start(): void {
+    this.#socket.start();
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.broom.stop();
+    await this.#socket.stop();
+    await this.#running;
+    await this.client.close();
+  }
+
+  facts(): InstanceFacts {
+    const base = {
+      inventoryDigest: this.#known?.inventory.digest ?? null,
+      vramFreeBytes: this.#vramFreeBytes,
+      isReady: false,
+    };
+    const reason = this.#lastReason ?? null;
+    if (this.#identity.isGone) return { ...base, state: "stopped", reason };
+    if (this.#deadReason !== undefined) {
+      return { ...base, state: "unhealthy", reason: this.#deadReason };
+    }
+    if (!this.#isProven || this.#known === undefined) return { ...base, state: "starting", reason };
+    return {
+      ...base,
+      state: "healthy",
+      reason: this.#isAnswering ? null : reason,
+      isReady: this.#isAnswering && !this.#isCheckDue,
+    };
+  }
+
+  inventory(): KnownInventory | undefined {
+    return this.#known;
+  }
+
+  /** Resolves when node classes are known; rejects with the signal's reason. */
+  async waitForInventory(signal: AbortSignal): Promise<KnownInventory> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#known !== undefined) return this.#known;
+      await new Promise<void>((resolve) => {
+        const done = (): void => {
+          this.#inventoryWaiters.delete(done);
+          signal.removeEventListener("abort", done);
+          resolve();
+        };
+        this.#inventoryWaiters.add(done);
+        signal.addEventListener("abort", done, { once: true });
+      });
+    }
+  }
+
+  /** Takes in a sign of which process answers; another one ends every prompt of the old. */
+  observe(sign: ProcessSign): void {
+    const before = this.#identity.generation;
+    this.#identity = observeProcess(this.#identity, sign);
+    if (this.#identity.generation === before) return;
+    this.#onReplaced(this.#identity.reason ?? "another process answers");
+  }
+
   /** A call failed: looks at the instance at once. */
-  noteTrouble(trouble: ClientTrouble): void;
-  /** Nothing listens, or another process than the one of the agent's last life. */
-  isGone(): boolean;
-  wasReplaced(): boolean;
-  isSocketOpen(): boolean;
-  /** Makes the socket anew, in case it is deaf (F8). */
-  refreshSocket(reason: string): void;
-  /** Something of ours came through: as good as a check. */
-  prove(): void;
-  /** No work until a check has passed. */
-  demandCheck(): void;
-  /** It answers, but does not work (F26): unhealthy until a check passes. */
-  markDead(promptId: string, reason: string): void;
-  /** A prompt of ours that could not be taken out: it is, as soon as the instance answers. */
-  abandon(promptId: string): void;
-  /** One POST after the other, so that the process's counter is seen in its order. */
-  inTurn<T>(post: () => Promise<T>): Promise<T>;
-  /** Prompts of ours in queue and history; checks of earlier lives are removed. */
-  findOurs(signal: AbortSignal): Promise<readonly string[]>;
-}
+  noteTrouble(trouble: ClientTrouble): void {
+    this.#onTrouble(trouble);
+    this.#waker.wake();
+  }
 
-/** Makes an instance; nothing runs before `start`. */
-export function createInstance(deps: InstanceDeps): Instance {
-  const { clock, limits, log } = deps;
-  const key = deps.url;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const waker = createWaker(clock);
-  let noteContact: () => void = () => undefined;
-  const contacted = new Promise<void>((resolve) => {
-    noteContact = resolve;
-  });
-  const client = createComfyClient({
-    baseUrl: deps.url,
-    clientId: nextUuid(deps.random),
-    clock,
-    random: deps.random,
-    timeouts: deps.timeouts,
-  });
-  let identity: ProcessIdentity = UNOBSERVED_PROCESS;
-  let marker = deps.marker;
-  let wasReplaced = false;
-  let isMarkerChecked = false;
-  let isMarkerInDoubt = false;
-  let isProven = false;
-  let isCheckDue = true;
-  let isAnswering = false;
-  let deadReason: string | undefined;
-  let lastReason: string | undefined;
-  let lastAnswerAt = clock.elapsed();
-  let lastCheckAt = -Infinity;
-  let idleQueueSince: number | undefined;
-  let troubles = 0;
-  let vramFreeBytes: number | null = null;
-  let upload: InventoryUpload | undefined;
-  let inventoryAt = -Infinity;
-  let refreshedAt = -Infinity;
-  let told = "";
-  let running: Promise<void> | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
-  const deadPrompts = new Set<string>();
-  const orphans = new Set<string>();
-  const inventoryWaiters = new Set<() => void>();
+  /** Nothing listens where it should be. */
+  isGone(): boolean {
+    return this.#identity.isGone;
+  }
 
-  const broom = createHistoryBroom({
-    client,
-    clock,
-    limits,
-    onRemoved: (promptId) => observe({ kind: "removed", promptId }),
-  });
-  const socket: ComfySocket = createComfySocket({
-    baseUrl: deps.url,
-    clientId: client.clientId,
-    clock,
-    random: deps.random,
-    onEvent: (event) => {
-      if (event.kind === "state" && event.state === "closed") {
-        observe({ kind: "socket_closed", code: event.code ?? 1006 });
-        isMarkerInDoubt = true;
-        // Only this tells a death within a moment of it (F12).
-        waker.wake();
-      }
-      deps.onSocket(event);
-    },
-  });
+  /** Not the process that the agent's last life knew. */
+  wasReplaced(): boolean {
+    return this.#wasReplaced;
+  }
 
-  const facts = (): InstanceFacts => {
-    const base = { inventoryDigest: upload?.inventory.digest ?? null, vramFreeBytes };
-    if (identity.isGone) {
-      return { ...base, state: "stopped", reason: lastReason ?? null, isReady: false };
-    }
-    if (deadReason !== undefined) {
-      return { ...base, state: "unhealthy", reason: deadReason, isReady: false };
-    }
-    if (!isProven || upload === undefined) {
-      return { ...base, state: "starting", reason: lastReason ?? null, isReady: false };
-    }
-    const reason = isAnswering ? null : (lastReason ?? null);
-    return { ...base, state: "healthy", reason, isReady: isAnswering && !isCheckDue };
-  };
-  const tell = (): void => {
-    const now = facts();
-    const text = `${now.state} ${now.isReady} ${now.inventoryDigest} ${now.reason}`;
-    if (text === told) return;
-    told = text;
-    log.info({ instance: key, state: now.state, reason: now.reason }, "instance state");
-    deps.onChange();
-  };
-  const onReplaced = (reason: string): void => {
-    isProven = false;
-    isCheckDue = true;
-    deadReason = undefined;
-    idleQueueSince = undefined;
-    inventoryAt = -Infinity;
-    marker = undefined;
-    deadPrompts.clear();
-    orphans.clear();
-    broom.clear();
-    log.warn({ instance: key, reason }, "instance's process is another one");
-    deps.onReplaced(reason);
-    waker.wake();
-    tell();
-  };
-  const observe = (sign: ProcessSign): void => {
-    const before = identity.generation;
-    identity = observeProcess(identity, sign);
-    if (identity.generation !== before) onReplaced(identity.reason ?? "another process answers");
-  };
-  const onTrouble = (trouble: ClientTrouble): void => {
-    isAnswering = false;
-    lastReason = troubleText(trouble);
-    if (trouble.kind === "unreachable" && trouble.code === "ECONNREFUSED") {
-      observe({ kind: "connection_refused" });
-    } else if (deadReason === undefined && clock.elapsed() - lastAnswerAt > limits.silentDeathMs) {
-      // Refused, slow and answering are three things; this is slow beyond every excuse (F29).
-      deadReason = `no answer for ${limits.silentDeathMs} ms: ${lastReason}`;
-      deps.onReplaced(deadReason);
-    }
-    tell();
-  };
+  isSocketOpen(): boolean {
+    return this.#socket.state() === "open";
+  }
 
-  const readInventory = async (): Promise<boolean> => {
-    const stats = await client.systemStats(signal);
-    const info = stats.kind === "ok" ? await client.objectInfo(signal) : stats;
-    if (stats.kind !== "ok" || info.kind !== "ok") {
-      onTrouble(info.kind === "ok" ? { kind: "malformed", message: "no stats" } : info);
-      return false;
-    }
-    upload = {
-      inventory: toInventory(info.objectInfo, stats.stats),
-      objectInfo: info.objectInfo,
-    };
-    inventoryAt = clock.elapsed();
-    for (const resolve of inventoryWaiters) resolve();
-    return true;
-  };
+  /** Makes the socket anew, in case it is deaf (F8); not more often than is worth it. */
+  refreshSocket(reason: string): void {
+    const { clock, limits, log } = this.#deps;
+    if (clock.elapsed() - this.#refreshedAt < limits.healthEveryMs) return;
+    this.#refreshedAt = clock.elapsed();
+    log.info({ instance: this.key, reason }, "socket made anew");
+    this.#socket.reconnect(reason);
+  }
 
-  /** Whether the process is still the one that ran the last check: its entry is there (F9). */
-  const checkMarker = async (): Promise<void> => {
-    const doubted = isMarkerInDoubt || !isMarkerChecked;
-    if (marker === undefined || !doubted) return;
-    const promptId = marker;
-    const found = await client.history(promptId, signal);
-    if (found.kind !== "ok") return;
-    isMarkerInDoubt = false;
-    const isThere = found.entry !== undefined;
-    if (!isMarkerChecked) {
-      isMarkerChecked = true;
-      wasReplaced = !isThere;
-      if (!isThere) marker = undefined;
-    }
-    observe({ kind: "looked_up", promptId, where: isThere ? "history" : "nowhere" });
-  };
-
-  const checkDeeply = async (): Promise<void> => {
-    if (upload === undefined) return;
-    const { promptId, objectInfo } = {
-      promptId: nextUuid(deps.random),
-      objectInfo: upload.objectInfo as Parameters<typeof runDeepCheck>[0]["objectInfo"],
-    };
-    const generation = identity.generation;
-    const result = await inTurn(() =>
-      runDeepCheck({
-        client,
-        clock,
-        objectInfo,
-        promptId,
-        deepCheckMs: limits.deepCheckMs,
-        isDead: (id) => deadPrompts.has(id),
-        onNumber: (number) => observe({ kind: "accepted", promptId, number }),
-        signal,
-      }),
-    );
-    lastCheckAt = clock.elapsed();
-    if (generation !== identity.generation) return;
-    if (result.kind === "failed") {
-      deadReason = `deep check failed: ${result.reason}`;
-      observe({ kind: "removed", promptId });
-      tell();
-      return;
-    }
-    if (result.kind === "passed") {
-      observe({ kind: "looked_up", promptId, where: "history" });
-      if (marker !== undefined) broom.sweep(marker);
-      marker = promptId;
-      isMarkerChecked = true;
-      deps.onMarker(promptId);
-    } else {
-      lastReason = `not deep-checked: ${result.reason}`;
-    }
-    prove();
-  };
-
-  const prove = (): void => {
-    isProven = true;
-    isCheckDue = false;
-    deadReason = undefined;
+  /** Something came through the queue: it works. */
+  prove(): void {
+    this.#isProven = true;
+    this.#isCheckDue = false;
+    this.#deadReason = undefined;
     // Whatever was dead or would not stop has left the queue, or nothing could have come through.
-    for (const promptId of deadPrompts) broom.sweep(promptId);
-    deadPrompts.clear();
-    tell();
-  };
+    for (const promptId of this.#deadPrompts) this.broom.sweep(promptId);
+    this.#deadPrompts.clear();
+    this.#tell();
+  }
 
-  /** Prompts that could not be taken out when they had to: the instance did not answer. */
-  const takeOutOrphans = async (): Promise<void> => {
-    for (const promptId of orphans) {
-      const confirmWithinMs = limits.stopConfirmMs;
-      const cancelled = await client.cancelPrompt(promptId, { confirmWithinMs, signal });
-      if (cancelled.kind === "unreachable") return;
-      orphans.delete(promptId);
-      if (cancelled.kind === "still_running") deadPrompts.add(promptId);
-      else broom.sweep(promptId);
-    }
-  };
+  /** No work until a check has passed. */
+  demandCheck(): void {
+    this.#isCheckDue = true;
+    this.#waker.wake();
+    this.#tell();
+  }
 
-  /** Pending prompts and nothing that runs them: the thread is gone (F26). */
-  const checkQueue = async (): Promise<void> => {
-    const queue = await client.queue(signal);
-    if (queue.kind !== "ok") return;
-    const isStuck = queue.queue.pending.length > 0 && queue.queue.running.length === 0;
-    idleQueueSince = isStuck ? (idleQueueSince ?? clock.elapsed()) : undefined;
-    if (idleQueueSince === undefined) return;
-    if (clock.elapsed() - idleQueueSince < limits.idleQueueMs) return;
-    deadReason = "prompts wait in the queue and nothing runs";
-    tell();
-  };
+  /** It answers, but does not work (F26): unhealthy until a check passes. */
+  markDead(promptId: string, reason: string): void {
+    this.#deadPrompts.add(promptId);
+    this.#deadReason = reason;
+    this.#isCheckDue = true;
+    this.#tell();
+  }
 
-  const round = async (): Promise<void> => {
-    const isBusy = deps.isBusy();
-    const now = clock.elapsed();
-    const isFresh = now - inventoryAt < limits.inventoryEveryMs;
-    // Its own events are the best sign of life; asking as well would only take its time.
-    const isTelling = isBusy && isProven && isFresh && !isMarkerInDoubt && deadReason === undefined;
-    if (isTelling && isAnswering && socket.silentForMs() < limits.healthEveryMs) return;
-    const stats = await client.systemStats(signal);
-    noteContact();
-    if (stats.kind !== "ok") {
-      troubles += 1;
-      onTrouble(stats);
-      return;
-    }
-    lastAnswerAt = clock.elapsed();
-    observe({ kind: "versions", text: versionsOf(stats.stats) });
-    vramFreeBytes = stats.stats.devices[0]?.vramFreeBytes ?? null;
-    await checkMarker();
-    if ((!isFresh || upload === undefined) && !(await readInventory())) return;
-    isAnswering = true;
-    troubles = 0;
-    await takeOutOrphans();
-    if (isBusy) await checkQueue();
-    const isOld = clock.elapsed() - lastCheckAt > limits.deepCheckEveryMs;
-    if (!deps.isBusy() && (isCheckDue || isOld || deadReason !== undefined)) await checkDeeply();
-    tell();
-  };
+  /** A prompt of ours that could not be taken out: it is, as soon as the instance answers. */
+  abandon(promptId: string): void {
+    this.#orphans.add(promptId);
+    this.#waker.wake();
+  }
 
-  const run = async (): Promise<void> => {
+  /** One POST after the other, so that the process's counter is seen in its order. */
+  inTurn<T>(post: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(post, post);
+    this.#turn = mine.catch(() => undefined); // The poster itself is told.
+    return mine;
+  }
+
+  /** Prompts of ours in queue and history. */
+  findOurs(signal: AbortSignal): Promise<readonly string[]> {
+    return findOurs({
+      client: this.client,
+      historyScan: this.#deps.limits.historyScan,
+      isMarker: (promptId) => promptId === this.#marker,
+      onOldCheck: (promptId) => this.broom.sweep(promptId),
+      signal,
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { limits, log } = this.#deps;
+    const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
-        await round();
-      } catch (error) {
+        await this.#round();
+      } catch (err) {
         if (signal.aborted) return;
-        log.error({ instance: key, err: error }, "instance check failed");
+        log.error({ instance: this.key, err }, "instance check failed");
       }
-      noteContact();
-      const isWell = facts().isReady;
-      const quick = limits.troubleEveryMs * 2 ** Math.min(troubles, 10);
-      await waker.wait(
-        isWell ? limits.healthEveryMs : Math.min(limits.healthEveryMs, quick),
-        signal,
-      );
+      this.#noteContact?.();
+      const quickMs = limits.troubleEveryMs * 2 ** Math.min(this.#troubles, 10);
+      const pauseMs = this.facts().isReady ? limits.healthEveryMs : quickMs;
+      await this.#waker.wait(Math.min(limits.healthEveryMs, pauseMs), signal);
     }
-  };
-
-  const inTurn = async <T>(post: () => Promise<T>): Promise<T> => {
-    const mine = turn.then(post, post);
-    turn = mine.catch(() => undefined);
-    return mine;
-  };
-
-  return {
-    key,
-    name: deps.name,
-    client,
-    broom,
-    contacted,
-    start: () => {
-      socket.start();
-      running ??= run();
-    },
-    stop: async () => {
-      stopping.abort();
-      await broom.stop();
-      await socket.stop();
-      await running;
-      await client.close();
-    },
-    facts,
-    inventory: () => upload,
-    waitForInventory: async (waitSignal) => {
-      while (upload === undefined) {
-        waitSignal.throwIfAborted();
-        await new Promise<void>((resolve) => {
-          const done = (): void => {
-            inventoryWaiters.delete(done);
-            waitSignal.removeEventListener("abort", done);
-            resolve();
-          };
-          inventoryWaiters.add(done);
-          waitSignal.addEventListener("abort", done, { once: true });
-        });
-      }
-      return upload;
-    },
-    observe,
-    noteTrouble: (trouble) => {
-      onTrouble(trouble);
-      waker.wake();
-    },
-    isGone: () => identity.isGone,
-    wasReplaced: () => wasReplaced,
-    isSocketOpen: () => socket.state() === "open",
-    refreshSocket: (reason) => {
-      if (clock.elapsed() - refreshedAt < limits.healthEveryMs) return;
-      refreshedAt = clock.elapsed();
-      log.info({ instance: key, reason }, "socket made anew");
-      socket.reconnect(reason);
-    },
-    abandon: (promptId) => {
-      orphans.add(promptId);
-    },
-    prove,
-    demandCheck: () => {
-      isCheckDue = true;
-      waker.wake();
-      tell();
-    },
-    markDead: (promptId, reason) => {
-      deadPrompts.add(promptId);
-      deadReason = reason;
-      isCheckDue = true;
-      tell();
-    },
-    inTurn,
-    findOurs: (findSignal) => findOurs(client, broom, () => marker, limits.historyScan, findSignal),
-  };
-}
-
-async function findOurs(
-  client: ComfyClient,
-  broom: HistoryBroom,
-  marker: () => string | undefined,
-  historyScan: number,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const found = new Set<string>();
-  const queue = await client.queue(signal);
-  if (queue.kind !== "ok") return [];
-  for (const item of [...queue.queue.running, ...queue.queue.pending]) {
-    if (isAttempt(item.extraData)) found.add(item.promptId);
   }
-  const history = await client.historyList(historyScan, signal);
-  if (history.kind !== "ok") return [...found];
-  for (const entry of history.entries) {
-    if (isAttempt(entry.extraData)) found.add(entry.promptId);
-    else if (isCheck(entry.extraData) && entry.promptId !== marker()) broom.sweep(entry.promptId);
+
+  async #round(): Promise<void> {
+    const { clock, limits } = this.#deps;
+    const isBusy = this.#deps.isBusy();
+    const isFresh = clock.elapsed() - this.#inventoryAt < limits.inventoryEveryMs;
+    if (isBusy && isFresh && this.#isTelling()) return;
+    const stats = await this.client.systemStats(this.#stopping.signal);
+    if (stats.kind !== "ok") {
+      this.#troubles += 1;
+      this.#onTrouble(stats);
+      return;
+    }
+    this.#lastAnswerAt = clock.elapsed();
+    this.observe({ kind: "versions", text: versionsOf(stats.stats) });
+    this.#vramFreeBytes = stats.stats.devices[0]?.vramFreeBytes ?? null;
+    await this.#checkMarker();
+    // Only now: whoever looks for lost prompts must know whether the process is the old one.
+    this.#noteContact?.();
+    if ((!isFresh || this.#known === undefined) && !(await this.#readInventory())) return;
+    this.#isAnswering = true;
+    this.#troubles = 0;
+    await this.#takeOutOrphans();
+    if (isBusy) await this.#checkQueue();
+    const isOld = clock.elapsed() - this.#lastCheckAt > limits.deepCheckEveryMs;
+    const isDue = this.#isCheckDue || isOld || this.#deadReason !== undefined;
+    if (isDue && !this.#deps.isBusy()) await this.#checkDeeply();
+    this.#tell();
   }
-  return [...found];
-}
 
-function holdfastData(extraData: unknown): Readonly<Record<string, unknown>> {
-  const own: unknown =
-    typeof extraData === "object" && extraData !== null && "holdfast" in extraData
-      ? extraData.holdfast
-      : undefined;
-  return typeof own === "object" && own !== null ? { ...own } : {};
-}
+  /** Its own events are the best sign of life; asking as well would only take its time. */
+  #isTelling(): boolean {
+    return (
+      this.#isProven &&
+      this.#isAnswering &&
+      !this.#isMarkerInDoubt &&
+      this.#deadReason === undefined &&
+      this.#orphans.size === 0 &&
+      this.#socket.silentForMs() < this.#deps.limits.healthEveryMs
+    );
+  }
 
-function isAttempt(extraData: unknown): boolean {
-  return typeof holdfastData(extraData)["attemptId"] === "string";
-}
+  async #readInventory(): Promise<boolean> {
+    const { signal } = this.#stopping;
+    const stats = await this.client.systemStats(signal);
+    if (stats.kind !== "ok") {
+      this.#onTrouble(stats);
+      return false;
+    }
+    const info = await this.client.objectInfo(signal);
+    if (info.kind !== "ok") {
+      this.#onTrouble(info);
+      return false;
+    }
+    const inventory = toInventory(info.objectInfo, stats.stats);
+    this.#known = { inventory, objectInfo: info.objectInfo };
+    this.#inventoryAt = this.#deps.clock.elapsed();
+    for (const resolve of this.#inventoryWaiters) resolve();
+    return true;
+  }
 
-function isCheck(extraData: unknown): boolean {
-  return holdfastData(extraData)["check"] === true;
+  /** Whether the process is still the one that ran the last check: its entry is there (F9). */
+  async #checkMarker(): Promise<void> {
+    const promptId = this.#marker;
+    if (promptId === undefined || (this.#isMarkerChecked && !this.#isMarkerInDoubt)) return;
+    const found = await this.client.history(promptId, this.#stopping.signal);
+    if (found.kind !== "ok") return;
+    const isThere = found.entry !== undefined;
+    this.#isMarkerInDoubt = false;
+    if (!this.#isMarkerChecked) {
+      this.#isMarkerChecked = true;
+      this.#wasReplaced = !isThere;
+      if (!isThere) this.#marker = undefined;
+    }
+    this.observe({ kind: "looked_up", promptId, where: isThere ? "history" : "nowhere" });
+  }
+
+  async #checkDeeply(): Promise<void> {
+    const { clock, random, limits } = this.#deps;
+    const objectInfo = this.#known?.objectInfo;
+    if (objectInfo === undefined) return;
+    const promptId = nextUuid(random);
+    const { generation } = this.#identity;
+    const result = await runDeepCheck({
+      client: this.client,
+      clock,
+      objectInfo,
+      promptId,
+      deepCheckMs: limits.deepCheckMs,
+      inTurn: (post) => this.inTurn(post),
+      isDead: (id) => this.#deadPrompts.has(id),
+      onNumber: (number) => this.observe({ kind: "accepted", promptId, number }),
+      signal: this.#stopping.signal,
+    });
+    this.#lastCheckAt = clock.elapsed();
+    if (generation !== this.#identity.generation) return;
+    switch (result.kind) {
+      case "passed":
+        this.observe({ kind: "looked_up", promptId, where: "history" });
+        if (this.#marker !== undefined) this.broom.sweep(this.#marker);
+        this.#marker = promptId;
+        this.#isMarkerChecked = true;
+        this.#deps.onMarker(promptId);
+        this.prove();
+        return;
+      case "impossible":
+        // Nothing is known against it; its jobs will show.
+        this.#deps.log.warn(
+          { instance: this.key, reason: result.reason },
+          "no deep check possible",
+        );
+        this.prove();
+        return;
+      case "failed":
+        this.#deadReason = `deep check failed: ${result.reason}`;
+        this.observe({ kind: "removed", promptId });
+        this.#tell();
+    }
+  }
+
+  /** Pending prompts and nothing that runs them: the thread is gone (F26). */
+  async #checkQueue(): Promise<void> {
+    const { clock, limits } = this.#deps;
+    const queue = await this.client.queue(this.#stopping.signal);
+    if (queue.kind !== "ok") return;
+    const isStuck = queue.queue.pending.length > 0 && queue.queue.running.length === 0;
+    this.#idleQueueSince = isStuck ? (this.#idleQueueSince ?? clock.elapsed()) : undefined;
+    if (this.#idleQueueSince === undefined) return;
+    if (clock.elapsed() - this.#idleQueueSince < limits.idleQueueMs) return;
+    this.#deadReason = "prompts wait in the queue and nothing runs";
+    this.#tell();
+  }
+
+  /** Prompts that could not be taken out when they had to: the instance did not answer. */
+  async #takeOutOrphans(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (const promptId of this.#orphans) {
+      const confirmWithinMs = this.#deps.limits.stopConfirmMs;
+      const cancelled = await this.client.cancelPrompt(promptId, { confirmWithinMs, signal });
+      if (cancelled.kind === "unreachable") return;
+      this.#orphans.delete(promptId);
+      if (cancelled.kind === "still_running") this.#deadPrompts.add(promptId);
+      else this.broom.sweep(promptId);
+    }
+  }
+
+  #onSocket(event: SocketEvent): void {
+    if (event.kind === "state" && event.state === "closed") {
+      this.observe({ kind: "socket_closed", code: event.code ?? 1006 });
+      this.#isMarkerInDoubt = true;
+      // Only this tells a death within a moment of it (F12).
+      this.#waker.wake();
+    }
+    this.#deps.onSocket(event);
+  }
+
+  #onTrouble(trouble: ClientTrouble): void {
+    const { clock, limits } = this.#deps;
+    this.#isAnswering = false;
+    this.#lastReason = troubleText(trouble);
+    const isSilent = clock.elapsed() - this.#lastAnswerAt > limits.silentDeathMs;
+    if (trouble.kind === "unreachable" && trouble.code === "ECONNREFUSED") {
+      this.observe({ kind: "connection_refused" });
+    } else if (this.#deadReason === undefined && isSilent) {
+      // Slow beyond every excuse (F29).
+      this.#deadReason = `no answer for ${limits.silentDeathMs} ms: ${this.#lastReason}`;
+      this.#deps.onReplaced(this.#deadReason);
+    }
+    this.#tell();
+  }
+
+  #onReplaced(reason: string): void {
+    this.#isProven = false;
+    this.#isCheckDue = true;
+    this.#deadReason = undefined;
+    this.#idleQueueSince = undefined;
+    this.#inventoryAt = -Infinity;
+    this.#marker = undefined;
+    this.#deadPrompts.clear();
+    this.broom.clear();
+    this.#deps.log.warn({ instance: this.key, reason }, "instance's process is another one");
+    this.#deps.onReplaced(reason);
+    this.#waker.wake();
+    this.#tell();
+  }
+
+  /** Tells a change, once. */
+  #tell(): void {
+    const { state, isReady, inventoryDigest, reason } = this.facts();
+    const text = `${state} ${isReady} ${inventoryDigest} ${reason}`;
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#deps.log.info({ instance: this.key, state, reason }, "instance state");
+    this.#deps.onChange();
+  }
 }

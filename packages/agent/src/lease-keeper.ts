@@ -9,20 +9,9 @@ import { isHoldfastError } from "@holdfast/contract";
 import type { AgentLog } from "./agent-log.ts";
 import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker, WAIT_OVER } from "./pause.ts";
+import { createWaker, WAIT_OVER, type Waker } from "./pause.ts";
 import type { Session } from "./reporter.ts";
 import { extendTrust, hasLostTrust, type TrustWindow } from "./trust.ts";
-
-/** Renews what the agent holds, and ends what it can no longer believe to hold (STYLE §5). */
-export interface LeaseKeeper {
-  start(): void;
-  /** A lease came with the answer to a call that was sent then. */
-  granted(lease: Lease, callStartedAt: number): void;
-  /** A call that was sent then and answered has renewed these. */
-  renewed(attemptIds: readonly string[], callStartedAt: number): void;
-  configure(config: AgentConfig): void;
-  stop(): Promise<void>;
-}
 
 /** What a keeper is made of. */
 export interface LeaseKeeperDeps extends RetryDeps {
@@ -44,31 +33,110 @@ interface Kept {
 
 const DEFAULT_RENEW_MS = 5_000;
 
-/** Makes a keeper; nothing is renewed before `start`. */
-export function createLeaseKeeper(deps: LeaseKeeperDeps): LeaseKeeper {
-  const { clock, limits, log } = deps;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const waker = createWaker(clock);
-  const leases = new Map<string, Kept>();
-  let renewEveryMs = DEFAULT_RENEW_MS;
-  let wakeAt = Infinity;
-  let failures = 0;
-  let retryAt = -Infinity;
-  let running: Promise<void> | undefined;
+/** Renews what the agent holds, and ends what it can no longer believe to hold (STYLE §5). */
+export class LeaseKeeper {
+  readonly #deps: LeaseKeeperDeps;
+  readonly #stopping = new AbortController();
+  readonly #waker: Waker;
+  readonly #leases = new Map<string, Kept>();
+  #renewEveryMs = DEFAULT_RENEW_MS;
+  #wakeAt = Infinity;
+  #failures = 0;
+  #retryAt = -Infinity;
+  #running: Promise<void> | undefined;
 
-  const extend = (attemptId: string, ttlMs: number, callStartedAt: number): void => {
-    const known = leases.get(attemptId);
-    const window = extendTrust(known?.window, ttlMs, callStartedAt, limits.trustMarginMs);
-    leases.set(attemptId, { window, renewedAt: callStartedAt, isEnded: false });
-    if (dueAt(window, callStartedAt) < wakeAt) waker.wake();
-  };
-  const dueAt = (window: TrustWindow, renewedAt: number): number =>
-    Math.min(renewedAt + renewEveryMs, window.trustedUntil);
+  constructor(deps: LeaseKeeperDeps) {
+    this.#deps = deps;
+    this.#waker = createWaker(deps.clock);
+  }
 
-  const renew = async (held: readonly HeldAttempt[]): Promise<void> => {
-    const session = deps.session();
+  /** Nothing is renewed before. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  configure(config: AgentConfig): void {
+    this.#renewEveryMs = Math.max(1, config.renewEveryMs);
+    this.#waker.wake();
+  }
+
+  /** A lease came with the answer to a call that was sent then. */
+  granted(lease: Lease, callStartedAt: number): void {
+    this.#extend(lease.attemptId, lease.ttlMs, callStartedAt);
+  }
+
+  /** A call that was sent then and answered has renewed these. */
+  renewed(attemptIds: readonly string[], callStartedAt: number): void {
+    for (const attemptId of attemptIds) {
+      const known = this.#leases.get(attemptId);
+      if (known !== undefined) this.#extend(attemptId, known.window.ttlMs, callStartedAt);
+    }
+  }
+
+  #extend(attemptId: string, ttlMs: number, callStartedAt: number): void {
+    const { trustMarginMs } = this.#deps.limits;
+    const known = this.#leases.get(attemptId);
+    const window = extendTrust(known?.window, ttlMs, callStartedAt, trustMarginMs);
+    this.#leases.set(attemptId, { window, renewedAt: callStartedAt, isEnded: false });
+    const dueAt = Math.min(callStartedAt + this.#renewEveryMs, window.trustedUntil);
+    if (dueAt < this.#wakeAt) this.#waker.wake();
+  }
+
+  async #run(): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const held = this.#deps.held();
+      const trustEndsAt = this.#sweep(held);
+      const renewAt = this.#renewAt(held);
+      if (clock.elapsed() >= renewAt) {
+        this.#retryAt = clock.elapsed() + this.#renewEveryMs;
+        // Not waited for: trust must be able to end while a renewal hangs.
+        void this.#renew(held);
+        continue;
+      }
+      this.#wakeAt = Math.min(trustEndsAt, renewAt);
+      await this.#waker.wait(this.#wakeAt - clock.elapsed(), signal);
+      this.#wakeAt = Infinity;
+    }
+  }
+
+  #renewAt(held: readonly HeldAttempt[]): number {
+    if (held.length === 0 || this.#deps.session() === undefined) return Infinity;
+    const renewals = held.map(({ attemptId }) => this.#leases.get(attemptId)?.renewedAt);
+    const oldest = Math.min(...renewals.map((renewedAt) => renewedAt ?? Infinity));
+    return Math.max(oldest + this.#renewEveryMs, this.#retryAt);
+  }
+
+  /** Ends the trust that has run out; the instant at which the next one will. */
+  #sweep(held: readonly HeldAttempt[]): number {
+    const now = this.#deps.clock.elapsed();
+    const names = new Set<string>(held.map((attempt) => attempt.attemptId));
+    let next = Infinity;
+    for (const [attemptId, kept] of this.#leases) {
+      if (!names.has(attemptId)) {
+        this.#leases.delete(attemptId);
+      } else if (!kept.isEnded && hasLostTrust(kept.window, now)) {
+        this.#leases.set(attemptId, { ...kept, isEnded: true });
+        this.#deps.log.warn({ attemptId }, "lease could not be renewed in time");
+        this.#deps.onDistrusted(attemptId);
+      } else if (!kept.isEnded) {
+        next = Math.min(next, kept.window.trustedUntil);
+      }
+    }
+    return next;
+  }
+
+  async #renew(held: readonly HeldAttempt[]): Promise<void> {
+    const { clock, limits, link, log } = this.#deps;
+    const session = this.#deps.session();
     if (session === undefined) return;
+    const { signal } = this.#stopping;
     const callStartedAt = clock.elapsed();
     const late = new AbortController();
     const done = new AbortController();
@@ -79,83 +147,22 @@ export function createLeaseKeeper(deps: LeaseKeeperDeps): LeaseKeeper {
       () => undefined, // Answered in time.
     );
     try {
-      const answer = await deps.link.renew({ ...session, held: [...held] }, late.signal);
-      failures = 0;
-      retryAt = -Infinity;
-      keeper.renewed(
-        held.map((attempt) => attempt.attemptId),
-        callStartedAt,
-      );
-      deps.onRevoked(answer.revoked);
+      const answer = await link.renew({ ...session, held: [...held] }, late.signal);
+      this.#failures = 0;
+      this.#retryAt = -Infinity;
+      const names = held.map((attempt) => attempt.attemptId);
+      this.renewed(names, callStartedAt);
+      this.#deps.onRevoked(answer.revoked);
     } catch (err) {
       if (signal.aborted) return;
-      failures += 1;
-      retryAt = clock.elapsed() + linkPauseMs(deps, failures);
+      this.#failures += 1;
+      this.#retryAt = clock.elapsed() + linkPauseMs(this.#deps, this.#failures);
       log.warn({ err, held: held.length }, "leases could not be renewed");
-      if (isHoldfastError(err)) deps.onRefused(err);
+      this.#waker.wake();
+      if (isHoldfastError(err)) this.#deps.onRefused(err);
     } finally {
       done.abort(WAIT_OVER);
       signal.removeEventListener("abort", onStop);
     }
-  };
-
-  /** Ends the trust that has run out; the instant of the next thing to do. */
-  const sweep = (held: readonly HeldAttempt[]): number => {
-    const now = clock.elapsed();
-    const names = new Set(held.map((attempt) => attempt.attemptId));
-    let next = Infinity;
-    for (const [attemptId, kept] of leases) {
-      if (!names.has(attemptId)) {
-        leases.delete(attemptId);
-      } else if (!kept.isEnded && hasLostTrust(kept.window, now)) {
-        leases.set(attemptId, { ...kept, isEnded: true });
-        log.warn({ attemptId }, "lease could not be renewed in time");
-        deps.onDistrusted(attemptId);
-      } else if (!kept.isEnded) {
-        next = Math.min(next, kept.window.trustedUntil);
-      }
-    }
-    return next;
-  };
-
-  const run = async (): Promise<void> => {
-    while (!signal.aborted) {
-      const held = deps.held();
-      const trustEndsAt = sweep(held);
-      const oldest = Math.min(...held.map((a) => leases.get(a.attemptId)?.renewedAt ?? Infinity));
-      const isRegistered = deps.session() !== undefined;
-      const renewAt = isRegistered ? Math.max(oldest + renewEveryMs, retryAt) : Infinity;
-      if (held.length > 0 && clock.elapsed() >= renewAt) {
-        // Trust must be able to end while a renewal hangs.
-        void renew(held);
-        retryAt = clock.elapsed() + renewEveryMs;
-        continue;
-      }
-      wakeAt = Math.min(trustEndsAt, Math.max(renewAt, clock.elapsed() + 1));
-      await waker.wait(wakeAt - clock.elapsed(), signal);
-      wakeAt = Infinity;
-    }
-  };
-
-  const keeper: LeaseKeeper = {
-    start: () => {
-      running ??= run();
-    },
-    granted: (lease, callStartedAt) => extend(lease.attemptId, lease.ttlMs, callStartedAt),
-    renewed: (attemptIds, callStartedAt) => {
-      for (const attemptId of attemptIds) {
-        const known = leases.get(attemptId);
-        if (known !== undefined) extend(attemptId, known.window.ttlMs, callStartedAt);
-      }
-    },
-    configure: (config) => {
-      renewEveryMs = Math.max(1, config.renewEveryMs);
-      waker.wake();
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
-  };
-  return keeper;
+  }
 }

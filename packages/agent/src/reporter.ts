@@ -9,10 +9,11 @@ import {
   type Lease,
   type ReportAnswer,
 } from "@holdfast/contract";
+import { assertNever } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { toEvidence } from "./evidence.ts";
 import { isTransient, linkPauseMs, type RetryDeps } from "./link-retry.ts";
-import { createWaker } from "./pause.ts";
+import { createWaker, slept, type Waker } from "./pause.ts";
 import type { Spool } from "./spool.ts";
 
 /** What became of a report. `kept`: on disk, for the next agent process. */
@@ -22,29 +23,6 @@ export type ReportResult = "kept" | "lease_lost" | "recorded";
 export interface Session {
   readonly machineId: string;
   readonly session: number;
-}
-
-/** Brings outcomes to the control plane: in groups, until each is answered, over restarts. */
-export interface Reporter {
-  /** Reads what an earlier life could not deliver; the hashes of the outputs named in it. */
-  load(): Promise<ReadonlySet<string>>;
-  start(): void;
-  /** Resolves when the report is answered. `putAgain` uploads outputs that the store has lost. */
-  send(
-    report: AttemptReport,
-    putAgain: (hashes: readonly string[]) => Promise<boolean>,
-  ): Promise<ReportResult>;
-  /** Attempts of an earlier life whose outcome is still to be delivered. */
-  held(): readonly HeldAttempt[];
-  /** A lease whose outcome is already here: true, and its report carries the new epoch. */
-  adopt(lease: Lease): boolean;
-  /** Forgets a report of an earlier life: the attempt is somebody else's. False if there was none. */
-  drop(attemptId: string): boolean;
-  unsent(): number;
-  /** A new registration: what waited for it goes on. */
-  wake(): void;
-  /** Keeps what is not delivered on disk. */
-  stop(): Promise<void>;
 }
 
 /** What a reporter is made of. */
@@ -58,9 +36,12 @@ export interface ReporterDeps extends RetryDeps {
   readonly onRefused: (error: unknown) => void;
 }
 
+/** Uploads bytes again; false when they are gone here too. */
+type PutAgain = (hashes: readonly string[]) => Promise<boolean>;
+
 interface Entry {
   report: AttemptReport;
-  readonly putAgain: (hashes: readonly string[]) => Promise<boolean>;
+  readonly putAgain: PutAgain;
   readonly resolve: (result: ReportResult) => void;
   readonly isLoaded: boolean;
   isOnDisk: boolean;
@@ -69,182 +50,215 @@ interface Entry {
 
 const GROUP_MAX = 100;
 
-/** Makes a reporter that keeps undelivered reports in a folder of its own. */
-export function createReporter(deps: ReporterDeps): Reporter {
-  const { clock, log } = deps;
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const entries = new Map<string, Entry>();
-  const waker = createWaker(clock);
-  let running: Promise<void> | undefined;
-  let failures = 0;
+/** Brings outcomes to the control plane: in groups, until each is answered, over restarts. */
+export class Reporter {
+  readonly #deps: ReporterDeps;
+  readonly #stopping = new AbortController();
+  readonly #entries = new Map<string, Entry>();
+  readonly #waker: Waker;
+  #running: Promise<void> | undefined;
+  #failures = 0;
 
-  const pathOf = (attemptId: string): string => join(deps.folder, `${attemptId}.json`);
-  const keepOnDisk = async (entry: Entry): Promise<void> => {
+  constructor(deps: ReporterDeps) {
+    this.#deps = deps;
+    this.#waker = createWaker(deps.clock);
+  }
+
+  /** Reads what an earlier life could not deliver; the hashes of the outputs named in it. */
+  async load(): Promise<ReadonlySet<string>> {
+    const { folder } = this.#deps;
+    await mkdir(folder, { recursive: true });
+    const hashes = new Set<string>();
+    for (const name of await readdir(folder)) {
+      const report = await readReport(join(folder, name));
+      if (report === undefined) {
+        await rm(join(folder, name), { force: true });
+        continue;
+      }
+      for (const sha256 of hashesOf(report)) hashes.add(sha256);
+      void this.#add(report, (missing) => this.#putFromSpool(missing), true);
+    }
+    return hashes;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Keeps what is not delivered on disk. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+    for (const entry of this.#entries.values()) {
+      await this.#keepOnDisk(entry);
+      entry.resolve("kept");
+    }
+  }
+
+  /** Resolves when the report is answered. `putAgain` uploads outputs that the store has lost. */
+  send(report: AttemptReport, putAgain: PutAgain): Promise<ReportResult> {
+    if (this.#stopping.signal.aborted) return Promise.resolve("kept");
+    return this.#add(report, putAgain, false);
+  }
+
+  /** Attempts of an earlier life whose outcome is still to be delivered. */
+  held(): readonly HeldAttempt[] {
+    return [...this.#entries.values()]
+      .filter((entry) => entry.isLoaded)
+      .map(({ report: { attemptId, jobId, leaseEpoch } }) => {
+        return { attemptId, jobId, leaseEpoch, phase: "collecting", progress: null };
+      });
+  }
+
+  /** A lease whose outcome is already here: true, and its report carries the new epoch. */
+  adopt(lease: Lease): boolean {
+    const entry = this.#entries.get(lease.attemptId);
+    if (entry === undefined) return false;
+    entry.report = { ...entry.report, leaseEpoch: lease.leaseEpoch };
+    this.#waker.wake();
+    return true;
+  }
+
+  /** Forgets a report of an earlier life: the attempt is somebody else's. False if there was none. */
+  drop(attemptId: string): boolean {
+    const entry = this.#entries.get(attemptId);
+    // One of this life is answered for itself.
+    if (entry?.isLoaded !== true) return false;
+    void this.#finish(entry, "lease_lost");
+    return true;
+  }
+
+  unsent(): number {
+    return this.#entries.size;
+  }
+
+  /** A new registration: what waited for it goes on. */
+  wake(): void {
+    this.#waker.wake();
+  }
+
+  #add(report: AttemptReport, putAgain: PutAgain, isLoaded: boolean): Promise<ReportResult> {
+    return new Promise((resolve) => {
+      const entry = { report, putAgain, resolve, isLoaded, isOnDisk: isLoaded, isReplaced: false };
+      this.#entries.set(report.attemptId, entry);
+      this.#waker.wake();
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const session = this.#deps.session();
+      const group = [...this.#entries.values()].slice(0, GROUP_MAX);
+      if (group.length === 0 || session === undefined) {
+        await this.#waker.wait(Infinity, signal);
+        continue;
+      }
+      try {
+        await this.#deliver(group, session).catch((error: unknown) => {
+          if (signal.aborted || isTransient(error) || isAboutAgent(error)) throw error;
+          return this.#deliverSingly(group, session);
+        });
+      } catch (error) {
+        if (!signal.aborted) await this.#onFailure(error);
+      }
+    }
+  }
+
+  async #deliver(group: readonly Entry[], session: Session): Promise<void> {
+    const reports = group.map((entry) => entry.report);
+    const { signal } = this.#stopping;
+    const { answers } = await this.#deps.link.report({ ...session, reports }, signal);
+    this.#failures = 0;
+    for (const answer of answers) {
+      const entry = group.find(({ report }) => report.attemptId === answer.attemptId);
+      if (entry !== undefined) await this.#onAnswer(entry, answer);
+    }
+  }
+
+  /** A group with a report that cannot be taken: each for itself, so that one spoils no other. */
+  async #deliverSingly(group: readonly Entry[], session: Session): Promise<void> {
+    for (const entry of group) {
+      try {
+        await this.#deliver([entry], session);
+      } catch (err) {
+        if (this.#stopping.signal.aborted || isTransient(err) || isAboutAgent(err)) throw err;
+        const { attemptId } = entry.report;
+        this.#deps.log.error({ attemptId, err }, "report was refused");
+        if (entry.isReplaced) await this.#finish(entry, "lease_lost");
+        const text = err instanceof Error ? err.message : "";
+        const evidence = toEvidence("log", `The agent's report was refused: ${text}`);
+        entry.report = replaceOutcome(entry.report, evidence);
+        entry.isReplaced = true;
+      }
+    }
+  }
+
+  async #onAnswer(entry: Entry, answer: ReportAnswer): Promise<void> {
+    const { attemptId, jobId } = entry.report;
+    switch (answer.result) {
+      case "recorded":
+        return this.#finish(entry, "recorded");
+      case "lease_lost":
+        this.#deps.log.warn({ attemptId, jobId }, "report came too late for its lease");
+        return this.#finish(entry, "lease_lost");
+      case "outputs_missing":
+        if (await entry.putAgain(answer.missing)) return undefined;
+        entry.report = replaceOutcome(
+          entry.report,
+          toEvidence("store", "The store has lost outputs, and so has the agent."),
+        );
+        return undefined;
+      default:
+        return assertNever(answer.result);
+    }
+  }
+
+  async #onFailure(err: unknown): Promise<void> {
+    this.#failures += 1;
+    if (this.#failures === 1) {
+      this.#deps.log.warn({ err, unsent: this.#entries.size }, "reports could not be delivered");
+    }
+    if (isAboutAgent(err)) this.#deps.onRefused(err);
+    for (const entry of this.#entries.values()) await this.#keepOnDisk(entry);
+    await slept(this.#deps.clock, linkPauseMs(this.#deps, this.#failures), this.#stopping.signal);
+  }
+
+  async #finish(entry: Entry, result: ReportResult): Promise<void> {
+    const { attemptId } = entry.report;
+    if (this.#entries.get(attemptId) !== entry) return;
+    this.#entries.delete(attemptId);
+    if (entry.isOnDisk) await rm(this.#pathOf(attemptId), { force: true });
+    entry.resolve(result);
+  }
+
+  async #keepOnDisk(entry: Entry): Promise<void> {
     if (entry.isOnDisk) return;
-    const path = pathOf(entry.report.attemptId);
+    const { attemptId } = entry.report;
+    const path = this.#pathOf(attemptId);
     try {
       await writeFile(`${path}.tmp`, JSON.stringify(entry.report));
       await rename(`${path}.tmp`, path);
       entry.isOnDisk = true;
     } catch (err) {
       // It is still in memory and is sent again; only a second failure would lose it.
-      log.error({ attemptId: entry.report.attemptId, err }, "report could not be kept on disk");
+      this.#deps.log.error({ attemptId, err }, "report could not be kept on disk");
     }
-  };
-  const finish = async (entry: Entry, result: ReportResult): Promise<void> => {
-    const { attemptId } = entry.report;
-    if (entries.get(attemptId) !== entry) return;
-    entries.delete(attemptId);
-    if (entry.isOnDisk) await rm(pathOf(attemptId), { force: true });
-    entry.resolve(result);
-  };
-  const onAnswer = async (entry: Entry, answer: ReportAnswer): Promise<void> => {
-    const { attemptId, jobId } = entry.report;
-    switch (answer.result) {
-      case "recorded":
-        return finish(entry, "recorded");
-      case "lease_lost":
-        log.warn({ attemptId, jobId }, "report came too late, the job is somebody else's");
-        return finish(entry, "lease_lost");
-      case "outputs_missing": {
-        const isPut = await entry.putAgain(answer.missing);
-        if (isPut) return;
-        const message = "The store has lost outputs, and so has the agent.";
-        entry.report = replaceOutcome(entry.report, toEvidence("store", message));
-      }
-    }
-  };
-  const deliver = async (group: readonly Entry[], session: Session): Promise<void> => {
-    const { answers } = await deps.link.report(
-      { ...session, reports: group.map((entry) => entry.report) },
-      signal,
-    );
-    failures = 0;
-    for (const answer of answers) {
-      const entry = group.find(({ report }) => report.attemptId === answer.attemptId);
-      if (entry !== undefined) await onAnswer(entry, answer);
-    }
-  };
-  /** A group with a report that cannot be taken: each for itself, so that one spoils no other. */
-  const deliverSingly = async (group: readonly Entry[], session: Session): Promise<void> => {
-    for (const entry of group) {
-      try {
-        await deliver([entry], session);
-      } catch (err) {
-        if (signal.aborted || isTransient(err) || isAboutAgent(err)) throw err;
-        const { attemptId } = entry.report;
-        log.error({ attemptId, err }, "report was refused");
-        if (entry.isReplaced) await finish(entry, "lease_lost");
-        const message = `The agent's report was refused: ${err instanceof Error ? err.message : ""}`;
-        entry.report = replaceOutcome(entry.report, toEvidence("log", message));
-        entry.isReplaced = true;
-      }
-    }
-  };
-  const onFailure = async (err: unknown): Promise<void> => {
-    failures += 1;
-    if (failures === 1) log.warn({ err, unsent: entries.size }, "reports could not be delivered");
-    if (isAboutAgent(err)) deps.onRefused(err);
-    for (const entry of entries.values()) await keepOnDisk(entry);
-    await waker.wait(linkPauseMs(deps, failures), signal);
-  };
-  const run = async (): Promise<void> => {
-    while (!signal.aborted) {
-      const session = deps.session();
-      const group = [...entries.values()].slice(0, GROUP_MAX);
-      if (group.length === 0 || session === undefined) {
-        await waker.wait(Infinity, signal);
-        continue;
-      }
-      try {
-        await deliver(group, session).catch((error: unknown) => {
-          if (signal.aborted || isTransient(error) || isAboutAgent(error)) throw error;
-          return deliverSingly(group, session);
-        });
-      } catch (error) {
-        if (signal.aborted) break;
-        await onFailure(error);
-      }
-    }
-  };
-  const add = (
-    report: AttemptReport,
-    putAgain: Entry["putAgain"],
-    isLoaded: boolean,
-  ): Promise<ReportResult> =>
-    new Promise((resolve) => {
-      const entry = { report, putAgain, resolve, isLoaded, isOnDisk: isLoaded, isReplaced: false };
-      entries.set(report.attemptId, entry);
-      waker.wake();
-    });
-  const putFromSpool = async (hashes: readonly string[]): Promise<boolean> => {
+  }
+
+  async #putFromSpool(hashes: readonly string[]): Promise<boolean> {
     for (const sha256 of hashes) {
-      const blob = await deps.spool.find(sha256);
+      const blob = await this.#deps.spool.find(sha256);
       if (blob === undefined) return false;
-      await deps.link.putBlob(blob, signal);
+      await this.#deps.link.putBlob(blob, this.#stopping.signal);
       await blob.release();
     }
     return true;
-  };
+  }
 
-  return {
-    load: async () => {
-      await mkdir(deps.folder, { recursive: true });
-      const hashes = new Set<string>();
-      for (const name of await readdir(deps.folder)) {
-        const report = await readReport(join(deps.folder, name));
-        if (report === undefined) {
-          await rm(join(deps.folder, name), { force: true });
-          continue;
-        }
-        for (const sha256 of hashesOf(report)) hashes.add(sha256);
-        void add(report, putFromSpool, true);
-      }
-      return hashes;
-    },
-    start: () => {
-      running ??= run();
-    },
-    send: (report, putAgain) => {
-      if (signal.aborted) return Promise.resolve("kept");
-      return add(report, putAgain, false);
-    },
-    held: () =>
-      [...entries.values()]
-        .filter((entry) => entry.isLoaded)
-        .map(({ report: { attemptId, jobId, leaseEpoch } }) => ({
-          attemptId,
-          jobId,
-          leaseEpoch,
-          phase: "collecting" as const,
-          progress: null,
-        })),
-    adopt: (lease) => {
-      const entry = entries.get(lease.attemptId);
-      if (entry === undefined) return false;
-      entry.report = { ...entry.report, leaseEpoch: lease.leaseEpoch };
-      waker.wake();
-      return true;
-    },
-    drop: (attemptId) => {
-      const entry = entries.get(attemptId);
-      // One of this life is answered for itself.
-      if (entry?.isLoaded !== true) return false;
-      void finish(entry, "lease_lost");
-      return true;
-    },
-    unsent: () => entries.size,
-    wake: () => waker.wake(),
-    stop: async () => {
-      stopping.abort();
-      await running;
-      for (const entry of entries.values()) {
-        await keepOnDisk(entry);
-        entry.resolve("kept");
-      }
-    },
-  };
+  #pathOf(attemptId: string): string {
+    return join(this.#deps.folder, `${attemptId}.json`);
+  }
 }
 
 /** Codes that concern the agent and no single report. */

@@ -13,19 +13,11 @@ export interface SpooledBlob extends BlobSource {
   release(): Promise<void>;
 }
 
-/** Outputs on their way from ComfyUI to the store; small ones in memory, the others on disk. */
-export interface Spool {
-  start(): Promise<void>;
-  /** Whether more work may be taken: the bytes kept are under the limit. */
-  hasRoom(): boolean;
-  usedBytes(): number;
-  /** Takes bytes in while hashing them. Throws what the source or the disk throws, keeping nothing. */
-  take(body: AsyncIterable<Uint8Array>): Promise<SpooledBlob>;
-  /** Bytes that an earlier life left, for a report that names them. */
-  find(sha256: string): Promise<SpooledBlob | undefined>;
-  /** Deletes what earlier lives left and no report names. */
-  keepOnly(hashes: ReadonlySet<string>): Promise<void>;
-}
+/** The limits of {@link AgentLimits} that a spool keeps. */
+export type SpoolLimits = Pick<
+  AgentLimits,
+  "memoryOutputBytes" | "memoryTotalBytes" | "spoolBytes"
+>;
 
 interface Kept {
   readonly sha256: string;
@@ -36,99 +28,129 @@ interface Kept {
 
 const HASH_LENGTH = 64;
 
-/** Makes a spool in a folder of its own. */
-export function createSpool(
-  folder: string,
-  limits: Pick<AgentLimits, "spoolBytes" | "memoryOutputBytes" | "memoryTotalBytes">,
-): Spool {
-  const kept = new Map<string, Kept>();
-  let usedBytes = 0;
-  let memoryBytes = 0;
-  let counter = 0;
-  const pathOf = (sha256: string): string => join(folder, sha256);
+/** Outputs on their way from ComfyUI to the store; small ones in memory, the others on disk. */
+export class Spool {
+  readonly #folder: string;
+  readonly #limits: SpoolLimits;
+  readonly #kept = new Map<string, Kept>();
+  #usedBytes = 0;
+  #memoryBytes = 0;
+  #counter = 0;
 
-  const toDisk = async (blob: Kept): Promise<void> => {
-    const bytes = blob.bytes;
-    if (bytes === undefined) return;
-    const temporary = join(folder, `tmp-${(counter += 1)}`);
-    await writeFile(temporary, bytes);
-    await rename(temporary, pathOf(blob.sha256));
-    if (blob.bytes === undefined) return;
-    blob.bytes = undefined;
-    memoryBytes -= blob.sizeBytes;
-    // Released meanwhile: nobody else would delete it.
-    if (!kept.has(blob.sha256)) await rm(pathOf(blob.sha256), { force: true });
-  };
-  const release = async (blob: Kept): Promise<void> => {
-    blob.users -= 1;
-    if (blob.users > 0 || kept.get(blob.sha256) !== blob) return;
-    kept.delete(blob.sha256);
-    usedBytes -= blob.sizeBytes;
-    if (blob.bytes === undefined) await rm(pathOf(blob.sha256), { force: true });
-    else memoryBytes -= blob.sizeBytes;
-  };
-  const toHandle = (blob: Kept): SpooledBlob => {
+  /** A spool in a folder of its own. */
+  constructor(folder: string, limits: SpoolLimits) {
+    this.#folder = folder;
+    this.#limits = limits;
+  }
+
+  async start(): Promise<void> {
+    await mkdir(this.#folder, { recursive: true });
+  }
+
+  /** Whether more work may be taken: the bytes kept are under the limit. */
+  hasRoom(): boolean {
+    return this.#usedBytes < this.#limits.spoolBytes;
+  }
+
+  usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  /** Takes bytes in while hashing them. Throws what the source or the disk throws, keeping nothing. */
+  async take(body: AsyncIterable<Uint8Array>): Promise<SpooledBlob> {
+    const { memoryOutputBytes, memoryTotalBytes } = this.#limits;
+    const roomInMemory = Math.min(
+      memoryOutputBytes,
+      Math.max(0, memoryTotalBytes - this.#memoryBytes),
+    );
+    const temporary = this.#temporary();
+    const taken = await takeIn(body, roomInMemory, temporary);
+    if (taken.bytes === undefined) {
+      if (this.#kept.has(taken.sha256)) await rm(temporary, { force: true });
+      else await rename(temporary, this.#pathOf(taken.sha256));
+    }
+    return this.#keep(taken.sha256, taken.sizeBytes, taken.bytes);
+  }
+
+  /** Bytes that an earlier life left, for a report that names them. */
+  async find(sha256: string): Promise<SpooledBlob | undefined> {
+    if (this.#kept.has(sha256)) return this.#keep(sha256, 0, undefined);
+    const found = await stat(this.#pathOf(sha256)).catch(() => undefined);
+    return found === undefined ? undefined : this.#keep(sha256, found.size, undefined);
+  }
+
+  /** Deletes what earlier lives left and no report names. */
+  async keepOnly(hashes: ReadonlySet<string>): Promise<void> {
+    for (const name of await readdir(this.#folder)) {
+      const isNamed = hashes.has(name) || this.#kept.has(name);
+      if (name.length === HASH_LENGTH && isNamed) continue;
+      if (name.length === HASH_LENGTH || name.startsWith("tmp-")) {
+        await rm(join(this.#folder, name), { force: true });
+      }
+    }
+  }
+
+  #pathOf(sha256: string): string {
+    return join(this.#folder, sha256);
+  }
+
+  #temporary(): string {
+    this.#counter += 1;
+    return join(this.#folder, `tmp-${this.#counter}`);
+  }
+
+  /** Adds bytes that are complete; equal bytes are kept once. */
+  #keep(sha256: string, sizeBytes: number, bytes: Uint8Array | undefined): SpooledBlob {
+    const known = this.#kept.get(sha256);
+    if (known !== undefined) {
+      known.users += 1;
+      return this.#handle(known);
+    }
+    const blob: Kept = { sha256, sizeBytes, bytes, users: 1 };
+    this.#kept.set(sha256, blob);
+    this.#usedBytes += sizeBytes;
+    if (bytes !== undefined) this.#memoryBytes += sizeBytes;
+    return this.#handle(blob);
+  }
+
+  #handle(blob: Kept): SpooledBlob {
     let isReleased = false;
     return {
       sha256: blob.sha256,
       sizeBytes: blob.sizeBytes,
-      open: () => readKept(blob, pathOf(blob.sha256)),
-      toDisk: () => toDisk(blob),
+      open: () => readKept(blob, this.#pathOf(blob.sha256)),
+      toDisk: () => this.#toDisk(blob),
       release: async () => {
         if (isReleased) return;
         isReleased = true;
-        await release(blob);
+        await this.#release(blob);
       },
     };
-  };
-  /** Adds bytes that are complete; equal bytes are kept once. */
-  const keep = (sha256: string, sizeBytes: number, bytes: Uint8Array | undefined): SpooledBlob => {
-    const known = kept.get(sha256);
-    if (known !== undefined) {
-      known.users += 1;
-      return toHandle(known);
-    }
-    const blob: Kept = { sha256, sizeBytes, bytes, users: 1 };
-    kept.set(sha256, blob);
-    usedBytes += sizeBytes;
-    if (bytes !== undefined) memoryBytes += sizeBytes;
-    return toHandle(blob);
-  };
+  }
 
-  return {
-    start: async () => {
-      await mkdir(folder, { recursive: true });
-    },
-    hasRoom: () => usedBytes < limits.spoolBytes,
-    usedBytes: () => usedBytes,
-    take: async (body) => {
-      const roomInMemory = Math.min(
-        limits.memoryOutputBytes,
-        Math.max(0, limits.memoryTotalBytes - memoryBytes),
-      );
-      const temporary = join(folder, `tmp-${(counter += 1)}`);
-      const taken = await takeIn(body, roomInMemory, temporary);
-      if (taken.bytes === undefined) {
-        if (kept.has(taken.sha256)) await rm(temporary, { force: true });
-        else await rename(temporary, pathOf(taken.sha256));
-      }
-      return keep(taken.sha256, taken.sizeBytes, taken.bytes);
-    },
-    find: async (sha256) => {
-      if (kept.has(sha256)) return keep(sha256, 0, undefined);
-      const found = await stat(pathOf(sha256)).catch(() => undefined);
-      return found === undefined ? undefined : keep(sha256, found.size, undefined);
-    },
-    keepOnly: async (hashes) => {
-      for (const name of await readdir(folder)) {
-        const isNamed = hashes.has(name) || kept.has(name);
-        if (name.length === HASH_LENGTH && isNamed) continue;
-        if (name.length === HASH_LENGTH || name.startsWith("tmp-")) {
-          await rm(join(folder, name), { force: true });
-        }
-      }
-    },
-  };
+  async #toDisk(blob: Kept): Promise<void> {
+    const { bytes } = blob;
+    if (bytes === undefined) return;
+    const temporary = this.#temporary();
+    await writeFile(temporary, bytes);
+    await rename(temporary, this.#pathOf(blob.sha256));
+    if (this.#kept.get(blob.sha256) !== blob) {
+      // Released meanwhile: nobody else would delete it.
+      await rm(this.#pathOf(blob.sha256), { force: true });
+    } else if (blob.bytes !== undefined) {
+      blob.bytes = undefined;
+      this.#memoryBytes -= blob.sizeBytes;
+    }
+  }
+
+  async #release(blob: Kept): Promise<void> {
+    blob.users -= 1;
+    if (blob.users > 0 || this.#kept.get(blob.sha256) !== blob) return;
+    this.#kept.delete(blob.sha256);
+    this.#usedBytes -= blob.sizeBytes;
+    if (blob.bytes === undefined) await rm(this.#pathOf(blob.sha256), { force: true });
+    else this.#memoryBytes -= blob.sizeBytes;
+  }
 }
 
 /** Reads a source to its end: into memory while it is small, into a file from there on. */

@@ -12,6 +12,7 @@
  */
 import type { PromptLookup } from "@holdfast/comfyui";
 import type { HistoryEntry, SocketMessage } from "@holdfast/comfyui/protocol";
+import { assertNever } from "@holdfast/runtime";
 import type { AgentLimits } from "./limits.ts";
 
 /** Why a watch ended. */
@@ -112,6 +113,8 @@ export function nextWatchStep(
       return { ...state, isRefreshed: true };
     case "looked":
       return onLooked(state, event.found, event.at, limits);
+    default:
+      return assertNever(event);
   }
 }
 
@@ -187,6 +190,8 @@ function onMessage(
     case "feature_flags":
     case "unknown":
       return state;
+    default:
+      return assertNever(message);
   }
 }
 
@@ -280,6 +285,8 @@ function onLooked(
     }
     case "unknown":
       return { ...state, ...later(Math.max(limits.blindLookMs, state.lookEveryMs)) };
+    default:
+      return assertNever(found);
   }
 }
 
