@@ -8,6 +8,15 @@ import { extendTrust, hasLostTrust } from "./trust.ts";
 import { decideWants, type WantsFacts } from "./wants.ts";
 import { beginWatch, type WatchState } from "./watch-state.ts";
 
+function watch(facts: Partial<WatchState>): WatchState {
+  const state = beginWatch({ isSocketUseful: true, at: 0 }, DEFAULT_LIMITS);
+  return { ...state, phase: "running", lastSignAt: 1_000, ...facts };
+}
+
+function file(subfolder: string, filename: string, key = "images", type = "output") {
+  return { subfolder, filename, key, type };
+}
+
 describe("the trust window", () => {
   it("ends before the lease does, counted from before the call was sent", () => {
     const window = extendTrust(undefined, 10_000, 100, 2_000);
@@ -29,13 +38,6 @@ describe("the trust window", () => {
 
 describe("a stall", () => {
   const stall = { progressMs: 120_000, firstLoadMs: 300_000 };
-  const watch = (facts: Partial<WatchState>): WatchState => ({
-    ...beginWatch({ isSocketUseful: true, at: 0 }, DEFAULT_LIMITS),
-    phase: "running",
-    lastSignAt: 1_000,
-    ...facts,
-  });
-
   it("takes longer to call while a model may be loading", () => {
     expect(decideStall(watch({}), stall, 0).stallAt).toBe(301_000);
     expect(decideStall(watch({ hasProgressed: true }), stall, 0).stallAt).toBe(121_000);
@@ -98,13 +100,6 @@ describe("what an instance wants", () => {
 
 describe("names of outputs", () => {
   const attemptId = "att_1";
-  const file = (subfolder: string, filename: string, key = "images", type = "output") => ({
-    subfolder,
-    filename,
-    key,
-    type,
-  });
-
   it("keep the caller's folders and lose the attempt's", () => {
     expect(outputNameOf(file("holdfast/att_1/books", "p_1_.png"), attemptId)).toBe(
       "books/p_1_.png",

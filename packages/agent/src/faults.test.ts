@@ -85,6 +85,26 @@ describe("failing runs", { timeout: 20_000 }, () => {
     expect((await harness.plane.reported(next.attemptId)).outcome.kind).toBe("succeeded");
   });
 
+  it("fails when ComfyUI takes a graph and drops one of its outputs (F2)", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const graph = {
+      ...textToImage(1, 200),
+      "8": { class_type: "LoadImage", inputs: { image: "nobody-has-this.png" } },
+      "9": { class_type: "PreviewImage", inputs: { images: ["8", 0] } },
+    };
+    const lease = await harness.plane.submit({ graph });
+    expect((await harness.plane.reported(lease.attemptId)).outcome).toMatchObject({
+      kind: "failed",
+      evidence: {
+        channel: "validation",
+        validationType: "custom_validation_failed",
+        nodeId: "8",
+        httpStatus: 200,
+      },
+    });
+    expect(harness.simulator.stats().queueRemaining).toBe(0);
+  });
+
   it("calls a run whose file was deleted a failure, never a success (F16)", async () => {
     harness = await createHarness();
     harness.simulator.faults.add({ kind: "delete_file", match: { nodeClass: "SaveImage" } });

@@ -40,6 +40,29 @@ describe("leases", { timeout: 20_000 }, () => {
     expect(plane.counts.reports).toBe(0);
   });
 
+  it("tells of a cancelled job when ComfyUI has really stopped it", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 200) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    plane.revoke(lease.attemptId, "cancelled");
+    await plane.until(() => plane.counts.reports > 0);
+    expect(harness.simulator.stats().queueRemaining).toBe(0);
+    const next = await plane.submit({ graph: plainImage(2) });
+    expect((await plane.reported(next.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("gives back what is staged when it drains, and finishes what runs", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const first = await plane.submit({ graph: textToImage(1, 40) });
+    const second = await plane.submit({ graph: textToImage(2, 40) });
+    await eventually(() => phasesOf(harness).join() === "running,staged");
+    await expect(harness.agent().drain(15_000)).resolves.toBe(true);
+    expect((await plane.reported(first.attemptId)).outcome.kind).toBe("succeeded");
+    expect((await plane.reported(second.attemptId)).outcome.kind).toBe("released");
+  });
+
   it("renews while a job runs long, and is not stopped", async () => {
     harness = await createHarness({
       simulator: { timeScale: 0.5 },
@@ -104,6 +127,28 @@ describe("a new agent process", { timeout: 20_000 }, () => {
     await eventually(() => phasesOf(harness).includes("running"));
     await harness.restartAgent();
     expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("does not call a prompt stalled whose events it cannot hear", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const stall = { progressMs: 250, firstLoadMs: 250 };
+    const lease = await plane.submit({ graph: textToImage(1, 60), stall });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.restartAgent();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("makes the one before it step back without touching its prompts", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const first = harness.agent();
+    const lease = await plane.submit({ graph: textToImage(1, 60) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.startAgent();
+    await eventually(() => first.status().isSuperseded);
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+    expect(plane.reports).toHaveLength(1);
   });
 
   it("tells that a prompt died with its process while nobody looked", async () => {
