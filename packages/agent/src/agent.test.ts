@@ -133,3 +133,34 @@ describe("an agent beside a living ComfyUI", { timeout: 20_000 }, () => {
     expect(harness.plane.registrations.length).toBe(2);
   });
 });
+
+describe("outputs that are in no file", { timeout: 20_000 }, () => {
+  it("come over the socket and are stored like the others", async () => {
+    harness = await createHarness();
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    const graph = {
+      "1": plainImage(9)["1"],
+      "2": { class_type: "SaveImageWebsocket", inputs: { images: ["1", 0] } },
+    };
+    const lease = await harness.plane.submit({ graph });
+    const { outcome } = await harness.plane.reported(lease.attemptId);
+    expect(outcome).toMatchObject({
+      kind: "succeeded",
+      outputs: [{ nodeId: "2", ordinal: 0, kind: "image", name: "2-1.png" }],
+    });
+  });
+
+  it("are kept as text when a node shows text", async () => {
+    harness = await createHarness();
+    const graph = {
+      "1": { class_type: "PrimitiveString", inputs: { value: "seven words" } },
+      "2": { class_type: "PreviewAny", inputs: { source: ["1", 0] } },
+    };
+    const lease = await harness.plane.submit({ graph });
+    const { outcome } = await harness.plane.reported(lease.attemptId);
+    expect(outcome).toMatchObject({
+      kind: "succeeded",
+      outputs: [{ nodeId: "2", kind: "text", text: "seven words", name: "2-1.txt" }],
+    });
+  });
+});

@@ -166,8 +166,7 @@ describe("a new agent process", { timeout: 20_000 }, () => {
   it("delivers a result that could not be reported before", async () => {
     harness = await createHarness();
     const { plane } = harness;
-    const report = plane.link.report;
-    plane.link.report = () => Promise.reject(new Error("connection refused"));
+    plane.outage("reports");
     const lease = await plane.submit({ graph: plainImage(1) });
     await eventually(() => harness.agent().status().unsentReports === 1);
     await eventually(() => harness.logged.some((line) => line.includes("reports could not")));
@@ -175,7 +174,7 @@ describe("a new agent process", { timeout: 20_000 }, () => {
     // ComfyUI has nothing to collect from any more.
     harness.simulator.crash(0);
     await eventually(() => harness.simulator.stats().starts === 2);
-    plane.link.report = report;
+    plane.outage("none");
     await harness.startAgent();
     expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
   });

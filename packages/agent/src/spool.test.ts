@@ -18,6 +18,10 @@ const LIMITS = { spoolBytes: 100, memoryOutputBytes: 10, memoryTotalBytes: 15 };
 async function* pieces(...parts: readonly string[]): AsyncGenerator<Uint8Array> {
   for (const part of parts) yield Buffer.from(part);
 }
+async function* broken(): AsyncGenerator<Uint8Array> {
+  yield Buffer.from("0123456789abcdef");
+  throw new Error("cut");
+}
 async function read(blob: SpooledBlob): Promise<string> {
   const parts: Uint8Array[] = [];
   for await (const part of blob.open()) parts.push(part);
@@ -74,10 +78,6 @@ it("puts bytes on disk that have to wait, and a later life finds them", async ()
 it("has no room at its limit, and none of a transfer that broke", async () => {
   const spool = new Spool(folder, { ...LIMITS, spoolBytes: 20 });
   await spool.start();
-  async function* broken(): AsyncGenerator<Uint8Array> {
-    yield Buffer.from("0123456789abcdef");
-    throw new Error("cut");
-  }
   await expect(spool.take(broken())).rejects.toThrow("cut");
   expect(await readdir(folder)).toEqual([]);
   expect(spool.hasRoom()).toBe(true);

@@ -21,6 +21,9 @@ import {
 /** What a test asks for; the rest of the lease is filled in. */
 export type JobRequest = Partial<Omit<Lease, "graph">> & { readonly graph: Lease["graph"] };
 
+/** What does not answer. */
+export type Outage = "all" | "none" | "reports" | "store";
+
 /** A control plane in memory, behind the agent's port: leases, blobs, reports, outages. */
 export interface FakeControlPlane {
   readonly link: ControlPlaneLink;
@@ -35,8 +38,8 @@ export interface FakeControlPlane {
   putFile(bytes: Uint8Array): string;
   /** The report of an attempt, when it comes. */
   reported(attemptId: string): Promise<AttemptReport>;
-  /** Everything refuses to answer, or only the store does. */
-  outage(what: "all" | "none" | "store"): void;
+  /** Everything refuses to answer, or only the store or the reports do. */
+  outage(what: Outage): void;
   /** Takes a lease away; the agent hears of it at its next call. */
   revoke(attemptId: string, reason: Revoked["reason"]): void;
   /** Forgets the machine: the next call is answered `machine_unknown`. */
@@ -74,7 +77,7 @@ export function createFakeControlPlane(
   let machineId: string | undefined;
   let session = 0;
   let isKnown = false;
-  let outage: "all" | "none" | "store" = "none";
+  let outage: Outage = "none";
   let newestSequence = 0;
   let lastHeld: readonly HeldAttempt[] = [];
 
@@ -175,7 +178,7 @@ export function createFakeControlPlane(
           };
           const onAbort = (): void => {
             watchers.delete(done);
-            reject(signal.reason as Error);
+            reject(signal.reason);
           };
           watchers.add(done);
           signal.addEventListener("abort", onAbort, { once: true });
@@ -192,6 +195,7 @@ export function createFakeControlPlane(
     },
     report: async (request) => {
       check(request);
+      if (outage === "reports") throw new Error("connection reset");
       counts.reports += 1;
       const answers = request.reports.map((report) => {
         const { attemptId } = report;
