@@ -418,6 +418,10 @@ describe("leases that run out", () => {
     const { agent } = await register();
     const lease = only((await poll(agent, 1)).leases);
     await test.db.query("update leases set lease_until = now() - interval '1 h'");
+    await test.db.query(
+      `insert into settings (key, value)
+       values ('scheduler.last_reconcile', to_jsonb(extract(epoch from now()) - 3600))`,
+    );
     await scheduler.start();
     await expect
       .poll(async () => {
