@@ -1,41 +1,26 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { JobView } from "@holdfast/contract";
-import { stopInOrder } from "@holdfast/runtime";
+import { createKey, hasAnyKey, revokeKey, type ControlPlane } from "@holdfast/control-plane";
+import { createIdSource, stopInOrder } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createApiClient, type ApiClient } from "../api/api-client.ts";
-import { getAttempts, getOutputs, submitJobs } from "../api/job-calls.ts";
+import { getAttempts } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
-import { waitForJobs } from "../jobs/wait.ts";
-import { stateOfAll } from "../jobs/progress-text.ts";
-import { endText } from "../jobs/show-wait.ts";
-import { downloadOutputs } from "../submit/download.ts";
-import type { Terminal } from "../terminal/terminal.ts";
 import { askComfy } from "../up/local-comfyui.ts";
-import type { RunningUp } from "../up/running-up.ts";
 import { createCutProxy, type CutProxy } from "./cut-proxy.ts";
+import { fetchPicture, render, type DemoFacts } from "./render.ts";
 import { injectCrash, struckCount } from "./simulator-fault.ts";
 
-/** What the demo runs on. */
-export interface DemoFacts extends RunningUp {
-  readonly settings: { readonly home: string };
-  readonly terminal: Terminal;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly signal: AbortSignal;
-}
-
-const EXAMPLES = fileURLToPath(new URL("../../../../examples/", import.meta.url));
 /** Jobs a demo runs for each ComfyUI: enough that every one of several gets some. */
 const JOBS_PER_COMFYUI = 4;
 /** Times that several ComfyUIs get jobs until each has rendered one. */
 const MAX_ROUNDS = 5;
 const LIMIT_MS = 5 * 60_000;
+/** For renders of others, before the agent takes the plain addresses. */
+const DRAIN_MS = 30_000;
 /** A real ComfyUI takes 25 to 45 s to start. */
 const COMFYUI_LIMIT_MS = 120_000;
 const ASK_AGAIN_MS = 1_000;
-const SEEDS = 1_000_000;
 /** A node class of the model-free example that no health check uses. */
 const DEMO_CLASS = "ImageInvert";
 
@@ -44,7 +29,11 @@ const DEMO_CLASS = "ImageInvert";
  * plain addresses. Throws {@link CommandFailure} when the render does not come out whole, or when the
  * fault never struck: then the demo has shown nothing.
  */
-export async function runDemo(facts: DemoFacts): Promise<void> {
+export async function runDemo(given: Omit<DemoFacts, "api">): Promise<void> {
+  await withApi(given.controlPlane, (api) => runLimited({ ...given, api }));
+}
+
+async function runLimited(facts: DemoFacts): Promise<void> {
   const limit = AbortSignal.timeout(LIMIT_MS);
   const signal = AbortSignal.any([facts.signal, limit]);
   try {
@@ -96,7 +85,7 @@ async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void
     terminal.line(
       `demo: render finished after 1 recovery (connection to the ${what} cut in mid-render; ${how}): ${path}`,
     );
-    await agent.drain(LIMIT_MS);
+    await agent.drain(DRAIN_MS);
     await agent.stop();
   } finally {
     await stopInOrder(proxies);
@@ -135,7 +124,7 @@ async function renderEverywhere(
   },
 ): Promise<JobView> {
   const { places, proxies, signal } = wanted;
-  const api = demoClient(facts);
+  const { api } = facts;
   const counts = new Map<string, number>();
   let struck: JobView | undefined;
   for (let round = 1; round <= MAX_ROUNDS; round += 1) {
@@ -164,65 +153,20 @@ function neverStruck(): CommandFailure {
   return new CommandFailure(EXIT.failed, "demo: the injected fault never struck");
 }
 
-/** Submits one of the examples and waits until all its jobs are completed. */
-async function render(
-  facts: DemoFacts,
-  wanted: { readonly example: string; readonly count: number; readonly signal: AbortSignal },
-): Promise<readonly JobView[]> {
-  const { terminal, signal } = { ...facts, ...wanted };
-  const api = demoClient(facts);
-  const graph: unknown = JSON.parse(await readFile(join(EXAMPLES, wanted.example), "utf8"));
-  const bodies = Array.from({ length: wanted.count }, () => ({
-    graph,
-    name: "demo",
-    tags: ["demo"],
-    ...variation(wanted.example),
-  }));
-  const submitted = await submitJobs(api, bodies, {
-    idempotencyKey: undefined,
-    isStrict: false,
-    clock: systemClock,
-  });
-  let shown = "";
-  const jobs = await waitForJobs(api, submitted.jobs, {
-    clock: systemClock,
-    signal,
-    listener: {
-      changed(now) {
-        const line = stateOfAll(now);
-        if (line !== shown) terminal.note(`demo: ${line}`);
-        shown = line;
-      },
-      connection: () => undefined,
-    },
-  });
-  const failed = jobs.find((job) => job.status !== "completed");
-  if (failed !== undefined) throw new CommandFailure(EXIT.failed, `demo: ${endText(failed)}`);
-  return jobs;
-}
-
-/** What makes every demo a render of its own, instead of one that ComfyUI has in its cache. */
-function variation(example: string): { readonly set: Readonly<Record<string, number>> } {
-  const number = Math.floor(systemRandom.next() * SEEDS);
-  return { set: example === "model-free.json" ? { "1.color": number } : { "3.seed": number } };
-}
-
-function demoClient(facts: DemoFacts): ApiClient {
-  const apiKey = facts.env["HOLDFAST_API_KEY"];
-  return createApiClient({
-    baseUrl: facts.controlPlane.url(),
-    apiKey: apiKey === "" ? undefined : apiKey,
-  });
-}
-
-/** Fetches what the job gave; the path of the first file. */
-async function fetchPicture(facts: DemoFacts, job: JobView): Promise<string> {
-  const api = demoClient(facts);
-  const outputs = await getOutputs(api, job.id);
-  const folder = join(facts.settings.home, "demo");
-  const written = await downloadOutputs(api, outputs, { folder, clock: systemClock });
-  const [first] = written;
-  if (first?.kind === "written") return first.path;
-  const reason = first === undefined ? "the job gave nothing" : first.reason;
-  throw new CommandFailure(EXIT.failed, `demo: the picture could not be fetched: ${reason}`);
+/** Gives the demo access to the API, with a key of its own for the while where keys are needed. */
+async function withApi(
+  controlPlane: ControlPlane,
+  use: (api: ApiClient) => Promise<void>,
+): Promise<void> {
+  const baseUrl = controlPlane.url();
+  const db = controlPlane.db();
+  if (!(await hasAnyKey(db))) return await use(createApiClient({ baseUrl, apiKey: undefined }));
+  const expiresAt = systemClock.now() + 2 * LIMIT_MS;
+  const ids = createIdSource(systemClock, systemRandom);
+  const made = await createKey(db, ids, { name: "demo", role: "operator", expiresAt });
+  try {
+    await use(createApiClient({ baseUrl, apiKey: made.text }));
+  } finally {
+    await revokeKey(db, made.key.id);
+  }
 }

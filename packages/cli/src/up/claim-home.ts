@@ -29,10 +29,10 @@ export async function claimHome(home: string): Promise<Owned> {
     );
   }
   if (claim.kind === "owned") return claim;
-  const where = claim.url === undefined ? "still starting" : `at ${claim.url}`;
+  const where = claim.url === undefined ? "" : ` at ${claim.url}`;
   throw new CommandFailure(
     EXIT.unavailable,
-    `Holdfast is running already on ${home}: process ${claim.pid}, ${where} (version ${claim.version}). Stop that one, or use another HOLDFAST_HOME.`,
+    `Holdfast is running already on ${home}: process ${claim.pid}${where} (version ${claim.version}). Stop that one, or use another HOLDFAST_HOME.`,
   );
 }
 

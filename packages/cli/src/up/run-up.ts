@@ -121,7 +121,7 @@ async function serve(
   const { terminal, env } = context;
   if (options.demo === true && env["HOLDFAST_DEMO"] !== "0") {
     const { runDemo } = await import("../demo/run-demo.ts");
-    await runDemo({ ...running, settings, terminal, env, signal: stop.signal });
+    await runDemo({ ...running, settings, terminal, signal: stop.signal });
   } else {
     await running.startAgent(running.urls);
   }
