@@ -105,7 +105,7 @@ class Listener {
       else if (!response.destroyed) write(request, response, reply);
     } catch (error) {
       // The peer went away while it sent, or the simulator has a bug: either way nobody is served.
-      if (request.destroyed || response.destroyed) return;
+      if (request.socket.destroyed || response.destroyed) return;
       this.#options.log?.(`simulated: request failed: ${String(error)}`);
       write(request, response, serverError());
     }

@@ -1,4 +1,5 @@
 import { NODE_CLASSES } from "../nodes/catalogue.ts";
+import { WorkerEndedError } from "../nodes/raised.ts";
 import { isLink } from "./node-cache.ts";
 import type { PostedGraph } from "./validation.ts";
 
@@ -22,12 +23,19 @@ export class ExecutionOrder {
     return this.#pending.size === 0;
   }
 
-  /** Adds an output and all it waits for. */
+  /** The node that a circle is blamed on. */
+  get firstPending(): string {
+    const [first] = this.#pending;
+    return first ?? "";
+  }
+
+  /** Adds an output and all it waits for. A link to an absent node ends the worker (measured). */
   add(output: string): void {
     const stack = [output];
     const links: (readonly [from: string, to: string])[] = [];
     for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
       if (this.#pending.has(id)) continue;
+      if (this.#graph[id] === undefined) throw new WorkerEndedError(`there is no node ${id}`);
       this.#pending.add(id);
       this.#blockers.set(id, 0);
       this.#blocking.set(id, new Set());

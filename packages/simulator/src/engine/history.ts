@@ -34,8 +34,9 @@ export class History {
       const oldest = this.#entries.keys().next();
       if (oldest.done !== true) this.#entries.delete(oldest.value);
     }
-    for (const key of SECRET_KEYS) delete entry.prompt[3][key];
-    this.#entries.set(entry.prompt[1], entry);
+    const [number, promptId, graph, extraData, outputs] = entry.prompt;
+    const prompt = [number, promptId, graph, withoutSecrets(extraData), outputs] as const;
+    this.#entries.set(promptId, { ...entry, prompt });
   }
 
   get(promptId: string): HistoryEntry | undefined {
@@ -66,4 +67,13 @@ export class History {
   clear(): void {
     this.#entries.clear();
   }
+}
+
+function withoutSecrets(extraData: unknown): unknown {
+  if (typeof extraData !== "object" || extraData === null || Array.isArray(extraData)) {
+    return extraData;
+  }
+  return Object.fromEntries(
+    Object.entries(extraData).filter(([key]) => !SECRET_KEYS.includes(key)),
+  );
 }

@@ -1,6 +1,7 @@
 import {
   PythonError,
   pythonFloat,
+  pythonInt,
   pythonRepr,
   pythonStr,
   toPythonBool,
@@ -39,16 +40,16 @@ export function typesMatch(received: string, wanted: string | readonly string[])
 
 /**
  * Converts a value in place to what its input wants, and holds it against range and choices; null
- * when all is well.
+ * when all is well. `type` is a name or the choices; `config` is the declaration that errors show.
  */
 export function checkValue(
   inputs: Record<string, unknown>,
   name: string,
   type: string | readonly string[],
-  options: Readonly<Record<string, unknown>>,
+  config: readonly [unknown, Readonly<Record<string, unknown>>],
   isChecked: boolean,
 ): ValidationError | null {
-  const config = [type, options];
+  const options = config[1];
   let value = inputs[name];
   try {
     if (typeof value === "object" && value !== null && "__value__" in value) {
@@ -73,7 +74,7 @@ export function checkValue(
   if (!isChecked) return null;
   const info = { input_name: name, input_config: config, received_value: value };
   const shown = (number: unknown): string =>
-    type === "FLOAT" ? pythonFloat(Number(number)) : String(number);
+    type === "FLOAT" ? pythonFloat(Number(number)) : pythonInt(number);
   const { min, max } = options;
   const number = type === "INT" || type === "FLOAT" ? Number(value) : Number.NaN;
   if (typeof min === "number" && number < min) {

@@ -2,12 +2,20 @@ import type { Graph } from "@holdfast/comfyui/protocol";
 import { DURATIONS } from "../card/work.ts";
 import { NodeInputs } from "../nodes/node-inputs.ts";
 import type { NodeCall } from "../nodes/node-class.ts";
-import { diskFull, InterruptedError, outOfMemory, ProcessGoneError } from "../nodes/raised.ts";
+import {
+  diskFull,
+  InterruptedError,
+  nameTooLong,
+  outOfMemory,
+  ProcessGoneError,
+} from "../nodes/raised.ts";
 import type { ProcessState } from "./process-state.ts";
 import type { ProgressBoard } from "./progress.ts";
 
 const SUFFIX_LETTERS = "abcdefghijklmnopqrstupvxyz";
 const SUFFIX_LENGTH = 5;
+/** What the file systems of servers take. */
+const MAX_FILE_NAME_BYTES = 255;
 
 /** One node's turn: what it belongs to. */
 export interface NodeTurn {
@@ -93,6 +101,7 @@ export function createNodeCall(state: ProcessState, turn: NodeTurn): NodeCall {
     progressText: (text) => parts.events.text(turn.nodeId, text, turn.clientId),
     save(area, subfolder, name, bytes) {
       if (parts.faults.isDiskFull(turn)) throw diskFull();
+      if (Buffer.byteLength(name) > MAX_FILE_NAME_BYTES) throw nameTooLong(name);
       parts.files.write(area, subfolder, name, bytes);
       parts.faults.afterSave(turn, { area, subfolder, name });
     },

@@ -40,6 +40,11 @@ export class ProcessState {
   /** The node that runs now: told to a client that comes back. */
   currentNode: string | null = null;
   isZombie = false;
+  /**
+   * Whether the last node that ran did well: what a history entry calls success. ComfyUI keeps it
+   * over prompts, so one that ends before a node of its own shows the one before.
+   */
+  hasSucceeded = true;
   promptCount = 0;
   #wanted: "unload" | "free" | null = null;
   #interrupt = new AbortController();

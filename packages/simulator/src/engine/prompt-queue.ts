@@ -1,12 +1,12 @@
 import { PythonError } from "./python-text.ts";
 import type { PostedGraph } from "./validation.ts";
 
-/** A queued prompt, as ComfyUI's 5-tuple shows it. */
+/** A queued prompt, as ComfyUI's 5-tuple shows it. Extra data is whatever was posted as such. */
 export type QueueItem = readonly [
   number: number,
   promptId: string,
   graph: PostedGraph,
-  extraData: Record<string, unknown>,
+  extraData: unknown,
   outputs: readonly string[],
 ];
 

@@ -6,6 +6,7 @@ import {
   ProcessGoneError,
   RaisedError,
   SystemExitError,
+  WorkerEndedError,
 } from "../nodes/raised.ts";
 import { isNodeValue, type NodeValue } from "../nodes/values.ts";
 import { ExecutionOrder } from "./execution-order.ts";
@@ -16,6 +17,7 @@ import { isLink } from "./node-cache.ts";
 import type { ProcessState } from "./process-state.ts";
 import { ProgressBoard } from "./progress.ts";
 import type { QueueItem } from "./prompt-queue.ts";
+import { isRecord, unfitExtraData, unfitGraph } from "./unfit-prompt.ts";
 
 type NodeOutcome = "done" | "failed";
 
@@ -28,13 +30,12 @@ export class PromptRun {
   readonly #progress: ProgressBoard;
   readonly #messages: HistoryMessage[] = [];
   readonly #executed: string[] = [];
-  #isSuccess = true;
 
   constructor(state: ProcessState, item: QueueItem) {
     this.#state = state;
     this.#item = item;
     this.#promptId = item[1];
-    const clientId = item[3]["client_id"];
+    const clientId = isRecord(item[3]) ? item[3]["client_id"] : undefined;
     this.#clientId = typeof clientId === "string" ? clientId : null;
     this.#progress = new ProgressBoard(this.#promptId, this.#clientId, state.parts.events);
   }
@@ -42,10 +43,12 @@ export class PromptRun {
   /** Runs it. Throws only when the process or its worker ends under it. */
   async execute(): Promise<HistoryEntry> {
     const { cache } = this.#state;
-    const graph = this.#item[2];
+    const [, , graph, extra] = this.#item;
     this.#state.clearInterrupt();
+    endWorker(unfitExtraData(extra));
     this.#state.clientId = this.#clientId;
     this.#say("execution_start", {});
+    endWorker(unfitGraph(graph));
     cache.usePrompt(graph, this.#state.surroundings);
     const cached = Object.keys(graph).filter((id) => cache.outputs(id) !== undefined);
     this.#say("execution_cached", { nodes: cached });
@@ -55,9 +58,13 @@ export class PromptRun {
     let isBroken = false;
     while (!order.isEmpty && !isBroken) {
       const id = order.next();
-      invariant(id !== null, "a validated graph has no cycle among the nodes it needs");
+      if (id === null) {
+        this.#sayCycle(order.firstPending);
+        isBroken = true;
+        break;
+      }
       const outcome = await this.#executeNode(id);
-      this.#isSuccess = outcome === "done";
+      this.#state.hasSucceeded = outcome === "done";
       if (outcome === "done") order.complete(id);
       else isBroken = true;
     }
@@ -148,7 +155,8 @@ export class PromptRun {
       return { outputs: nodeClass.outputs.map(() => ({ kind: "blocked", message: null })) };
     }
     if (this.#state.isZombie) throw new SystemExitError("1");
-    const pngInfo = this.#item[3]["extra_pnginfo"];
+    const [, , , extra] = this.#item;
+    const pngInfo = isRecord(extra) ? extra["extra_pnginfo"] : undefined;
     const turn: NodeTurn = {
       nodeId: id,
       classType,
@@ -178,8 +186,9 @@ export class PromptRun {
     inputs: Readonly<Record<string, unknown>>,
     error: RaisedError,
   ): Record<string, unknown> {
+    const shown = { ...inputs, ...this.#hiddenInputs(id, classType) };
     const currentInputs = Object.fromEntries(
-      Object.entries(inputs).map(([name, value]) => [name, [printInput(value)]]),
+      Object.entries(shown).map(([name, value]) => [name, [printInput(value)]]),
     );
     return {
       node_id: id,
@@ -191,6 +200,32 @@ export class PromptRun {
       current_inputs: currentInputs,
       current_outputs: Object.keys(this.#item[2]),
     };
+  }
+
+  /** What ComfyUI fills in by itself; errors print it too. */
+  #hiddenInputs(id: string, classType: string): Record<string, unknown> {
+    const [, , graph, extra] = this.#item;
+    const values: Readonly<Record<string, unknown>> = {
+      PROMPT: graph,
+      EXTRA_PNGINFO: isRecord(extra) ? (extra["extra_pnginfo"] ?? null) : null,
+      UNIQUE_ID: id,
+    };
+    const hidden = NODE_CLASSES.get(classType)?.hidden ?? {};
+    return Object.fromEntries(Object.entries(hidden).map(([name, kind]) => [name, values[kind]]));
+  }
+
+  /** Only links in undeclared inputs make one: validation does not follow those. */
+  #sayCycle(id: string): void {
+    this.#say("execution_error", {
+      node_id: id,
+      node_type: this.#item[2][id]?.class_type,
+      executed: [...this.#executed],
+      exception_message: "Dependency cycle detected",
+      exception_type: "graph.DependencyCycleError",
+      traceback: [],
+      current_inputs: [],
+      current_outputs: Object.keys(this.#item[2]),
+    });
   }
 
   #sayBlocked(id: string, classType: string, message: string): void {
@@ -242,11 +277,15 @@ export class PromptRun {
       prompt: this.#item,
       outputs,
       status: {
-        status_str: this.#isSuccess ? "success" : "error",
-        completed: this.#isSuccess,
+        status_str: this.#state.hasSucceeded ? "success" : "error",
+        completed: this.#state.hasSucceeded,
         messages: this.#messages,
       },
       meta,
     };
   }
+}
+
+function endWorker(reason: string | null): void {
+  if (reason !== null) throw new WorkerEndedError(reason);
 }

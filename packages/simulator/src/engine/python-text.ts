@@ -19,6 +19,13 @@ export function pythonStr(value: unknown): string {
   return typeof value === "string" ? value : pythonRepr(value);
 }
 
+/** Python's `str` of a whole number, every digit of it. */
+export function pythonInt(value: unknown): string {
+  return typeof value === "number" && Number.isInteger(value)
+    ? BigInt(value).toString()
+    : String(value);
+}
+
 /** Python's `str` of a float, which keeps its `.0`. */
 export function pythonFloat(value: number): string {
   return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${String(value)}.0` : String(value);
@@ -49,10 +56,34 @@ const TYPE_NAMES: Readonly<Record<string, string>> = {
   string: "str",
 };
 
-function typeName(value: unknown): string {
+/** The name of a JSON value's type in Python. */
+export function typeName(value: unknown): string {
   if (value === null || value === undefined) return "NoneType";
   if (Array.isArray(value)) return "list";
+  if (typeof value === "number" && !Number.isInteger(value)) return "float";
   return TYPE_NAMES[typeof value] ?? "dict";
+}
+
+/** Python's `key in value`. Throws its error where a value holds nothing. */
+export function pythonIn(key: string, value: unknown): boolean {
+  if (typeof value === "string" || Array.isArray(value)) return value.includes(key);
+  if (typeof value === "object" && value !== null) return Object.hasOwn(value, key);
+  throw new PythonError("TypeError", `argument of type '${typeName(value)}' is not iterable`);
+}
+
+/** Python's `value[key]` with a text for key. Throws its error where that names nothing. */
+export function pythonItem(value: unknown, key: string): unknown {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    if (Object.hasOwn(value, key)) return (value as Readonly<Record<string, unknown>>)[key];
+    throw new PythonError("KeyError", quoted(key));
+  }
+  const isIndexed = typeof value === "string" || Array.isArray(value);
+  throw new PythonError(
+    "TypeError",
+    isIndexed
+      ? `${typeof value === "string" ? "string" : "list"} indices must be integers or slices, not str`
+      : `'${typeName(value)}' object is not subscriptable`,
+  );
 }
 
 /**

@@ -1,7 +1,14 @@
-import { NODE_CLASSES, resolveType } from "../nodes/catalogue.ts";
+import { NODE_CLASSES, resolveType, shownSpec } from "../nodes/catalogue.ts";
 import type { InputSpec, NodeClass, NodeSurroundings } from "../nodes/node-class.ts";
 import { checkValue, failure, typesMatch, type ValidationError } from "./input-check.ts";
-import { PythonError, pythonRepr, pythonStr } from "./python-text.ts";
+import {
+  pythonIn,
+  PythonError,
+  pythonItem,
+  pythonRepr,
+  pythonStr,
+  typeName,
+} from "./python-text.ts";
 
 /** What is wrong with one node, and which outputs fell with it. */
 interface NodeErrors {
@@ -38,13 +45,13 @@ interface NodeVerdict {
 }
 
 /**
- * Checks a graph as ComfyUI 0.3.64 does, its odd corners included. Throws {@link PythonError} where
- * ComfyUI answers a bare 500 (F4).
+ * Checks a graph as ComfyUI 0.3.64 does, its odd corners included. `targets` is what was posted as
+ * `partial_execution_targets`. Throws {@link PythonError} where ComfyUI answers a bare 500 (F4).
  */
 export function validateGraph(
   posted: unknown,
   surroundings: NodeSurroundings,
-  targets: readonly string[] | null,
+  targets: unknown,
 ): Validation {
   const graph = readGraph(posted);
   const outputs: string[] = [];
@@ -52,8 +59,8 @@ export function validateGraph(
     const problem = classProblem(id, node);
     if (problem !== null) return { kind: "refused", error: problem, nodeErrors: {} };
     const nodeClass = NODE_CLASSES.get(node.class_type);
-    const isWanted = targets === null || targets.includes(id);
-    if (nodeClass?.isOutput === true && isWanted) outputs.push(id);
+    if (nodeClass?.isOutput !== true) continue;
+    if (targets === null || targets === undefined || pythonIn(id, targets)) outputs.push(id);
   }
   if (outputs.length === 0) {
     const error = failure("prompt_no_outputs", "Prompt has no outputs", "", {});
@@ -74,20 +81,17 @@ function readGraph(posted: unknown): PostedGraph {
 }
 
 function classProblem(id: string, node: unknown): ValidationError | null {
-  if (node === null || typeof node === "number" || typeof node === "boolean") {
-    throw new PythonError("TypeError", "argument is not iterable");
-  }
-  const classType =
-    typeof node === "object" && !Array.isArray(node)
-      ? (node as Readonly<Record<string, unknown>>)["class_type"]
-      : undefined;
-  if (classType === undefined) {
+  if (!pythonIn("class_type", node)) {
     return failure(
       "invalid_prompt",
       "Cannot execute because a node is missing the class_type property.",
       `Node ID '#${id}'`,
       {},
     );
+  }
+  const classType = pythonItem(node, "class_type");
+  if (typeof classType === "object" && classType !== null) {
+    throw new PythonError("TypeError", `unhashable type: '${typeName(classType)}'`);
   }
   if (typeof classType === "string" && NODE_CLASSES.has(classType)) return null;
   return failure(
@@ -181,8 +185,7 @@ class GraphCheck {
       if (node === undefined || nodeClass === undefined) {
         throw new PythonError("KeyError", pythonRepr(id));
       }
-      const inputs = node.inputs as Record<string, unknown> | undefined;
-      if (inputs === undefined) throw new PythonError("KeyError", "'inputs'");
+      const inputs: unknown = pythonItem(node, "inputs");
       const errors: ValidationError[] = [];
       let isValid = true;
       for (const [group, specs] of [
@@ -206,13 +209,12 @@ class GraphCheck {
 
   #checkInput(
     nodeClass: NodeClass,
-    inputs: Record<string, unknown>,
+    inputs: unknown,
     name: string,
     spec: InputSpec,
     isRequired: boolean,
   ): readonly ValidationError[] | "invalid_source" {
-    const value = inputs[name];
-    if (!(name in inputs)) {
+    if (!pythonIn(name, inputs)) {
       return isRequired
         ? [
             failure("required_input_missing", "Required input is missing", name, {
@@ -221,11 +223,14 @@ class GraphCheck {
           ]
         : [];
     }
+    const value = pythonItem(inputs, name);
     const type = resolveType(spec, this.#surroundings);
-    const config = [type, spec.options ?? {}];
-    if (Array.isArray(value)) return this.#checkLink(name, value, type, config);
+    const [shownType, shownOptions = {}] = shownSpec(nodeClass, spec, this.#surroundings);
+    const config = [shownType, shownOptions] as const;
+    if (Array.isArray(value)) return this.#checkLink(name, value, shownType, config);
     const isChecked = nodeClass.validate?.input !== name;
-    const problem = checkValue(inputs, name, type, spec.options ?? {}, isChecked);
+    const values = inputs as Record<string, unknown>;
+    const problem = checkValue(values, name, type, config, isChecked);
     return problem === null ? [] : [problem];
   }
 
@@ -288,31 +293,31 @@ class GraphCheck {
     const node = typeof source === "string" ? this.#graph[source] : undefined;
     if (node === undefined) throw new PythonError("KeyError", pythonRepr(source), [FRAME_KEY]);
     const outputs = NODE_CLASSES.get(node.class_type)?.outputs ?? [];
-    if (typeof slot !== "number" || !Number.isInteger(slot)) {
-      throw new PythonError("TypeError", "tuple indices must be integers or slices, not str", [
-        FRAME_SLOT,
-      ]);
+    const index = typeof slot === "boolean" ? Number(slot) : slot;
+    if (typeof index !== "number" || !Number.isInteger(index)) {
+      const message = `tuple indices must be integers or slices, not ${typeName(slot)}`;
+      throw new PythonError("TypeError", message, [FRAME_SLOT]);
     }
-    const received = outputs[slot < 0 ? outputs.length + slot : slot];
+    const received = outputs[index < 0 ? outputs.length + index : index];
     if (received === undefined) {
       throw new PythonError("IndexError", "tuple index out of range", [FRAME_SLOT]);
     }
     return received;
   }
 
-  #checkCustom(
-    nodeClass: NodeClass,
-    inputs: Readonly<Record<string, unknown>>,
-  ): readonly ValidationError[] {
+  #checkCustom(nodeClass: NodeClass, inputs: unknown): readonly ValidationError[] {
     const { validate } = nodeClass;
-    if (validate === undefined || Array.isArray(inputs[validate.input])) return [];
-    if (!(validate.input in inputs)) {
+    if (validate === undefined) return [];
+    const isGiven = pythonIn(validate.input, inputs);
+    const given = isGiven ? pythonItem(inputs, validate.input) : undefined;
+    if (Array.isArray(given)) return [];
+    if (!isGiven) {
       throw new PythonError(
         "TypeError",
         `${nodeClass.name}.VALIDATE_INPUTS() missing 1 required positional argument: '${validate.input}'`,
       );
     }
-    const answer = validate.check(inputs[validate.input], this.#surroundings);
+    const answer = validate.check(given, this.#surroundings);
     if (answer === true) return [];
     return [
       failure(

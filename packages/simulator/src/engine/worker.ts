@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ProcessGoneError, SystemExitError } from "../nodes/raised.ts";
+import { ProcessGoneError, WorkerEndedError } from "../nodes/raised.ts";
 import type { ProcessState } from "./process-state.ts";
 import { PromptRun } from "./prompt-run.ts";
 
 /**
- * The one thread that runs prompts. Ends when the process dies; a `SystemExit` ends it too, and
- * nothing else notices (F26).
+ * The one thread that runs prompts. Ends when the process dies; a `SystemExit`, and whatever is
+ * raised outside of a node, ends it too, and nothing else notices (F26).
  */
 export async function runWorker(state: ProcessState): Promise<void> {
   const { events, log } = state.parts;
@@ -26,8 +26,8 @@ export async function runWorker(state: ProcessState): Promise<void> {
       state.history.add(entry);
     } catch (error) {
       if (error instanceof ProcessGoneError) return;
-      if (error instanceof SystemExitError) {
-        log("simulated: SystemExit in a node, the prompt thread has ended");
+      if (error instanceof WorkerEndedError) {
+        log(`simulated: the prompt thread has ended: ${error.message}`);
         state.isZombie = true;
         return;
       }

@@ -35,7 +35,7 @@ const RAM_BYTES = 64 * 1024 ** 3;
 export function getObjectInfo(state: ProcessState, className?: string): Reply {
   if (className !== undefined) {
     const nodeClass = NODE_CLASSES.get(className);
-    return json(
+    return exactBounds(
       nodeClass === undefined ? {} : { [className]: toObjectInfo(nodeClass, state.surroundings) },
     );
   }
@@ -43,7 +43,16 @@ export function getObjectInfo(state: ProcessState, className?: string): Reply {
   for (const [name, nodeClass] of NODE_CLASSES) {
     all[name] = toObjectInfo(nodeClass, state.surroundings);
   }
-  return json(all);
+  return exactBounds(all);
+}
+
+/** The two bounds that JavaScript rounds up by one, as ComfyUI writes them. */
+function exactBounds(info: Readonly<Record<string, unknown>>): Reply {
+  const reply = json(info);
+  const body = String(reply.body)
+    .replaceAll("18446744073709552000", "18446744073709551615")
+    .replaceAll("9223372036854776000", "9223372036854775807");
+  return { ...reply, body };
 }
 
 /** `GET /system_stats`: it says simulated, and shows the card's memory (F25). */

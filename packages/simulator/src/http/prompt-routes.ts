@@ -1,6 +1,13 @@
 import type { ProcessState } from "../engine/process-state.ts";
 import type { QueueItem } from "../engine/prompt-queue.ts";
-import { PythonError, pythonStr, toPythonFloat } from "../engine/python-text.ts";
+import {
+  pythonIn,
+  PythonError,
+  pythonItem,
+  pythonStr,
+  toPythonFloat,
+  typeName,
+} from "../engine/python-text.ts";
 import { validateGraph, type PostedGraph } from "../engine/validation.ts";
 import { empty, json, serverError, type Reply } from "./reply.ts";
 import { parseJson, parseObject, type SimRequest } from "./request.ts";
@@ -27,16 +34,9 @@ function submit(
   queueLimit: number,
   mintId: () => string,
 ): Reply {
-  const parsed = parseJson(request);
-  if (typeof parsed === "number" || typeof parsed === "boolean" || parsed === null) {
-    throw new PythonError("TypeError", "argument is not iterable");
-  }
-  const body =
-    typeof parsed === "object" && !Array.isArray(parsed)
-      ? (parsed as Readonly<Record<string, unknown>>)
-      : {};
+  const body = parseJson(request);
   const number = takeNumber(state, body);
-  if (!("prompt" in body)) {
+  if (!pythonIn("prompt", body)) {
     const error = {
       type: "no_prompt",
       message: "No prompt provided",
@@ -45,25 +45,16 @@ function submit(
     };
     return json({ error, node_errors: {} }, 400);
   }
-  const promptId = "prompt_id" in body ? pythonStr(body["prompt_id"]) : mintId();
-  const targets = body["partial_execution_targets"];
-  const valid = validateGraph(
-    body["prompt"],
-    state.surroundings,
-    Array.isArray(targets) ? targets.map(String) : null,
-  );
+  const graph = pythonItem(body, "prompt") as PostedGraph;
+  const given = (key: string): unknown => (pythonIn(key, body) ? pythonItem(body, key) : undefined);
+  const promptId = pythonIn("prompt_id", body) ? pythonStr(given("prompt_id")) : mintId();
+  const valid = validateGraph(graph, state.surroundings, given("partial_execution_targets"));
   if (valid.kind === "refused") {
     return json({ error: valid.error, node_errors: valid.nodeErrors }, 400);
   }
-  const extra = body["extra_data"];
-  const extraData = { ...(typeof extra === "object" && extra !== null ? extra : {}) } as Record<
-    string,
-    unknown
-  >;
-  if ("client_id" in body) extraData["client_id"] = body["client_id"];
+  const extraData = readExtraData(body);
   if (state.queue.remaining >= queueLimit)
     return { ...empty(503), body: "simulated queue is full" };
-  const graph = body["prompt"] as PostedGraph;
   const item: QueueItem = [number, promptId, graph, extraData, valid.outputs];
   state.queue.put(item);
   state.tellQueue();
@@ -71,11 +62,23 @@ function submit(
   return json({ prompt_id: promptId, number, node_errors: valid.nodeErrors });
 }
 
-function takeNumber(state: ProcessState, body: Readonly<Record<string, unknown>>): number {
-  if ("number" in body) return toPythonFloat(body["number"]);
+/** Anything is taken for `extra_data`; what holds nothing ends the thread that runs prompts. */
+function readExtraData(body: unknown): unknown {
+  const extra = pythonIn("extra_data", body) ? pythonItem(body, "extra_data") : {};
+  if (!pythonIn("client_id", body)) return extra;
+  if (typeof extra !== "object" || extra === null || Array.isArray(extra)) {
+    throw new PythonError("TypeError", `'${typeName(extra)}' object takes no item`);
+  }
+  return { ...extra, client_id: pythonItem(body, "client_id") };
+}
+
+function takeNumber(state: ProcessState, body: unknown): number {
+  if (pythonIn("number", body)) return toPythonFloat(pythonItem(body, "number"));
   const number = state.nextNumber;
   state.nextNumber += 1;
-  return body["front"] === true || body["front"] === 1 ? -number : number;
+  if (!pythonIn("front", body)) return number;
+  const front = pythonItem(body, "front");
+  return front === true || front === 1 ? -number : number;
 }
 
 /** `GET /queue`: everything as it was posted, secrets included (F28). */

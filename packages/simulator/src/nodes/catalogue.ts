@@ -3,7 +3,13 @@ import { FAULT_NODES } from "./fault-nodes.ts";
 import { IMAGE_NODES } from "./image-nodes.ts";
 import { LATENT_NODES } from "./latent-nodes.ts";
 import { LOADER_NODES } from "./loader-nodes.ts";
-import type { InputSpec, InputSpecs, NodeClass, NodeSurroundings } from "./node-class.ts";
+import {
+  V3_INFO,
+  type InputSpec,
+  type InputSpecs,
+  type NodeClass,
+  type NodeSurroundings,
+} from "./node-class.ts";
 import { OUTPUT_NODES } from "./output-nodes.ts";
 import { PRIMITIVE_NODES } from "./primitive-nodes.ts";
 import { SAMPLER_NODES } from "./sampler-nodes.ts";
@@ -42,6 +48,18 @@ export function resolveType(
   return names.filter((name) => (isImage ? IMAGE_FILE.test(name) : name.endsWith(".latent")));
 }
 
+/** An input's declaration as ComfyUI shows it: in `/object_info`, and in validation errors. */
+export function shownSpec(
+  nodeClass: NodeClass,
+  spec: InputSpec,
+  surroundings: NodeSurroundings,
+): readonly [type: string | readonly string[], options?: Readonly<Record<string, unknown>>] {
+  const type = resolveType(spec, surroundings);
+  if (!isV3(nodeClass)) return spec.options === undefined ? [type] : [type, spec.options];
+  if (typeof type === "string") return [type, spec.options ?? {}];
+  return ["COMBO", { ...spec.options, multiselect: false, options: type }];
+}
+
 /** One class as `GET /object_info` shows it. */
 export function toObjectInfo(
   nodeClass: NodeClass,
@@ -52,13 +70,15 @@ export function toObjectInfo(
   const order: Record<string, readonly string[]> = {};
   for (const [group, specs] of Object.entries(groups)) {
     if (specs === undefined) continue;
-    input[group] = toInfoInputs(specs, surroundings);
+    input[group] = toInfoInputs(nodeClass, specs, surroundings);
     order[group] = Object.keys(specs);
   }
   if (nodeClass.hidden !== undefined) {
-    input["hidden"] = nodeClass.hidden;
+    input["hidden"] = isV3(nodeClass) ? listed(nodeClass.hidden) : nodeClass.hidden;
     order["hidden"] = Object.keys(nodeClass.hidden);
   }
+  const tooltips =
+    nodeClass.outputTooltips ?? (isV3(nodeClass) ? nodeClass.outputs.map(() => null) : undefined);
   return {
     input,
     input_order: order,
@@ -71,18 +91,25 @@ export function toObjectInfo(
     python_module: nodeClass.module ?? "nodes",
     category: nodeClass.category,
     output_node: nodeClass.isOutput === true,
-    ...(nodeClass.outputTooltips === undefined
-      ? {}
-      : { output_tooltips: nodeClass.outputTooltips }),
+    ...(tooltips === undefined ? {} : { output_tooltips: tooltips }),
     ...nodeClass.extraInfo,
   };
 }
 
-function toInfoInputs(specs: InputSpecs, surroundings: NodeSurroundings): Record<string, unknown> {
+function isV3(nodeClass: NodeClass): boolean {
+  return nodeClass.extraInfo === V3_INFO;
+}
+
+function listed(hidden: Readonly<Record<string, string>>): Record<string, readonly string[]> {
+  return Object.fromEntries(Object.entries(hidden).map(([name, kind]) => [name, [kind]]));
+}
+
+function toInfoInputs(
+  nodeClass: NodeClass,
+  specs: InputSpecs,
+  surroundings: NodeSurroundings,
+): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(specs).map(([name, spec]) => {
-      const type = resolveType(spec, surroundings);
-      return [name, spec.options === undefined ? [type] : [type, spec.options]];
-    }),
+    Object.entries(specs).map(([name, spec]) => [name, shownSpec(nodeClass, spec, surroundings)]),
   );
 }

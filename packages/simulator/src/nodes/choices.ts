@@ -60,5 +60,5 @@ export const SCHEDULERS: readonly string[] = [
 /** ComfyUI's MAX_RESOLUTION. */
 export const MAX_RESOLUTION = 16384;
 
-/** The largest seed, 2^64 - 1: JavaScript rounds it up by one, and so does every reader of JSON in it. */
+/** The largest seed, 2^64 - 1: JavaScript rounds it up by one. */
 export const MAX_SEED = 2 ** 64;

@@ -1,8 +1,20 @@
 import { auxiliaryBytes, diffusionBytes, familyOf } from "../card/families.ts";
 import { digest } from "../pixels/digest.ts";
-import { choice, link, modelFile, primitive, type NodeCall, type NodeClass } from "./node-class.ts";
+import {
+  choice,
+  link,
+  modelFile,
+  primitive,
+  V3_INFO,
+  type NodeCall,
+  type NodeClass,
+} from "./node-class.ts";
 import { RaisedError } from "./raised.ts";
 import type { ClipValue, ModelValue, VaeValue, WeightsValue } from "./values.ts";
+
+const LORA_DESCRIPTION =
+  "LoRAs are used to modify diffusion and CLIP models, altering the way in which latents are denoised such as applying styles. Multiple LoRA nodes can be linked together.";
+const LORA_TOOLTIPS = ["The modified diffusion model.", "The modified CLIP model."];
 
 const STRENGTH = { default: 1.0, min: -100.0, max: 100.0, step: 0.01 };
 
@@ -121,6 +133,8 @@ export const LOADER_NODES: readonly NodeClass[] = [
     name: "CLIPLoader",
     displayName: "Load CLIP",
     category: "advanced/loaders",
+    description:
+      "[Recipes]\n\nstable_diffusion: clip-l\nstable_cascade: clip-g\nsd3: t5 xxl/ clip-g / clip-l\nstable_audio: t5 base\nmochi: t5 xxl\ncosmos: old t5 xxl\nlumina2: gemma 2 2B\nwan: umt5 xxl\n hidream: llama-3.1 (Recommend) or t5\nomnigen2: qwen vl 2.5 3B",
     required: {
       clip_name: modelFile("text_encoders"),
       type: choice([
@@ -156,6 +170,8 @@ export const LOADER_NODES: readonly NodeClass[] = [
     name: "DualCLIPLoader",
     displayName: "DualCLIPLoader",
     category: "advanced/loaders",
+    description:
+      "[Recipes]\n\nsdxl: clip-l, clip-g\nsd3: clip-l, clip-g / clip-l, t5 / clip-g, t5\nflux: clip-l, t5\nhidream: at least one of t5 or llama, recommended t5 and llama\nhunyuan_image: qwen2.5vl 7b and byt5 small",
     required: {
       clip_name1: modelFile("text_encoders"),
       clip_name2: modelFile("text_encoders"),
@@ -190,8 +206,7 @@ export const LOADER_NODES: readonly NodeClass[] = [
     name: "LoraLoader",
     displayName: "Load LoRA",
     category: "loaders",
-    description:
-      "LoRAs are used to modify diffusion and CLIP models, altering the way in which latents are denoised such as applying styles. Multiple LoRA nodes can be linked together.",
+    description: LORA_DESCRIPTION,
     required: {
       model: link("MODEL", "The diffusion model the LoRA will be applied to."),
       clip: link("CLIP", "The CLIP model the LoRA will be applied to."),
@@ -206,7 +221,7 @@ export const LOADER_NODES: readonly NodeClass[] = [
       }),
     },
     outputs: ["MODEL", "CLIP"],
-    outputTooltips: ["The modified diffusion model.", "The modified CLIP model."],
+    outputTooltips: LORA_TOOLTIPS,
     run(call) {
       const file = call.inputs.text("lora_name");
       mustExist(call, "loras", file);
@@ -226,12 +241,15 @@ export const LOADER_NODES: readonly NodeClass[] = [
     name: "LoraLoaderModelOnly",
     displayName: "LoraLoaderModelOnly",
     category: "loaders",
+    description: LORA_DESCRIPTION,
     required: {
       model: link("MODEL"),
       lora_name: modelFile("loras"),
       strength_model: primitive("FLOAT", STRENGTH),
     },
     outputs: ["MODEL"],
+    // One more than it has outputs: it inherits them, as ComfyUI's own class does.
+    outputTooltips: LORA_TOOLTIPS,
     run(call) {
       const file = call.inputs.text("lora_name");
       mustExist(call, "loras", file);
@@ -259,6 +277,7 @@ export const LOADER_NODES: readonly NodeClass[] = [
     module: "comfy_extras.nodes_upscale_model",
     required: { model_name: modelFile("upscale_models") },
     outputs: ["UPSCALE_MODEL"],
+    extraInfo: V3_INFO,
     run: async (call) => ({
       outputs: [
         await loadWeights(call, "upscale", "upscale_models", call.inputs.text("model_name")),

@@ -107,7 +107,10 @@ export interface NodeClass {
   run(call: NodeCall): NodeResult | Promise<NodeResult>;
 }
 
-/** Fields that classes of the newer node API show. */
+/**
+ * Fields that classes of the newer node API show. They also show their choices as `COMBO`, options
+ * where there are none, and a tooltip for every output.
+ */
 export const V3_INFO = { deprecated: false, experimental: false, api_node: false };
 
 /** A required link of a type. */

@@ -1,5 +1,6 @@
 import type { MaskPicture, Picture } from "../pixels/picture.ts";
 import type { Latent } from "../pixels/latent.ts";
+import { typeName } from "../engine/python-text.ts";
 import { RaisedError } from "./raised.ts";
 import { isNodeValue, type NodeValue } from "./values.ts";
 
@@ -22,7 +23,7 @@ export class NodeInputs {
   value<K extends NodeValue["kind"]>(name: string, kind: K): ValueOf<K> {
     const value = this.values[name];
     if (isNodeValue(value) && value.kind === kind) return value as ValueOf<K>;
-    throw new RaisedError("TypeError", `missing 1 required positional argument: '${name}'`);
+    throw notUsable(name, value);
   }
 
   pictures(name: string): readonly Picture[] {
@@ -68,4 +69,15 @@ export class NodeInputs {
     const value = this.values[name];
     return isNodeValue(value) && value.kind === "primitive" ? value.value : value;
   }
+}
+
+/** ComfyUI checks no plain value given for a link: the node trips over it, each in its own words. */
+function notUsable(name: string, value: unknown): RaisedError {
+  if (typeof value === "string") {
+    return new RaisedError("AttributeError", "'str' object has no attribute 'shape'");
+  }
+  if (value === null || typeof value === "number" || typeof value === "boolean") {
+    return new RaisedError("TypeError", `'${typeName(value)}' object is not subscriptable`);
+  }
+  return new RaisedError("TypeError", `missing 1 required positional argument: '${name}'`);
 }

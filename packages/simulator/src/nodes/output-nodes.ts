@@ -3,7 +3,7 @@ import { encodeLatentFile } from "../pixels/latent-file.ts";
 import { encodeAnimatedWebp } from "../pixels/webp.ts";
 import { encodePng } from "../pixels/png.ts";
 import type { Picture } from "../pixels/picture.ts";
-import { choice, link, primitive, type NodeCall, type NodeClass } from "./node-class.ts";
+import { choice, link, primitive, V3_INFO, type NodeCall, type NodeClass } from "./node-class.ts";
 import { RaisedError } from "./raised.ts";
 import { isNodeValue } from "./values.ts";
 
@@ -207,6 +207,7 @@ export const OUTPUT_NODES: readonly NodeClass[] = [
     },
     optional: { audio: link("AUDIO", "The audio to add to the video.") },
     outputs: ["VIDEO"],
+    extraInfo: V3_INFO,
     run: ({ inputs }) => ({
       outputs: [{ kind: "video", pictures: inputs.pictures("images"), fps: inputs.number("fps") }],
     }),
@@ -219,13 +220,25 @@ export const OUTPUT_NODES: readonly NodeClass[] = [
     module: "comfy_extras.nodes_video",
     required: {
       video: link("VIDEO", "The video to save."),
-      filename_prefix: primitive("STRING", { default: "video/ComfyUI" }),
-      format: choice(["auto", "mp4"], { default: "auto" }),
-      codec: choice(["auto", "h264"], { default: "auto" }),
+      filename_prefix: primitive("STRING", {
+        tooltip:
+          "The prefix for the file to save. This may include formatting information such as %date:yyyy-MM-dd% or %Empty Latent Image.width% to include values from nodes.",
+        default: "video/ComfyUI",
+        multiline: false,
+      }),
+      format: choice(["auto", "mp4"], {
+        tooltip: "The format to save the video as.",
+        default: "auto",
+      }),
+      codec: choice(["auto", "h264"], {
+        tooltip: "The codec to use for the video.",
+        default: "auto",
+      }),
     },
     hidden: HIDDEN,
     outputs: [],
     isOutput: true,
+    extraInfo: V3_INFO,
     run(call) {
       const video = call.inputs.value("video", "video");
       const size = video.pictures[0] ?? { width: 0, height: 0 };

@@ -1,5 +1,8 @@
 import { primitive, V3_INFO, type InputSpec, type NodeClass } from "./node-class.ts";
 
+/** Python's `sys.maxsize`, 2^63 - 1: JavaScript rounds it up by one. */
+const MAX_INT = 2 ** 63;
+
 function primitiveNode(
   name: string,
   displayName: string,
@@ -29,8 +32,8 @@ export const PRIMITIVE_NODES: readonly NodeClass[] = [
     "Int",
     "INT",
     primitive("INT", {
-      min: -Number.MAX_SAFE_INTEGER,
-      max: Number.MAX_SAFE_INTEGER,
+      min: -MAX_INT,
+      max: MAX_INT,
       control_after_generate: true,
     }),
   ),
@@ -38,7 +41,7 @@ export const PRIMITIVE_NODES: readonly NodeClass[] = [
     "PrimitiveFloat",
     "Float",
     "FLOAT",
-    primitive("FLOAT", { min: -Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER }),
+    primitive("FLOAT", { min: -MAX_INT, max: MAX_INT }),
   ),
   primitiveNode("PrimitiveString", "String", "STRING", primitive("STRING", { multiline: false })),
   primitiveNode(

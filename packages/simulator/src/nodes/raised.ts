@@ -15,8 +15,11 @@ export class RaisedError extends Error {
 /** ComfyUI's InterruptProcessingException. */
 export class InterruptedError extends Error {}
 
-/** A `SystemExit`: it ends the thread that runs prompts, and nothing else (F26). */
-export class SystemExitError extends Error {}
+/** Ends the thread that runs prompts, and nothing else (F26): whatever Python raised outside a node. */
+export class WorkerEndedError extends Error {}
+
+/** A `SystemExit`, which a node raised. */
+export class SystemExitError extends WorkerEndedError {}
 
 /** The process died, or was stopped: whatever ran in it must not touch anything any more. */
 export class ProcessGoneError extends Error {}
@@ -31,6 +34,13 @@ export function outOfMemory(message: string): RaisedError {
 /** `OSError: [Errno 28]`, as a full disk raises it. */
 export function diskFull(): RaisedError {
   return new RaisedError("OSError", "[Errno 28] No space left on device", [
+    '  File "PIL/Image.py", line 2605, in save\n    fp = builtins.open(filename, "w+b")\n',
+  ]);
+}
+
+/** `OSError: [Errno 36]`, as a name of more than 255 bytes raises it. */
+export function nameTooLong(name: string): RaisedError {
+  return new RaisedError("OSError", `[Errno 36] File name too long: '${name}'`, [
     '  File "PIL/Image.py", line 2605, in save\n    fp = builtins.open(filename, "w+b")\n',
   ]);
 }
