@@ -51,9 +51,9 @@ function watching(api: ApiClient, jobs: readonly JobView[]) {
     (error: unknown) => ({ error }),
   );
   const finish = async () => {
-    let result: Awaited<typeof outcome> | undefined;
-    void outcome.then((value) => (result = value));
-    for (let i = 0; i < 5000 && result === undefined; i += 1) await clock.advanceToNext();
+    const over = new AbortController();
+    void outcome.then(() => over.abort());
+    for (let i = 0; i < 5000 && !over.signal.aborted; i += 1) await clock.advanceToNext();
     return await outcome;
   };
   return { clock, stop, told, finish };

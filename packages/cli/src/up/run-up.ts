@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { createAgent, type Agent } from "@holdfast/agent";
 import {
   createControlPlane,
+  type ControlPlane,
   type ControlPlaneSettings,
   type Log,
   type OwnershipClaim,
@@ -17,7 +18,7 @@ import { findLocalComfy } from "./local-comfyui.ts";
 import { logFor, readSettings } from "./settings.ts";
 import type { RunningUp } from "./running-up.ts";
 import { createSimulatorChild, type SimulatorChild } from "./simulator-child.ts";
-import { listenForStop } from "./stop-signals.ts";
+import { listenForStop, trySignal } from "./stop-signals.ts";
 
 /** How long an orderly end waits for renders that are running. */
 const DRAIN_MS = 10_000;
@@ -35,7 +36,7 @@ export async function runUp(options: UpOptions, context: CommandContext): Promis
   const { ownership } = claim;
   const services: Service[] = [];
   let simulator: SimulatorChild | undefined;
-  const stop = listenForStop(terminal, () => simulator?.killNow());
+  const stop = listenForStop(terminal, () => endAtOnce(services, simulator));
   try {
     await requireFreePort(settings);
     const wantsSimulator = options.simulator === true || settings.comfyuiUrls.length === 0;
@@ -152,6 +153,18 @@ async function endAll(services: readonly Service[], log: Log): Promise<void> {
       log.error({ err, service: service.name }, "did not stop cleanly");
     }
   }
+}
+
+/** The second Ctrl-C: what can be told to end without waiting for it. */
+function endAtOnce(services: readonly Service[], simulator: SimulatorChild | undefined): void {
+  simulator?.killNow();
+  const pid = services.find(isControlPlane)?.postgres?.pid();
+  // Postgres's fast shutdown: it writes its checkpoint and ends by itself after us.
+  if (pid !== undefined) trySignal(pid, "SIGINT");
+}
+
+function isControlPlane(service: Service): service is ControlPlane {
+  return service.name === "control-plane";
 }
 
 function isAgent(service: Service): service is Agent {

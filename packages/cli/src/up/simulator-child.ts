@@ -12,6 +12,7 @@ import {
 import type { Clock, Service } from "@holdfast/runtime";
 import { fieldOf } from "../api/api-client.ts";
 import { tryPort } from "./ports.ts";
+import { trySignal } from "./stop-signals.ts";
 
 /**
  * The simulator of `up`, as a process of its own: it outlives a kill of `up`, as a real ComfyUI would,
@@ -78,7 +79,7 @@ export function createSimulatorChild(options: SimulatorChildOptions): SimulatorC
     url: () => `http://${HOST}:${child?.port ?? 0}`,
     wasAdopted: () => isAdopted,
     killNow() {
-      if (child !== undefined) tryKill(child.pid);
+      if (child !== undefined) trySignal(child.pid, "SIGKILL");
     },
     async start() {
       for (const orphan of options.orphans.filter(({ name }) => name === NAME)) {
@@ -197,12 +198,4 @@ async function choosePort(folder: string): Promise<number> {
   const any = await tryPort(HOST, 0);
   if (any.kind !== "free") throw new Error(`no free port on ${HOST}`);
   return any.port;
-}
-
-function tryKill(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has ended already.
-  }
 }

@@ -50,3 +50,12 @@ export function listenForStop(terminal: Terminal, onSecond: () => void): StopSig
     },
   };
 }
+
+/** Sends a signal to a process that may have ended already. */
+export function trySignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // Gone, which is what was wanted.
+  }
+}
