@@ -140,6 +140,11 @@ function chain(length: number): Record<string, unknown> {
   return graph;
 }
 
+test("a chain that would end ComfyUI's worker is refused, a long one that runs is not", () => {
+  expect(parseGraph(chain(900)).kind).toBe("graph");
+  expect(refusal(chain(961)).code).toBe("graph_too_deep");
+});
+
 test("a chain of 100,000 nodes is judged without overflowing the stack", () => {
   const wide = { ...DEFAULT_GRAPH_LIMITS, maxNodes: 1e6, maxBytes: 1e9 };
   expect(refusal(chain(100_000), wide).code).toBe("graph_too_deep");

@@ -18,13 +18,15 @@ export interface GraphLimits {
 }
 
 /**
- * What we take without being told otherwise. ComfyUI validates by recursion and fails in Python's
- * own limit of 1000 frames, so a longer chain could not run anyway.
+ * What we take without being told otherwise. ComfyUI 0.3.64 reads chains and nested values by
+ * recursion, within Python's limit of 1000 frames. A chain that an output needs is refused beyond it;
+ * one beside the outputs is accepted, and then ends the thread that runs prompts (F26): measured at
+ * 1000 nodes, while 960 pass; values nested 900 deep do the same, 400 pass.
  */
 export const DEFAULT_GRAPH_LIMITS: GraphLimits = {
   maxNodes: 5_000,
   maxBytes: 16 * 1024 * 1024,
-  maxChainLength: 1_000,
+  maxChainLength: 900,
   maxValueDepth: 64,
   maxNodeIdLength: 256,
   maxInputsPerNode: 2_000,
