@@ -401,8 +401,9 @@ export class Attempt {
       instance.markDead(this.#promptId, "a prompt neither moves nor can be interrupted");
     }
     const facts = { nodeId: this.#watch?.state.nodeId ?? null, timing, isInterruptConfirmed };
-    if (why === "stalled") return stalled(facts);
-    const { outputs } = await this.#collector.settle();
+    // An instance that cannot be interrupted gives no files either.
+    const outputs = isInterruptConfirmed ? (await this.#collector.settle()).outputs : [];
+    if (why === "stalled") return stalled({ ...facts, outputs });
     return tookTooLong({ ...facts, limitMs: this.#lease.executionLimitMs, outputs });
   }
 

@@ -24,9 +24,13 @@ export function released(reason: string): AttemptOutcome {
   return { kind: "released", reason: reason.slice(0, 200) };
 }
 
-/** The process that ran it is gone. */
-export function died(reason: string): AttemptOutcome {
-  return { kind: "instance_died", evidence: toEvidence("process_exit", reason) };
+/** The process that ran it is gone; what was stored before is kept for the next attempt. */
+export function died(reason: string, outputs: readonly CollectedOutput[] = []): AttemptOutcome {
+  return {
+    kind: "instance_died",
+    evidence: toEvidence("process_exit", reason),
+    outputs: [...outputs],
+  };
 }
 
 /** What a run with an end in the history comes to, with all collected that can be. */
@@ -46,7 +50,7 @@ export function outcomeOfRun(run: {
     case "success": {
       const evidence = missingEvidence(run.promised, entry, collection);
       if (evidence === undefined) return { kind: "succeeded", outputs: [...collection.outputs] };
-      if (run.deathReason !== undefined) return died(run.deathReason);
+      if (run.deathReason !== undefined) return died(run.deathReason, collection.outputs);
       return failed(evidence, collection.outputs);
     }
     case "error":
@@ -67,6 +71,7 @@ export function stalled(facts: {
   readonly nodeId: string | null;
   readonly timing: EvidenceTiming;
   readonly isInterruptConfirmed: boolean;
+  readonly outputs: readonly CollectedOutput[];
 }): AttemptOutcome {
   const sinceLastSignMs = Math.round(facts.timing.sinceLastSignMs ?? 0);
   const evidence = toEvidence("stall", `No sign of progress for ${sinceLastSignMs} ms.`, {
@@ -74,7 +79,7 @@ export function stalled(facts: {
     timing: facts.timing,
     extra: { interruptConfirmed: facts.isInterruptConfirmed },
   });
-  return { kind: "stalled", evidence };
+  return { kind: "stalled", evidence, outputs: [...facts.outputs] };
 }
 
 /** A run that took longer than the job may. */

@@ -157,7 +157,7 @@ export function plainImage(color: number): Record<string, unknown> {
 
 /** The outputs that an outcome names. */
 export function outputsOf(outcome: AttemptOutcome): readonly CollectedOutput[] {
-  return "outputs" in outcome ? outcome.outputs : [];
+  return "outputs" in outcome ? (outcome.outputs ?? []) : [];
 }
 
 /** Resolves when the condition holds; looked at every few milliseconds, for state without events. */

@@ -253,8 +253,16 @@ export const attemptOutcomeSchema = z.discriminatedUnion("kind", [
     /** Outputs that were stored before it failed: kept for the next attempt of the lineage. */
     outputs: z.array(collectedOutputSchema).max(10_000),
   }),
-  z.object({ kind: z.literal("stalled"), evidence: evidenceSchema }),
-  z.object({ kind: z.literal("instance_died"), evidence: evidenceSchema }),
+  z.object({
+    kind: z.literal("stalled"),
+    evidence: evidenceSchema,
+    outputs: z.array(collectedOutputSchema).max(10_000).optional(),
+  }),
+  z.object({
+    kind: z.literal("instance_died"),
+    evidence: evidenceSchema,
+    outputs: z.array(collectedOutputSchema).max(10_000).optional(),
+  }),
   /** Given back without having run: drain, restart, shutdown. Free of charge. */
   z.object({ kind: z.literal("released"), reason: z.string().max(200) }),
   z.object({ kind: z.literal("interrupted"), reason: z.enum(["drain", "cancel"]) }),

@@ -55,7 +55,9 @@ export function integerSetting(
 ): z.ZodType<number> {
   const type = `whole number, ${range.min} to ${range.max}`;
   const schema = z
-    .union([z.number(), z.string().regex(/^\s*-?\d+\s*$/)], { error: `expected a ${type}` })
+    .union([z.number(), z.string().regex(/^\s*-?\d+\s*$/, `expected a ${type}`)], {
+      error: `expected a ${type}`,
+    })
     .transform(Number)
     .refine(
       (value) => Number.isSafeInteger(value) && value >= range.min && value <= range.max,

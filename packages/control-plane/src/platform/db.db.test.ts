@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { isConnectionFailure } from "./db-errors.ts";
 import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
 import { statement, toJson, toTimestamp } from "./db.ts";
-import { isUniqueViolation, sqlState } from "./db-errors.ts";
+import { isConnectionFailure, isUniqueViolation, sqlState } from "./db-errors.ts";
 
 let database: TestDatabase;
 beforeAll(async () => {

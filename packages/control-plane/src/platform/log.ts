@@ -65,9 +65,31 @@ export function createLog(options: LogOptions): Log {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: { paths: REDACTED_PATHS, censor: "[secret]" },
+      serializers: { err: (error: unknown) => describeError(error) },
     },
     stream,
   );
+}
+
+/** Causes behind an error that a line tells. */
+const CAUSES_TOLD = 4;
+
+/**
+ * An error as a log line holds it. Only these fields: libraries hang whole clients on their errors,
+ * keys and all.
+ */
+function describeError(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return String(error);
+  const { code, detail } = error as { code?: unknown; detail?: unknown };
+  return {
+    type: error.name,
+    message: error.message,
+    stack: error.stack,
+    ...(typeof code === "string" && { code }),
+    ...(typeof detail === "string" && { detail }),
+    ...(error.cause !== undefined &&
+      depth < CAUSES_TOLD && { cause: describeError(error.cause, depth + 1) }),
+  };
 }
 
 /** A log that keeps nothing. */

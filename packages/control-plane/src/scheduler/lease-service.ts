@@ -110,12 +110,16 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   ): Promise<Revoked[]> => {
     const missing = unleased(held, leases).filter((id) => !deps.recentEnds.has(id));
     if (missing.length === 0) return [];
-    // Reported to another replica, perhaps.
-    const reported = new Set(await store.readReported(db, missing));
-    for (const id of reported) deps.recentEnds.add(id);
-    return missing
-      .filter((id) => !reported.has(id))
-      .map((attemptId) => ({ attemptId, reason: "lost" }));
+    const outcomes = await store.readOutcomes(db, missing);
+    return missing.flatMap((attemptId): Revoked[] => {
+      const outcome = outcomes.get(attemptId);
+      // A cancel writes `interrupted` over a running attempt; whoever takes a lease over, nothing.
+      if (outcome === "interrupted") return [{ attemptId, reason: "cancelled" }];
+      if (outcome === undefined || outcome === "lease_lost") return [{ attemptId, reason: "lost" }];
+      // Reported by its own agent, to another replica perhaps: nobody took it away.
+      deps.recentEnds.add(attemptId);
+      return [];
+    });
   };
 
   const reportChanges = async (agent: AgentSession, reports: readonly InstanceReport[]) => {

@@ -321,17 +321,16 @@ export async function readGrants(db: Queryable, jobIds: readonly string[]): Prom
   return rows.map(toGrantedJob);
 }
 
-/** Which of these attempts ended by a report of their own agent: they were not taken from anybody. */
-export async function readReported(
+/** How these attempts ended, for those that have. */
+export async function readOutcomes(
   db: Queryable,
   attemptIds: readonly string[],
-): Promise<string[]> {
-  const { rows } = await db.query<{ id: string }>(
-    `select id from attempts
-     where id = any($1::text[]) and outcome is not null and outcome not in ('lease_lost', 'interrupted')`,
+): Promise<ReadonlyMap<string, string>> {
+  const { rows } = await db.query<{ id: string; outcome: string }>(
+    "select id, outcome from attempts where id = any($1::text[]) and outcome is not null",
     [attemptIds],
   );
-  return rows.map((row) => row.id);
+  return new Map(rows.map((row) => [row.id, row.outcome]));
 }
 
 /** Bodies of graph templates by id. */

@@ -172,9 +172,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
 }
 
 function outputsOf(report: AttemptReport): readonly CollectedOutput[] {
-  return report.outcome.kind === "succeeded" || report.outcome.kind === "failed"
-    ? report.outcome.outputs
-    : [];
+  return "outputs" in report.outcome ? (report.outcome.outputs ?? []) : [];
 }
 
 function toEnded(report: AttemptReport): store.EndedAttempt {

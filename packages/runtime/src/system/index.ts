@@ -1,6 +1,5 @@
 import { randomInt } from "node:crypto";
 import { existsSync, writeSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import { abortReason, type Abortable, type Clock } from "../clock.ts";
 import { NO_FAILPOINTS, type Failpoints } from "../failpoints.ts";
 import type { Random } from "../random.ts";
@@ -9,22 +8,24 @@ import type { Random } from "../random.ts";
 export const systemClock: Clock = {
   now: () => Date.now(),
   elapsed: () => performance.now(),
-  async sleep(ms: number, signal?: Abortable): Promise<void> {
-    if (signal === undefined) {
-      await delay(ms);
-      return;
-    }
-    if (signal.aborted) throw abortReason(signal);
-    const own = new AbortController();
-    const onAbort = (): void => own.abort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    try {
-      await delay(ms, undefined, { signal: own.signal });
-    } catch (error) {
-      throw signal.aborted ? abortReason(signal) : error;
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
+  // Plain timers: aborting `timers/promises` makes an error with a stack each time, and most sleeps
+  // here are deadlines that are called off.
+  sleep(ms: number, signal?: Abortable): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) {
+        reject(abortReason(signal));
+        return;
+      }
+      const onAbort = (): void => {
+        clearTimeout(timer);
+        if (signal !== undefined) reject(abortReason(signal));
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      }, ms);
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
   },
 };
 
@@ -66,5 +67,5 @@ export function failpointsFromText(text: string | undefined): Failpoints {
 
 async function waitForFile(file: string | undefined): Promise<void> {
   if (file === undefined) return;
-  while (!existsSync(file)) await delay(5);
+  while (!existsSync(file)) await systemClock.sleep(5);
 }

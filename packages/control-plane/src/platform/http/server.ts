@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { HoldfastError, parseJsonKeepingIntegers } from "@holdfast/contract";
@@ -81,6 +82,8 @@ const PROTOTYPE_KEY = /"__proto__"\s*:/;
 export function buildHttpServer(options: HttpServerOptions): HttpServer {
   const { log, clock } = options;
   const closing = new AbortController();
+  // Every poll and stream that is held open listens to it; each stops listening when it ends.
+  setMaxListeners(0, closing.signal);
   const routes = createRouteTable();
   const base = fastify({
     bodyLimit: options.bodyLimitBytes,
