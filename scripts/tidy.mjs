@@ -134,7 +134,7 @@ for (const file of tracked.filter((one) => /^packages\/[^/]+\/package\.json$/.te
 // 6. Dead exports and unused dependencies.
 const knip = spawnSync(
   process.execPath,
-  [join(root, "node_modules/knip/bin/knip.js"), "--no-progress"],
+  [join(root, "node_modules/knip/bin/knip.js"), "--no-progress", "--no-config-hints"],
   {
     cwd: root,
     encoding: "utf8",

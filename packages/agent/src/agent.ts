@@ -35,6 +35,7 @@ import { untilAnswered } from "./link-retry.ts";
 import { slept, WAIT_OVER } from "./pause.ts";
 import { Poller } from "./poller.ts";
 import { Reporter, type Session } from "./reporter.ts";
+import { signOff } from "./sign-off.ts";
 import { Spool } from "./spool.ts";
 
 /** Version that the agent tells at registration. */
@@ -225,7 +226,14 @@ class AttachedAgent implements Agent {
     patience.abort(WAIT_OVER);
     this.#stopping.abort();
     await this.#poller.stop();
-    await this.#signOff();
+    if (this.#session !== undefined) {
+      await signOff(this.#session, this.#reports(), {
+        link: this.#options.link,
+        clock,
+        log: this.#options.log,
+        limitMs: this.#limits.stopMs,
+      });
+    }
     await this.#keeper.stop();
     // The runs that wait for an answer get theirs from the reporter's end.
     const left = Promise.all(this.#slots.map(({ loop }) => loop.leave()));
@@ -234,33 +242,6 @@ class AttachedAgent implements Agent {
     await Promise.all(this.#slots.map(({ instance }) => instance.stop()));
     await this.#registering;
     await this.#state?.flush();
-  }
-
-  /** Tells that no instance takes work from here on, so that nothing waits for this machine. */
-  async #signOff(): Promise<void> {
-    const session = this.#session;
-    if (session === undefined) return;
-    const { link, clock, log } = this.#options;
-    const reason = "its agent has stopped";
-    const instances = this.#reports().map((report) => ({
-      ...report,
-      state: "stopped" as const,
-      reason,
-      wants: 0,
-    }));
-    const late = new AbortController();
-    const done = new AbortController();
-    const limit = slept(clock, this.#limits.stopMs, done.signal).then(() => late.abort(WAIT_OVER));
-    try {
-      const sequence = Number.MAX_SAFE_INTEGER;
-      await link.poll({ ...session, sequence, instances, held: [], waitMs: 0 }, late.signal);
-    } catch (err) {
-      // The heartbeat's time-out tells the same, later.
-      log.debug({ err }, "could not sign off");
-    } finally {
-      done.abort(WAIT_OVER);
-      await limit;
-    }
   }
 
   async #untilSent(signal: AbortSignal): Promise<void> {
