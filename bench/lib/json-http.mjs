@@ -5,12 +5,13 @@ import { Agent, request } from "undici";
 const MAX_CONNECTIONS = 64;
 
 /** A caller of one server. `close` ends its connections. */
-export function createCaller(base) {
-  const dispatcher = new Agent({ connections: MAX_CONNECTIONS, keepAliveTimeout: 30_000 });
-  const call = async (method, path, body) => {
+export function createCaller(base, { connections = MAX_CONNECTIONS } = {}) {
+  const dispatcher = new Agent({ connections, keepAliveTimeout: 30_000 });
+  const call = async (method, path, body, signal) => {
     const answer = await request(base + path, {
       dispatcher,
       method,
+      signal,
       ...(body === undefined
         ? {}
         : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
@@ -23,7 +24,9 @@ export function createCaller(base) {
     return answer.body;
   };
   return {
-    json: async (method, path, body) => (await call(method, path, body)).json(),
+    json: async (method, path, body, signal) => (await call(method, path, body, signal)).json(),
+    /** For answers that are not looked at. */
+    send: async (method, path, body) => (await call(method, path, body)).dump(),
     bytes: async (path) => (await call("GET", path)).arrayBuffer(),
     stream: (path) => call("GET", path),
     close: () => dispatcher.destroy(),

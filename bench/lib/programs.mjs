@@ -100,15 +100,20 @@ export function upEnvironment(folder, env = {}) {
 }
 
 /** Resolves when `/readyz` answers 200: a job could start now. */
-export async function untilReady(url, everyMs = 20) {
+export async function untilReady(url) {
+  await until200(`${url}/readyz`);
+}
+
+/** Resolves when this address answers 200. */
+export async function until200(address) {
   await until(
     () =>
-      fetch(`${url}/readyz`, { signal: AbortSignal.timeout(2_000) }).then(
+      fetch(address, { signal: AbortSignal.timeout(2_000) }).then(
         (answer) => answer.ok,
         () => false,
       ),
-    `${url} to be ready`,
-    { limitMs: READY_LIMIT_MS, everyMs },
+    `${address} to answer`,
+    { limitMs: READY_LIMIT_MS },
   );
 }
 

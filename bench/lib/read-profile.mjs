@@ -64,5 +64,7 @@ export function functionOf(frame) {
 function relative(url) {
   if (!url.startsWith("file:")) return url;
   const path = fileURLToPath(url);
-  return path.startsWith(ROOT) ? path.slice(ROOT.length) : path.replace(/^.*node_modules/, "node_modules");
+  return path.startsWith(ROOT)
+    ? path.slice(ROOT.length)
+    : path.replace(/^.*node_modules/, "node_modules");
 }

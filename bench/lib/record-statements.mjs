@@ -8,9 +8,9 @@ import { createRequire } from "node:module";
 
 const file = process.env.HOLDFAST_BENCH_STATEMENTS;
 // The database driver is no dependency of the benches: it is taken from the package that uses it.
-const pg = createRequire(
-  new URL("../../packages/control-plane/package.json", import.meta.url),
-)("pg");
+const pg = createRequire(new URL("../../packages/control-plane/package.json", import.meta.url))(
+  "pg",
+);
 const MAX_TIMELINE = 20_000;
 const MAX_TEXT = 60;
 let counts = new Map();
