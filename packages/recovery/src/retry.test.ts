@@ -32,6 +32,7 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
     freeReturns: 0,
     deathsOnInstances: [],
     otherInstancesCanServe: true,
+    canRestartInstance: true,
     maxRetryAttempts: 5,
     ...changes,
   };
@@ -327,6 +328,7 @@ const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
   freeReturns: fc.integer({ min: 0, max: 80 }),
   deathsOnInstances: fc.array(fc.constantFrom("a", "b", "c"), { maxLength: 4 }),
   otherInstancesCanServe: fc.boolean(),
+  canRestartInstance: fc.boolean(),
   maxRetryAttempts: fc.integer({ min: -1, max: 6 }),
 });
 

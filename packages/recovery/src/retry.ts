@@ -16,6 +16,8 @@ import { ERROR_CLASS_DESCRIPTIONS, type ClassifiedError, type ErrorClass } from 
 export const RECOVERIES_MAX = 10;
 /** Most free returns to the queue (drain, lost lease, machine's death) in one round of a job. */
 export const FREE_RETURNS_MAX = 50;
+/** Free returns after which the next ones wait, longer each time. */
+const FREE_RETURNS_AT_ONCE = 3;
 /** Different instances that may die during one job before it is set aside. */
 export const POISON_DEATHS = 2;
 /** Waits before asking an instance again that could not be reached: 2, 4, 8, 16, 30, 30 … seconds. */
@@ -66,6 +68,8 @@ export interface RetryFacts {
   readonly deathsOnInstances: readonly string[];
   /** Whether another instance, healthy and with what the graph needs, could run the job. */
   readonly otherInstancesCanServe: boolean;
+  /** False for attached instances, which belong to somebody else. */
+  readonly canRestartInstance: boolean;
   /** `MAX_RETRY_ATTEMPTS`: retries for failures of the job itself. */
   readonly maxRetryAttempts: number;
 }
@@ -137,7 +141,7 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
     case "drained":
     case "lease_lost":
     case "machine_died":
-      return decideFree(outcome, facts.freeReturns);
+      return decideFree(outcome, facts.freeReturns, random);
     case "failed":
     case "stalled":
     case "instance_died":
@@ -153,16 +157,23 @@ const FREE_EXPLANATIONS = {
   machine_died: "The machine went away; the job is queued again at no cost.",
 } as const;
 
-function decideFree(outcome: keyof typeof FREE_EXPLANATIONS, freeReturns: number): RetryDecision {
+function decideFree(
+  outcome: keyof typeof FREE_EXPLANATIONS,
+  freeReturns: number,
+  random: Random,
+): RetryDecision {
   if (freeReturns >= FREE_RETURNS_MAX) {
     return fail(
       "too_many_free_returns",
       `The job was given back ${String(freeReturns)} times without ever failing by itself; somebody should look at the machines.`,
     );
   }
+  // Free, but not without pause for ever: whatever gives work back at once would spin with it.
+  const patience = freeReturns - FREE_RETURNS_AT_ONCE;
   return retry({
     where: "anywhere",
     reason: outcome,
+    delayMs: patience < 0 ? 0 : backoffMs(CONNECTION_BACKOFF, patience + 1, random),
     isFree: true,
     explain: FREE_EXPLANATIONS[outcome],
   });
@@ -409,13 +420,16 @@ function preparedThenElsewhere(
   if (failure.ofClassHere > 0) {
     return failure.places > 1 ? triedEnough(failure) : elsewhere(failure);
   }
+  if (before === "restart_instance" && !failure.facts.canRestartInstance) {
+    return withoutRestart(failure);
+  }
   const isFreeing = before === "free_memory";
   return retry({
     where: "same",
     before,
     reason: isFreeing ? "free_memory_first" : "restart_first",
     explain: isFreeing
-      ? `${failure.title}: the instance frees its memory and the job is tried there again.`
+      ? `${failure.title}: memory is freed first, then the job is tried again.`
       : `${failure.title}: the instance is restarted and the job is tried there again.`,
   });
 }
@@ -432,6 +446,17 @@ function elsewhere(failure: Failure): RetryDecision {
     where: "elsewhere",
     reason: "try_elsewhere",
     explain: `${failure.title}: the job goes to another instance.`,
+  });
+}
+
+/** The rung of a restart is left out where the instance is not ours to restart. */
+function withoutRestart(failure: Failure): RetryDecision {
+  if (failure.facts.otherInstancesCanServe) return elsewhere(failure);
+  if (failure.ofClass > 0) return triedEnough(failure);
+  return retry({
+    where: "anywhere",
+    reason: "once_more",
+    explain: `${failure.title}: the instance is not ours to restart and no other can serve; the job is tried once more.`,
   });
 }
 

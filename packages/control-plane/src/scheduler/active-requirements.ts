@@ -1,6 +1,6 @@
 import type { Queryable } from "../platform/db.ts";
 import type { InventoryIndex, Needs, PlacedInstance } from "../machines/model.ts";
-import { canServe } from "../machines/eligibility.ts";
+import { canServe, isPlaceable } from "../machines/eligibility.ts";
 import { readActiveRequirements } from "./lease-store.ts";
 
 /** Requirements with queued jobs that one replica looks at; more wait for the next look. */
@@ -40,6 +40,8 @@ export function createActiveRequirements(): ActiveRequirements {
   let active = new Map<number, ActiveRequirement>();
   const notedAt = new Map<number, number>();
   let version = 0;
+  /** Where the next look begins: with more than the limit in use each look takes the next part. */
+  let afterId = 0;
   const answers = new Map<string, boolean>();
   const ask = (inventory: InventoryIndex, requirement: ActiveRequirement): boolean => {
     const key = `${inventory.digest}:${requirement.id}`;
@@ -53,7 +55,8 @@ export function createActiveRequirements(): ActiveRequirements {
   return {
     async refresh(db) {
       const asOf = version;
-      const rows = await readActiveRequirements(db, ACTIVE_LIMIT);
+      const rows = await readActiveRequirements(db, ACTIVE_LIMIT, afterId);
+      afterId = rows.length === ACTIVE_LIMIT ? (rows.at(-1)?.id ?? 0) : 0;
       const fresh = new Map(
         rows.map((row) => [
           row.id,
@@ -95,22 +98,14 @@ export function createActiveRequirements(): ActiveRequirements {
   };
 }
 
-/** The healthy instances besides one that could serve these needs. */
-export function othersThatCanServe(
+/** The instances that take work and could serve these needs. */
+export function thoseThatCanServe(
   instances: readonly PlacedInstance[],
   inventories: ReadonlyMap<string, InventoryIndex>,
   needs: Needs,
-  besides: string,
 ): readonly PlacedInstance[] {
   return instances.filter((instance) => {
     const inventory = inventories.get(instance.inventoryDigest ?? "");
-    return (
-      instance.id !== besides &&
-      instance.state === "healthy" &&
-      instance.machineState === "online" &&
-      !instance.cordoned &&
-      inventory !== undefined &&
-      canServe(inventory, needs)
-    );
+    return isPlaceable(instance) && inventory !== undefined && canServe(inventory, needs);
   });
 }

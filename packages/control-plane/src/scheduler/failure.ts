@@ -15,7 +15,7 @@ import type { FailureFacts, JobChange } from "./outcome-store.ts";
 /** An end that did not complete the job: what the agent reported, or what the reaper found. */
 export type UnfinishedOutcome =
   | Exclude<AttemptOutcome, { readonly kind: "succeeded" }>
-  | { readonly kind: "lease_lost"; readonly machineLost: boolean; readonly started: boolean };
+  | { readonly kind: "lease_lost"; readonly machineLost: boolean };
 
 /** The facts a decision needs beside the job's own. */
 export interface FailureContext {
@@ -48,7 +48,9 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   const evidence = evidenceOf(outcome);
   const classified = evidence === null ? null : classify(evidence);
   const retryOutcome = toRetryOutcome(outcome, context.started);
-  const isDeath = outcome.kind === "instance_died" && context.started;
+  const isDeath =
+    context.started &&
+    (outcome.kind === "instance_died" || (outcome.kind === "lease_lost" && outcome.machineLost));
   const deadInstances = isDeath
     ? [...new Set([...facts.deadInstances, facts.instanceId])]
     : [...facts.deadInstances];
@@ -69,6 +71,8 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
           freeReturns: context.earlier.freeReturns,
           deathsOnInstances: deadInstances,
           otherInstancesCanServe: context.otherInstancesCanServe,
+          // Attached instances belong to somebody else: no restart.
+          canRestartInstance: false,
           maxRetryAttempts: context.recoveryEnabled
             ? (facts.maxRetryAttempts ?? context.maxRetryAttempts)
             : 0,
@@ -141,7 +145,8 @@ function changeOf(
     avoidInstances: facts.avoidInstances,
     failureCount: facts.failureCount,
     recoveryCount: facts.recoveryCount,
-    plan: facts.plan,
+    // What was to be done before the attempt that just ended is done.
+    plan: facts.plan === null ? null : { ...facts.plan, before: "nothing" as const },
     error: error ?? null,
   };
   if (decision.kind !== "retry") {
@@ -175,7 +180,7 @@ function changeOf(
             before: "free_memory",
             patch: facts.plan?.patch ?? null,
           }
-        : facts.plan,
+        : base.plan,
   };
 }
 
@@ -183,7 +188,7 @@ function toJobError(classified: ClassifiedError, evidence: FailureEvidence): Job
   return {
     class: classified.class,
     subclass: classified.subclass,
-    message: evidence.message.slice(0, ERROR_MESSAGE_MAX),
+    message: evidence.message.slice(0, ERROR_MESSAGE_MAX).toWellFormed(),
     strategy: classified.strategy,
     confidence: classified.confidence,
     nodeId: evidence.nodeId ?? null,

@@ -74,10 +74,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     renewEveryMs: settings.renewEveryMs,
     pollWaitMs: settings.pollWaitMs,
   };
-  /** What each instance reported last: only changes are written. */
-  const lastReports = new Map<string, string>();
   /** The newest poll of each machine; an older one ends when a newer arrives. */
-  const newestPoll = new Map<string, { readonly sequence: number; end(): void }>();
+  const newestPoll = new Map<string, PollUnderWay>();
 
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     await deps.graphs.load(
@@ -93,6 +91,10 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     const found = await store.heartbeat(db, agent, settings.leaseTtlMs, sorted);
     if (found === null) {
       throw new HoldfastError("machine_unknown", `machine ${agent.machineId} is not registered`);
+    }
+    // A database restored from a backup knows an older session than the agent's: register again.
+    if (found.session < agent.session) {
+      throw new HoldfastError("machine_unknown", `session ${agent.session} is not known here`);
     }
     if (found.session !== agent.session) {
       throw new HoldfastError(
@@ -122,17 +124,24 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     });
   };
 
-  const reportChanges = async (agent: AgentSession, reports: readonly InstanceReport[]) => {
+  /** Writes what differs from what the database has; call it after the session was checked. */
+  const reportChanges = async (
+    agent: AgentSession,
+    reports: readonly InstanceReport[],
+    known: readonly store.KnownInstance[],
+  ): Promise<void> => {
+    const byId = new Map(known.map((instance) => [instance.instanceId, instance]));
     const changed = reports.filter((report) => {
-      const { wants: _wants, vramFreeBytes: _free, ...facts } = report;
-      return lastReports.get(report.instanceId) !== JSON.stringify([agent.session, facts]);
+      const before = byId.get(report.instanceId);
+      return (
+        before !== undefined &&
+        (before.state !== report.state ||
+          before.reason !== report.reason ||
+          before.inventoryDigest !== report.inventoryDigest)
+      );
     });
     if (changed.length === 0) return;
     const rows = await machines.report(db, agent.machineId, changed);
-    for (const report of changed) {
-      const { wants: _wants, vramFreeBytes: _free, ...facts } = report;
-      lastReports.set(report.instanceId, JSON.stringify([agent.session, facts]));
-    }
     for (const row of rows) {
       deps.log.info(
         { machineId: agent.machineId, instanceId: row.id, state: row.state, reason: row.reason },
@@ -158,6 +167,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         db,
         ids,
         Math.max(HEADS_MIN, wants * HEADS_PER_WANT),
+        wanting.map((instance) => instance.instanceId),
       );
       const seen = new Set(heads.map((head) => head.requirementId));
       if (heads.length < wants) {
@@ -215,15 +225,22 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     },
 
     async poll(request, aborted) {
-      const older = newestPoll.get(request.machineId);
-      if (older !== undefined && older.sequence <= request.sequence) older.end();
       const superseded = new AbortController();
-      const own = { sequence: request.sequence, end: () => superseded.abort() };
-      newestPoll.set(request.machineId, own);
+      const own = {
+        session: request.session,
+        sequence: request.sequence,
+        end: () => superseded.abort(),
+      };
+      const other = newestPoll.get(request.machineId);
+      if (other === undefined || isNewer(own, other)) {
+        other?.end();
+        newestPoll.set(request.machineId, own);
+      } else {
+        own.end(); // It was overtaken on the way here.
+      }
       const ended = AbortSignal.any([aborted, superseded.signal]);
       const deadline = deps.clock.elapsed() + Math.min(request.waitMs, settings.pollWaitMs);
       try {
-        await reportChanges(request, request.instances);
         const { inventories, wanted } = await inventoriesOf(machines, request.instances);
         const waiter = {
           machineId: request.machineId,
@@ -233,15 +250,19 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         };
         // The first look renews what is held; later looks only find orders and work.
         let held = request.held;
+        let isFirst = true;
         for (;;) {
           const asOf = signal.version();
           const found = await beat(request, held);
           held = [];
-          const open = request.instances.filter(
-            (report) => !found.cordoned.includes(report.instanceId),
+          if (isFirst) await reportChanges(request, request.instances, found.instances);
+          isFirst = false;
+          const cordoned = new Set(
+            found.instances.filter((one) => one.cordoned).map((one) => one.instanceId),
           );
+          const open = request.instances.filter((report) => !cordoned.has(report.instanceId));
           const revoked = await revokedOf(request.held, found.leases);
-          const unknown = unknownTo(request.held, found.leases);
+          const unknown = unknownTo(request, found.leases);
           const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
           const leases = await toLeases(db, again, "resume");
           if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
@@ -313,9 +334,25 @@ function unleased(held: PollRequest["held"], leases: readonly LiveLease[]): stri
 }
 
 /** Jobs leased to the agent that it does not hold: the answer that granted them was lost. */
-function unknownTo(held: PollRequest["held"], leases: readonly LiveLease[]): string[] {
-  const known = new Set(held.map((attempt) => attempt.attemptId));
-  return leases.filter((lease) => !known.has(lease.attemptId)).map((lease) => lease.jobId);
+function unknownTo(request: PollRequest, leases: readonly LiveLease[]): string[] {
+  const known = new Set(request.held.map((attempt) => attempt.attemptId));
+  // Leases on instances that the agent no longer names run out by themselves.
+  const named = new Set(request.instances.map((report) => report.instanceId));
+  return leases
+    .filter((lease) => !known.has(lease.attemptId) && named.has(lease.instanceId))
+    .map((lease) => lease.jobId);
+}
+
+interface PollUnderWay {
+  readonly session: number;
+  readonly sequence: number;
+  end(): void;
+}
+
+function isNewer(own: PollUnderWay, other: PollUnderWay): boolean {
+  return own.session === other.session
+    ? own.sequence >= other.sequence
+    : own.session > other.session;
 }
 
 function toLease(

@@ -25,20 +25,26 @@ const QUEUE_HEADS = statement(
    cross join lateral (
      select id, requirement_id, priority, rank, created_at, avoid_instances from jobs
      where state = 'queued' and not held and requirement_id = r.id
+       and not avoid_instances @> $3::text[]
      order by priority desc, rank, id limit $2
    ) j
    order by j.priority desc, j.rank, j.id limit $2`,
 );
 
-/** The first `limit` queued jobs among these requirements, in the order of the queue. */
+/**
+ * The first `limit` queued jobs among these requirements, in the order of the queue, without those
+ * that avoid every one of the instances.
+ */
 export async function readQueueHeads(
   db: Queryable,
   requirementIds: readonly number[],
   limit: number,
+  instanceIds: readonly string[],
 ): Promise<QueueHead[]> {
   const { rows } = await db.query<QueueHead & Record<string, unknown>>(QUEUE_HEADS, [
     requirementIds,
     limit,
+    instanceIds,
   ]);
   return rows;
 }
@@ -193,7 +199,10 @@ const HEARTBEAT = statement(
      (select json_agg(json_build_object(
         'jobId', l.job_id, 'attemptId', l.attempt_id, 'instanceId', l.instance_id,
         'leaseEpoch', l.lease_epoch)) from leases l where l.machine_id = $1) as leases,
-     (select array_agg(i.id) from instances i where i.machine_id = $1 and i.cordoned) as cordoned
+     (select json_agg(json_build_object(
+        'instanceId', i.id, 'state', i.state, 'reason', i.reason,
+        'inventoryDigest', i.inventory_digest, 'cordoned', i.cordoned))
+      from instances i where i.machine_id = $1) as instances
    from machine`,
 );
 
@@ -201,8 +210,18 @@ const HEARTBEAT = statement(
 export interface Heartbeat {
   readonly session: number;
   readonly leases: readonly LiveLease[];
-  /** Instances of the machine that are given no new work. */
-  readonly cordoned: readonly string[];
+  /** The machine's instances as the database has them. */
+  readonly instances: readonly KnownInstance[];
+}
+
+/** What the database has of an instance: reports that say the same are not written. */
+export interface KnownInstance {
+  readonly instanceId: string;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly inventoryDigest: string | null;
+  /** Given no new work. */
+  readonly cordoned: boolean;
 }
 
 /** Renews what an agent holds and reads what it should hold; null when the machine is unknown. */
@@ -215,7 +234,7 @@ export async function heartbeat(
   const { rows } = await db.query<{
     session: number;
     leases: LiveLease[] | null;
-    cordoned: string[] | null;
+    instances: KnownInstance[] | null;
   }>(HEARTBEAT, [
     agent.machineId,
     agent.session,
@@ -227,7 +246,7 @@ export async function heartbeat(
   ]);
   const row = rows[0];
   if (row === undefined) return null;
-  return { session: row.session, leases: row.leases ?? [], cordoned: row.cordoned ?? [] };
+  return { session: row.session, leases: row.leases ?? [], instances: row.instances ?? [] };
 }
 
 /**
@@ -244,8 +263,9 @@ export async function takeOverLeases(
   const { rows } = await tx.query<GrantedRow>(
     `with c as (
        update jobs j set lease_epoch = j.lease_epoch + 1 from leases l
+       -- The epoch is asked again of a row that was waited for: by then the lease may be another's.
        where l.job_id = j.id and l.machine_id = $1 and l.instance_id = any($2::text[])
-         and j.state = 'processing'
+         and j.state = 'processing' and l.lease_epoch = j.lease_epoch
        returning j.*
      ),
      taken as (
@@ -282,7 +302,7 @@ export async function readoptPrompts(
        where a.prompt_id = any($3::text[]) and a.instance_id = $2 and a.outcome = 'lease_lost'
          and j.state in ('queued', 'recovering') and not j.held
          and j.attempt_count = a.number and j.lineage = a.lineage
-       order by j.id for update of j skip locked
+       order by j.id for update of j
      ),
      c as (
        update jobs j set state = 'processing', lease_epoch = j.lease_epoch + 1, run_at = null,
@@ -345,14 +365,19 @@ export async function readGraphBodies(
   return new Map(rows.map((row) => [row.id, row.body]));
 }
 
-/** Requirements that have queued jobs now, each with its needs: a loose scan of the claim index. */
+/**
+ * Requirements above an id that have queued jobs now, each with its needs, in the order of their
+ * ids: a loose scan of the claim index.
+ */
 export async function readActiveRequirements(
   db: Queryable,
   limit: number,
+  afterId: number,
 ): Promise<{ id: number; needs: unknown; waitingReason: string | null }[]> {
   const { rows } = await db.query<{ id: number; needs: unknown; waitingReason: string | null }>(
     `with recursive active as (
-       (select requirement_id from jobs where state = 'queued' and not held
+       (select requirement_id from jobs
+        where state = 'queued' and not held and requirement_id > $2
         order by requirement_id limit 1)
        union all
        select (select j.requirement_id from jobs j
@@ -361,8 +386,8 @@ export async function readActiveRequirements(
        from active a where a.requirement_id is not null
      )
      select r.id, r.needs, r.waiting_reason as "waitingReason"
-     from active a join requirements r on r.id = a.requirement_id limit $1`,
-    [limit],
+     from active a join requirements r on r.id = a.requirement_id order by r.id limit $1`,
+    [limit, afterId],
   );
   return rows;
 }

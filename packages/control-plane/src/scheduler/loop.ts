@@ -56,16 +56,8 @@ export function createReconcileLoop(deps: SchedulerLoopDeps): Loop {
       if (wasAway) {
         deps.log.warn({}, "nobody watched the leases for a while, all prolonged once");
       }
-      const expired = await store.readExpiredLeases(db, RECONCILE_BATCH);
-      if (expired.length > 0) {
-        const instances = await deps.machines.placedInstances();
-        const online = new Set(
-          instances.filter((one) => one.machineState === "online").map((one) => one.machineId),
-        );
-        for (const lease of expired) {
-          await deps.reports.expire(lease, !online.has(lease.machineId));
-        }
-      }
+      const expired = await store.readExpiredLeases(db, RECONCILE_BATCH, 2 * settings.leaseTtlMs);
+      for (const lease of expired) await expireOne(deps, lease);
       const requeued = await store.queueRecovered(db, RECONCILE_BATCH);
       if (requeued.length > 0) deps.onQueued(requeued);
       if (deps.clock.elapsed() - slowAt >= SLOW_EVERY_MS) {
@@ -77,12 +69,26 @@ export function createReconcileLoop(deps: SchedulerLoopDeps): Loop {
   });
 }
 
+/** One that cannot be settled must not keep the others, and the backoffs, from their turn. */
+async function expireOne(deps: SchedulerLoopDeps, lease: store.ExpiredLease): Promise<void> {
+  try {
+    await deps.reports.expire(lease);
+  } catch (err) {
+    deps.log.warn({ err, jobId: lease.jobId }, "a run-out lease could not be ended");
+  }
+}
+
 async function slowChecks(deps: SchedulerLoopDeps): Promise<void> {
   const lost = await deps.machines.markLost(HEARTBEAT_TIMEOUT_MS);
   for (const machine of lost) {
     deps.log.warn({ machineId: machine.id, name: machine.name }, "machine lost, no heartbeat");
   }
-  const free = await store.forgetAvoidance(deps.db, AVOIDANCE_MS);
+  const free = await store.forgetAvoidance(deps.db, AVOIDANCE_MS, RECONCILE_BATCH);
+  const stray = await store.mendLeases(deps.db);
+  if (stray.length > 0) {
+    deps.log.error({ jobs: stray.length }, "jobs were processing without a lease, queued again");
+    deps.onQueued(stray);
+  }
   if (free.length > 0) deps.onQueued(free);
 }
 

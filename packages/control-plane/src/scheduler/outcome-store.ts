@@ -196,6 +196,15 @@ export async function lockForFailure(
   return rows[0] ?? null;
 }
 
+/** The requirement of a job; null when there is no such job. */
+export async function readRequirementOf(db: Queryable, jobId: string): Promise<number | null> {
+  const { rows } = await db.query<{ id: number }>(
+    "select requirement_id as id from jobs where id = $1",
+    [jobId],
+  );
+  return rows[0]?.id ?? null;
+}
+
 /** Earlier ends of this round: the failures in order, and how many ends were free. */
 export async function readEarlierEnds(
   tx: Queryable,
@@ -282,6 +291,9 @@ export async function changeJob(
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
     `update jobs set state = $3, lease_epoch = lease_epoch + 1,
+       -- An emergency stop may have come while it ran.
+       held = $3 in ('queued', 'recovering') and exists (
+         select from settings where key = 'hold' and value not in ('null', 'false')),
        run_at = case when $3 = 'recovering' then now() + make_interval(secs => $4::float8 / 1000) end,
        ended_at = case when $3 in ('failed', 'timeout') then now() end,
        execution_ms = execution_ms + $5, failure_count = $6, recovery_count = $7,
@@ -332,29 +344,73 @@ export interface ExpiredLease {
   readonly jobId: string;
   readonly attemptId: string;
   readonly leaseEpoch: number;
-  readonly machineId: string;
   readonly phase: string;
+  /** Its machine gave no sign for the time of a lease: taken for dead. */
+  readonly machineLost: boolean;
 }
 
 /**
  * Leases that have run out. Not locked: everybody locks the job first and its lease after it, so
  * the taker asks {@link isLeaseExpired} again once it holds the job.
  */
-export async function readExpiredLeases(db: Queryable, limit: number): Promise<ExpiredLease[]> {
+export async function readExpiredLeases(
+  db: Queryable,
+  limit: number,
+  longestMs: number,
+): Promise<ExpiredLease[]> {
   const { rows } = await db.query<ExpiredLease & Record<string, unknown>>(
-    `select job_id as "jobId", attempt_id as "attemptId", lease_epoch as "leaseEpoch",
-       machine_id as "machineId", phase
-     from leases where lease_until < now() order by job_id limit $1`,
-    [limit],
+    `select job_id as "jobId", attempt_id as "attemptId", lease_epoch as "leaseEpoch", phase,
+       exists (
+         select from machines m where m.id = machine_id
+           and m.last_heartbeat_at < now() - make_interval(secs => $2::float8 / 2000)
+       ) as "machineLost"
+     from leases
+     -- One that runs for longer than any can be granted was written under a clock set back since.
+     where lease_until not between now() and now() + make_interval(secs => $2::float8 / 1000)
+     order by lease_until limit $1`,
+    [limit, longestMs],
   );
   return rows;
 }
 
-/** Whether the lease on a job has run out still; call it while holding the job's row lock. */
-export async function isLeaseExpired(tx: Queryable, jobId: string): Promise<boolean> {
+/**
+ * Removes run-out leases that do not belong to the state of their job (any more), and queues jobs
+ * that are processing without a lease. Neither should ever be there; a job must not hang for it.
+ */
+export async function mendLeases(db: Queryable): Promise<number[]> {
+  await db.query(
+    `delete from leases l using jobs j
+     where l.job_id = j.id and l.lease_until < now()
+       and (j.state <> 'processing' or j.lease_epoch <> l.lease_epoch)`,
+  );
+  const { rows } = await db.query<{ requirement_id: number }>(
+    `with stray as (
+       select j.id from jobs j
+       where j.state = 'processing' and not exists (select from leases l where l.job_id = j.id)
+       order by j.id limit 100 for update of j skip locked
+     )
+     update jobs j set state = 'queued', lease_epoch = lease_epoch + 1
+     from stray where j.id = stray.id
+       and not exists (select from leases l where l.job_id = j.id)
+     returning j.requirement_id`,
+  );
+  return rows.map((row) => row.requirement_id);
+}
+
+/**
+ * Whether the lease on a job has run out still; call it while holding the job's row lock. The lease
+ * is locked too, so that no renewal comes in between.
+ */
+export async function isLeaseExpired(
+  tx: Queryable,
+  jobId: string,
+  longestMs: number,
+): Promise<boolean> {
   const { rows } = await tx.query<{ expired: boolean }>(
-    "select lease_until < now() as expired from leases where job_id = $1",
-    [jobId],
+    `select not (lease_until between now() and now() + make_interval(secs => $2::float8 / 1000))
+       as expired
+     from leases where job_id = $1 for update`,
+    [jobId, longestMs],
   );
   return rows[0]?.expired === true;
 }
@@ -377,14 +433,23 @@ export async function queueRecovered(db: Queryable, limit: number): Promise<numb
  * Lets jobs run again where they failed, when nobody else has taken them for this long: the other
  * instance that could have served them may be gone.
  */
-export async function forgetAvoidance(db: Queryable, afterMs: number): Promise<number[]> {
+export async function forgetAvoidance(
+  db: Queryable,
+  afterMs: number,
+  limit: number,
+): Promise<number[]> {
   const { rows } = await db.query<{ requirement_id: number }>(
-    `update jobs j set avoid_instances = '{}'
-     where j.state = 'queued' and j.avoid_instances <> '{}' and not exists (
-       select from attempts a where a.job_id = j.id
-         and a.ended_at > now() - make_interval(secs => $1::float8 / 1000))
+    `with lonely as (
+       select j.id from jobs j
+       where j.state = 'queued' and j.attempt_count > 0 and j.avoid_instances <> '{}'
+         and not exists (
+           select from attempts a where a.job_id = j.id
+             and a.ended_at > now() - make_interval(secs => $1::float8 / 1000))
+       order by j.id limit $2 for update of j skip locked
+     )
+     update jobs j set avoid_instances = '{}' from lonely where j.id = lonely.id
      returning j.requirement_id`,
-    [afterMs],
+    [afterMs, limit],
   );
   return rows.map((row) => row.requirement_id);
 }
@@ -392,7 +457,7 @@ export async function forgetAvoidance(db: Queryable, afterMs: number): Promise<n
 const OUTAGE_KEY = "scheduler.last_reconcile";
 
 /**
- * Records that leases are being watched now. When nobody watched for longer than `ttlMs` (every
+ * Records that leases are being watched now. When nobody watched for half a lease's time (every
  * replica was down), all leases are prolonged by `ttlMs` first: their agents had no chance to renew.
  * Returns whether that happened.
  */
@@ -401,7 +466,7 @@ export async function noteReconcile(tx: Queryable, ttlMs: number): Promise<boole
     `insert into settings as s (key, value) values ($1, to_jsonb(extract(epoch from now())))
      on conflict (key) do update set value = excluded.value, updated_at = now()
      returning coalesce(
-       (select extract(epoch from now()) - (o.value #>> '{}')::float8 > $2::float8 / 1000
+       (select extract(epoch from now()) - (o.value #>> '{}')::float8 > $2::float8 / 2000
         from settings o where o.key = $1), false) as was_away`,
     [OUTAGE_KEY, ttlMs],
   );

@@ -12,7 +12,8 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
-import { othersThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
+import { thoseThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
+import { cleanText } from "./clean-text.ts";
 import { judgeFailure, type FailureVerdict, type UnfinishedOutcome } from "./failure.ts";
 import type { SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
@@ -42,8 +43,11 @@ export interface ReportServiceDeps {
 export interface ReportService {
   report(request: ReportRequest): Promise<ReportResponse>;
   /** Ends an attempt whose lease ran out; false when it had not (any more). */
-  expire(lease: store.ExpiredLease, machineLost: boolean): Promise<boolean>;
+  expire(lease: store.ExpiredLease): Promise<boolean>;
 }
+
+/** Reports settled at the same time: each may hold a connection of the pool, and others need some. */
+const REPORTS_AT_ONCE = 4;
 
 /** Makes the report service. */
 export function createReportService(deps: ReportServiceDeps): ReportService {
@@ -55,6 +59,8 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     outputs: readonly store.OutputRow[],
     mayEnd: (tx: Transaction) => Promise<boolean> = () => Promise.resolve(true),
   ): Promise<boolean> => {
+    // Before the transaction: inside it, a second connection would be waited for with one in hand.
+    const servers = await instancesThatCanServe(deps, ended.jobId);
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
       if (facts === null || !(await mayEnd(tx))) return null;
@@ -65,7 +71,9 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           executeMs: ended.executeMs,
           facts,
           earlier: await store.readEarlierEnds(tx, ended.jobId, facts.round),
-          otherInstancesCanServe: await hasOthers(deps, facts),
+          otherInstancesCanServe: servers.some(
+            (id) => id !== facts.instanceId && !facts.avoidInstances.includes(id),
+          ),
           maxRetryAttempts: deps.settings.maxRetryAttempts,
           recoveryEnabled: deps.settings.recoveryEnabled,
         },
@@ -93,7 +101,8 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     return true;
   };
 
-  const settle = async (report: AttemptReport): Promise<ReportAnswer> => {
+  const settle = async (given: AttemptReport): Promise<ReportAnswer> => {
+    const report = cleanText(given);
     const answer = (result: ReportAnswer["result"], missing: string[] = []): ReportAnswer => ({
       attemptId: report.attemptId,
       result,
@@ -146,13 +155,17 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
   return {
     async report(request) {
       await deps.failpoints.hit("control-plane.report-received");
-      const answers = await Promise.all(request.reports.map(settle));
+      const answers: ReportAnswer[] = [];
+      for (let at = 0; at < request.reports.length; at += REPORTS_AT_ONCE) {
+        const some = request.reports.slice(at, at + REPORTS_AT_ONCE);
+        answers.push(...(await Promise.all(some.map(settle))));
+      }
       for (const { attemptId, result } of answers) {
         if (result === "recorded") deps.recentEnds.add(attemptId);
       }
       return { answers };
     },
-    expire: (lease, machineLost) => {
+    expire: (lease) => {
       const ended: store.EndedAttempt = {
         jobId: lease.jobId,
         attemptId: lease.attemptId,
@@ -163,9 +176,9 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
       };
       return settleFailure(
         ended,
-        { kind: "lease_lost", machineLost, started: ended.started },
+        { kind: "lease_lost", machineLost: lease.machineLost },
         [],
-        (tx) => store.isLeaseExpired(tx, lease.jobId),
+        (tx) => store.isLeaseExpired(tx, lease.jobId, 2 * deps.settings.leaseTtlMs),
       );
     },
   };
@@ -207,7 +220,10 @@ function lostOutputs(nodeIds: readonly string[]): UnfinishedOutcome {
   };
 }
 
-async function hasOthers(deps: ReportServiceDeps, facts: store.FailureFacts): Promise<boolean> {
+/** Ids of the healthy instances that could run the job. */
+async function instancesThatCanServe(deps: ReportServiceDeps, jobId: string): Promise<string[]> {
+  const requirementId = await store.readRequirementOf(deps.db, jobId);
+  if (requirementId === null) return [];
   const instances = await deps.machines.placedInstances();
   const inventories = new Map<string, InventoryIndex>();
   for (const { inventoryDigest } of instances) {
@@ -215,10 +231,8 @@ async function hasOthers(deps: ReportServiceDeps, facts: store.FailureFacts): Pr
     const inventory = await deps.machines.inventory(inventoryDigest);
     if (inventory !== undefined) inventories.set(inventoryDigest, inventory);
   }
-  const needs = await deps.needsOf(facts.requirementId);
-  return othersThatCanServe(instances, inventories, needs, facts.instanceId).some(
-    (instance) => !facts.avoidInstances.includes(instance.id),
-  );
+  const needs = await deps.needsOf(requirementId);
+  return thoseThatCanServe(instances, inventories, needs).map((instance) => instance.id);
 }
 
 function eventsOf(
