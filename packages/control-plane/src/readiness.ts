@@ -1,11 +1,12 @@
 import type { BlobStore } from "./files/model.ts";
+import { HOLD_SETTING } from "./jobs/model.ts";
 import { isPlaceable } from "./machines/eligibility.ts";
 import type { MachinesService } from "./machines/service.ts";
 import type { Db } from "./platform/db.ts";
 
 /** One thing that a job needs to start, and whether it is there. */
 export interface ReadinessCheck {
-  readonly name: "database" | "store" | "instance";
+  readonly name: "database" | "store" | "instance" | "hold";
   readonly ok: boolean;
   readonly reason: string | null;
 }
@@ -17,7 +18,10 @@ export interface ReadinessDeps {
   readonly machines: MachinesService;
 }
 
-/** Whether a job could start now: the database and the store answer, and an instance takes work. */
+/**
+ * Whether a job could start now: the database and the store answer, an instance that has told what it
+ * has takes work, and no emergency stop holds everything.
+ */
 export async function checkReadiness(deps: ReadinessDeps): Promise<readonly ReadinessCheck[]> {
   return await Promise.all([
     check("database", async () => {
@@ -30,10 +34,18 @@ export async function checkReadiness(deps: ReadinessDeps): Promise<readonly Read
     }),
     check("instance", async () => {
       const instances = await deps.machines.placedInstances();
-      if (instances.some(isPlaceable)) return null;
+      if (instances.some((one) => isPlaceable(one) && one.inventoryDigest !== null)) return null;
       return instances.length === 0
         ? "no instance is connected"
         : `none of ${instances.length} instances is healthy and takes work`;
+    }),
+    check("hold", async () => {
+      const { rows } = await deps.db.query<{ value: unknown }>(
+        "select value from settings where key = $1",
+        [HOLD_SETTING],
+      );
+      const value = rows[0]?.value ?? null;
+      return value === null || value === false ? null : "an emergency stop holds every job";
     }),
   ]);
 }
