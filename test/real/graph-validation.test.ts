@@ -84,8 +84,11 @@ const WIDTHS: readonly unknown[] = [
 const PREFIXES: readonly unknown[] = ["a", 5, 1.5, true, null, {}, "", "a/b", "%date%", "ü"];
 const IMAGES: readonly unknown[] = ["text", 5, null, {}, ["1", 0]];
 
+function show(value: unknown): string {
+  return JSON.stringify(value);
+}
+
 function cases(): readonly (readonly [string, Nodes])[] {
-  const show = (value: unknown): string => JSON.stringify(value);
   return [
     ...WIDTHS.map((value) => [`width ${show(value)}`, withInput("1", "width", value)] as const),
     ...PREFIXES.map(
@@ -329,7 +332,7 @@ describe.skipIf(COMFYUI_URL === "")("graph validation and a real ComfyUI", () =>
     if (reply.kind === "ok") objectInfo = reply.objectInfo;
     for (const name of (await readdir(folder)).filter((file) => file.endsWith(".json"))) {
       const graph: unknown = JSON.parse(await readFile(folder + name, "utf8"));
-      expect(parseGraph(graph).kind, name).toBe("graph");
+      expect([name, parseGraph(graph).kind]).toEqual([name, "graph"]);
       const verdict = await compare(graph);
       if (name === "model-free.json")
         expect(verdict).toEqual({ status: 200, badNodes: [], types: [] });

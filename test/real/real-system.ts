@@ -20,8 +20,14 @@ export interface RealSystem {
   close(): Promise<void>;
 }
 
-/** Starts one with the limits that operators have, and waits until a job could start. */
-export async function startRealSystem(comfyUrl: string): Promise<RealSystem> {
+/**
+ * Starts one with the limits that operators have, but for those in `env`, and waits until a job could
+ * start.
+ */
+export async function startRealSystem(
+  comfyUrl: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<RealSystem> {
   const database = await createTestDatabase();
   const folder = await temporaryFolder();
   const read = readControlPlaneSettings({
@@ -31,6 +37,7 @@ export async function startRealSystem(comfyUrl: string): Promise<RealSystem> {
       HOLDFAST_HOME: join(folder.path, "home"),
       HOLDFAST_PORT: "0",
       DATABASE_URL: database.url,
+      ...env,
     },
   });
   if (read.kind === "invalid") throw new Error(JSON.stringify(read.problems));

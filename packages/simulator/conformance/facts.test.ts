@@ -5,6 +5,7 @@ import {
   cachedNodes,
   flatGraph,
   REAL_URL,
+  realTarget,
   run,
   socketOf,
   startSimulated,
@@ -390,11 +391,5 @@ if (REAL_URL === undefined) {
   console.log("conformance: HOLDFAST_TEST_COMFYUI_URL is not set, a real ComfyUI is not checked");
 }
 describe.skipIf(REAL_URL === undefined)("real ComfyUI", () => {
-  facts(() =>
-    Promise.resolve({
-      name: "real ComfyUI",
-      url: (REAL_URL ?? "").replace(/\/$/, ""),
-      stop: () => Promise.resolve(),
-    }),
-  );
+  facts(() => Promise.resolve(realTarget()));
 });

@@ -11,6 +11,8 @@ export type Frame =
 /** A WebSocket that keeps what it hears, and can be waited on. */
 export class SocketLog {
   readonly frames: Frame[] = [];
+  /** How it ended; undefined before. */
+  closeCode: number | undefined;
   readonly #socket: WebSocket;
   #waiters: (() => void)[] = [];
 
@@ -24,7 +26,10 @@ export class SocketLog {
       );
       this.#tell();
     });
-    socket.on("close", () => this.#tell());
+    socket.on("close", (code) => {
+      this.closeCode = code;
+      this.#tell();
+    });
     socket.on("error", () => this.#tell());
   }
 

@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { systemClock } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator } from "../src/index.ts";
 import { SocketLog } from "./socket-log.ts";
@@ -7,15 +9,66 @@ export interface Target {
   readonly name: string;
   readonly url: string;
   stop(): Promise<void>;
+  /** Kills the process with signal 9 and waits until the next one serves; absent where nobody may. */
+  restart?(): Promise<void>;
 }
 
 /** The real ComfyUI that the suite is to run against, if any. */
 export const REAL_URL = process.env["HOLDFAST_TEST_COMFYUI_URL"];
 
+/** A shell command that kills and starts the real one; it may end before ComfyUI serves. */
+const RESTART_COMMAND = process.env["HOLDFAST_TEST_COMFYUI_RESTART_COMMAND"];
+
+/** A loaded machine takes a minute to import ComfyUI and its custom nodes (F12). */
+const START_LIMIT_MS = 180_000;
+
 /** Starts a fresh simulator, with no simulated time. */
 export async function startSimulated(): Promise<Target & { readonly simulator: Simulator }> {
-  const simulator = await startSimulator({ clock: systemClock, timeScale: 0 });
-  return { name: "simulator", url: simulator.url, simulator, stop: () => simulator.stop() };
+  const simulator = await startSimulator({
+    clock: systemClock,
+    timeScale: 0,
+    restartDelayMs: 20,
+  });
+  return {
+    name: "simulator",
+    url: simulator.url,
+    simulator,
+    stop: () => simulator.stop(),
+    async restart() {
+      simulator.crash();
+      await untilServing(simulator.url);
+    },
+  };
+}
+
+/** The real ComfyUI. Throws when none is given. */
+export function realTarget(): Target {
+  const url = REAL_URL?.replace(/\/$/, "");
+  if (url === undefined) throw new Error("HOLDFAST_TEST_COMFYUI_URL is not set");
+  return {
+    name: "real ComfyUI",
+    url,
+    stop: () => Promise.resolve(),
+    ...(RESTART_COMMAND !== undefined && {
+      async restart() {
+        await promisify(execFile)("sh", ["-c", RESTART_COMMAND]);
+        await untilServing(url);
+      },
+    }),
+  };
+}
+
+async function untilServing(url: string): Promise<void> {
+  const deadline = performance.now() + START_LIMIT_MS;
+  for (;;) {
+    try {
+      if ((await fetch(`${url}/system_stats`)).ok) return;
+    } catch (error) {
+      // Nobody listens yet.
+      if (performance.now() > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** One node of a graph as it is posted. */
@@ -110,7 +163,7 @@ export async function run(
 export async function untilEnded(target: Target, promptId: string): Promise<HistoryJson> {
   const deadline = performance.now() + 30_000;
   while (performance.now() < deadline) {
-    const history = await ask(target, "GET", `/history/${promptId}`);
+    const history = await ask(target, "GET", `/history/${encodeURIComponent(promptId)}`);
     const entry = history.json<Readonly<Record<string, HistoryJson>>>()[promptId];
     if (entry !== undefined) return entry;
   }

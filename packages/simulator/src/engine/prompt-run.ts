@@ -1,6 +1,6 @@
 import { invariant } from "@holdfast/runtime";
 import { NODE_CLASSES } from "../nodes/catalogue.ts";
-import type { NodeResult } from "../nodes/node-class.ts";
+import { V3_INFO, type NodeResult } from "../nodes/node-class.ts";
 import {
   InterruptedError,
   ProcessGoneError,
@@ -210,7 +210,9 @@ export class PromptRun {
       EXTRA_PNGINFO: isRecord(extra) ? (extra["extra_pnginfo"] ?? null) : null,
       UNIQUE_ID: id,
     };
-    const hidden = NODE_CLASSES.get(classType)?.hidden ?? {};
+    const nodeClass = NODE_CLASSES.get(classType);
+    // Classes of the newer API get them by another way, which errors do not show.
+    const hidden = nodeClass?.extraInfo === V3_INFO ? {} : (nodeClass?.hidden ?? {});
     return Object.fromEntries(Object.entries(hidden).map(([name, kind]) => [name, values[kind]]));
   }
 

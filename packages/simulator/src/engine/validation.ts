@@ -1,4 +1,4 @@
-import { NODE_CLASSES, resolveType, shownSpec } from "../nodes/catalogue.ts";
+import { NODE_CLASSES, shownSpec } from "../nodes/catalogue.ts";
 import type { InputSpec, NodeClass, NodeSurroundings } from "../nodes/node-class.ts";
 import { checkValue, failure, typesMatch, type ValidationError } from "./input-check.ts";
 import {
@@ -224,13 +224,13 @@ class GraphCheck {
         : [];
     }
     const value = pythonItem(inputs, name);
-    const type = resolveType(spec, this.#surroundings);
     const [shownType, shownOptions = {}] = shownSpec(nodeClass, spec, this.#surroundings);
     const config = [shownType, shownOptions] as const;
     if (Array.isArray(value)) return this.#checkLink(name, value, shownType, config);
     const isChecked = nodeClass.validate?.input !== name;
     const values = inputs as Record<string, unknown>;
-    const problem = checkValue(values, name, type, config, isChecked);
+    // Choices shown as `COMBO` are not checked up to 0.3.64: only lists are.
+    const problem = checkValue(values, name, shownType, config, isChecked);
     return problem === null ? [] : [problem];
   }
 

@@ -33,10 +33,7 @@ export const NODE_CLASSES: ReadonlyMap<string, NodeClass> = new Map(
 const IMAGE_FILE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
 
 /** The choices or the type name of an input, files looked up now. */
-export function resolveType(
-  spec: InputSpec,
-  surroundings: NodeSurroundings,
-): string | readonly string[] {
+function resolveType(spec: InputSpec, surroundings: NodeSurroundings): string | readonly string[] {
   const { type } = spec;
   if (typeof type === "string" || !("listOf" in type)) return type;
   if (type.listOf === "models") {

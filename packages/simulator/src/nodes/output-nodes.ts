@@ -241,6 +241,14 @@ export const OUTPUT_NODES: readonly NodeClass[] = [
     extraInfo: V3_INFO,
     run(call) {
       const video = call.inputs.value("video", "video");
+      // Validation does not look at choices of this kind: the node does.
+      const [format, codec] = [call.inputs.text("format"), call.inputs.text("codec")];
+      if (!["auto", "mp4"].includes(format)) {
+        throw new RaisedError("ValueError", `'${format}' is not a valid VideoContainer`);
+      }
+      if (!["auto", "h264"].includes(codec)) {
+        throw new RaisedError("ValueError", "Only H264 codec is supported for now");
+      }
       const size = video.pictures[0] ?? { width: 0, height: 0 };
       const target = nextTarget(call, "output", call.inputs.text("filename_prefix"), size);
       const filename = numbered(target.name, target.number, "mp4");
