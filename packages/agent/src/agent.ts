@@ -37,9 +37,13 @@ import { Poller } from "./poller.ts";
 import { Reporter, type Session } from "./reporter.ts";
 import { signOff } from "./sign-off.ts";
 import { Spool } from "./spool.ts";
+import { cutText } from "./wire-text.ts";
 
 /** Version that the agent tells at registration. */
 export const AGENT_VERSION = "0.1.0";
+
+/** Longest reason that an instance may give for its state. */
+const REASON_MAX = 1_000;
 
 /** Settings of {@link createAgent}. */
 export interface AgentOptions {
@@ -398,7 +402,7 @@ class AttachedAgent implements Agent {
     return this.#slots.flatMap(({ instance, loop, instanceId }) => {
       if (instanceId === undefined) return [];
       const { state, reason, inventoryDigest, vramFreeBytes } = instance.facts();
-      const cut = reason?.slice(0, 1000) ?? null;
+      const cut = reason === null ? null : cutText(reason, REASON_MAX);
       const wants = loop.wants();
       return [{ instanceId, state, reason: cut, inventoryDigest, wants, vramFreeBytes }];
     });

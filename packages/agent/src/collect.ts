@@ -8,6 +8,7 @@ import type { AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
 import { isOfOtherAttempt, mediaTypeOf, outputKindOf, outputNameOf } from "./output-name.ts";
 import type { Spool, SpooledBlob } from "./spool.ts";
+import { cleanText } from "./wire-text.ts";
 
 /** An output that could not be had. */
 export interface MissingOutput {
@@ -84,7 +85,7 @@ export class Collector {
         kind: "text",
         name: madeUpName(nodeId, index + 1, "txt"),
         mediaType: "text/plain; charset=utf-8",
-        text: text.length <= TEXT_MAX ? text : null,
+        text: text.length <= TEXT_MAX ? cleanText(text) : null,
       } as const;
       this.#add(nodeId, facts.ordinal, () => this.#storeBytes(facts, Buffer.from(text, "utf8")));
     }

@@ -2,6 +2,7 @@ import type { ComfyClient } from "@holdfast/comfyui";
 import type { Graph, ObjectInfo, Queue } from "@holdfast/comfyui/protocol";
 import type { Abortable, Clock } from "@holdfast/runtime";
 import { toEvidence, troubleText } from "./evidence.ts";
+import { cutText } from "./wire-text.ts";
 
 /** What a deep check found. */
 export type DeepCheckResult =
@@ -62,7 +63,7 @@ export async function runDeepCheck(deps: {
       if (status.kind === "success") return { kind: "passed", promptId };
       const message = status.kind === "error" ? status.error?.exceptionMessage : undefined;
       // Through `toEvidence` for its path stripping (F6): this text reaches people.
-      const text = toEvidence("log", message ?? status.kind).message.slice(0, 300);
+      const text = cutText(toEvidence("log", message ?? status.kind).message, 300);
       return { kind: "failed", reason: `the check ended with an error: ${text}` };
     }
     const queue = await client.queue(signal);

@@ -8,10 +8,11 @@ import {
 import type { ClientTrouble, UnexplainedRejection } from "@holdfast/comfyui";
 import type { AttemptOutcome } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
+import { cleanDeep, cleanText, cutMiddle, cutText } from "./wire-text.ts";
 
 /**
  * What a failure looked like, as the control plane's classifier reads it: `FailureEvidence` of the
- * recovery package in plain JSON. Bounded here, and without the host's paths (F6).
+ * recovery package in plain JSON. Bounded here, clean, and without the host's paths (F6).
  */
 export type Evidence = Extract<AttemptOutcome, { kind: "failed" }>["evidence"];
 
@@ -35,7 +36,7 @@ export function toEvidence(
 ): Evidence {
   const kept = Object.entries(facts).filter(([, value]) => value !== undefined);
   return {
-    ...Object.fromEntries(kept.map(([key, value]) => [key, limitField(value)])),
+    ...Object.fromEntries(kept.map(([key, value]) => [cleanText(key), limitField(value)])),
     channel,
     message: cutMiddle(stripHostPaths(message), MESSAGE_MAX),
   };
@@ -52,7 +53,7 @@ export function executionEvidence(error: ExecutionError, timing: EvidenceTiming)
     }),
     traceback: error.traceback
       .slice(-TRACEBACK_LINES_MAX)
-      .map((line) => stripHostPaths(line).slice(0, TRACEBACK_LINE_MAX)),
+      .map((line) => cutText(stripHostPaths(line), TRACEBACK_LINE_MAX)),
   };
 }
 
@@ -160,7 +161,7 @@ export function troubleText(trouble: ClientTrouble): string {
     case "timeout":
       return `no answer within ${trouble.afterMs} ms`;
     case "http":
-      return `HTTP ${trouble.status}: ${trouble.body.slice(0, FIELD_MAX)}`;
+      return `HTTP ${trouble.status}: ${cutText(trouble.body, FIELD_MAX)}`;
     case "malformed":
       return trouble.message;
     default:
@@ -187,26 +188,20 @@ function toWireNodeErrors(nodeErrors: readonly NodeErrors[]): unknown {
 }
 
 function limitField(value: unknown): unknown {
-  if (typeof value === "string") return stripHostPaths(value).slice(0, FIELD_MAX);
+  if (typeof value === "string") return cutText(stripHostPaths(value), FIELD_MAX);
   if (typeof value !== "object" || value === null) return value;
-  const text = JSON.stringify(value);
+  const clean = cleanDeep(value);
+  const text = JSON.stringify(clean);
   if (text.length > NODE_ERRORS_MAX) return { cut: `${text.length} characters of JSON` };
   // Paths hide anywhere in `extra_info`; stripping keeps quotes and braces in their places.
-  return stripPathsDeep(value);
+  return stripPathsDeep(clean);
 }
 
 function stripPathsDeep(value: unknown): unknown {
-  if (typeof value === "string") return stripHostPaths(value);
+  if (typeof value === "string") return stripHostPaths(value).toWellFormed();
   if (Array.isArray(value)) return value.map(stripPathsDeep);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, item]) => [key, stripPathsDeep(item)]),
   );
-}
-
-function cutMiddle(text: string, limit: number): string {
-  if (text.length <= limit) return text;
-  const mark = "\n[… cut …]\n";
-  const head = Math.floor((limit - mark.length) * 0.75);
-  return text.slice(0, head) + mark + text.slice(text.length - (limit - mark.length - head));
 }

@@ -10,6 +10,7 @@ import {
   type EvidenceTiming,
 } from "./evidence.ts";
 import { missingEvidence } from "./verify.ts";
+import { cutText } from "./wire-text.ts";
 
 /** A failure, with what was stored before it. */
 export function failed(
@@ -21,7 +22,7 @@ export function failed(
 
 /** Given back without having run: free of charge. */
 export function released(reason: string): AttemptOutcome {
-  return { kind: "released", reason: reason.slice(0, 200) };
+  return { kind: "released", reason: cutText(reason, 200) };
 }
 
 /** The process that ran it is gone; what was stored before is kept for the next attempt. */

@@ -1,5 +1,6 @@
 import type { OutputFileRef } from "@holdfast/comfyui/protocol";
 import type { CollectedOutput } from "@holdfast/contract";
+import { cutToEnd } from "./wire-text.ts";
 
 /** Folder, below ComfyUI's own, that everything of Holdfast's goes to. */
 export const HOLDFAST_FOLDER = "holdfast";
@@ -70,7 +71,7 @@ export function outputNameOf(file: OutputFileRef, attemptId: string): string {
       : subfolder.startsWith(`${prefix}/`)
         ? subfolder.slice(prefix.length + 1)
         : subfolder;
-  return (own === "" ? file.filename : `${own}/${file.filename}`).slice(-NAME_MAX);
+  return cutToEnd(own === "" ? file.filename : `${own}/${file.filename}`, NAME_MAX);
 }
 
 /** Whether a file lies in a folder of another attempt: a cache named somebody else's output (F16). */
