@@ -25,6 +25,8 @@ export default defineConfig({
         hookTimeout: 60_000,
       }),
       project("conformance", ["packages/simulator/conformance/**/*.test.ts"], {
+        // Against one real server the files would interrupt each other.
+        fileParallelism: process.env["HOLDFAST_TEST_COMFYUI_URL"] === undefined,
         testTimeout: 60_000,
         hookTimeout: 60_000,
       }),
@@ -44,6 +46,7 @@ export default defineConfig({
         fileParallelism: false,
       }),
       project("real", ["test/real/**/*.test.ts"], {
+        globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 300_000,
         hookTimeout: 120_000,
         fileParallelism: false,

@@ -134,7 +134,6 @@ describe("the control plane's settings", () => {
         home: folder,
         host: "127.0.0.1",
         port: 8328,
-        healthPort: 9090,
         leaseTtlMs: 30_000,
         pollWaitMs: 20_000,
         maxRetryAttempts: 3,

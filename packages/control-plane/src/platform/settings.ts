@@ -110,14 +110,6 @@ const network = {
     { env: "HOLDFAST_PORT", flag: "port", meaning: "Port of the API and the pages." },
     { min: 0, max: 65_535, default: 8328 },
   ),
-  healthPort: integerSetting(
-    {
-      env: "HOLDFAST_HEALTH_PORT",
-      flag: "health-port",
-      meaning: "Port of the agent's health page.",
-    },
-    { min: 0, max: 65_535, default: 9090 },
-  ),
   maxBodyMb: integerSetting(
     { env: "HOLDFAST_MAX_BODY_MB", unit: "MB", meaning: "Largest JSON body." },
     { min: 1, max: 512, default: 32 },

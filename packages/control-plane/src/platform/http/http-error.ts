@@ -71,6 +71,9 @@ export function toHoldfastError(error: unknown): HoldfastError {
     ? undefined
     : FASTIFY_CODES[(error as Partial<FastifyError> | null)?.code ?? ""];
   if (known !== undefined) return new HoldfastError(known[0], known[1], { cause: error });
+  if (isCallersFault(error)) {
+    return new HoldfastError("invalid_request", error.message, { cause: error });
+  }
   return new HoldfastError(
     "internal",
     "something broke here; the log has it under this request id",
@@ -91,6 +94,18 @@ export function invalidRequest(problems: readonly FieldProblem[]): HoldfastError
 }
 
 /** `/jobs/0/graph` in `body` → `body.jobs.0.graph`. */
+/** Fastify's other refusals: their messages speak of the request alone. */
+function isCallersFault(error: unknown): error is FastifyError {
+  const { code, statusCode } = (error ?? {}) as Partial<FastifyError>;
+  return (
+    typeof code === "string" &&
+    code.startsWith("FST_") &&
+    statusCode !== undefined &&
+    statusCode >= 400 &&
+    statusCode < 500
+  );
+}
+
 function fieldPath(where: string, instancePath: string): string {
   const inside = instancePath.split("/").filter((part) => part !== "");
   return [where, ...inside].join(".");

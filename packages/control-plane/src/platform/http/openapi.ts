@@ -1,6 +1,7 @@
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { jsonSchemaTransform } from "fastify-type-provider-zod";
+import { z } from "zod";
 import type { HttpApp } from "./server.ts";
 
 /** What the document says about the API as a whole. */
@@ -10,6 +11,29 @@ export interface OpenApiOptions {
   readonly version: string;
   readonly tags?: readonly { readonly name: string; readonly description: string }[];
 }
+
+/** The one shape of every error answer. */
+const errorAnswerSchema = z
+  .object({
+    error: z.object({
+      code: z.string(),
+      message: z.string(),
+      details: z.record(z.string(), z.unknown()).optional(),
+      requestId: z.string(),
+    }),
+  })
+  .meta({ description: "What was expected, what was found, what to do; see docs/errors.md." });
+
+/** Adds the error answers, which every route has, to the routes' own. */
+const withErrors: typeof jsonSchemaTransform = (given) => {
+  const { schema } = given;
+  if (schema === undefined || (schema as { hide?: boolean }).hide === true) {
+    return jsonSchemaTransform(given);
+  }
+  const own = (schema as { response?: object }).response ?? {};
+  const response = { "4XX": errorAnswerSchema, "5XX": errorAnswerSchema, ...own };
+  return jsonSchemaTransform({ ...given, schema: { ...schema, response } });
+};
 
 /** Where the browsable page is. */
 export const DOCS_PATH = "/api/docs";
@@ -32,7 +56,7 @@ export async function registerOpenApi(app: HttpApp, options: OpenApiOptions): Pr
         },
       },
     },
-    transform: jsonSchemaTransform,
+    transform: withErrors,
   });
   await app.register(swaggerUi, {
     routePrefix: DOCS_PATH,
