@@ -53,6 +53,10 @@ export interface AgentLimits {
   /** First pause after a failed call to the control plane; doubles up to `linkBackoffMaxMs`. */
   readonly linkBackoffMs: number;
   readonly linkBackoffMaxMs: number;
+  /** Refusals of a group of reports, `internal` ones, after which each is delivered for itself. */
+  readonly reportGroupTries: number;
+  /** Refusals of one report by itself after which a bare failure takes its place. */
+  readonly reportTries: number;
   /** Any call to the control plane but a poll. */
   readonly linkCallMs: number;
   /** How long a start waits for instances to tell which prompts of ours they hold. */
@@ -99,6 +103,8 @@ export const DEFAULT_LIMITS: AgentLimits = {
   pollSettleMs: 20,
   linkBackoffMs: 200,
   linkBackoffMaxMs: 5 * SECOND,
+  reportGroupTries: 3,
+  reportTries: 40,
   linkCallMs: 30 * SECOND,
   firstContactMs: 3 * SECOND,
   historyScan: 1_000,

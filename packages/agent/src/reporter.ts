@@ -2,7 +2,6 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join } from "node:path";
 import {
   attemptReportSchema,
-  isHoldfastError,
   type AttemptReport,
   type ControlPlaneLink,
   type HeldAttempt,
@@ -12,7 +11,10 @@ import {
 import { assertNever } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { toEvidence } from "./evidence.ts";
-import { isTransient, linkPauseMs, type RetryDeps } from "./link-retry.ts";
+import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
+import type { AgentLimits } from "./limits.ts";
+import { reportRefusal } from "./report-refusal.ts";
+import { cleanDeep, cutText } from "./wire-text.ts";
 import { createWaker, slept, type Waker } from "./pause.ts";
 import type { Spool } from "./spool.ts";
 
@@ -31,9 +33,13 @@ export interface ReporterDeps extends RetryDeps {
   readonly link: Pick<ControlPlaneLink, "putBlob" | "report">;
   readonly spool: Pick<Spool, "find">;
   readonly log: AgentLog;
+  readonly limits: Pick<
+    AgentLimits,
+    "linkBackoffMaxMs" | "linkBackoffMs" | "reportGroupTries" | "reportTries"
+  >;
   readonly session: () => Session | undefined;
   /** A call was answered with a code that concerns the whole agent. */
-  readonly onRefused: (error: unknown) => void;
+  readonly onRefused: (error: unknown, session: Session) => void;
 }
 
 /** Uploads bytes again; false when they are gone here too. */
@@ -46,11 +52,21 @@ interface Entry {
   readonly isLoaded: boolean;
   isOnDisk: boolean;
   isReplaced: boolean;
+  /** How often it was refused by itself. From the first time on it travels alone. */
+  refusals: number;
+  /** Not to be sent before this instant. */
+  retryAt: number;
 }
 
 const GROUP_MAX = 100;
+/** Longest words of a refusal that a replaced report repeats. */
+const REFUSAL_TEXT_MAX = 300;
 
-/** Brings outcomes to the control plane: in groups, until each is answered, over restarts. */
+/**
+ * Brings outcomes to the control plane: in groups, until each is answered, over restarts. A report
+ * that is refused for what is in it travels alone from then on, so that it holds back no other, and
+ * in the end a bare failure takes its place: its job must come to an end.
+ */
 export class Reporter {
   readonly #deps: ReporterDeps;
   readonly #stopping = new AbortController();
@@ -58,6 +74,7 @@ export class Reporter {
   readonly #waker: Waker;
   #running: Promise<void> | undefined;
   #failures = 0;
+  #groupRefusals = 0;
 
   constructor(deps: ReporterDeps) {
     this.#deps = deps;
@@ -139,30 +156,48 @@ export class Reporter {
 
   #add(report: AttemptReport, putAgain: PutAgain, isLoaded: boolean): Promise<ReportResult> {
     return new Promise((resolve) => {
-      const entry = { report, putAgain, resolve, isLoaded, isOnDisk: isLoaded, isReplaced: false };
-      this.#entries.set(report.attemptId, entry);
+      this.#entries.set(report.attemptId, {
+        // What was kept on disk may be older than the rule that texts leave the agent clean.
+        report: cleanDeep(report) as AttemptReport,
+        putAgain,
+        resolve,
+        isLoaded,
+        isOnDisk: isLoaded,
+        isReplaced: false,
+        refusals: 0,
+        retryAt: -Infinity,
+      });
       this.#waker.wake();
     });
   }
 
   async #run(): Promise<void> {
+    const { clock } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const session = this.#deps.session();
-      const group = [...this.#entries.values()].slice(0, GROUP_MAX);
+      const group = this.#nextGroup();
       if (group.length === 0 || session === undefined) {
-        await this.#waker.wait(Infinity, signal);
+        const retryAt = Math.min(...[...this.#entries.values()].map((entry) => entry.retryAt));
+        const isLater = session !== undefined && Number.isFinite(retryAt);
+        await this.#waker.wait(isLater ? retryAt - clock.elapsed() : Infinity, signal);
         continue;
       }
       try {
-        await this.#deliver(group, session).catch((error: unknown) => {
-          if (signal.aborted || isTransient(error) || isAboutAgent(error)) throw error;
-          return this.#deliverSingly(group, session);
-        });
+        await this.#deliver(group, session);
+        this.#groupRefusals = 0;
       } catch (error) {
-        if (!signal.aborted) await this.#onFailure(error);
+        if (!signal.aborted) await this.#onFailedDelivery(group, session, error);
       }
     }
+  }
+
+  /** What is due: a suspect by itself, or everything that was never refused. */
+  #nextGroup(): readonly Entry[] {
+    const now = this.#deps.clock.elapsed();
+    const due = [...this.#entries.values()].filter((entry) => entry.retryAt <= now);
+    const fresh = due.filter((entry) => entry.refusals === 0);
+    return fresh.length > 0 ? fresh.slice(0, GROUP_MAX) : due.slice(0, 1);
   }
 
   async #deliver(group: readonly Entry[], session: Session): Promise<void> {
@@ -176,22 +211,59 @@ export class Reporter {
     }
   }
 
+  async #onFailedDelivery(
+    group: readonly Entry[],
+    session: Session,
+    error: unknown,
+  ): Promise<void> {
+    const refusal = reportRefusal(error);
+    if (refusal === "none") return this.#onFailure(error, session);
+    const [only] = group;
+    if (group.length === 1 && only !== undefined) return this.#onRefusedAlone(only, error);
+    this.#groupRefusals += 1;
+    // `internal` may pass by itself, and then a hundred calls for a hundred reports are too many.
+    const isPassing = refusal === "perhaps";
+    if (isPassing && this.#groupRefusals < this.#deps.limits.reportGroupTries) {
+      return this.#onFailure(error, session);
+    }
+    this.#groupRefusals = 0;
+    return this.#deliverSingly(group, session);
+  }
+
   /** A group with a report that cannot be taken: each for itself, so that one spoils no other. */
   async #deliverSingly(group: readonly Entry[], session: Session): Promise<void> {
     for (const entry of group) {
       try {
         await this.#deliver([entry], session);
-      } catch (err) {
-        if (this.#stopping.signal.aborted || isTransient(err) || isAboutAgent(err)) throw err;
-        const { attemptId } = entry.report;
-        this.#deps.log.error({ attemptId, err }, "report was refused");
-        if (entry.isReplaced) await this.#finish(entry, "lease_lost");
-        const text = err instanceof Error ? err.message : "";
-        const evidence = toEvidence("log", `The agent's report was refused: ${text}`);
-        entry.report = replaceOutcome(entry.report, evidence);
-        entry.isReplaced = true;
+      } catch (error) {
+        if (this.#stopping.signal.aborted) return;
+        if (reportRefusal(error) === "none") return this.#onFailure(error, session);
+        await this.#onRefusedAlone(entry, error);
       }
     }
+  }
+
+  /** Nobody but this report can be the reason. */
+  async #onRefusedAlone(entry: Entry, err: unknown): Promise<void> {
+    const { clock, limits, log } = this.#deps;
+    const { attemptId } = entry.report;
+    entry.refusals += 1;
+    entry.retryAt = clock.elapsed() + linkPauseMs(this.#deps, entry.refusals);
+    if (entry.refusals === 1) log.error({ attemptId, err }, "report was refused");
+    await this.#keepOnDisk(entry);
+    if (entry.refusals < limits.reportTries) return;
+    entry.refusals = 1;
+    if (entry.isReplaced) {
+      // Not even a bare failure is taken: the lease runs out, and that ends the attempt as well.
+      log.error({ attemptId, err }, "report was given up");
+      return this.#finish(entry, "lease_lost");
+    }
+    const text = cutText(err instanceof Error ? err.message : "", REFUSAL_TEXT_MAX);
+    const evidence = toEvidence("log", `The agent's report was refused: ${text}`);
+    entry.report = replaceOutcome(entry.report, evidence);
+    entry.isReplaced = true;
+    entry.isOnDisk = false;
+    log.error({ attemptId, err }, "a bare failure takes the place of a report");
   }
 
   async #onAnswer(entry: Entry, answer: ReportAnswer): Promise<void> {
@@ -203,7 +275,7 @@ export class Reporter {
         this.#deps.log.warn({ attemptId, jobId }, "report came too late for its lease");
         return this.#finish(entry, "lease_lost");
       case "outputs_missing":
-        if (await entry.putAgain(answer.missing)) return undefined;
+        if (await this.#putAgain(entry, answer.missing)) return undefined;
         entry.report = replaceOutcome(
           entry.report,
           toEvidence("store", "The store has lost outputs, and so has the agent."),
@@ -214,12 +286,25 @@ export class Reporter {
     }
   }
 
-  async #onFailure(err: unknown): Promise<void> {
+  /** False when the bytes are gone for good. A store that is down makes this report wait alone. */
+  async #putAgain(entry: Entry, missing: readonly string[]): Promise<boolean> {
+    const { clock, limits, log } = this.#deps;
+    try {
+      return await entry.putAgain(missing);
+    } catch (err) {
+      const { attemptId } = entry.report;
+      entry.retryAt = clock.elapsed() + limits.linkBackoffMaxMs;
+      log.warn({ attemptId, err }, "lost outputs could not be stored again");
+      return true;
+    }
+  }
+
+  async #onFailure(err: unknown, session: Session): Promise<void> {
     this.#failures += 1;
     if (this.#failures === 1) {
       this.#deps.log.warn({ err, unsent: this.#entries.size }, "reports could not be delivered");
     }
-    if (isAboutAgent(err)) this.#deps.onRefused(err);
+    this.#deps.onRefused(err, session);
     for (const entry of this.#entries.values()) await this.#keepOnDisk(entry);
     await slept(this.#deps.clock, linkPauseMs(this.#deps, this.#failures), this.#stopping.signal);
   }
@@ -261,16 +346,12 @@ export class Reporter {
   }
 }
 
-/** Codes that concern the agent and no single report. */
-function isAboutAgent(error: unknown): boolean {
-  return isHoldfastError(error, "machine_unknown") || isHoldfastError(error, "agent_superseded");
-}
-
 function replaceOutcome(
   report: AttemptReport,
   evidence: ReturnType<typeof toEvidence>,
 ): AttemptReport {
-  return { ...report, outcome: { kind: "failed", evidence, outputs: [] } };
+  // Names of phases and their times are ours, but a number that JSON lacks would spoil this one too.
+  return { ...report, outcome: { kind: "failed", evidence, outputs: [] }, timings: {} };
 }
 
 function hashesOf({ outcome }: AttemptReport): readonly string[] {
