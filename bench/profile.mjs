@@ -56,8 +56,11 @@ async function run(nodeArgs, env, work) {
   });
 }
 
+function fileIn(folder) {
+  return join(folder, "statements.json");
+}
+
 async function countStatements() {
-  const fileIn = (folder) => join(folder, "statements.json");
   return await run(
     ["--import", RECORDER],
     (folder) => ({ HOLDFAST_BENCH_STATEMENTS: fileIn(folder) }),

@@ -70,15 +70,16 @@ await withScratch(async (folder, keep) => {
   await saveResult("queue", machine, { jobs: options.jobs, batch: BATCH, ...results });
 });
 
+async function timed(work) {
+  const begun = now();
+  await work();
+  return now() - begun;
+}
+
 /** Every side does the same four things; a fifth, the latency, is not for raw SQL. */
 async function runSide(side) {
   const { jobs } = options;
   const perSecond = (ms) => (jobs * 1000) / ms;
-  const timed = async (work) => {
-    const begun = now();
-    await work();
-    return now() - begun;
-  };
   const enqueueOne = await timed(() => inParallel(jobs, 1, () => side.enqueue()));
   const drainOne = await side.drain(jobs, 1);
   const enqueueMany = await timed(() => inParallel(jobs, CALLERS, () => side.enqueue()));

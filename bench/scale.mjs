@@ -14,7 +14,14 @@ import {
 } from "./lib/in-process.mjs";
 import { median, now, pause, percentile, printTable, round } from "./lib/measure.mjs";
 import { readOptions } from "./lib/options.mjs";
-import { freePort, startHoldfast, until200, upEnvironment, withScratch } from "./lib/programs.mjs";
+import {
+  freePort,
+  postgresPidOf,
+  startHoldfast,
+  until200,
+  upEnvironment,
+  withScratch,
+} from "./lib/programs.mjs";
 import { announce, machineFacts, saveResult } from "./lib/result.mjs";
 
 const ROWS_PER_INSERT = 50_000;
@@ -144,7 +151,7 @@ async function measureFleet(folder, keep) {
   );
   const url = `http://127.0.0.1:${port}`;
   await until200(`${url}/healthz`);
-  const [, postgresPid] = await server.says(/"pid":(\d+)[^\n]*"database ready"/);
+  const postgresPid = await postgresPidOf(server);
   const fleet = await openFleet(url, { ...options, inventory: INVENTORY, name: hostname() });
   keep(fleet);
   process.stdout.write(
@@ -185,7 +192,7 @@ async function measureFleet(folder, keep) {
   return result;
 
   function read() {
-    return { cpu: processCpuMs(server.pid), postgres: treeCpuMs(Number(postgresPid)) };
+    return { cpu: processCpuMs(server.pid), postgres: treeCpuMs(postgresPid) };
   }
 }
 

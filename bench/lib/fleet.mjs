@@ -41,11 +41,6 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
     await caller.send("POST", "/api/v1/jobs", { jobs });
   }
 
-  const heldBy = (agent) => [...agent.held.values()];
-  const session = ({ machineId, session: number }) => ({ machineId, session: number });
-  const forget = (agent, revoked) => {
-    for (const { attemptId } of revoked) if (agent.held.delete(attemptId)) agent.lost += 1;
-  };
   const poll = async (agent) => {
     agent.sequence += 1;
     const busy = new Set([...agent.held.values()].map((one) => one.instanceId));
@@ -63,7 +58,7 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
           wants: busy.has(instanceId) ? 0 : 1,
           vramFreeBytes: null,
         })),
-        held: heldBy(agent).map(({ instanceId: _, ...one }) => one),
+        held: heldBy(agent),
         waitMs: agent.config.pollWaitMs,
       },
       stopping.signal,
@@ -80,7 +75,7 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
     const answer = await caller.json(
       "POST",
       "/agent/v1/renew",
-      { ...session(agent), held: heldBy(agent).map(({ instanceId: _, ...one }) => one) },
+      { ...session(agent), held: heldBy(agent) },
       stopping.signal,
     );
     counts.renewals += 1;
@@ -137,6 +132,21 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
       await Promise.all(loops);
     },
   };
+}
+
+function session({ machineId, session: number }) {
+  return { machineId, session: number };
+}
+
+/** What an agent holds, as its polls and renewals say it. */
+function heldBy(agent) {
+  return [...agent.held.values()].map(({ attemptId, jobId, leaseEpoch, phase, progress }) => {
+    return { attemptId, jobId, leaseEpoch, phase, progress };
+  });
+}
+
+function forget(agent, revoked) {
+  for (const { attemptId } of revoked) if (agent.held.delete(attemptId)) agent.lost += 1;
 }
 
 function newCounts() {

@@ -14,6 +14,7 @@ const BIN = join(
 );
 const STOP_LIMIT_MS = 30_000;
 const READY_LIMIT_MS = 60_000;
+const LOG_LIMIT_MS = 2_000;
 /** Whatever is still running when the bench ends, by a throw or by Ctrl-C, is killed. */
 const running = new Set();
 process.on("exit", () => {
@@ -90,8 +91,15 @@ export async function startUp(folder, comfyUrl, { nodeArgs = [], env = {} } = {}
   });
   const url = `http://127.0.0.1:${port}`;
   await untilReady(url);
-  const [, postgresPid] = await program.says(/"pid":(\d+)[^\n]*"database ready"/);
-  return { ...program, url, postgresPid: Number(postgresPid) };
+  return { ...program, url, postgresPid: await postgresPidOf(program) };
+}
+
+/** The database's process, as the log tells it; null when the log is kept from telling. */
+export async function postgresPidOf(program) {
+  const found = await program
+    .says(/"pid":(\d+)[^\n]*"database ready"/, LOG_LIMIT_MS)
+    .catch(() => null);
+  return found === null ? null : Number(found[1]);
 }
 
 /** What every server of a bench is given: a home of its own, and no port that may be taken. */
