@@ -9,6 +9,8 @@ import {
   type Harness,
 } from "../testing/harness.ts";
 
+const refuse = (): Promise<void> => Promise.reject(new Error("connection reset"));
+
 let harness: Harness;
 afterEach(async () => {
   await harness.end();
@@ -122,6 +124,18 @@ describe("an agent beside a living ComfyUI", { timeout: 20_000 }, () => {
     });
     expect(report.started).toBe(false);
     expect(harness.simulator.stats().requests["POST /prompt"]).toBe(before);
+  });
+
+  it("does not poll in a storm for an inventory that cannot be sent", async () => {
+    harness = await createHarness({ isIdle: true });
+    const { plane } = harness;
+    await harness.startAgent({ link: { ...plane.link, putInventory: refuse } });
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    const polls = plane.counts.polls + 1;
+    await plane.until(() => plane.counts.polls > polls);
+    const begun = performance.now();
+    await plane.until(() => plane.counts.polls > polls + 4);
+    expect(performance.now() - begun).toBeGreaterThan(700);
   });
 
   it("registers again when the control plane does not know it any more", async () => {

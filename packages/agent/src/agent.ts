@@ -29,6 +29,7 @@ import type { AgentLog } from "./agent-log.ts";
 import { openAgentState, type AgentState } from "./agent-state.ts";
 import { Instance } from "./instance.ts";
 import { InstanceLoop } from "./instance-loop.ts";
+import { InventorySender } from "./inventory-sender.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { DEFAULT_LIMITS, type AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
@@ -122,6 +123,7 @@ class AttachedAgent implements Agent {
   readonly #reporter: Reporter;
   readonly #keeper: LeaseKeeper;
   readonly #poller: Poller;
+  readonly #inventories: InventorySender;
   #state: AgentState | undefined;
   #slots: readonly Slot[] = [];
   #session: Session | undefined;
@@ -168,6 +170,18 @@ class AttachedAgent implements Agent {
       version: () => this.#version,
       onAnswer: (answer, request, startedAt) => this.#onAnswer(answer, request, startedAt),
       onRefused: (error) => this.#onRefused(error),
+    });
+    this.#inventories = new InventorySender({
+      ...common,
+      signal: this.#stopping.signal,
+      find: (digest) =>
+        this.#slots
+          .map(({ instance }) => instance.inventory())
+          .find((known) => known?.inventory.digest === digest),
+      onSent: () => {
+        this.#version += 1;
+        this.#poller.notify();
+      },
     });
   }
 
@@ -421,7 +435,7 @@ class AttachedAgent implements Agent {
     let isNews = false;
     for (const lease of answer.leases) isNews = this.#assign(lease, startedAt) || isNews;
     isNews = this.#revoke(answer.revoked) || isNews;
-    if (answer.inventoriesWanted.length > 0) void this.#sendInventories(answer.inventoriesWanted);
+    this.#inventories.want(answer.inventoriesWanted);
     return isNews;
   }
 
@@ -444,26 +458,6 @@ class AttachedAgent implements Agent {
   #stopAttempt(attemptId: string, reason: Revoked["reason"]): boolean {
     const isDropped = this.#reporter.drop(attemptId);
     return this.#slots.some(({ loop }) => loop.stop(attemptId, reason)) || isDropped;
-  }
-
-  async #sendInventories(wanted: readonly string[]): Promise<void> {
-    for (const digest of wanted) {
-      const upload = this.#slots
-        .map(({ instance }) => instance.inventory())
-        .find((known) => known?.inventory.digest === digest);
-      if (upload === undefined) continue;
-      try {
-        await this.#options.link.putInventory(
-          { inventory: upload.inventory, objectInfo: { ...upload.objectInfo } },
-          this.#stopping.signal,
-        );
-      } catch (err) {
-        // The next poll asks for it again.
-        if (!this.#stopping.signal.aborted) {
-          this.#options.log.warn({ err, digest }, "inventory could not be sent");
-        }
-      }
-    }
   }
 
   /** Calls of this session are refused: register again, or make room for the newer process. */

@@ -340,7 +340,10 @@ export class Instance {
       this.#onTrouble(info);
       return false;
     }
-    const inventory = toInventory(info.objectInfo, stats.stats);
+    const { inventory, omitted } = toInventory(info.objectInfo, stats.stats);
+    if (omitted > 0 && inventory.digest !== this.#known?.inventory.digest) {
+      this.#deps.log.warn({ instance: this.key, omitted }, "names left out of the inventory");
+    }
     this.#known = { inventory, objectInfo: info.objectInfo };
     this.#inventoryAt = this.#deps.clock.elapsed();
     for (const resolve of this.#inventoryWaiters) resolve();

@@ -154,7 +154,9 @@ export class Poller {
       const answer = await link.poll(request, signal);
       this.#failures = 0;
       const isNews = this.#deps.onAnswer(answer, request, startedAt);
-      const isEmpty = answer.leases.length + answer.revoked.length === 0;
+      const { leases, revoked, inventoriesWanted } = answer;
+      // Empty after its whole wait. An inventory that is wanted still is no news, and comes at once.
+      const isEmpty = leases.length + revoked.length + inventoriesWanted.length === 0;
       return isNews || isEmpty ? 0 : NOTHING_NEW_MS;
     } catch (err) {
       if (this.#stopping.signal.aborted) return 0;

@@ -87,8 +87,8 @@ function toError(text: string) {
     nodeType: text,
     exceptionType: text,
     exceptionMessage: text,
-    executed: [],
-    currentOutputs: [],
+    executedNodes: [],
     currentInputs: undefined,
+    at: undefined,
   };
 }
