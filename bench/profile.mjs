@@ -15,7 +15,7 @@ import { areaOf, functionOf, ownTimes, totalTimes } from "./lib/read-profile.mjs
 import { announce, machineFacts, saveResult } from "./lib/result.mjs";
 
 const RECORDER = new URL("lib/record-statements.mjs", import.meta.url).href;
-const WARM_UP_JOBS = 100;
+const WARM_UP_JOBS = 400;
 const LISTED = 40;
 const SINGLE_JOBS = 5;
 /** Statements of a background loop may fall between two jobs. */

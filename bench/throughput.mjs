@@ -14,7 +14,8 @@ import { announce, machineFacts, saveResult } from "./lib/result.mjs";
 
 /** What Holdfast does after a client has its pictures: the history is swept within this time. */
 const SETTLE_MS = 700;
-const WARM_UP_JOBS = 40;
+/** The engine compiles what runs often; before that a job costs twice the CPU time. */
+const WARM_UP_JOBS = 400;
 /** jobs/s of Holdfast over the bare client's that the design asks for. */
 const GOALS = { 1: 0.62, 4: 0.75, 16: 0.85, 256: 0.75, sleep: 0.98 };
 
@@ -45,7 +46,7 @@ await withScratch(async (folder, keep) => {
   const results = [];
   try {
     for (const client of Object.values(sides)) {
-      await inParallel(WARM_UP_JOBS, 8, () => client.render(smallGraph()));
+      await inParallel(WARM_UP_JOBS, 16, () => client.render(smallGraph()));
     }
     for (const key of options.cases.split(",")) {
       const wanted = CASES[key];
