@@ -4,6 +4,7 @@ import {
   AGENT_PROTOCOL_VERSION,
   isHoldfastError,
   MAX_FOUND_PROMPTS,
+  MAX_HELD_ATTEMPTS,
   MAX_INSTANCES_PER_MACHINE,
   type AgentConfig,
   type ControlPlaneLink,
@@ -423,7 +424,8 @@ class AttachedAgent implements Agent {
   }
 
   #held(): readonly HeldAttempt[] {
-    return [...this.#slots.flatMap(({ loop }) => loop.held()), ...this.#reporter.held()];
+    const held = [...this.#slots.flatMap(({ loop }) => loop.held()), ...this.#reporter.held()];
+    return held.slice(0, MAX_HELD_ATTEMPTS);
   }
 
   #onAnswer(answer: PollResponse, request: PollRequest, startedAt: number): boolean {

@@ -26,6 +26,7 @@ import type { AgentLimits } from "./limits.ts";
 import { died, failed, outcomeOfRun, released, stalled, tookTooLong } from "./outcome.ts";
 import { postPrompt } from "./post.ts";
 import { prepare } from "./prepare.ts";
+import { findAgain } from "./resume.ts";
 import type { Spool } from "./spool.ts";
 import { missingEvidence } from "./verify.ts";
 import { PromptWatch } from "./watch.ts";
@@ -150,8 +151,11 @@ export class Attempt {
 
   report(outcome: AttemptOutcome): AttemptReport {
     const { attemptId, jobId, leaseEpoch } = this.#lease;
-    const timings = { ...this.#timings };
-    return { attemptId, jobId, leaseEpoch, outcome, started: this.hasStarted, timings };
+    this.#noteExecuted();
+    // A prompt that is blamed for a death has run, though it may have died unheard.
+    const started = this.hasStarted || this.#death?.isBlamed === true;
+    const timings = finiteOf(this.#timings);
+    return { attemptId, jobId, leaseEpoch, outcome, started, timings };
   }
 
   /** Its report is answered: there is nothing left to hold. */
@@ -218,34 +222,17 @@ export class Attempt {
     return this.#watchAndConclude();
   }
 
-  /** A1: looks the prompt up; an outcome when it cannot go on, a watch when ComfyUI has it. */
+  /** An outcome when it cannot go on; a watch when ComfyUI has it, or neither when it never had. */
   async #resume(): Promise<AttemptOutcome | undefined> {
-    const { instance, clock, limits } = this.#deps;
-    const { signal } = this.#abort;
-    if (instance.isGone()) return died("the instance is not running");
-    for (let pauseMs = limits.blindLookMs; ; pauseMs = Math.min(2_000, pauseMs * 2)) {
-      const found = await instance.client.lookUp(this.#promptId, signal);
-      switch (found.kind) {
-        case "queued":
-        case "running":
-        case "finished":
-          this.#promised = promisedOutputs(
-            this.#lease.graph as Graph,
-            instance.inventory()?.objectInfo,
-          );
-          this.#postedAt = clock.elapsed();
-          this.#follow(false).noteFound(found);
-          return undefined;
-        case "absent":
-          // Without a mark of the process before it, nobody knows whether it was ever posted.
-          if (!instance.wasReplaced()) return undefined;
-          return died("the instance was started anew while the agent was away");
-        case "unknown":
-          instance.noteTrouble(found.cause);
-          if (instance.isGone()) return died("the instance is not running");
-          await clock.sleep(pauseMs, signal);
-      }
-    }
+    const { instance, clock } = this.#deps;
+    const again = await findAgain(this.#promptId, { ...this.#deps, signal: this.#abort.signal });
+    if (again.kind === "died") return died(again.reason);
+    if (again.kind === "absent") return undefined;
+    const { objectInfo } = instance.inventory() ?? {};
+    this.#promised = promisedOutputs(this.#lease.graph as Graph, objectInfo);
+    this.#postedAt = clock.elapsed();
+    this.#follow(false).noteFound(again.found);
+    return undefined;
   }
 
   async #prepareAndPost(): Promise<AttemptOutcome | undefined> {
@@ -339,6 +326,7 @@ export class Attempt {
         return this.#conclude(end.entry);
       case "vanished":
         if (!this.hasStarted) return released("removed from the instance's queue by somebody");
+        this.#noteExecuted();
         return failed(
           toEvidence("history", "The prompt vanished from ComfyUI's queue and history.", {
             timing: this.#timing(),
@@ -358,14 +346,10 @@ export class Attempt {
 
   /** A run with an end in the history. */
   async #conclude(entry: HistoryEntry): Promise<AttemptOutcome> {
-    this.#timings["executeMs"] = this.#since(this.#watch?.state.startedAt ?? this.#begunAt);
+    this.#noteExecuted();
     if (entry.startedAt !== undefined && entry.endedAt !== undefined) {
       this.#timings["executeMs"] = entry.endedAt - entry.startedAt;
     }
-    this.#timings["queueMs"] = Math.max(
-      0,
-      (this.#watch?.state.startedAt ?? this.#begunAt) - (this.#postedAt ?? this.#begunAt),
-    );
     this.#phase = "collecting";
     this.#deps.onChange();
     const begun = this.#deps.clock.elapsed();
@@ -394,6 +378,7 @@ export class Attempt {
       confirmWithinMs: limits.stopConfirmMs,
       signal: this.#abort.signal,
     });
+    this.#noteExecuted();
     if (cancelled.kind === "finished") return this.#conclude(cancelled.entry);
     this.#isTakenOut = true;
     const isInterruptConfirmed = cancelled.kind === "cancelled";
@@ -409,6 +394,7 @@ export class Attempt {
 
   async #afterThrow(error: unknown): Promise<AttemptOutcome | undefined> {
     if (this.#stopReason !== undefined) return undefined;
+    this.#noteExecuted();
     const death = this.#death;
     if (death !== undefined) {
       if (this.#isWhole()) {
@@ -441,6 +427,7 @@ export class Attempt {
     if (reason === undefined || reason === "left") return undefined;
     const hadStarted = this.hasStarted;
     await this.#takeOut();
+    this.#noteExecuted();
     switch (reason) {
       case "lost":
         return undefined;
@@ -482,6 +469,14 @@ export class Attempt {
     return this.#stopReason !== undefined && this.#phase !== "ended";
   }
 
+  /** How long it waited and ran, at the first end of the run that is seen, however it ends. */
+  #noteExecuted(): void {
+    const startedAt = this.#watch?.state.startedAt;
+    if (startedAt === undefined || this.#timings["executeMs"] !== undefined) return;
+    this.#timings["executeMs"] = this.#since(startedAt);
+    this.#timings["queueMs"] = Math.max(0, startedAt - (this.#postedAt ?? this.#begunAt));
+  }
+
   #timing(): EvidenceTiming {
     const elapsedMs = this.#since(this.#begunAt);
     const lastSignAt = this.#watch?.state.lastSignAt;
@@ -493,4 +488,9 @@ export class Attempt {
   #since(instant: number): number {
     return Math.round((this.#deps.clock.elapsed() - instant) * 10) / 10;
   }
+}
+
+/** Numbers as JSON has them; whatever ComfyUI's clock made of the others is left out. */
+function finiteOf(timings: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(timings).filter(([, value]) => Number.isFinite(value)));
 }

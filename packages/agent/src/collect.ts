@@ -1,6 +1,12 @@
+import { createHash } from "node:crypto";
 import type { ComfyClient } from "@holdfast/comfyui";
 import { collectOutputFiles, type OutputFileRef } from "@holdfast/comfyui/protocol";
-import type { CollectedOutput, ControlPlaneLink, Lease } from "@holdfast/contract";
+import {
+  MAX_NODE_ID_LENGTH,
+  type CollectedOutput,
+  type ControlPlaneLink,
+  type Lease,
+} from "@holdfast/contract";
 import type { Clock, Failpoints, Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { troubleText } from "./evidence.ts";
@@ -8,7 +14,7 @@ import type { AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
 import { isOfOtherAttempt, mediaTypeOf, outputKindOf, outputNameOf } from "./output-name.ts";
 import type { Spool, SpooledBlob } from "./spool.ts";
-import { cleanText } from "./wire-text.ts";
+import { cleanText, cutText } from "./wire-text.ts";
 
 /** An output that could not be had. */
 export interface MissingOutput {
@@ -56,6 +62,8 @@ interface Job {
 const FIRST_PAUSE_MS = 100;
 /** Longest text that travels inside a report. */
 const TEXT_MAX = 16_384;
+/** Longest part of a made-up name that a node's id may be. */
+const MADE_UP_MAX = 400;
 
 /** Brings an attempt's outputs from ComfyUI to the store, each as soon as it is named (F30). */
 export class Collector {
@@ -73,7 +81,8 @@ export class Collector {
   }
 
   /** Everything in what a node showed; safe to repeat with the same or with more. */
-  show(nodeId: string, output: unknown): void {
+  show(shownBy: string, output: unknown): void {
+    const nodeId = wireNodeId(shownBy);
     const { files, texts } = collectOutputFiles(output);
     for (const [ordinal, file] of files.entries()) {
       this.#add(nodeId, ordinal, () => this.#fetchFile(nodeId, ordinal, file));
@@ -92,7 +101,8 @@ export class Collector {
   }
 
   /** A picture that came over the socket and is in no file. */
-  showPixels(nodeId: string, bytes: Uint8Array): void {
+  showPixels(shownBy: string, bytes: Uint8Array): void {
+    const nodeId = wireNodeId(shownBy);
     const ordinal = this.#pixelCounts.get(nodeId) ?? 0;
     this.#pixelCounts.set(nodeId, ordinal + 1);
     const name = madeUpName(nodeId, ordinal + 1, "png");
@@ -200,8 +210,16 @@ export class Collector {
   }
 }
 
+/** A node's id as the wire takes it; one that is too long keeps apart from others by its hash. */
+function wireNodeId(nodeId: string): string {
+  if (nodeId.length <= MAX_NODE_ID_LENGTH) return cleanText(nodeId);
+  const mark = `~${createHash("sha256").update(nodeId).digest("hex").slice(0, 16)}`;
+  return cutText(nodeId, MAX_NODE_ID_LENGTH - mark.length) + mark;
+}
+
 function madeUpName(nodeId: string, count: number, extension: string): string {
-  return `${nodeId.replaceAll(/[^\w.-]/g, "-")}-${count}.${extension}`;
+  const own = nodeId.replaceAll(/[^\w.-]/g, "-").slice(-MADE_UP_MAX);
+  return `${own}-${count}.${extension}`;
 }
 
 function toCollection(items: readonly Item[]): Collection {

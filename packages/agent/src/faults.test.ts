@@ -155,6 +155,7 @@ describe("a dying ComfyUI", { timeout: 20_000 }, () => {
     await eventually(() => phasesOf(harness).includes("running"));
     harness.simulator.crash(100);
     const died = await plane.reported(first.attemptId);
+    expect(died.timings["executeMs"]).toBeGreaterThan(0);
     expect(died.outcome).toMatchObject({
       kind: "instance_died",
       evidence: { channel: "process_exit" },
@@ -162,6 +163,17 @@ describe("a dying ComfyUI", { timeout: 20_000 }, () => {
     expect((await plane.reported(second.attemptId)).outcome.kind).toBe("released");
     const next = await plane.submit({ graph: plainImage(2) });
     expect((await plane.reported(next.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("is told to have run the prompt that killed it before anything was heard of it", async () => {
+    harness = await createHarness();
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    harness.simulator.faults.add({ kind: "stall_socket" });
+    harness.simulator.faults.add({ kind: "crash", match: { nodeClass: "VAEDecode" } });
+    const lease = await harness.plane.submit({ graph: textToImage(1) });
+    const { outcome, started } = await harness.plane.reported(lease.attemptId);
+    expect(outcome.kind).toBe("instance_died");
+    expect(started).toBe(true);
   });
 
   it("notices a restart that is too quick to be seen as a refusal", async () => {
@@ -192,10 +204,9 @@ describe("a run without an end", { timeout: 20_000 }, () => {
     const { plane } = harness;
     const hung = await plane.submit({ graph: textToImage(1), stall });
     const staged = await plane.submit({ graph: plainImage(1), stall });
-    expect((await plane.reported(hung.attemptId)).outcome).toMatchObject({
-      kind: "stalled",
-      evidence: { channel: "stall" },
-    });
+    const report = await plane.reported(hung.attemptId);
+    expect(report.outcome).toMatchObject({ kind: "stalled", evidence: { channel: "stall" } });
+    expect(report.timings["executeMs"]).toBeGreaterThanOrEqual(300);
     expect((await plane.reported(staged.attemptId)).outcome.kind).toBe("released");
     expect(harness.agent().status().instances[0]?.state).toBe("unhealthy");
   });
@@ -214,10 +225,12 @@ describe("a run without an end", { timeout: 20_000 }, () => {
     harness = await createHarness();
     harness.simulator.faults.add({ kind: "hang", polls: true, match: { nodeClass: "VAEDecode" } });
     const lease = await harness.plane.submit({ graph: textToImage(1), executionLimitMs: 300 });
-    expect((await harness.plane.reported(lease.attemptId)).outcome).toMatchObject({
+    const report = await harness.plane.reported(lease.attemptId);
+    expect(report.outcome).toMatchObject({
       kind: "failed",
       evidence: { channel: "stall", exceptionType: "execution_time_limit" },
     });
+    expect(report.timings["executeMs"]).toBeGreaterThanOrEqual(300);
   });
 });
 

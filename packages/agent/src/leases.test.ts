@@ -47,6 +47,11 @@ describe("leases", { timeout: 20_000 }, () => {
     await eventually(() => phasesOf(harness).includes("running"));
     plane.revoke(lease.attemptId, "cancelled");
     await plane.until(() => plane.counts.reports > 0);
+    expect(plane.lateReports.at(-1)).toMatchObject({
+      started: true,
+      outcome: { kind: "interrupted", reason: "cancel" },
+      timings: { executeMs: expect.any(Number) as number },
+    });
     expect(harness.simulator.stats().queueRemaining).toBe(0);
     const next = await plane.submit({ graph: plainImage(2) });
     expect((await plane.reported(next.attemptId)).outcome.kind).toBe("succeeded");

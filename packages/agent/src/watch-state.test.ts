@@ -6,6 +6,7 @@ import {
   parseSocketMessage,
   type SocketMessage,
 } from "@holdfast/comfyui/protocol";
+import { attemptProgressSchema } from "@holdfast/contract";
 import { DEFAULT_LIMITS } from "./limits.ts";
 import {
   beginWatch,
@@ -176,6 +177,40 @@ describe("whatever happens on the socket", () => {
         const state = play(told);
         expect(state.shown.size).toBeLessThanOrEqual(1);
       }),
+    );
+  });
+});
+
+describe("progress on the wire", () => {
+  it("names the node of the caller's graph where one was expanded from another", () => {
+    const state = play(hear([message("executing", { node: "5.0.0.3", display_node: "5" })]));
+    expect(progressOf(state, 3).nodeId).toBe("5");
+    expect(state.nodeId).toBe("5.0.0.3");
+  });
+
+  it("keeps within the contract whatever ComfyUI says", () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.string(), fc.constant("x".repeat(3_000)), fc.constant("\0\ud83d")),
+        fc.double(),
+        fc.double(),
+        fc.nat(5),
+        (node, value, max, nodesTotal) => {
+          const progress: SocketMessage = {
+            kind: "progress",
+            promptId: ID,
+            nodeId: node,
+            value,
+            max,
+          };
+          const state = play(hear([message("executing", { node }), progress]));
+          const parsed = attemptProgressSchema.safeParse(
+            JSON.parse(JSON.stringify(progressOf(state, nodesTotal))),
+          );
+          expect(parsed.success).toBe(true);
+          expect(parsed.data?.nodeId?.isWellFormed() ?? true).toBe(true);
+        },
+      ),
     );
   });
 });

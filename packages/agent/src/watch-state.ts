@@ -12,8 +12,10 @@
  */
 import type { PromptLookup } from "@holdfast/comfyui";
 import type { HistoryEntry, SocketMessage } from "@holdfast/comfyui/protocol";
+import { MAX_NODE_ID_LENGTH } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
 import type { AgentLimits } from "./limits.ts";
+import { cutText } from "./wire-text.ts";
 
 /** Why a watch ended. */
 export type WatchEnd =
@@ -34,6 +36,8 @@ export interface WatchState {
   /** The socket was made anew because of this silence, so it cannot be deafness (F8). */
   readonly isRefreshed: boolean;
   readonly nodeId: string | null;
+  /** The node of the caller's graph that stands for it, where one was expanded from another. */
+  readonly displayNodeId: string | null;
   readonly doneNodes: ReadonlySet<string>;
   readonly nodeShare: number;
   readonly shown: ReadonlyMap<string, unknown>;
@@ -82,6 +86,7 @@ export function beginWatch(
     isSocketUseful: facts.isSocketUseful,
     isRefreshed: false,
     nodeId: null,
+    displayNodeId: null,
     doneNodes: new Set(),
     nodeShare: 0,
     shown: new Map(),
@@ -118,7 +123,7 @@ export function nextWatchStep(
   }
 }
 
-/** How far the run is, of so many nodes. */
+/** How far the run is, of so many nodes: within the wire's limits, whatever was heard. */
 export function progressOf(
   state: WatchState,
   nodesTotal: number,
@@ -126,7 +131,13 @@ export function progressOf(
   const nodesDone = Math.min(state.doneNodes.size, nodesTotal);
   const share = nodesTotal === 0 ? 0 : (nodesDone + state.nodeShare) / nodesTotal;
   const percent = state.phase === "over" ? 100 : Math.min(100, Math.round(share * 1000) / 10);
-  return { percent, nodeId: state.nodeId, nodesDone, nodesTotal };
+  const nodeId = state.displayNodeId ?? state.nodeId;
+  return {
+    percent,
+    nodeId: nodeId === null ? null : cutText(nodeId, MAX_NODE_ID_LENGTH),
+    nodesDone,
+    nodesTotal,
+  };
 }
 
 function onMessage(
@@ -147,7 +158,8 @@ function onMessage(
       }
       const sign = signOf(state, at, limits);
       const done = state.nodeId !== null && state.nodeId !== message.nodeId ? [state.nodeId] : [];
-      return { ...withDone(sign, done), nodeId: message.nodeId, nodeShare: 0 };
+      const displayNodeId = message.displayNodeId ?? null;
+      return { ...withDone(sign, done), nodeId: message.nodeId, displayNodeId, nodeShare: 0 };
     }
     case "executed": {
       const sign = withDone(signOf(state, at, limits), asList(message.nodeId));
@@ -301,5 +313,5 @@ function asList(nodeId: string | undefined): readonly string[] {
 }
 
 function clamp(share: number): number {
-  return Math.min(1, Math.max(0, share));
+  return Number.isFinite(share) ? Math.min(1, Math.max(0, share)) : 0;
 }

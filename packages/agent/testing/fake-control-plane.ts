@@ -28,6 +28,8 @@ export type Outage = "all" | "none" | "reports" | "store";
 export interface FakeControlPlane {
   readonly link: ControlPlaneLink;
   readonly reports: readonly AttemptReport[];
+  /** Reports of attempts whose lease was gone. */
+  readonly lateReports: readonly AttemptReport[];
   readonly blobs: ReadonlyMap<string, Uint8Array>;
   readonly registrations: readonly RegisterRequest[];
   readonly polls: readonly PollRequest[];
@@ -67,6 +69,7 @@ export function createFakeControlPlane(
   const leases = new Map<string, Lease>();
   const revoked = new Map<string, Revoked["reason"]>();
   const reports: AttemptReport[] = [];
+  const lateReports: AttemptReport[] = [];
   const registrations: RegisterRequest[] = [];
   const polls: PollRequest[] = [];
   const inventories = new Map<string, InventoryUpload>();
@@ -202,6 +205,7 @@ export function createFakeControlPlane(
         const lease = leases.get(attemptId);
         const base = { attemptId, missing: [] };
         if (lease?.leaseEpoch !== report.leaseEpoch) {
+          lateReports.push(report);
           const isRepeat = reports.some((r) => r.attemptId === attemptId);
           return { ...base, result: isRepeat ? ("recorded" as const) : ("lease_lost" as const) };
         }
@@ -248,6 +252,7 @@ export function createFakeControlPlane(
   return {
     link,
     reports,
+    lateReports,
     blobs,
     registrations,
     polls,

@@ -19,6 +19,10 @@ export const AGENT_PROTOCOL_VERSION = 1;
 export const MAX_INSTANCES_PER_MACHINE = 64;
 /** Most prompts of ours an agent may report as found on its instances when it registers. */
 export const MAX_FOUND_PROMPTS = 1000;
+/** Most attempts one agent may hold: those of all its instances whose outputs are on their way too. */
+export const MAX_HELD_ATTEMPTS = 2048;
+/** Longest id of a node: ComfyUI makes longer ones than the graph's where nodes expand (`5.0.0.3`). */
+export const MAX_NODE_ID_LENGTH = 1024;
 
 const modelNames = z.record(z.string().max(128), z.array(z.string().max(512)).max(20_000));
 
@@ -146,7 +150,7 @@ export type RegisterResponse = z.infer<typeof registerResponseSchema>;
 /** How far a held attempt is; rides on polls and renewals. */
 export const attemptProgressSchema = z.object({
   percent: z.number().min(0).max(100),
-  nodeId: z.string().max(256).nullable(),
+  nodeId: z.string().max(MAX_NODE_ID_LENGTH).nullable(),
   nodesDone: z.int(),
   nodesTotal: z.int(),
 });
@@ -183,7 +187,7 @@ export const pollRequestSchema = z.object({
   /** Grows with every poll: a newer poll ends the one before it. */
   sequence: z.int(),
   instances: z.array(instanceReportSchema).max(MAX_INSTANCES_PER_MACHINE),
-  held: z.array(heldAttemptSchema).max(1024),
+  held: z.array(heldAttemptSchema).max(MAX_HELD_ATTEMPTS),
   waitMs: z.int().min(0).max(60_000),
 });
 /** See {@link pollRequestSchema}. */
@@ -204,7 +208,7 @@ export type PollResponse = z.infer<typeof pollResponseSchema>;
 export const renewRequestSchema = z.object({
   machineId: machineIdSchema,
   session: z.int(),
-  held: z.array(heldAttemptSchema).max(1024),
+  held: z.array(heldAttemptSchema).max(MAX_HELD_ATTEMPTS),
 });
 /** See {@link renewRequestSchema}. */
 export type RenewRequest = z.infer<typeof renewRequestSchema>;
@@ -222,7 +226,7 @@ export type InventoryUpload = z.infer<typeof inventoryUploadSchema>;
 
 /** An output as the agent collected and stored it. */
 export const collectedOutputSchema = z.object({
-  nodeId: z.string().max(256),
+  nodeId: z.string().max(MAX_NODE_ID_LENGTH),
   /** Place among the outputs of its node, from 0. */
   ordinal: z.int().min(0),
   kind: z.enum(["image", "video", "audio", "text", "latent", "file"]),
