@@ -239,8 +239,10 @@ export class Attempt {
     const { instance, clock, failpoints, limits } = this.#deps;
     const { signal } = this.#abort;
     for (let round = 1; ; round += 1) {
-      const { objectInfo } = await instance.waitForInventory(signal);
-      const prepared = await prepare(this.#lease, objectInfo, {
+      const known = await instance.waitForInventory(limits.inventoryWaitMs, signal);
+      // The attempt has not run, and the instance takes no other until they are known.
+      if (known === undefined) return released("the instance does not tell its node classes");
+      const prepared = await prepare(this.#lease, known.objectInfo, {
         ...this.#deps,
         client: instance.client,
         signal,

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { ComfyClient } from "@holdfast/comfyui";
 import { collectOutputFiles, type OutputFileRef } from "@holdfast/comfyui/protocol";
 import {
+  isHoldfastError,
   MAX_NODE_ID_LENGTH,
   type CollectedOutput,
   type ControlPlaneLink,
@@ -126,7 +127,14 @@ export class Collector {
   async putAgain(hashes: readonly string[]): Promise<boolean> {
     const sources = hashes.flatMap((sha256) => this.#blobs.get(sha256) ?? []);
     if (sources.length < hashes.length) return false;
-    for (const source of sources) await this.#deps.link.putBlob(source, this.#deps.signal);
+    for (const source of sources) {
+      try {
+        await this.#deps.link.putBlob(source, this.#deps.signal);
+      } catch (error) {
+        if (source.isLost()) return false;
+        throw error;
+      }
+    }
     return true;
   }
 
@@ -160,11 +168,13 @@ export class Collector {
       return missing("ComfyUI named the file of another attempt (cached)");
     }
     await failpoints.hit("agent.output-named");
-    const fetched = await fetchToSpool(this.#deps, file);
+    const fetched = await this.#takeAndPut(async () => {
+      const blob = await fetchToSpool(this.#deps, file);
+      if (typeof blob !== "string") await failpoints.hit("agent.output-fetched");
+      return blob;
+    });
     if (typeof fetched === "string") return missing(fetched);
-    await failpoints.hit("agent.output-fetched");
     const { sizeBytes, sha256 } = fetched;
-    await this.#put(fetched);
     const kind = outputKindOf(file);
     const mediaType = mediaTypeOf(file.filename);
     const temporary = file.type === "temp";
@@ -176,26 +186,54 @@ export class Collector {
     facts: Pick<CollectedOutput, "kind" | "mediaType" | "name" | "nodeId" | "ordinal" | "text">,
     bytes: Uint8Array,
   ): Promise<Item> {
-    const blob = await this.#deps.spool.take(oneOf(bytes));
+    const { nodeId, ordinal, name } = facts;
+    const blob = await this.#takeAndPut(() => this.#deps.spool.take(oneOf(bytes)));
+    if (typeof blob === "string") {
+      return { kind: "missing", missing: { nodeId, ordinal, name, reason: blob } };
+    }
     const { sha256, sizeBytes } = blob;
-    await this.#put(blob);
     return { kind: "stored", output: { ...facts, sizeBytes, sha256, temporary: false } };
   }
 
-  /** Bytes into the store; waits as long as the store is down, never fails because of it. */
-  async #put(blob: SpooledBlob): Promise<void> {
+  /**
+   * Takes bytes and puts them into the store. Bytes that this machine's own disk has lost meanwhile
+   * are taken anew, a few times; no waiting would bring them back. Why it cannot be, otherwise.
+   */
+  async #takeAndPut(take: () => Promise<SpooledBlob | string>): Promise<SpooledBlob | string> {
+    for (let attempt = 1; attempt <= this.#deps.limits.fetchTries; attempt += 1) {
+      const blob = await take();
+      if (typeof blob === "string" || (await this.#put(blob))) return blob;
+    }
+    return "the agent's disk loses what is kept on it";
+  }
+
+  /** Waits as long as the store is down, never fails because of it; false when the bytes are lost. */
+  async #put(blob: SpooledBlob): Promise<boolean> {
     const { link, signal, failpoints } = this.#deps;
-    const held = this.#blobs.get(blob.sha256);
+    const known = this.#blobs.get(blob.sha256);
+    const held = known?.isLost() === true ? undefined : known;
     if (held === undefined) this.#blobs.set(blob.sha256, blob);
     else await blob.release();
     const source = held ?? blob;
-    await untilAnswered(
-      this.#deps,
-      signal,
-      () => link.putBlob(source, signal),
-      (err, attempt) => (attempt === 1 ? this.#onStoreDown(source, err) : undefined),
-    );
+    try {
+      await untilAnswered(
+        this.#deps,
+        signal,
+        () => link.putBlob(source, signal),
+        (err, attempt) => {
+          if (source.isLost()) throw err;
+          return attempt === 1 ? this.#onStoreDown(source, err) : undefined;
+        },
+      );
+    } catch (err) {
+      if (isHoldfastError(err, "checksum_mismatch")) source.lose();
+      if (signal.aborted || !source.isLost()) throw err;
+      const { lease, log } = this.#deps;
+      log.warn({ attemptId: lease.attemptId, err }, "output was lost on this machine's disk");
+      return false;
+    }
     await failpoints.hit("agent.output-stored");
+    return true;
   }
 
   async #onStoreDown(source: SpooledBlob, err: unknown): Promise<void> {

@@ -24,7 +24,7 @@ import { findOurs } from "./found-prompts.ts";
 import { createHistoryBroom, type HistoryBroom } from "./history-broom.ts";
 import { toInventory } from "./inventory.ts";
 import type { AgentLimits } from "./limits.ts";
-import { createWaker, type Waker } from "./pause.ts";
+import { createWaker, slept, WAIT_OVER, type Waker } from "./pause.ts";
 
 /** What an instance is made of. */
 export interface InstanceDeps {
@@ -167,21 +167,21 @@ export class Instance {
     return this.#known;
   }
 
-  /** Resolves when node classes are known; rejects with the signal's reason. */
-  async waitForInventory(signal: AbortSignal): Promise<KnownInventory> {
-    for (;;) {
-      signal.throwIfAborted();
-      if (this.#known !== undefined) return this.#known;
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          this.#inventoryWaiters.delete(done);
-          signal.removeEventListener("abort", done);
-          resolve();
-        };
-        this.#inventoryWaiters.add(done);
-        signal.addEventListener("abort", done, { once: true });
-      });
-    }
+  /** Resolves when node classes are known, undefined when they are not in time; rejects when aborted. */
+  async waitForInventory(
+    withinMs: number,
+    signal: AbortSignal,
+  ): Promise<KnownInventory | undefined> {
+    if (this.#known !== undefined) return this.#known;
+    const patience = new AbortController();
+    const onEnd = (): void => patience.abort(WAIT_OVER);
+    this.#inventoryWaiters.add(onEnd);
+    signal.addEventListener("abort", onEnd, { once: true });
+    if (!signal.aborted) await slept(this.#deps.clock, withinMs, patience.signal);
+    this.#inventoryWaiters.delete(onEnd);
+    signal.removeEventListener("abort", onEnd);
+    signal.throwIfAborted();
+    return this.#known;
   }
 
   /** Takes in a sign of which process answers; another one ends every prompt of the old. */

@@ -44,6 +44,10 @@ export interface AgentLimits {
   readonly stagedWaitMs: number;
   /** Memory asked back from ComfyUI must show within this time (F14). */
   readonly freeMemoryMs: number;
+  /** Tries to bring one input file to an instance before the attempt fails. */
+  readonly inputTries: number;
+  /** Longest wait for the node classes of an instance that answers otherwise. */
+  readonly inventoryWaitMs: number;
   /** Reads of one file before it counts as not collectable. */
   readonly fetchTries: number;
   /** Part of a lease's time that is never trusted, for clocks and slow calls. */
@@ -98,6 +102,8 @@ export const DEFAULT_LIMITS: AgentLimits = {
   stopConfirmMs: 20 * SECOND,
   stagedWaitMs: 10 * MINUTE,
   freeMemoryMs: 20 * SECOND,
+  inputTries: 6,
+  inventoryWaitMs: 5 * MINUTE,
   fetchTries: 6,
   trustMarginMs: 2 * SECOND,
   pollSettleMs: 20,

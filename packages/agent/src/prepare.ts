@@ -12,6 +12,7 @@ import {
 import { isHoldfastError, type ControlPlaneLink, type Lease } from "@holdfast/contract";
 import type { AgentLog } from "./agent-log.ts";
 import { issuesEvidence, toEvidence, troubleText, type Evidence } from "./evidence.ts";
+import type { AgentLimits } from "./limits.ts";
 import { untilAnswered, type RetryDeps } from "./link-retry.ts";
 import { attemptPrefix, HOLDFAST_FOLDER } from "./output-name.ts";
 
@@ -29,6 +30,7 @@ export interface PrepareDeps extends RetryDeps {
   readonly client: Pick<ComfyClient, "uploadInput">;
   readonly link: Pick<ControlPlaneLink, "getBlob">;
   readonly log: AgentLog;
+  readonly limits: RetryDeps["limits"] & Pick<AgentLimits, "inputTries">;
   /** Hashes that lie in the instance's input folder already. */
   readonly uploaded: Set<string>;
   readonly signal: AbortSignal;
@@ -112,6 +114,7 @@ async function placeInput(input: Lease["inputs"][number], deps: PrepareDeps): Pr
     evidence: toEvidence("store", `Input file ${input.name}: ${message}`, { nodeId: input.nodeId }),
   });
   let checksum = "";
+  let tries = 0;
   try {
     const outcome = await untilAnswered(
       deps,
@@ -132,10 +135,11 @@ async function placeInput(input: Lease["inputs"][number], deps: PrepareDeps): Pr
           },
           deps.signal,
         );
-        // Whichever side broke off, the next try starts from the first byte.
-        if (sent.kind === "unreachable" || sent.kind === "timeout") {
-          throw new Error(troubleText(sent));
-        }
+        // Whichever side broke off, the next try starts from the first byte. Only so often: while
+        // the instance answers otherwise nothing else would ever end this.
+        tries += 1;
+        const isBroken = sent.kind === "unreachable" || sent.kind === "timeout";
+        if (isBroken && tries < deps.limits.inputTries) throw new Error(troubleText(sent));
         return sent;
       },
       (err, attempt) => {
@@ -144,6 +148,11 @@ async function placeInput(input: Lease["inputs"][number], deps: PrepareDeps): Pr
       },
     );
     if (outcome.kind === "bad_name") return failed(outcome.message);
+    if (outcome.kind === "unreachable" || outcome.kind === "timeout") {
+      const message = `Input file ${input.name} could not be sent: ${troubleText(outcome)}`;
+      const facts = { nodeId: input.nodeId };
+      return { kind: "failed", evidence: toEvidence("connection", message, facts) };
+    }
     if (outcome.kind !== "uploaded") return failed(troubleText(outcome));
     if (checksum !== input.sha256) return failed("the store's bytes have another SHA-256");
     deps.uploaded.add(name);

@@ -335,8 +335,14 @@ export class Reporter {
     for (const sha256 of hashes) {
       const blob = await this.#deps.spool.find(sha256);
       if (blob === undefined) return false;
-      await this.#deps.link.putBlob(blob, this.#stopping.signal);
-      await blob.release();
+      try {
+        await this.#deps.link.putBlob(blob, this.#stopping.signal);
+      } catch (error) {
+        if (blob.isLost()) return false;
+        throw error;
+      } finally {
+        await blob.release();
+      }
     }
     return true;
   }

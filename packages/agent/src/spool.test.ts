@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -83,4 +83,41 @@ it("has no room at its limit, and none of a transfer that broke", async () => {
   expect(spool.hasRoom()).toBe(true);
   await spool.take(pieces("0123456789", "0123456789"));
   expect(spool.hasRoom()).toBe(false);
+});
+
+it("does not delete bytes that somebody else takes at the same time", async () => {
+  const spool = new Spool(folder, LIMITS);
+  await spool.start();
+  for (let n = 0; n < 50; n += 1) {
+    const one = await spool.take(pieces("the same bytes, once more"));
+    const [two] = await Promise.all([
+      spool.take(pieces("the same bytes, once more")),
+      // A moment later each time, so that it meets every step of the other.
+      Promise.resolve().then(async () => {
+        for (let turn = 0; turn < n % 25; turn += 1) {
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        await one.release();
+      }),
+    ]);
+    expect(await read(two)).toBe("the same bytes, once more");
+    await two.release();
+  }
+  expect(await readdir(folder)).toEqual([]);
+});
+
+it("tells that bytes were lost on its disk, and takes them anew", async () => {
+  const spool = new Spool(folder, LIMITS);
+  await spool.start();
+  const gone = await spool.take(pieces("0123456789abcdef"));
+  await rm(join(folder, gone.sha256));
+  await expect(read(gone)).rejects.toThrow("ENOENT");
+  expect(gone.isLost()).toBe(true);
+  expect(spool.usedBytes()).toBe(0);
+  const again = await spool.take(pieces("0123456789abcdef"));
+  await gone.release();
+  await writeFile(join(folder, again.sha256), "0123");
+  await expect(read(again)).rejects.toThrow("4 of 16 bytes");
+  const third = await spool.take(pieces("0123456789abcdef"));
+  expect(await read(third)).toBe("0123456789abcdef");
 });

@@ -9,6 +9,10 @@ import type { AgentLimits } from "./limits.ts";
 export interface SpooledBlob extends BlobSource {
   /** Puts bytes that are in memory on disk: the store is down, and this may take long. */
   toDisk(): Promise<void>;
+  /** The bytes cannot be read any more, or are not what they were: they have to be taken anew. */
+  isLost(): boolean;
+  /** Says so of bytes that somebody else found to be wrong. */
+  lose(): void;
   /** One user less; the last one lets the bytes go. */
   release(): Promise<void>;
 }
@@ -24,15 +28,23 @@ interface Kept {
   readonly sizeBytes: number;
   bytes: Uint8Array | undefined;
   users: number;
+  isLost: boolean;
 }
 
 const HASH_LENGTH = 64;
 
-/** Outputs on their way from ComfyUI to the store; small ones in memory, the others on disk. */
+/**
+ * Outputs on their way from ComfyUI to the store; small ones in memory, the others on disk.
+ *
+ * S1  Whoever makes, moves or deletes the file of a hash, or counts its users, does so in turn: a
+ *     file that is being deleted is never handed to the next one who takes equal bytes.
+ * S2  Bytes that turn out lost are forgotten at once, so that taking them anew keeps the new ones.
+ */
 export class Spool {
   readonly #folder: string;
   readonly #limits: SpoolLimits;
   readonly #kept = new Map<string, Kept>();
+  readonly #turns = new Map<string, Promise<unknown>>();
   #usedBytes = 0;
   #memoryBytes = 0;
   #counter = 0;
@@ -65,18 +77,23 @@ export class Spool {
     );
     const temporary = this.#temporary();
     const taken = await takeIn(body, roomInMemory, temporary);
-    if (taken.bytes === undefined) {
-      if (this.#kept.has(taken.sha256)) await rm(temporary, { force: true });
-      else await rename(temporary, this.#pathOf(taken.sha256));
-    }
-    return this.#keep(taken.sha256, taken.sizeBytes, taken.bytes);
+    const { sha256, sizeBytes, bytes } = taken;
+    return this.#inTurn(sha256, async () => {
+      if (bytes === undefined) {
+        if (this.#kept.has(sha256)) await rm(temporary, { force: true });
+        else await rename(temporary, this.#pathOf(sha256));
+      }
+      return this.#keep(sha256, sizeBytes, bytes);
+    });
   }
 
   /** Bytes that an earlier life left, for a report that names them. */
   async find(sha256: string): Promise<SpooledBlob | undefined> {
-    if (this.#kept.has(sha256)) return this.#keep(sha256, 0, undefined);
-    const found = await stat(this.#pathOf(sha256)).catch(() => undefined);
-    return found === undefined ? undefined : this.#keep(sha256, found.size, undefined);
+    return this.#inTurn(sha256, async () => {
+      if (this.#kept.has(sha256)) return this.#keep(sha256, 0, undefined);
+      const found = await stat(this.#pathOf(sha256)).catch(() => undefined);
+      return found === undefined ? undefined : this.#keep(sha256, found.size, undefined);
+    });
   }
 
   /** Deletes what earlier lives left and no report names. */
@@ -106,7 +123,7 @@ export class Spool {
       known.users += 1;
       return this.#handle(known);
     }
-    const blob: Kept = { sha256, sizeBytes, bytes, users: 1 };
+    const blob: Kept = { sha256, sizeBytes, bytes, users: 1, isLost: false };
     this.#kept.set(sha256, blob);
     this.#usedBytes += sizeBytes;
     if (bytes !== undefined) this.#memoryBytes += sizeBytes;
@@ -118,29 +135,52 @@ export class Spool {
     return {
       sha256: blob.sha256,
       sizeBytes: blob.sizeBytes,
-      open: () => readKept(blob, this.#pathOf(blob.sha256)),
-      toDisk: () => this.#toDisk(blob),
+      open: () => readKept(blob, this.#pathOf(blob.sha256), () => this.#lose(blob)),
+      toDisk: () => this.#inTurn(blob.sha256, () => this.#toDisk(blob)),
+      isLost: () => blob.isLost,
+      lose: () => this.#lose(blob),
       release: async () => {
         if (isReleased) return;
         isReleased = true;
-        await this.#release(blob);
+        await this.#inTurn(blob.sha256, () => this.#release(blob));
       },
     };
   }
 
   async #toDisk(blob: Kept): Promise<void> {
     const { bytes } = blob;
-    if (bytes === undefined) return;
+    if (bytes === undefined || this.#kept.get(blob.sha256) !== blob) return;
     const temporary = this.#temporary();
     await writeFile(temporary, bytes);
     await rename(temporary, this.#pathOf(blob.sha256));
-    if (this.#kept.get(blob.sha256) !== blob) {
-      // Released meanwhile: nobody else would delete it.
-      await rm(this.#pathOf(blob.sha256), { force: true });
-    } else if (blob.bytes !== undefined) {
-      blob.bytes = undefined;
-      this.#memoryBytes -= blob.sizeBytes;
-    }
+    if (this.#forgetMemory(blob)) blob.bytes = undefined;
+  }
+
+  #forgetMemory(blob: Kept): boolean {
+    if (blob.bytes === undefined || this.#kept.get(blob.sha256) !== blob) return false;
+    this.#memoryBytes -= blob.sizeBytes;
+    return true;
+  }
+
+  /** S2. */
+  #lose(blob: Kept): void {
+    blob.isLost = true;
+    if (this.#kept.get(blob.sha256) !== blob) return;
+    this.#forgetMemory(blob);
+    this.#kept.delete(blob.sha256);
+    this.#usedBytes -= blob.sizeBytes;
+  }
+
+  /** S1. */
+  #inTurn<T>(sha256: string, run: () => Promise<T>): Promise<T> {
+    const mine = (this.#turns.get(sha256) ?? Promise.resolve()).then(run);
+    const done = mine
+      .catch(() => undefined) // The caller is told.
+      .then(() => {
+        if (this.#turns.get(sha256) === done) this.#turns.delete(sha256);
+      });
+    this.#turns.set(sha256, done);
+    return mine;
   }
 
   async #release(blob: Kept): Promise<void> {
@@ -187,10 +227,19 @@ async function takeIn(
   return { sha256: hash.digest("hex"), sizeBytes, bytes };
 }
 
-async function* readKept(blob: Kept, path: string): AsyncGenerator<Uint8Array> {
+async function* readKept(blob: Kept, path: string, onLost: () => void): AsyncGenerator<Uint8Array> {
   if (blob.bytes !== undefined) {
     yield blob.bytes;
     return;
   }
-  for await (const piece of createReadStream(path)) yield piece as Uint8Array;
+  let sizeBytes = 0;
+  const file = createReadStream(path);
+  file.once("error", onLost);
+  for await (const piece of file) {
+    sizeBytes += (piece as Uint8Array).length;
+    yield piece as Uint8Array;
+  }
+  if (sizeBytes === blob.sizeBytes) return;
+  onLost();
+  throw new Error(`${sizeBytes} of ${blob.sizeBytes} bytes are on disk`);
 }
