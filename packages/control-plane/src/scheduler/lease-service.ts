@@ -102,6 +102,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         `session ${agent.session} of machine ${agent.machineId} has ended: ${found.session} has begun`,
       );
     }
+    // Polls renew as well as `renew` does: whichever comes first.
+    if (held.length > 0) await deps.failpoints.hit("control-plane.renewed");
     return found;
   };
 
@@ -282,7 +284,6 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
 
     async renew(request) {
       const found = await beat(request, request.held);
-      await deps.failpoints.hit("control-plane.renewed");
       return { revoked: await revokedOf(request.held, found.leases) };
     },
   };
