@@ -135,7 +135,14 @@ async function toOperations({ db, jobs, leases }) {
   const list = (more) => () => jobs.list(CALLER, { ...page, ...more });
   return {
     // The leases go between two claims, unmeasured: the next poll would have to bring them again.
-    claim: { run: claim, after: () => db.query("delete from leases") },
+    claim: {
+      run: claim,
+      after: () =>
+        db.query(
+          `with ended as (delete from leases returning job_id)
+           update jobs set state = 'cancelled', ended_at = now() from ended where id = job_id`,
+        ),
+    },
     "list, newest page": { run: list({}) },
     "list, next page": { run: list({ cursor: next }) },
     "list by status": { run: list({ statuses: ["failed"] }) },
