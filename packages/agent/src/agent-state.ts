@@ -2,13 +2,18 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { AgentLog } from "./agent-log.ts";
 
-/** What an agent keeps over restarts, in `agent.json` of its folder. */
+/**
+ * What an agent keeps over restarts, in `agent.json` of its folder; beside it, in `boot`, which
+ * process was the last to open the folder.
+ */
 export interface AgentState {
   machineId(): string | null;
   setMachineId(machineId: string): Promise<void>;
   /** The check prompt that is in an instance's history as long as its process lives. */
   marker(key: string): string | undefined;
   setMarker(key: string, promptId: string): void;
+  /** No process has opened the folder since this one. What cannot be read counts as no. */
+  isNewest(): Promise<boolean>;
   /** Resolves when everything is on disk. */
   flush(): Promise<void>;
 }
@@ -19,9 +24,16 @@ interface Stored {
 }
 
 /** Opens the folder, making it if need be. A file that cannot be read counts as none. */
-export async function openAgentState(folder: string, log: AgentLog): Promise<AgentState> {
+export async function openAgentState(
+  folder: string,
+  bootId: string,
+  log: AgentLog,
+): Promise<AgentState> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, "agent.json");
+  const bootPath = join(folder, "boot");
+  await writeFile(`${bootPath}.tmp`, bootId);
+  await rename(`${bootPath}.tmp`, bootPath);
   let stored = await readStored(path);
   let writing: Promise<void> = Promise.resolve();
   const write = (): Promise<void> => {
@@ -43,6 +55,10 @@ export async function openAgentState(folder: string, log: AgentLog): Promise<Age
     setMarker: (key, promptId) => {
       stored = { ...stored, markers: { ...stored.markers, [key]: promptId } };
       write().catch((err: unknown) => log.warn({ err }, "agent's state could not be written"));
+    },
+    isNewest: async () => {
+      const newest = await readFile(bootPath, "utf8").catch(() => undefined);
+      return newest === bootId;
     },
     flush: () => writing.catch(() => undefined), // Told where it was written.
   };

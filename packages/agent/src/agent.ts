@@ -3,7 +3,6 @@ import type { ComfyTimeouts } from "@holdfast/comfyui";
 import {
   AGENT_PROTOCOL_VERSION,
   isHoldfastError,
-  MAX_FOUND_PROMPTS,
   MAX_HELD_ATTEMPTS,
   MAX_INSTANCES_PER_MACHINE,
   type AgentConfig,
@@ -28,6 +27,7 @@ import {
 } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { openAgentState, type AgentState } from "./agent-state.ts";
+import { declareInstance, NAME_MAX, reportInstance } from "./declare.ts";
 import { Instance } from "./instance.ts";
 import { InstanceLoop } from "./instance-loop.ts";
 import { InventorySender } from "./inventory-sender.ts";
@@ -44,8 +44,8 @@ import { cutText } from "./wire-text.ts";
 /** Version that the agent tells at registration. */
 export const AGENT_VERSION = "0.1.0";
 
-/** Longest reason that an instance may give for its state. */
-const REASON_MAX = 1_000;
+/** Superseded twice within this time: the other one lives, and this one makes room. */
+const RECLAIM_REST_MS = 10_000;
 
 /** Settings of {@link createAgent}. */
 export interface AgentOptions {
@@ -130,6 +130,7 @@ class AttachedAgent implements Agent {
   #session: Session | undefined;
   #registering: Promise<boolean> | undefined;
   #isSuperseded = false;
+  #reclaimedAt = -Infinity;
   /** Grows when an instance has something new to say of itself. */
   #version = 0;
   #started: Promise<void> | undefined;
@@ -150,7 +151,7 @@ class AttachedAgent implements Agent {
       folder: join(options.stateDir, "reports"),
       spool: this.#spool,
       session,
-      onRefused: (error) => void this.#onRefused(error),
+      onRefused: (error, of) => void this.#onRefused(error, of),
     });
     this.#keeper = new LeaseKeeper({
       ...common,
@@ -160,7 +161,7 @@ class AttachedAgent implements Agent {
       onDistrusted: (attemptId) => {
         for (const { loop } of this.#slots) loop.distrust(attemptId);
       },
-      onRefused: (error) => void this.#onRefused(error),
+      onRefused: (error, of) => void this.#onRefused(error, of),
     });
     this.#poller = new Poller({
       ...common,
@@ -170,7 +171,7 @@ class AttachedAgent implements Agent {
       wants: () => this.#slots.reduce((sum, { loop }) => sum + loop.wants(), 0),
       version: () => this.#version,
       onAnswer: (answer, request, startedAt) => this.#onAnswer(answer, request, startedAt),
-      onRefused: (error) => this.#onRefused(error),
+      onRefused: (error, of) => this.#onRefused(error, of),
     });
     this.#inventories = new InventorySender({
       ...common,
@@ -224,7 +225,7 @@ class AttachedAgent implements Agent {
 
   async #start(): Promise<void> {
     const { stateDir, log } = this.#options;
-    this.#state = await openAgentState(stateDir, log);
+    this.#state = await openAgentState(stateDir, this.#bootId, log);
     await this.#spool.start();
     await this.#spool.keepOnly(await this.#reporter.load());
     this.#slots = this.#options.instances.map((given) => this.#createSlot(given));
@@ -309,11 +310,17 @@ class AttachedAgent implements Agent {
   }
 
   /** Registers, once at a time, until it is answered; false when it is over for this process. */
-  #register(): Promise<boolean> {
-    this.#registering ??= this.#registerOnce().finally(() => {
+  #register(mayRegister?: () => Promise<boolean>): Promise<boolean> {
+    this.#registering ??= this.#registerIf(mayRegister).finally(() => {
       this.#registering = undefined;
     });
     return this.#registering;
+  }
+
+  async #registerIf(mayRegister?: () => Promise<boolean>): Promise<boolean> {
+    if (mayRegister === undefined || (await mayRegister())) return this.#registerOnce();
+    this.#supersede();
+    return false;
   }
 
   async #registerOnce(): Promise<boolean> {
@@ -321,7 +328,10 @@ class AttachedAgent implements Agent {
     const { signal } = this.#stopping;
     this.#session = undefined;
     try {
-      const instances = await this.#declare(signal);
+      const declaring = { clock, limits: this.#limits, signal };
+      const instances = await Promise.all(
+        this.#slots.map(({ instance }) => declareInstance(instance, declaring)),
+      );
       let startedAt = 0;
       const answer = await untilAnswered(
         { ...this.#options, limits: this.#limits },
@@ -333,7 +343,7 @@ class AttachedAgent implements Agent {
               protocolVersion: AGENT_PROTOCOL_VERSION,
               agentVersion: AGENT_VERSION,
               machineId: this.#state?.machineId() ?? null,
-              machineName,
+              machineName: cutText(machineName, NAME_MAX),
               bootId: this.#bootId,
               instances,
             },
@@ -357,31 +367,6 @@ class AttachedAgent implements Agent {
       if (!(await slept(clock, this.#limits.linkCallMs, signal))) return false;
       return this.#registerOnce();
     }
-  }
-
-  /** The instances with the prompts of ours that they hold, as far as they answer now. */
-  async #declare(signal: AbortSignal) {
-    const { clock } = this.#options;
-    return Promise.all(
-      this.#slots.map(async ({ instance }) => {
-        const patience = new AbortController();
-        const onAbort = (): void => patience.abort(WAIT_OVER);
-        signal.addEventListener("abort", onAbort, { once: true });
-        void slept(clock, this.#limits.firstContactMs, patience.signal).then(onAbort);
-        const ended = new Promise<void>((resolve) => {
-          patience.signal.addEventListener("abort", () => resolve(), { once: true });
-        });
-        await Promise.race([instance.contacted, ended]);
-        const found = instance.isGone()
-          ? []
-          : // A slow instance is declared without them; its leases are looked up one by one.
-            await instance.findOurs(patience.signal).catch(() => []);
-        onAbort();
-        signal.removeEventListener("abort", onAbort);
-        const { key, name } = instance;
-        return { key, name, foundPrompts: found.slice(0, MAX_FOUND_PROMPTS) };
-      }),
-    );
   }
 
   async #onRegistered(answer: RegisterResponse, startedAt: number): Promise<void> {
@@ -416,10 +401,7 @@ class AttachedAgent implements Agent {
   #reports(): readonly InstanceReport[] {
     return this.#slots.flatMap(({ instance, loop, instanceId }) => {
       if (instanceId === undefined) return [];
-      const { state, reason, inventoryDigest, vramFreeBytes } = instance.facts();
-      const cut = reason === null ? null : cutText(reason, REASON_MAX);
-      const wants = loop.wants();
-      return [{ instanceId, state, reason: cut, inventoryDigest, wants, vramFreeBytes }];
+      return [reportInstance(instanceId, instance, loop.wants())];
     });
   }
 
@@ -462,14 +444,25 @@ class AttachedAgent implements Agent {
     return this.#slots.some(({ loop }) => loop.stop(attemptId, reason)) || isDropped;
   }
 
-  /** Calls of this session are refused: register again, or make room for the newer process. */
-  async #onRefused(error: unknown): Promise<boolean> {
-    if (isHoldfastError(error, "agent_superseded")) {
-      this.#supersede();
-      return false;
-    }
+  /** Calls of a session are refused: register again, or make room for the newer process. */
+  async #onRefused(error: unknown, { session }: Session): Promise<boolean> {
+    // Of a session that has ended already: whatever follows from that is under way, or done.
+    if (this.#session?.session !== session) return this.#registering ?? !this.#isSuperseded;
+    if (isHoldfastError(error, "agent_superseded")) return this.#reclaim();
     if (!isHoldfastError(error, "machine_unknown") || this.#stopping.signal.aborted) return true;
     return this.#register();
+  }
+
+  /**
+   * A newer session than ours has begun. Most often a newer process has begun it; but it can be our
+   * own, of a registration whose answer came too late, and then nobody else would do our work.
+   */
+  #reclaim(): Promise<boolean> {
+    const now = this.#options.clock.elapsed();
+    const isAgain = now - this.#reclaimedAt < RECLAIM_REST_MS;
+    this.#reclaimedAt = now;
+    this.#session = undefined;
+    return this.#register(async () => !isAgain && (await this.#state?.isNewest()) === true);
   }
 
   /** A newer process of this machine resumes our prompts: touch nothing, tell nothing. */

@@ -22,7 +22,7 @@ export interface LeaseKeeperDeps extends RetryDeps {
   readonly held: () => readonly HeldAttempt[];
   readonly onRevoked: (revoked: readonly Revoked[]) => void;
   readonly onDistrusted: (attemptId: string) => void;
-  readonly onRefused: (error: unknown) => void;
+  readonly onRefused: (error: unknown, session: Session) => void;
 }
 
 interface Kept {
@@ -159,7 +159,7 @@ export class LeaseKeeper {
       this.#retryAt = clock.elapsed() + linkPauseMs(this.#deps, this.#failures);
       log.warn({ err, held: held.length }, "leases could not be renewed");
       this.#waker.wake();
-      if (isHoldfastError(err)) this.#deps.onRefused(err);
+      if (isHoldfastError(err)) this.#deps.onRefused(err, session);
     } finally {
       done.abort(WAIT_OVER);
       signal.removeEventListener("abort", onStop);

@@ -156,6 +156,43 @@ describe("a new agent process", { timeout: 20_000 }, () => {
     expect(plane.reports).toHaveLength(1);
   });
 
+  it("takes its own work back when a newer session begins and no other process has", async () => {
+    harness = await createHarness({ simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 30) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    plane.beginSession();
+    expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
+    expect(plane.registrations).toHaveLength(2);
+    expect(harness.agent().status().isSuperseded).toBe(false);
+  });
+
+  it("makes room when it is superseded again at once", async () => {
+    harness = await createHarness();
+    const { plane } = harness;
+    await plane.until(() => plane.polls.length > 0);
+    plane.beginSession();
+    const polls = plane.polls.length;
+    await plane.until(() => plane.registrations.length === 2 && plane.polls.length > polls);
+    plane.beginSession();
+    await eventually(() => harness.agent().status().isSuperseded);
+    expect(plane.registrations).toHaveLength(2);
+  });
+
+  it("never takes work back from a newer process, and signs off in its own name only", async () => {
+    harness = await createHarness();
+    const { plane } = harness;
+    const first = harness.agent();
+    await plane.until(() => plane.polls.length > 0);
+    await harness.startAgent();
+    await eventually(() => first.status().isSuperseded);
+    await first.stop();
+    expect(plane.registrations).toHaveLength(2);
+    await harness.agent().stop();
+    const last = plane.polls.filter((poll) => poll.instances[0]?.state === "stopped");
+    expect(last.map((poll) => poll.session)).toEqual([2]);
+  });
+
   it("tells that a prompt died with its process while nobody looked", async () => {
     harness = await createHarness({ simulator: { timeScale: 1 } });
     const { plane } = harness;

@@ -28,7 +28,7 @@ export interface PollerDeps extends RetryDeps {
   /** Whether the answer brought anything that was not known; when it did not, the next one waits. */
   readonly onAnswer: (answer: PollResponse, request: PollRequest, startedAt: number) => boolean;
   /** The agent itself is refused: resolves when it may poll again, false when never. */
-  readonly onRefused: (error: unknown) => Promise<boolean>;
+  readonly onRefused: (error: unknown, session: Session) => Promise<boolean>;
 }
 
 const DEFAULT_WAIT_MS = 25_000;
@@ -161,7 +161,7 @@ export class Poller {
     } catch (err) {
       if (this.#stopping.signal.aborted) return 0;
       if (isHoldfastError(err, "machine_unknown") || isHoldfastError(err, "agent_superseded")) {
-        if (!(await this.#deps.onRefused(err))) this.#stopping.abort();
+        if (!(await this.#deps.onRefused(err, session))) this.#stopping.abort();
         return 0;
       }
       this.#failures += 1;

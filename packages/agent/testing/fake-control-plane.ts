@@ -46,6 +46,8 @@ export interface FakeControlPlane {
   revoke(attemptId: string, reason: Revoked["reason"]): void;
   /** Forgets the machine: the next call is answered `machine_unknown`. */
   forgetMachine(): void;
+  /** A newer session begins, and nobody hears of it: the next call is answered `agent_superseded`. */
+  beginSession(): void;
   /** Resolves when the condition holds; it is looked at after every call. */
   until(condition: () => boolean): Promise<void>;
   /** What the agent said it holds, last. */
@@ -300,6 +302,10 @@ export function createFakeControlPlane(
     },
     forgetMachine: () => {
       isKnown = false;
+      changed();
+    },
+    beginSession: () => {
+      session += 1;
       changed();
     },
     until,
