@@ -15,12 +15,18 @@ const BIN = join(
 const STOP_LIMIT_MS = 30_000;
 const READY_LIMIT_MS = 60_000;
 const LOG_LIMIT_MS = 2_000;
-/** Whatever is still running when the bench ends, by a throw or by Ctrl-C, is killed. */
 const running = new Set();
+const scratches = new Set();
+// A last resort: `up` then ends its database by itself.
 process.on("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
+  for (const child of running) child.kill("SIGTERM");
 });
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    const ended = [...scratches].map((cleanUp) => cleanUp());
+    void Promise.allSettled(ended).then(() => process.exit(1));
+  });
+}
 
 /** Starts `holdfast ARGS…`; everything it prints goes to a file, as it would in production. */
 export function startHoldfast(args, { folder, env = {}, nodeArgs = [] }) {
@@ -129,14 +135,19 @@ export async function until200(address) {
 export async function withScratch(work) {
   const folder = await mkdtemp(join(tmpdir(), "holdfast-bench-"));
   const stops = [];
+  const cleanUp = async () => {
+    scratches.delete(cleanUp);
+    for (const stop of stops.splice(0)) await stop();
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  scratches.add(cleanUp);
   try {
     return await work(folder, (program) => {
       stops.unshift(() => program.stop());
       return program;
     });
   } finally {
-    for (const stop of stops) await stop();
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    await cleanUp();
   }
 }
 

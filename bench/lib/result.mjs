@@ -4,6 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { cpus, loadavg, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { format, resolveConfig } from "prettier";
 import { processCpuMs } from "./cpu.mjs";
 import { pause } from "./measure.mjs";
 
@@ -46,7 +47,9 @@ export async function saveResult(name, machine, body) {
   const file = join(FOLDER, `${machine.at.slice(0, 10)}-${name}.json`);
   await mkdir(FOLDER, { recursive: true });
   const command = ["npm run bench --", name, ...process.argv.slice(2)].join(" ");
-  await writeFile(file, `${JSON.stringify({ bench: name, command, machine, ...body }, null, 2)}\n`);
+  const text = JSON.stringify({ bench: name, command, machine, ...body });
+  const style = await resolveConfig(file);
+  await writeFile(file, await format(text, { ...style, parser: "json" }));
   process.stdout.write(`\nkept as bench/results/${file.slice(FOLDER.length + 1)}\n`);
 }
 
