@@ -135,11 +135,17 @@ export async function until200(address) {
 export async function withScratch(work) {
   const folder = await mkdtemp(join(tmpdir(), "holdfast-bench-"));
   const stops = [];
-  const cleanUp = async () => {
+  let ending;
+  const endAll = async () => {
+    for (const stop of stops) {
+      // What cannot be stopped must not keep the others running.
+      await stop().catch((error) => process.stderr.write(`${error.stack}\n`));
+    }
     scratches.delete(cleanUp);
-    for (const stop of stops.splice(0)) await stop();
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   };
+  // Once, whoever asks: the end of the work, and a signal that ends it early.
+  const cleanUp = () => (ending ??= endAll());
   scratches.add(cleanUp);
   try {
     return await work(folder, (program) => {
