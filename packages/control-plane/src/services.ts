@@ -88,7 +88,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
 
   // Events are read here at once, and by the other replicas within the notifier's gathering time.
   const feed = createEventFeed({ ...base, listener });
-  const onEvents = (): void => notifier.notify(EVENTS_CHANNEL);
+  const onEvents = (): void => {
+    feed.wake();
+    notifier.notify(EVENTS_CHANNEL);
+  };
   const scheduler = createScheduler({
     ...base,
     ids,

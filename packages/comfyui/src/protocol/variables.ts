@@ -24,6 +24,7 @@ export interface InputValue {
 const VARIABLE_INPUTS: ReadonlySet<string> = new Set([
   "batch_size",
   "cfg",
+  "color",
   "denoise",
   "filename_prefix",
   "guidance",

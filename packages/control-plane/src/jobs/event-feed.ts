@@ -24,6 +24,8 @@ export interface FeedFilter {
 
 /** Live events of this process. */
 export interface EventFeed extends Service {
+  /** Events were written by this process: read them now, without the notification's way round. */
+  wake(): void;
   /**
    * Hears the events of one job after their commit. Returns what ends it. Throws `overloaded` when
    * too many listen.
@@ -67,6 +69,7 @@ export function createEventFeed(options: EventLoopOptions): EventFeed {
     name: "jobs:event-feed",
     start: () => tail.start(),
     stop: () => tail.stop(),
+    wake: () => tail.wake(),
     onJob(jobId, listener) {
       if (jobListeners >= MAX_JOB_LISTENERS) throw tooMany();
       const all = byJob.get(jobId) ?? new Set();
