@@ -64,9 +64,9 @@ export function createMetrics(): Metrics {
     onAnswer: (answer) => requests.observe(toLabels(answer), answer.seconds),
     eventLoopDelayMs() {
       const read = {
-        p50: delay.percentile(50) / NANOSECONDS_PER_MS,
-        p99: delay.percentile(99) / NANOSECONDS_PER_MS,
-        max: delay.max / NANOSECONDS_PER_MS,
+        p50: delayMs(delay.percentile(50)),
+        p99: delayMs(delay.percentile(99)),
+        max: delayMs(delay.max),
       };
       delay.reset();
       return read;
@@ -85,6 +85,11 @@ export function createMetrics(): Metrics {
   );
   addProcessGauges(metrics, delay);
   return metrics;
+}
+
+/** Node's sampler reports the whole time between two of its ticks: the pace it was set to is no delay. */
+function delayMs(sampledNs: number): number {
+  return Math.max(0, sampledNs / NANOSECONDS_PER_MS - LOOP_RESOLUTION_MS);
 }
 
 function checked(name: string): string {
@@ -107,9 +112,9 @@ function addProcessGauges(metrics: Metrics, delay: ReturnType<typeof monitorEven
     "Delay of the event loop since the last reset",
     ["quantile"],
     (gauge) => {
-      gauge.set({ quantile: "0.5" }, delay.percentile(50) / 1e9);
-      gauge.set({ quantile: "0.99" }, delay.percentile(99) / 1e9);
-      gauge.set({ quantile: "1" }, delay.max / 1e9);
+      gauge.set({ quantile: "0.5" }, delayMs(delay.percentile(50)) / 1e3);
+      gauge.set({ quantile: "0.99" }, delayMs(delay.percentile(99)) / 1e3);
+      gauge.set({ quantile: "1" }, delayMs(delay.max) / 1e3);
     },
   );
   metrics.gauge("holdfast_process_resident_bytes", "Memory of this process", [], (gauge) =>
