@@ -75,7 +75,6 @@ export const ERROR_CODES = {
     status: 422,
     meaning: "An override names a node or input that is not there.",
   },
-  webhook_not_dead: { status: 409, meaning: "The delivery is not a dead letter." },
   // Agents.
   lease_lost: { status: 409, meaning: "The lease is held by somebody else now; write nothing." },
   machine_unknown: { status: 409, meaning: "The machine is not registered; register again." },

@@ -21,7 +21,6 @@ const event = <T extends string, S extends z.ZodRawShape>(type: T, data: S) =>
 export const eventSchema = z.discriminatedUnion("type", [
   event("job.queued", jobFacts),
   event("job.held", { ...jobFacts, reason: z.string() }),
-  event("job.released", jobFacts),
   event("job.completed", { ...jobFacts, outputCount: z.int(), attempts: z.int() }),
   event("job.failed", { ...jobFacts, error: jobErrorSchema, poison: z.boolean() }),
   event("job.timeout", { ...jobFacts, error: jobErrorSchema }),
@@ -36,15 +35,6 @@ export const eventSchema = z.discriminatedUnion("type", [
     decision: z.string(),
     reason: z.string(),
     delayMs: z.int().nullable(),
-  }),
-  event("machine.registered", { machineId: z.string(), name: z.string() }),
-  event("machine.lost", { machineId: z.string(), name: z.string() }),
-  event("instance.changed", {
-    machineId: z.string(),
-    instanceId: z.string(),
-    name: z.string(),
-    state: z.string(),
-    reason: z.string().nullable(),
   }),
 ]);
 /** One event of the outbox, as webhooks and SSE carry it. */
