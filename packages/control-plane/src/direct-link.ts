@@ -1,6 +1,7 @@
 import type { BlobSource, ControlPlaneLink } from "@holdfast/contract";
 import { abortReason, type Abortable } from "@holdfast/runtime";
 import type { BlobService } from "./files/model.ts";
+import type { PutAhead } from "./files/put-ahead.ts";
 import type { MachinesService } from "./machines/service.ts";
 import type { LeaseService } from "./scheduler/lease-service.ts";
 import type { ReportService } from "./scheduler/report-service.ts";
@@ -11,6 +12,7 @@ export interface DirectLinkDeps {
   readonly reports: ReportService;
   readonly machines: MachinesService;
   readonly blobs: BlobService;
+  readonly putAhead: PutAhead;
 }
 
 /**
@@ -18,7 +20,7 @@ export interface DirectLinkDeps {
  * without HTTP. Requests come from our own code, so they are not validated again.
  */
 export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
-  const { leases, reports, machines, blobs } = deps;
+  const { leases, reports, machines, blobs, putAhead } = deps;
   return {
     register: (request, signal) => unlessAborted(signal, () => leases.register(request)),
     poll: (request, signal) =>
@@ -35,7 +37,7 @@ export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
     renew: (request, signal) => unlessAborted(signal, () => leases.renew(request)),
     report: (request, signal) => unlessAborted(signal, () => reports.report(request)),
     putInventory: (upload, signal) => unlessAborted(signal, () => machines.putInventory(upload)),
-    putBlob: (source: BlobSource, signal) => unlessAborted(signal, () => blobs.put(source)),
+    putBlob: (source: BlobSource, signal) => unlessAborted(signal, () => putAhead(source)),
     getBlob: (sha256, signal) => unlessAborted(signal, () => blobs.get(sha256)),
   };
 }

@@ -11,6 +11,8 @@ import { createBlobKeeper, type BlobKeeper } from "./files/blob-service.ts";
 import { createCircuitStore } from "./files/circuit-store.ts";
 import { createCollector } from "./files/loop.ts";
 import { DEFAULT_BLOB_GRACE_MS, type BlobStore } from "./files/model.ts";
+import { createPutAhead, type PutAhead } from "./files/put-ahead.ts";
+import { createRegistrar } from "./files/registrar.ts";
 import { createFileService, resolveInputs, type FileService } from "./files/service.ts";
 import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
 import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
@@ -45,6 +47,7 @@ export interface Services {
   readonly access: Access;
   readonly store: BlobStore;
   readonly blobs: BlobKeeper;
+  readonly putAhead: PutAhead;
   readonly files: FileService;
   readonly machines: MachinesService;
   readonly jobs: JobsService;
@@ -83,7 +86,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     log,
     rateLimit: toRateLimit(settings.rateLimitPerMinute),
   });
-  const { store, blobs, files } = await createFileServices(options, guarded);
+  const { store, blobs, files, registrar, putAhead } = await createFileServices(options, guarded);
   const machines = createMachinesService(db);
 
   // Events are read here at once, and by the other replicas within the notifier's gathering time.
@@ -97,6 +100,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     ids,
     failpoints: options.failpoints,
     machines,
+    blobs: registrar,
     settings: {
       leaseTtlMs: settings.leaseTtlMs,
       renewEveryMs: Math.round(settings.leaseTtlMs / 3),
@@ -163,6 +167,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     access,
     store,
     blobs,
+    putAhead,
     files,
     machines,
     jobs,
@@ -180,6 +185,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       createFoldLoop(base),
       createKeyPruneLoop(base),
       createEventPruneLoop({ ...base, retentionHours: settings.eventRetentionHours }),
+      registrar,
       createCollector({ ...base, store, graceMs: DEFAULT_BLOB_GRACE_MS }),
       hooks.fanOut,
       hooks.deliver,
@@ -206,9 +212,16 @@ async function createFileServices(options: ServicesOptions, guarded: GuardedFetc
   const spoolFolder = join(settings.home, "uploads");
   await mkdir(spoolFolder, { recursive: true, mode: 0o700 });
   const maxFileBytes = settings.maxFileMb * BYTES_PER_MB;
+  const registrar = createRegistrar({ db, clock, random, log });
   const blobs = createBlobKeeper({ db, store, maxBytes: maxFileBytes });
+  const putAhead = createPutAhead({
+    store,
+    registrar,
+    maxBytes: maxFileBytes,
+    put: (source) => blobs.put(source),
+  });
   const files = createFileService({ db, blobs, ids, fetch: guarded, spoolFolder, maxFileBytes });
-  return { store, blobs, files };
+  return { store, blobs, files, registrar, putAhead };
 }
 
 async function checkUrl(guarded: GuardedFetch, url: string): Promise<void> {

@@ -4,6 +4,7 @@ import type { AttemptReport, InstanceReport, Inventory, Lease } from "@holdfast/
 import { createIdSource, NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
+import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
 import type { Db } from "../src/platform/db.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
@@ -38,7 +39,8 @@ const UNFENCED: Readonly<Record<string, readonly (readonly [string, string])[]>>
     ['j.state as "jobState"', `'processing' as "jobState"`],
   ],
   "scheduler.complete": [
-    ["and lease_epoch = $3 and state = 'processing'", "and $3::int is not null"],
+    ["j.lease_epoch = g.lease_epoch and j.state = 'processing'", "g.lease_epoch is not null"],
+    ["where a.id = g.attempt_id and a.job_id = j.id and a.outcome is null", ""],
   ],
 };
 
@@ -76,6 +78,12 @@ export async function createSchedulerKit(
 ) {
   const test = await createTestDatabase(options);
   await createMachinesService(test.db).putInventory({ inventory: INVENTORY, objectInfo: {} });
+  const registrar = createRegistrar({
+    db: test.db,
+    clock: systemClock,
+    random: seededRandom(7),
+    log: SILENT_LOG,
+  });
   const makeScheduler = (): Scheduler =>
     createScheduler({
       db: options.isUnfenced === true ? withoutFence(test.db) : test.db,
@@ -86,6 +94,7 @@ export async function createSchedulerKit(
       failpoints: NO_FAILPOINTS,
       settings,
       machines: createMachinesService(test.db),
+      blobs: registrar,
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });
@@ -245,6 +254,7 @@ export async function createSchedulerKit(
   return {
     test,
     scheduler: () => scheduler,
+    registrar: () => registrar,
     makeScheduler,
     reset,
     queueJobs,

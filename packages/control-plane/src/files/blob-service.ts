@@ -98,7 +98,8 @@ export function createBlobKeeper(options: BlobKeeperOptions): BlobKeeper {
   };
 }
 
-function accept(result: PutResult): void {
+/** Throws what a put that did not store comes to: `store_unavailable`, `checksum_mismatch`. */
+export function accept(result: PutResult): void {
   if (result.kind === "unavailable") throw unavailable(result);
   if (result.kind === "mismatch") {
     throw new HoldfastError("checksum_mismatch", "the bytes are not those that were announced", {

@@ -69,7 +69,8 @@ export async function collectOnce(
 /**
  * The row goes first, so that nobody trusts it any more; then the bytes, under a lock that holds off
  * registrations, and only if nobody registered them in between. A crash between the two leaves bytes
- * without a row: they cost room, and the next upload of the same takes them up again.
+ * without a row: they cost room, and the next upload of the same takes them up again. Bytes that were
+ * not there before are not removed: whoever puts bytes where none were need fear no collector.
  */
 async function collectBlob(
   options: Pick<CollectorOptions, "db" | "store" | "log">,
@@ -77,8 +78,11 @@ async function collectBlob(
   graceMs: number,
 ): Promise<"removed" | "wanted" | "unavailable"> {
   const { db, store, log } = options;
+  const before = await store.has(sha256);
+  if (before.kind === "unavailable") return "unavailable";
   const sizeBytes = await deleteUnnamedBlob(db, sha256, graceMs);
   if (sizeBytes === undefined) return "wanted";
+  if (before.kind === "missing") return "removed";
   return db.transaction(async (tx) => {
     await lockBlob(tx, sha256);
     if (await isRegistered(tx, sha256)) return "wanted";

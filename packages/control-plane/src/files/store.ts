@@ -58,6 +58,20 @@ export async function registerBlob(
   return rows[0]?.is_new === true;
 }
 
+/** Registers stored blobs, or keeps known ones for another grace period, in one statement. */
+export async function registerBlobs(
+  db: Queryable,
+  blobs: readonly { readonly sha256: string; readonly sizeBytes: number }[],
+): Promise<void> {
+  await db.query(
+    `insert into blobs (sha256, size_bytes)
+     select sha256, size_bytes from unnest($1::text[], $2::bigint[]) as b (sha256, size_bytes)
+     order by sha256
+     on conflict (sha256) do update set stored_at = now()`,
+    [blobs.map((blob) => blob.sha256), blobs.map((blob) => blob.sizeBytes)],
+  );
+}
+
 /** A blob touched within this time is not touched again: its grace period is much longer. */
 export const TOUCH_EVERY_MS = 60 * 60 * 1000;
 

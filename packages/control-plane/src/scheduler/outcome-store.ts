@@ -95,65 +95,6 @@ function outputValues(outputs: readonly OutputRow[]): unknown[] {
   ];
 }
 
-const COMPLETE = statement(
-  "scheduler.complete",
-  `with job as (
-     update jobs set state = 'completed', ended_at = now(), execution_ms = execution_ms + $4,
-       error = null, waiting_reason = null, plan = null,
-       output_count = (
-         select count(*) from (
-           select o.node_id, o.ordinal from ${OUTPUT_ROWS(8)}
-           union
-           select s.node_id, s.ordinal from outputs s
-           where s.job_id = $1 and s.lineage = jobs.lineage and jobs.attempt_count > 1
-         ) as given)
-     where id = $1 and lease_epoch = $3 and state = 'processing'
-     returning *
-   ),
-   freed as (delete from leases using job where leases.job_id = job.id),
-   tried as (
-     update attempts a set outcome = 'succeeded', ended_at = now(), started = $5,
-       timings = $6, started_at = now() - make_interval(secs => $4::float8 / 1000)
-     from job where a.id = $2
-   ),
-   kept as (
-     insert into outputs (id, job_id, attempt_id, lineage, node_id, ordinal, kind, name,
-       media_type, size_bytes, sha256, temporary, text)
-     select o.id, job.id, $2, job.lineage, o.node_id, o.ordinal, o.kind, o.name, o.media_type,
-       o.size_bytes, o.sha256, o.temporary, o.text
-     from job cross join ${OUTPUT_ROWS(8)}
-     on conflict (job_id, lineage, node_id, ordinal) do nothing
-   ),
-   told as (
-     insert into events (id, type, version, owner, job_id, payload)
-     select $7, 'job.completed', 1, owner, id, jsonb_build_object(
-       'jobId', id, 'number', number, 'batchId', batch_id, 'outputCount', output_count,
-       'attempts', attempt_count)
-     from job
-   )
-   select id from job`,
-);
-
-/** Ends a job as completed with its outputs; false when the lease is somebody else's. */
-export async function complete(
-  db: Queryable,
-  ended: EndedAttempt,
-  eventId: string,
-  outputs: readonly OutputRow[],
-): Promise<boolean> {
-  const { rowCount } = await db.query(COMPLETE, [
-    ended.jobId,
-    ended.attemptId,
-    ended.leaseEpoch,
-    Math.round(ended.executeMs),
-    ended.started,
-    toJson(ended.timings),
-    eventId,
-    ...outputValues(outputs),
-  ]);
-  return rowCount === 1;
-}
-
 /** What a failed attempt's decision looks at, read under the job's row lock. */
 export interface FailureFacts {
   readonly number: number;

@@ -10,6 +10,7 @@ import {
 import type { Failpoints, IdSource, Random } from "@holdfast/runtime";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
+import { isConnectionFailure } from "../platform/db-errors.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { thoseThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
@@ -17,6 +18,7 @@ import { cleanText } from "./clean-text.ts";
 import { judgeFailure, type FailureVerdict, type UnfinishedOutcome } from "./failure.ts";
 import type { SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
+import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
 import type { InventoryIndex, Needs } from "../machines/model.ts";
 
@@ -31,12 +33,23 @@ export interface ReportServiceDeps {
   readonly machines: MachinesService;
   readonly active: ActiveRequirements;
   readonly recentEnds: RecentEnds;
+  readonly blobs: ConfirmedBlobs;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
   readonly onQueued: (requirementId: number) => void;
   /** Told after commit: events were written. */
   readonly onEvents: () => void;
+}
+
+/** Bytes that this process stored a moment ago: their rows may be written with what names them. */
+export interface ConfirmedBlobs {
+  /** Those of these blobs whose rows are still to be written. */
+  unregistered(sha256s: readonly string[]): readonly ConfirmedBlob[];
+  /** Their rows were written: nobody else need do it. */
+  noteRegistered(blobs: readonly ConfirmedBlob[]): void;
+  /** Resolves when the rows of these are written. */
+  register(sha256s: readonly string[]): Promise<void>;
 }
 
 /** Ends of attempts, as agents report them and as the reaper finds them. */
@@ -101,20 +114,43 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     return true;
   };
 
-  const settle = async (given: AttemptReport): Promise<ReportAnswer> => {
-    const report = cleanText(given);
+  const toCompletion = (report: AttemptReport): Completion => ({
+    ended: toEnded(report),
+    eventId: deps.ids.next("evt"),
+    outputs: outputsOf(report).map((output) => ({ id: deps.ids.next("out"), ...output })),
+  });
+
+  /** Writes what is a plain success; returns the attempts for which that was all. */
+  const complete = async (reports: readonly AttemptReport[]): Promise<ReadonlySet<string>> => {
+    if (reports.length === 0) return new Set();
+    const completions = reports.map(toCompletion);
+    const confirmed = deps.blobs.unregistered(
+      completions.flatMap(({ outputs }) => outputs.map((output) => output.sha256)),
+    );
+    await deps.failpoints.hit("control-plane.before-complete");
+    const done = await completeMany(db, completions, confirmed);
+    deps.blobs.noteRegistered(confirmed);
+    await deps.failpoints.hit("control-plane.completed");
+    if (done.size > 0) deps.onEvents();
+    for (const { ended, outputs } of completions) {
+      const { jobId, attemptId } = ended;
+      if (!done.has(attemptId)) continue;
+      deps.log.info({ jobId, attemptId, outputs: outputs.length }, "job completed");
+    }
+    return done;
+  };
+
+  /** A report that is no plain success: looked at by itself. */
+  const settle = async (report: AttemptReport): Promise<ReportAnswer> => {
     const answer = (result: ReportAnswer["result"], missing: string[] = []): ReportAnswer => ({
       attemptId: report.attemptId,
       result,
       missing,
     });
     const collected = outputsOf(report);
-    const facts = await store.readReportFacts(
-      db,
-      report.jobId,
-      report.attemptId,
-      collected.map((output) => output.sha256),
-    );
+    const hashes = collected.map((output) => output.sha256);
+    await deps.blobs.register(hashes);
+    const facts = await store.readReportFacts(db, report.jobId, report.attemptId, hashes);
     if (facts === null) return answer("lease_lost");
     // The same report again: its answer was lost. An attempt ends once.
     if (facts.attemptOutcome !== null) {
@@ -139,31 +175,44 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
       const done = await settleFailure(ended, lostOutputs(missing), outputs);
       return answer(done ? "recorded" : "lease_lost");
     }
-    await deps.failpoints.hit("control-plane.before-complete");
-    const done = await store.complete(db, ended, deps.ids.next("evt"), outputs);
-    await deps.failpoints.hit("control-plane.completed");
-    if (done) {
-      deps.log.info(
-        { jobId: report.jobId, attemptId: report.attemptId, outputs: outputs.length },
-        "job completed",
-      );
-      deps.onEvents();
+    // What kept it from being a plain success is over: bytes that came, or a row that was locked.
+    const done = await complete([report]);
+    return answer(done.has(report.attemptId) ? "recorded" : "lease_lost");
+  };
+
+  /** All plain successes at once; when that fails each is looked at by itself, to fail alone. */
+  const completePlain = async (reports: readonly AttemptReport[]): Promise<ReadonlySet<string>> => {
+    try {
+      return await complete(reports.filter((report) => report.outcome.kind === "succeeded"));
+    } catch (error) {
+      if (isConnectionFailure(error) || reports.length === 1) throw error;
+      deps.log.warn({ err: error, reports: reports.length }, "reports are settled one by one");
+      return new Set();
     }
-    return answer(done ? "recorded" : "lease_lost");
   };
 
   return {
     async report(request) {
       await deps.failpoints.hit("control-plane.report-received");
-      const answers: ReportAnswer[] = [];
-      for (let at = 0; at < request.reports.length; at += REPORTS_AT_ONCE) {
-        const some = request.reports.slice(at, at + REPORTS_AT_ONCE);
-        answers.push(...(await Promise.all(some.map(settle))));
+      const reports = request.reports.map((report) => cleanText(report));
+      const completed = await completePlain(reports);
+      const answers = new Map<string, ReportAnswer>();
+      const others = reports.filter(({ attemptId }) => !completed.has(attemptId));
+      for (let at = 0; at < others.length; at += REPORTS_AT_ONCE) {
+        const some = others.slice(at, at + REPORTS_AT_ONCE);
+        for (const answer of await Promise.all(some.map(settle))) {
+          answers.set(answer.attemptId, answer);
+        }
       }
-      for (const { attemptId, result } of answers) {
+      for (const attemptId of completed) {
+        answers.set(attemptId, { attemptId, result: "recorded", missing: [] });
+      }
+      for (const { attemptId, result } of answers.values()) {
         if (result === "recorded") deps.recentEnds.add(attemptId);
       }
-      return { answers };
+      return {
+        answers: reports.flatMap(({ attemptId }) => answers.get(attemptId) ?? []),
+      };
     },
     expire: (lease) => {
       const ended: store.EndedAttempt = {

@@ -11,7 +11,7 @@ import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { createRecentEnds } from "./recent-ends.ts";
-import { createReportService, type ReportService } from "./report-service.ts";
+import { createReportService, type ConfirmedBlobs, type ReportService } from "./report-service.ts";
 import { createWorkSignal } from "./work-signal.ts";
 
 /** What the scheduler is made of; `app.ts` fills the ports. */
@@ -24,6 +24,7 @@ export interface SchedulerDeps {
   readonly failpoints: Failpoints;
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
+  readonly blobs: ConfirmedBlobs;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something to read. */
