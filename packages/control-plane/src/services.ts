@@ -76,7 +76,7 @@ const SECONDS_PER_MINUTE = 60;
 export async function createServices(options: ServicesOptions): Promise<Services> {
   const { settings, clock, random, log, db, ids } = options;
   const base = { db, clock, random, log };
-  const notifying = { target: options.target, clock, random, log, applicationName: "holdfast" };
+  const notifying = { target: options.target, clock, random, log, processName: ids.next("rpl") };
   const listener = createListener(notifying);
   const notifier = createNotifier(notifying);
   const guarded = createGuardedFetch({ clock, rules: parseUrlRules(settings.allowPrivateUrls) });
@@ -93,6 +93,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const feed = createEventFeed({ ...base, listener });
   const onEvents = (): void => {
     feed.wake();
+    hooks.fanOut.wake();
     notifier.notify(EVENTS_CHANNEL);
   };
   const scheduler = createScheduler({

@@ -51,12 +51,16 @@ const MAX_JOB_LISTENERS = 20_000;
 /** Events read at once while a reader catches up. */
 const CATCH_UP_PAGE = 500;
 
+/** Live events are read at most so often: a job's few events of one moment cost one read, not three. */
+const REST_MS = 4;
+
 /** Makes the feed; it reads nothing before `start`. */
 export function createEventFeed(options: EventLoopOptions): EventFeed {
   const streams = new Set<(event: StoredEvent) => void>();
   const byJob = new Map<string, Set<(event: StoredEvent) => void>>();
   let jobListeners = 0;
   const tail = createEventTail({
+    restMs: REST_MS,
     ...options,
     onEvents: (events) => {
       for (const event of events) {

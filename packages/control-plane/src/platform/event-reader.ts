@@ -23,6 +23,8 @@ export interface EventLoopOptions {
   /** Wakes the reader early; polling goes on regardless. */
   readonly listener?: Listener;
   readonly pollEveryMs?: number;
+  /** Least time between two reads, however many events come: see `LoopOptions.restMs`. */
+  readonly restMs?: number;
   /** Events at once. */
   readonly batch?: number;
 }
@@ -137,8 +139,8 @@ function wokenLoop(
   tick: () => Promise<"more" | "idle">,
   options: EventLoopOptions,
 ): Loop {
-  const { clock, random, log, listener, pollEveryMs = POLL_EVERY_MS } = options;
-  const loop = createLoop({ name, everyMs: pollEveryMs, tick, clock, random, log });
+  const { clock, random, log, listener, pollEveryMs = POLL_EVERY_MS, restMs = 0 } = options;
+  const loop = createLoop({ name, everyMs: pollEveryMs, restMs, tick, clock, random, log });
   let unlisten: (() => void) | undefined;
   return {
     name,

@@ -4,11 +4,15 @@ import { expect, test } from "vitest";
 import { SILENT_LOG } from "./log.ts";
 import { createLoop } from "./loop.ts";
 
-const setUp = (tick: (signal: AbortSignal) => Promise<"more" | "idle" | undefined | void>) => {
+const setUp = (
+  tick: (signal: AbortSignal) => Promise<"more" | "idle" | undefined | void>,
+  restMs = 0,
+) => {
   const clock = createFakeClock();
   const loop = createLoop({
     name: "test",
     everyMs: 1_000,
+    restMs,
     tick,
     clock,
     random: seededRandom(1),
@@ -44,6 +48,32 @@ test("a wake ends the pause, one during a tick is not lost", async () => {
   await clock.advance(0);
   expect(ticks).toBe(3);
   await loop.stop();
+});
+
+test("wakes that come while a loop rests are heeded together, by one tick after the rest", async () => {
+  let ticks = 0;
+  const { clock, loop } = setUp(async () => void (ticks += 1), 100);
+  await loop.start();
+  await clock.advance(500);
+  expect(ticks).toBe(1);
+  loop.wake();
+  await clock.advance(0);
+  expect(ticks).toBe(2); // The first after a quiet time at once.
+  for (let at = 0; at < 99; at += 1) {
+    loop.wake();
+    await clock.advance(1);
+  }
+  expect(ticks).toBe(2);
+  await clock.advance(1);
+  expect(ticks).toBe(3);
+  await clock.advance(500);
+  expect(ticks).toBe(3);
+  loop.wake();
+  await clock.advance(0);
+  loop.wake();
+  await loop.stop();
+  expect(ticks).toBe(4);
+  expect(clock.sleeperCount()).toBe(0);
 });
 
 test("a tick that fails is tried again later and later, and the loop lives", async () => {

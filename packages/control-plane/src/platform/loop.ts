@@ -8,6 +8,11 @@ export interface LoopOptions {
   /** Pause between ticks that found nothing more to do. */
   readonly everyMs: number;
   /**
+   * Least time from the start of an idle tick to the next, however often it is woken: what comes
+   * meanwhile is handled together. The first wake after a quiet time is heeded at once. Default 0.
+   */
+  readonly restMs?: number;
+  /**
    * One bounded step of reconciling. Returns `more` when there is work left, to be called again at
    * once. What it throws is logged and tried again with growing delay.
    */
@@ -27,7 +32,7 @@ const FAILURE_BACKOFF = { initialMs: 200, factor: 2, maxMs: 15_000, jitter: 0.3 
 
 /** Makes a loop; it runs from `start` to `stop`, which waits for the tick that is under way. */
 export function createLoop(options: LoopOptions): Loop {
-  const { clock, log } = options;
+  const { clock, log, restMs = 0 } = options;
   let stopping = new AbortController();
   const sleeper = createWakeablePause(clock);
   let running: Promise<void> | undefined;
@@ -35,10 +40,16 @@ export function createLoop(options: LoopOptions): Loop {
   const run = async (signal: AbortSignal): Promise<void> => {
     let failures = 0;
     while (!signal.aborted) {
+      const startedAt = clock.elapsed();
+      sleeper.forget();
       try {
         const outcome = await options.tick(signal);
         failures = 0;
-        if (outcome !== "more") await sleeper.pause(options.everyMs);
+        if (outcome === "more") continue;
+        await sleeper.pause(options.everyMs);
+        const restLeftMs = startedAt + restMs - clock.elapsed();
+        // Cut short by a stop alone.
+        if (restLeftMs > 0) await clock.sleep(restLeftMs, signal).catch(() => undefined);
       } catch (err) {
         if (signal.aborted) return;
         failures += 1;

@@ -6,7 +6,8 @@ import type { Log } from "./log.ts";
 /** What a listener and a notifier need to keep a connection of their own. */
 export interface NotifyOptions {
   readonly target: PgTarget;
-  readonly applicationName: string;
+  /** Names this process, differently from every other: a notifier counts the others that listen. */
+  readonly processName: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -21,6 +22,8 @@ export interface Listener extends Service {
   on(channel: string, handler: NotificationHandler): () => void;
 }
 
+/** Begins the name that a listener's connection bears in `pg_stat_activity`. */
+const LISTENER_PREFIX = "holdfast-listener-";
 const RECONNECT_BACKOFF = { initialMs: 100, factor: 2, maxMs: 10_000, jitter: 0.3 };
 const CHANNEL = /^[a-z_][a-z0-9_]{0,62}$/;
 
@@ -33,7 +36,7 @@ export function createListener(options: NotifyOptions): Listener {
   let current: Client | undefined;
 
   const serve = async (signal: AbortSignal): Promise<void> => {
-    const client = new Client(clientConfig(options.target, options.applicationName));
+    const client = new Client(clientConfig(options.target, LISTENER_PREFIX + options.processName));
     const ended = new Promise<void>((resolve) => {
       client.once("end", () => resolve());
       client.on("error", () => resolve());
@@ -99,7 +102,11 @@ async function listenOn(client: Client, channel: string): Promise<void> {
   await client.query(`listen ${channel}`);
 }
 
-/** Sends wake-up calls, gathered so that they never slow a hot transaction down. */
+/**
+ * Sends wake-up calls to the other processes, gathered so that they never slow a hot transaction
+ * down. While nobody but this process listens nothing is sent: it knows what it has written, and a
+ * process that has just begun to listen looks at everything once.
+ */
 export interface Notifier extends Service {
   /** Returns at once. Calls within the gathering time become one statement; a lost one is not repeated. */
   notify(channel: string, payload?: string): void;
@@ -110,6 +117,9 @@ export const NOTIFY_EVERY_MS = 20;
 /** More different payloads than this on a channel become one empty one: "look at everything". */
 export const MAX_PAYLOADS = 64;
 
+/** How long "nobody else listens" is believed. */
+const ALONE_FOR_MS = 2_000;
+
 /** Makes a notifier on a connection of its own, opened at the first use. */
 export function createNotifier(options: NotifyOptions): Notifier {
   const { clock, log } = options;
@@ -117,10 +127,23 @@ export function createNotifier(options: NotifyOptions): Notifier {
   let client: Client | undefined;
   let sending: Promise<void> | undefined;
   let isStopped = false;
+  let aloneUntil = -Infinity;
+
+  /** Whether no other process listens. */
+  const isAlone = async (on: Client): Promise<boolean> => {
+    const { rows } = await on.query<{ others: boolean }>(
+      `select exists (select from pg_stat_activity
+         where starts_with(application_name, $1::text) and application_name <> $1::text || $2::text) as others`,
+      [LISTENER_PREFIX, options.processName],
+    );
+    if (rows[0]?.others !== false) return false;
+    aloneUntil = clock.elapsed() + ALONE_FOR_MS;
+    return true;
+  };
 
   const connected = async (): Promise<Client> => {
     if (client !== undefined) return client;
-    const fresh = new Client(clientConfig(options.target, options.applicationName));
+    const fresh = new Client(clientConfig(options.target, "holdfast-notifier"));
     const forget = (): void => {
       if (client === fresh) client = undefined;
     };
@@ -143,6 +166,7 @@ export function createNotifier(options: NotifyOptions): Notifier {
     pending.clear();
     try {
       const on = await connected();
+      if (await isAlone(on)) return;
       await on.query("select pg_notify(c, p) from unnest($1::text[], $2::text[]) as t (c, p)", [
         channels,
         payloads,
@@ -177,7 +201,7 @@ export function createNotifier(options: NotifyOptions): Notifier {
       client = undefined;
     },
     notify(channel, payload = "") {
-      if (isStopped) return;
+      if (isStopped || clock.elapsed() < aloneUntil) return;
       const waiting = pending.get(channel) ?? new Set();
       pending.set(channel, waiting.add(payload));
       // The first of a quiet time goes out at once; those that follow it are gathered.

@@ -1,4 +1,5 @@
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
+import { createFakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
 import { createDb } from "./db.ts";
@@ -266,9 +267,9 @@ test("a consumer of one type moves past all others, so that they can be pruned",
 });
 
 test("a notification wakes a tail long before it would poll", async () => {
-  const connection = { ...parts, target: database.url, applicationName: "test" };
-  const listener = createListener(connection);
-  const notifier = createNotifier(connection);
+  const connection = { ...parts, target: database.url };
+  const listener = createListener({ ...connection, processName: "hears" });
+  const notifier = createNotifier({ ...connection, processName: "tells" });
   const seen = gate();
   const woken = gate();
   const told: string[] = [];
@@ -340,9 +341,9 @@ describe("upkeep", () => {
 
 describe("wake-up calls", () => {
   test("a burst of notifications becomes few, and each payload arrives", async () => {
-    const connection = { ...parts, target: database.url, applicationName: "test" };
-    const listener = createListener(connection);
-    const notifier = createNotifier(connection);
+    const connection = { ...parts, target: database.url };
+    const listener = createListener({ ...connection, processName: "hears" });
+    const notifier = createNotifier({ ...connection, processName: "tells" });
     const connected = gate();
     const last = gate();
     const payloads: (string | undefined)[] = [];
@@ -360,11 +361,40 @@ describe("wake-up calls", () => {
     expect(payloads).toEqual([undefined, "a", "b", "last"]);
   });
 
+  test("nothing is sent while only the sender's own process listens", async () => {
+    const own = { ...parts, target: database.url, processName: "one" };
+    const clock = createFakeClock();
+    const listener = createListener(own);
+    const notifier = createNotifier({ ...own, clock });
+    const heard: (string | undefined)[] = [];
+    const connected = gate();
+    listener.on("test_channel", (payload) => {
+      heard.push(payload);
+      connected.open();
+    });
+    await listener.start();
+    await connected.opened;
+    notifier.notify("test_channel", "alone");
+    await expect.poll(() => clock.sleeperCount()).toBe(1); // It has sent, or found nobody.
+    const other = createListener({ ...own, processName: "two" });
+    const listens = gate();
+    const arrived = gate();
+    other.on("test_channel", (payload) => (payload === undefined ? listens : arrived).open());
+    await other.start();
+    await listens.opened;
+    await clock.advance(2_000);
+    notifier.notify("test_channel", "together");
+    await arrived.opened;
+    await clock.advance(2_000);
+    await Promise.all([listener.stop(), other.stop(), notifier.stop()]);
+    expect(heard).toEqual([undefined, "together"]);
+  });
+
   test("a listener whose connection is cut comes back and has everybody look again", async () => {
     const listener = createListener({
       ...parts,
       target: database.url,
-      applicationName: "cut-me",
+      processName: "cut-me",
     });
     const first = gate();
     const second = gate();
@@ -376,7 +406,7 @@ describe("wake-up calls", () => {
     await listener.start();
     await first.opened;
     await database.db.query(
-      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cut-me'",
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holdfast-listener-cut-me'",
     );
     await second.opened;
     await listener.stop();

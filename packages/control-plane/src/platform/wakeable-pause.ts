@@ -9,7 +9,12 @@ export interface WakeablePause {
   pause(ms: number): Promise<"slept" | "woken">;
   /** Ends the pause that is on, or the next one before it begins. */
   wake(): void;
+  /** Forgets wakes that came since the last pause: what they were for is about to be looked at. */
+  forget(): void;
 }
+
+/** One for all: making an error for each wake costs more than the wake. */
+const WOKEN = new Error("woken");
 
 /** Makes a {@link WakeablePause}. */
 export function createWakeablePause(clock: Clock): WakeablePause {
@@ -26,6 +31,9 @@ export function createWakeablePause(clock: Clock): WakeablePause {
       waker = new AbortController();
       return "woken";
     },
-    wake: () => waker.abort(new Error("woken")),
+    wake: () => waker.abort(WOKEN),
+    forget() {
+      if (waker.signal.aborted) waker = new AbortController();
+    },
   };
 }

@@ -13,6 +13,8 @@ export interface WebhookLoopOptions extends DelivererOptions, EventLoopOptions {
 
 /** Due deliveries are looked for at least this often. */
 const DELIVER_EVERY_MS = 1_000;
+/** A transaction is made for each batch of events: under load they are taken so many a second. */
+const FAN_OUT_REST_MS = 200;
 const PRUNE_EVERY_MS = 60 * 60 * 1000;
 const PRUNE_BATCH = 1_000;
 
@@ -31,6 +33,7 @@ export function createWebhookLoops(options: WebhookLoopOptions): WebhookLoops {
   const { clock, random, log, db } = options;
   const deliver = createDeliveryLoop(options);
   const reader = createEventReader({
+    restMs: FAN_OUT_REST_MS,
     ...options,
     consumer: WEBHOOKS_CONSUMER,
     // Nobody had asked for what was told before webhooks first ran.
