@@ -412,10 +412,7 @@ class AttachedAgent implements Agent {
 
   #onAnswer(answer: PollResponse, request: PollRequest, startedAt: number): boolean {
     if (answer.config !== null) this.#configure(answer.config);
-    this.#keeper.renewed(
-      request.held.map((attempt) => attempt.attemptId),
-      startedAt,
-    );
+    if (answer.renewed) this.#keeper.renewed(request.held, startedAt);
     let isNews = false;
     for (const lease of answer.leases) isNews = this.#assign(lease, startedAt) || isNews;
     isNews = this.#revoke(answer.revoked) || isNews;

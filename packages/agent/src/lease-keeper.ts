@@ -29,9 +29,16 @@ interface Kept {
   readonly window: TrustWindow;
   readonly renewedAt: number;
   readonly isEnded: boolean;
+  /** As the control plane was told last. */
+  readonly phase: HeldAttempt["phase"];
 }
 
 const DEFAULT_RENEW_MS = 5_000;
+/**
+ * A new phase is told at least so soon: should the whole machine die, the attempt that ran is blamed
+ * for it, and for that the control plane must know that it ran.
+ */
+const TELL_PHASE_MS = 1_000;
 
 /** Renews what the agent holds, and ends what it can no longer believe to hold (STYLE §5). */
 export class LeaseKeeper {
@@ -67,22 +74,27 @@ export class LeaseKeeper {
 
   /** A lease came with the answer to a call that was sent then. */
   granted(lease: Lease, callStartedAt: number): void {
-    this.#extend(lease.attemptId, lease.ttlMs, callStartedAt);
+    this.#extend(lease.attemptId, lease.ttlMs, callStartedAt, "staged");
   }
 
   /** A call that was sent then and answered has renewed these. */
-  renewed(attemptIds: readonly string[], callStartedAt: number): void {
-    for (const attemptId of attemptIds) {
+  renewed(held: readonly HeldAttempt[], callStartedAt: number): void {
+    for (const { attemptId, phase } of held) {
       const known = this.#leases.get(attemptId);
-      if (known !== undefined) this.#extend(attemptId, known.window.ttlMs, callStartedAt);
+      if (known !== undefined) this.#extend(attemptId, known.window.ttlMs, callStartedAt, phase);
     }
   }
 
-  #extend(attemptId: string, ttlMs: number, callStartedAt: number): void {
+  #extend(
+    attemptId: string,
+    ttlMs: number,
+    callStartedAt: number,
+    phase: HeldAttempt["phase"],
+  ): void {
     const { trustMarginMs } = this.#deps.limits;
     const known = this.#leases.get(attemptId);
     const window = extendTrust(known?.window, ttlMs, callStartedAt, trustMarginMs);
-    this.#leases.set(attemptId, { window, renewedAt: callStartedAt, isEnded: false });
+    this.#leases.set(attemptId, { window, renewedAt: callStartedAt, isEnded: false, phase });
     const dueAt = Math.min(callStartedAt + this.#renewEveryMs, window.trustedUntil);
     if (dueAt < this.#wakeAt) this.#waker.wake();
   }
@@ -100,7 +112,8 @@ export class LeaseKeeper {
         void this.#renew(held);
         continue;
       }
-      this.#wakeAt = Math.min(trustEndsAt, renewAt);
+      const lookAt = held.length > 0 ? clock.elapsed() + TELL_PHASE_MS : Infinity;
+      this.#wakeAt = Math.min(trustEndsAt, renewAt, lookAt);
       await this.#waker.wait(this.#wakeAt - clock.elapsed(), signal);
       this.#wakeAt = Infinity;
     }
@@ -108,9 +121,13 @@ export class LeaseKeeper {
 
   #renewAt(held: readonly HeldAttempt[]): number {
     if (held.length === 0 || this.#deps.session() === undefined) return Infinity;
-    const renewals = held.map(({ attemptId }) => this.#leases.get(attemptId)?.renewedAt);
-    const oldest = Math.min(...renewals.map((renewedAt) => renewedAt ?? Infinity));
-    return Math.max(oldest + this.#renewEveryMs, this.#retryAt);
+    const dueAt = held.map(({ attemptId, phase }) => {
+      const kept = this.#leases.get(attemptId);
+      if (kept === undefined) return Infinity;
+      const withinMs = kept.phase === phase ? this.#renewEveryMs : TELL_PHASE_MS;
+      return kept.renewedAt + Math.min(this.#renewEveryMs, withinMs);
+    });
+    return Math.max(Math.min(...dueAt), this.#retryAt);
   }
 
   /** Ends the trust that has run out; the instant at which the next one will. */
@@ -150,8 +167,7 @@ export class LeaseKeeper {
       const answer = await link.renew({ ...session, held: [...held] }, late.signal);
       this.#failures = 0;
       this.#retryAt = -Infinity;
-      const names = held.map((attempt) => attempt.attemptId);
-      this.renewed(names, callStartedAt);
+      this.renewed(held, callStartedAt);
       this.#deps.onRevoked(answer.revoked);
     } catch (err) {
       if (signal.aborted) return;

@@ -173,7 +173,13 @@ export function createFakeControlPlane(
         const news = orders.length + given.length + again.length + wanted.length > 0;
         if (news || !isNewest || clock.elapsed() >= endsAt) {
           const leases = [...again, ...given];
-          return { leases, revoked: orders, inventoriesWanted: wanted, config: null };
+          return {
+            leases,
+            revoked: orders,
+            renewed: true,
+            inventoriesWanted: wanted,
+            config: null,
+          };
         }
         await new Promise<void>((resolve, reject) => {
           const done = (): void => {

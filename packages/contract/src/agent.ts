@@ -197,6 +197,8 @@ export type PollRequest = z.infer<typeof pollRequestSchema>;
 export const pollResponseSchema = z.object({
   leases: z.array(leaseSchema),
   revoked: z.array(revokedSchema),
+  /** Whether the leases of everything held were renewed; a poll soon after a renewal renews nothing. */
+  renewed: z.boolean(),
   /** Digests that the control plane does not know yet: send them with `PUT /agent/v1/inventories`. */
   inventoriesWanted: z.array(sha256Schema),
   config: agentConfigSchema.nullable(),

@@ -1,6 +1,12 @@
 /** A scheduler on a database of its own, with agents that are only calls: for tests. */
 import { createHash } from "node:crypto";
-import type { AttemptReport, InstanceReport, Inventory, Lease } from "@holdfast/contract";
+import type {
+  AttemptReport,
+  HeldAttempt,
+  InstanceReport,
+  Inventory,
+  Lease,
+} from "@holdfast/contract";
 import { createIdSource, NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
@@ -179,18 +185,26 @@ export async function createSchedulerKit(
         session: agent.session,
         sequence: agent.sequence,
         instances: agent.instanceIds.map((id) => report(id, wants)),
-        held: held.map((lease) => ({
-          attemptId: lease.attemptId,
-          jobId: lease.jobId,
-          leaseEpoch: lease.leaseEpoch,
-          phase: "running",
-          progress: null,
-        })),
+        held: held.map(toHeld),
         waitMs,
       },
       new AbortController().signal,
     );
   }
+
+  const toHeld = (lease: Lease): HeldAttempt => ({
+    attemptId: lease.attemptId,
+    jobId: lease.jobId,
+    leaseEpoch: lease.leaseEpoch,
+    phase: "running",
+    progress: null,
+  });
+  const renew = (agent: Agent, held: readonly Lease[]) =>
+    scheduler.leases.renew({
+      machineId: agent.machineId,
+      session: agent.session,
+      held: held.map(toHeld),
+    });
 
   const SHA = "b".repeat(64);
   async function storeBlob() {
@@ -260,6 +274,7 @@ export async function createSchedulerKit(
     queueJobs,
     register,
     poll,
+    renew,
     send,
     succeeded,
     failedWith,

@@ -34,6 +34,7 @@ import type {
   WantingInstance,
 } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
+import { createMachineViews, saysTheSame } from "./machine-views.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
@@ -64,6 +65,8 @@ export interface LeaseService {
   register(request: RegisterRequest): Promise<RegisterResponse>;
   poll(request: PollRequest, aborted: AbortSignal): Promise<PollResponse>;
   renew(request: RenewRequest): Promise<RenewResponse>;
+  /** Something has changed for a machine: its next look goes into the database. */
+  forget(machineId: string): void;
 }
 
 /** Makes the lease service. */
@@ -74,6 +77,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     renewEveryMs: settings.renewEveryMs,
     pollWaitMs: settings.pollWaitMs,
   };
+  const views = createMachineViews((attemptId) => deps.recentEnds.has(attemptId));
   /** The newest poll of each machine; an older one ends when a newer arrives. */
   const newestPoll = new Map<string, PollUnderWay>();
 
@@ -135,12 +139,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     const byId = new Map(known.map((instance) => [instance.instanceId, instance]));
     const changed = reports.filter((report) => {
       const before = byId.get(report.instanceId);
-      return (
-        before !== undefined &&
-        (before.state !== report.state ||
-          before.reason !== report.reason ||
-          before.inventoryDigest !== report.inventoryDigest)
-      );
+      return before !== undefined && !saysTheSame(before, report);
     });
     if (changed.length === 0) return;
     const rows = await machines.report(db, agent.machineId, changed);
@@ -152,13 +151,44 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     }
   };
 
+  /** A heartbeat; or, where nothing is new since the last one, what that one found. */
+  const look = async (
+    request: PollRequest,
+    held: PollRequest["held"],
+  ): Promise<{
+    readonly instances: readonly store.KnownInstance[];
+    /** Undefined when no heartbeat was needed: the machine holds what it should. */
+    readonly leases: readonly LiveLease[] | undefined;
+  }> => {
+    const known = views.find(request, deps.clock.elapsed());
+    if (known !== undefined) return { instances: known, leases: undefined };
+    const now = deps.clock.elapsed();
+    const found = await beat(request, held);
+    await reportChanges(request, request.instances, found.instances);
+    views.noteBeat(request, found, now);
+    return found;
+  };
+
+  /** What the agent holds and should not, and what it should hold and does not name. */
+  const compare = async (
+    request: PollRequest,
+    live: readonly LiveLease[] | undefined,
+  ): Promise<{ revoked: Revoked[]; leases: Lease[] }> => {
+    if (live === undefined) return { revoked: [], leases: [] };
+    const revoked = await revokedOf(request.held, live);
+    const unknown = unknownTo(request, live);
+    const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
+    return { revoked, leases: await toLeases(db, again, "resume") };
+  };
+
   const lastServed = new Map<string, number>();
   const claimFor = async (
-    machineId: string,
+    agent: AgentSession,
     reports: readonly InstanceReport[],
     inventories: ReadonlyMap<string, InventoryIndex>,
-  ): Promise<Lease[]> => {
+  ): Promise<{ leases: Lease[]; isRefused: boolean }> => {
     const leases: Lease[] = [];
+    let isRefused = false;
     for (let attempt = 0; attempt < CLAIM_TRIES; attempt += 1) {
       const asOf = deps.active.version();
       const wanting = wantingInstances(reports, inventories, leases, deps.active, lastServed);
@@ -183,7 +213,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       await deps.failpoints.hit("control-plane.before-claim");
       const granted = await store.claim(
         db,
-        machineId,
+        agent,
         settings.leaseTtlMs,
         placements.map((placement) => ({
           ...placement,
@@ -196,11 +226,18 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       for (const placement of placements) {
         lastServed.set(placement.instanceId, placement.requirementId);
       }
+      views.noteGranted(
+        agent.machineId,
+        granted.map((job) => job.attemptId),
+      );
+      isRefused = granted.length === 0;
+      // Session or cordon may have changed since the view was made: the next look is a heartbeat.
+      if (isRefused) views.forget(agent.machineId);
       leases.push(...(await toLeases(db, granted, "fresh")));
       // Fewer than chosen: others were quicker. Look again while there is room.
       if (granted.length === placements.length) break;
     }
-    return leases;
+    return { leases, isRefused };
   };
 
   return {
@@ -213,6 +250,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       }
       const answer = await db.transaction((tx) => registerIn(tx, request, deps, toLeases));
       await deps.failpoints.hit("control-plane.registered");
+      views.forget(answer.machineId);
       signal.wakeMachine(answer.machineId);
       deps.log.info(
         {
@@ -250,30 +288,32 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           canServe: (id: number) =>
             [...inventories.values()].some((inventory) => deps.active.canServe(inventory, id)),
         };
-        // The first look renews what is held; later looks only find orders and work.
+        // The first look renews what is held, unless nothing is new since the last renewal; later
+        // looks only find orders and work.
         let held = request.held;
-        let isFirst = true;
+        let renewed = false;
         for (;;) {
           const asOf = signal.version();
-          const found = await beat(request, held);
-          held = [];
-          if (isFirst) await reportChanges(request, request.instances, found.instances);
-          isFirst = false;
+          const found = await look(request, held);
+          if (found.leases !== undefined) {
+            renewed ||= held === request.held;
+            held = [];
+          }
           const cordoned = new Set(
             found.instances.filter((one) => one.cordoned).map((one) => one.instanceId),
           );
           const open = request.instances.filter((report) => !cordoned.has(report.instanceId));
-          const revoked = await revokedOf(request.held, found.leases);
-          const unknown = unknownTo(request, found.leases);
-          const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
-          const leases = await toLeases(db, again, "resume");
+          const { revoked, leases } = await compare(request, found.leases);
           if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
-            leases.push(...(await claimFor(request.machineId, open, inventories)));
+            const claimed = await claimFor(request, open, inventories);
+            leases.push(...claimed.leases);
+            // Nothing was granted of what was there: the view may be wrong, so look for real.
+            if (claimed.isRefused && found.leases === undefined) continue;
           }
           const left = deadline - deps.clock.elapsed();
           const hasNews = leases.length + revoked.length + wanted.length > 0;
           if (hasNews || left <= 0 || ended.aborted) {
-            return { leases, revoked, inventoriesWanted: wanted, config: null };
+            return { leases, revoked, renewed, inventoriesWanted: wanted, config: null };
           }
           if (signal.version() === asOf) await signal.wait(waiter, left, ended);
         }
@@ -286,6 +326,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const found = await beat(request, request.held);
       return { revoked: await revokedOf(request.held, found.leases) };
     },
+
+    forget: (machineId) => views.forget(machineId),
   };
 }
 

@@ -103,12 +103,19 @@ const GRANTED_COLUMNS = `
 
 const CLAIM = statement(
   "scheduler.claim",
-  `with want as (
-     select * from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
+  `with agent as materialized (
+     -- Locked, so that a registration that has begun a newer session is waited for, and seen.
+     select id from machines where id = $1 and session = $9 for share
+   ),
+   want as materialized (
+     select w.* from agent
+     join instances i on i.machine_id = agent.id and not i.cordoned
+     join unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
        as w (job_id, instance_id, attempt_id, prompt_id, event_id, requirement_id)
+       on w.instance_id = i.id
    ),
    next as (
-     select id from jobs where id = any($3::text[]) and state = 'queued' and not held
+     select id from jobs where id in (select job_id from want) and state = 'queued' and not held
      order by id for update skip locked
    ),
    claimed as (
@@ -148,17 +155,18 @@ const CLAIM = statement(
 );
 
 /**
- * Grants leases on the jobs that are still queued and nobody else is just taking. The prompt ids are
- * on disk from here on, before any POST (P2).
+ * Grants leases on the jobs that are still queued and nobody else is just taking; none when the
+ * session has ended, none on instances that are cordoned. The prompt ids are on disk from here on,
+ * before any POST (P2).
  */
 export async function claim(
   db: Queryable,
-  machineId: string,
+  agent: AgentSession,
   leaseTtlMs: number,
   grants: readonly Grant[],
 ): Promise<GrantedJob[]> {
   const { rows } = await db.query<GrantedRow>(CLAIM, [
-    machineId,
+    agent.machineId,
     leaseTtlMs,
     grants.map((grant) => grant.jobId),
     grants.map((grant) => grant.instanceId),
@@ -166,6 +174,7 @@ export async function claim(
     grants.map((grant) => grant.promptId),
     grants.map((grant) => grant.eventId),
     grants.map((grant) => grant.requirementId),
+    agent.session,
   ]);
   return rows.map(toGrantedJob);
 }

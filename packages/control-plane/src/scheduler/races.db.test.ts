@@ -202,7 +202,7 @@ describe("poison and placement", () => {
         })
         .toBe(jobId);
       if (lease === undefined) throw new Error("no lease");
-      await kit.poll(agent, 0, [lease], 0);
+      await kit.renew(agent, [lease]);
       await kit.test.db.query("update machines set last_heartbeat_at = now() - interval '1 h'");
       await kit.test.db.query("update leases set lease_until = now() - interval '1 s'");
       await expect

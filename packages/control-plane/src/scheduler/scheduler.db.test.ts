@@ -65,6 +65,56 @@ describe("claiming", () => {
     expect((await kit.poll(agent, 1, [], 0)).leases).toEqual([]);
   });
 
+  it("renews nothing by a poll that brings nothing new a moment after another, and says so", async () => {
+    await kit.queueJobs(1);
+    const { agent } = await kit.register();
+    const first = await kit.poll(agent, 1);
+    expect(first.renewed).toBe(true);
+    await kit.test.db.query("update leases set lease_until = now() + interval '1 hour'");
+    const second = await kit.poll(agent, 1, first.leases, 0);
+    expect(second).toMatchObject({ renewed: false, leases: [], revoked: [] });
+    const { rows } = await kit.test.db.query(
+      "select from leases where lease_until > now() + interval '50 minutes'",
+    );
+    expect(rows).toHaveLength(1);
+  });
+
+  it("gives nothing on an instance cordoned, or under a session ended, since the last heartbeat", async () => {
+    const { agent } = await kit.register();
+    await kit.poll(agent, 1, [], 0);
+    await kit.test.db.query("update instances set cordoned = true");
+    await kit.queueJobs(1);
+    expect((await kit.poll(agent, 1, [], 0)).leases).toEqual([]);
+    await kit.test.db.query("update instances set cordoned = false");
+    const { agent: other } = await kit.register();
+    await kit.poll(other, 0, [], 0);
+    // Another replica has registered a newer process of this machine.
+    await kit.test.db.query("update machines set session = session + 1");
+    await expect(kit.poll(other, 1, [], 0)).rejects.toMatchObject({ code: "agent_superseded" });
+    expect((await kit.test.db.query("select from leases")).rowCount).toBe(0);
+  });
+
+  it("waits for a registration under way, and claims nothing for the session it ends", async () => {
+    const { agent } = await kit.register();
+    await kit.poll(agent, 1, [], 0);
+    await kit.queueJobs(1);
+    let late: Promise<unknown> | undefined;
+    await kit.test.db.transaction(async (tx) => {
+      await tx.query("update machines set session = session + 1");
+      late = kit.poll(agent, 1, [], 0).catch((error: unknown) => error);
+      await expect
+        .poll(async () => {
+          const { rows } = await kit.test.db.query<{ waits: boolean }>(
+            "select exists (select from pg_locks where not granted) as waits",
+          );
+          return rows[0]?.waits;
+        })
+        .toBe(true);
+    });
+    expect(await late).toMatchObject({ code: "agent_superseded" });
+    expect((await kit.test.db.query("select from leases")).rowCount).toBe(0);
+  });
+
   it("gives nothing to an instance that lacks the model, and says so", async () => {
     const [jobId] = await kit.queueJobs(1, {
       needs: { nodeClasses: [], models: [{ folder: "checkpoints", name: "flux.safetensors" }] },

@@ -97,7 +97,10 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
       if (ids.length < requirements.length) queueLoop.wake();
       if (ids.length > 0) signal.wakeForWork(ids, ids.length);
     },
-    revoked: (machineId) => signal.wakeMachine(machineId),
+    revoked(machineId) {
+      leases.forget(machineId);
+      signal.wakeMachine(machineId);
+    },
     waitingPolls: () => signal.waiting(),
     busyInstances: () => countBusyInstances(deps.db),
     start: () => startInOrder(loops),

@@ -1,0 +1,87 @@
+import type { InstanceReport } from "@holdfast/contract";
+import { expect, test } from "vitest";
+import { createMachineViews, VIEW_MAX_AGE_MS, type SeenPoll } from "./machine-views.ts";
+
+const report: InstanceReport = {
+  instanceId: "ins_1",
+  state: "healthy",
+  reason: null,
+  inventoryDigest: "a".repeat(64),
+  wants: 1,
+  vramFreeBytes: null,
+} as InstanceReport;
+const known = {
+  instanceId: "ins_1",
+  state: "starting",
+  reason: "asked",
+  inventoryDigest: null,
+  cordoned: false,
+};
+const agent = { machineId: "mch_1", session: 3 };
+const poll = (...held: string[]): SeenPoll => ({
+  ...agent,
+  sequence: 8,
+  instances: [report],
+  held: held.map((attemptId) => ({ attemptId }) as SeenPoll["held"][number]),
+});
+const lease = (attemptId: string) => ({
+  jobId: "job_1",
+  attemptId,
+  instanceId: "ins_1",
+  leaseEpoch: 1,
+});
+
+function setUp(...attempts: string[]) {
+  const ended = new Set<string>();
+  const views = createMachineViews((attemptId) => ended.has(attemptId));
+  views.noteBeat(
+    { ...poll(), sequence: 7 },
+    { session: 3, leases: attempts.map(lease), instances: [known] },
+    100,
+  );
+  return { views, ended };
+}
+
+test("a poll that agrees with the last heartbeat needs none, for a second", () => {
+  const { views } = setUp("att_1");
+  expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS - 1)).toEqual([
+    { ...known, state: "healthy", reason: null, inventoryDigest: report.inventoryDigest },
+  ]);
+  expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS)).toBeUndefined();
+});
+
+test("whatever differs asks for a heartbeat", () => {
+  const { views } = setUp("att_1");
+  expect(views.find(poll(), 101)).toBeUndefined(); // It lost the answer that granted it.
+  expect(views.find(poll("att_1", "att_2"), 101)).toBeUndefined(); // It holds what it should not.
+  expect(views.find({ ...poll("att_1"), session: 4 }, 101)).toBeUndefined();
+  expect(views.find({ ...poll("att_1"), machineId: "mch_2" }, 101)).toBeUndefined();
+  const unwell = { ...report, state: "unhealthy" } as InstanceReport;
+  expect(views.find({ ...poll("att_1"), instances: [unwell] }, 101)).toBeUndefined();
+  const unseen = { ...report, instanceId: "ins_2" } as InstanceReport;
+  expect(views.find({ ...poll("att_1"), instances: [report, unseen] }, 101)).toBeUndefined();
+  expect(views.find(poll("att_1"), 101)).toBeDefined();
+  views.forget("mch_1");
+  expect(views.find(poll("att_1"), 101)).toBeUndefined();
+});
+
+test("a poll that another replica answered in between asks for a heartbeat", () => {
+  const { views } = setUp("att_1");
+  expect(views.find(poll("att_1"), 101)).toBeDefined();
+  expect(views.find({ ...poll("att_1"), sequence: 9 }, 101)).toBeDefined();
+  expect(views.find({ ...poll("att_1"), sequence: 8 }, 101)).toBeDefined(); // Overtaken on its way.
+  expect(views.find({ ...poll("att_1"), sequence: 11 }, 101)).toBeUndefined();
+  expect(views.find({ ...poll("att_1"), sequence: 12 }, 101)).toBeUndefined();
+});
+
+test("grants and recorded ends keep a view right without a heartbeat", () => {
+  const { views, ended } = setUp("att_1");
+  views.noteGranted("mch_1", ["att_2"]);
+  expect(views.find(poll("att_1"), 101)).toBeUndefined();
+  expect(views.find(poll("att_1", "att_2"), 101)).toBeDefined();
+  ended.add("att_1");
+  expect(views.find(poll("att_2"), 101)).toBeDefined();
+  expect(views.find(poll("att_1", "att_2"), 101)).toBeDefined(); // Sent before its report was answered.
+  views.noteGranted("mch_9", ["att_3"]); // Unknown machines are none of its business.
+  expect(views.find({ ...poll("att_3"), machineId: "mch_9" }, 101)).toBeUndefined();
+});

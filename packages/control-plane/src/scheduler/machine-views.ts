@@ -1,0 +1,117 @@
+import type { HeldAttempt, InstanceReport } from "@holdfast/contract";
+import type { Heartbeat, KnownInstance } from "./lease-store.ts";
+import type { AgentSession } from "./model.ts";
+
+/** For how long a heartbeat's findings are believed, so that not every poll costs one. */
+export const VIEW_MAX_AGE_MS = 1_000;
+
+/** What the last heartbeat of a machine found, with what this replica has changed since. */
+interface MachineView {
+  readonly session: number;
+  /** Of the newest poll seen here. */
+  sequence: number;
+  readonly beatAt: number;
+  readonly instances: Map<string, KnownInstance>;
+  /** Attempts that the machine should hold. */
+  readonly attempts: Set<string>;
+}
+
+/**
+ * What this replica knows of machines that poll it often. A poll that brings nothing new within a
+ * second of a heartbeat needs none: it is answered without one, and told that it has renewed nothing.
+ *
+ * V1  A view never hides what concerns the machine for longer than {@link VIEW_MAX_AGE_MS}: a newer
+ *     session, a cordon, a lease taken away elsewhere. What must not happen even within that time is
+ *     checked by the statement that writes (the claim asks session and cordon, a report its epoch).
+ * V2  A view is used only when agent and view agree: same session, no poll between that another
+ *     replica has answered, same reports, and the agent holds exactly the attempts that it should. So
+ *     a lost answer and a lost lease are found at once.
+ */
+export interface MachineViews {
+  /** The instances of a machine whose poll needs no heartbeat now; undefined when it needs one. */
+  find(poll: SeenPoll, now: number): readonly KnownInstance[] | undefined;
+  /** A heartbeat was made at `now`, and what differed in the reports was written after it. */
+  noteBeat(poll: SeenPoll, found: Heartbeat, now: number): void;
+  /** Leases were granted to the machine by this replica. */
+  noteGranted(machineId: string, attemptIds: readonly string[]): void;
+  /** Something has changed for the machine: the next poll makes a heartbeat. */
+  forget(machineId: string): void;
+}
+
+/** What of a poll is held against a view. */
+export interface SeenPoll extends AgentSession {
+  readonly sequence: number;
+  readonly instances: readonly InstanceReport[];
+  readonly held: readonly Pick<HeldAttempt, "attemptId">[];
+}
+
+/** Machines remembered; over it the oldest are forgotten, which costs their next poll a heartbeat. */
+const VIEWS_MAX = 20_000;
+
+/** Makes {@link MachineViews}. `hasEnded` tells of attempts whose end this replica has recorded. */
+export function createMachineViews(hasEnded: (attemptId: string) => boolean): MachineViews {
+  const views = new Map<string, MachineView>();
+
+  const agrees = (view: MachineView, poll: SeenPoll): boolean => {
+    const held = new Set<string>(poll.held.map((attempt) => attempt.attemptId));
+    for (const attemptId of view.attempts) {
+      if (hasEnded(attemptId)) view.attempts.delete(attemptId);
+      else if (!held.has(attemptId)) return false;
+    }
+    for (const attemptId of held) {
+      if (!view.attempts.has(attemptId) && !hasEnded(attemptId)) return false;
+    }
+    return poll.instances.every((report) => {
+      const known = view.instances.get(report.instanceId);
+      return known !== undefined && saysTheSame(known, report);
+    });
+  };
+
+  return {
+    find(poll, now) {
+      const view = views.get(poll.machineId);
+      if (view === undefined || view.session !== poll.session) return undefined;
+      const isNext = poll.sequence - view.sequence <= 1;
+      view.sequence = Math.max(view.sequence, poll.sequence);
+      if (!isNext) views.delete(poll.machineId);
+      if (!isNext || now - view.beatAt >= VIEW_MAX_AGE_MS || !agrees(view, poll)) {
+        return undefined;
+      }
+      return [...view.instances.values()];
+    },
+    noteBeat(poll, found, now) {
+      const instances = new Map(found.instances.map((known) => [known.instanceId, known]));
+      for (const { instanceId, state, reason, inventoryDigest } of poll.instances) {
+        const known = instances.get(instanceId);
+        if (known === undefined) continue;
+        instances.set(instanceId, { ...known, state, reason, inventoryDigest });
+      }
+      views.delete(poll.machineId);
+      views.set(poll.machineId, {
+        session: poll.session,
+        sequence: poll.sequence,
+        beatAt: now,
+        instances,
+        attempts: new Set(found.leases.map((lease) => lease.attemptId)),
+      });
+      for (const oldest of views.keys()) {
+        if (views.size <= VIEWS_MAX) break;
+        views.delete(oldest);
+      }
+    },
+    noteGranted(machineId, attemptIds) {
+      const view = views.get(machineId);
+      for (const attemptId of attemptIds) view?.attempts.add(attemptId);
+    },
+    forget: (machineId) => void views.delete(machineId),
+  };
+}
+
+/** Whether the database already has what an instance reports. */
+export function saysTheSame(known: KnownInstance, report: InstanceReport): boolean {
+  return (
+    known.state === report.state &&
+    known.reason === report.reason &&
+    known.inventoryDigest === report.inventoryDigest
+  );
+}
