@@ -125,6 +125,10 @@ export class Attempt {
   get postedAt(): number | undefined {
     return this.#postedAt;
   }
+  /** How long ComfyUI ran it, in ms; undefined when it did not, or not to an end. */
+  get runMs(): number | undefined {
+    return this.#timings["executeMs"];
+  }
   get isCollecting(): boolean {
     return this.#phase === "collecting" || this.#watch?.state.phase === "over";
   }

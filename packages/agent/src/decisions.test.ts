@@ -5,7 +5,7 @@ import { isOfOtherAttempt, outputKindOf, outputNameOf } from "./output-name.ts";
 import { renameInput, rewriteOutputs } from "./prepare.ts";
 import { decideStall } from "./stall.ts";
 import { extendTrust, hasLostTrust } from "./trust.ts";
-import { decideWants, type WantsFacts } from "./wants.ts";
+import { decideSlots, decideWants, RUNS_REMEMBERED, type WantsFacts } from "./wants.ts";
 import { beginWatch, type WatchState } from "./watch-state.ts";
 
 function watch(facts: Partial<WatchState>): WatchState {
@@ -64,17 +64,20 @@ describe("a stall", () => {
   });
 });
 
+const idle: WantsFacts = {
+  isHealthy: true,
+  isReady: true,
+  isDraining: false,
+  hasJustFailed: false,
+  isReserved: false,
+  occupied: 0,
+  collecting: 0,
+  spoolHasRoom: true,
+  recentRunsMs: [],
+  stillMs: 0,
+};
+
 describe("what an instance wants", () => {
-  const idle: WantsFacts = {
-    isHealthy: true,
-    isReady: true,
-    isDraining: false,
-    hasJustFailed: false,
-    isReserved: false,
-    occupied: 0,
-    collecting: 0,
-    spoolHasRoom: true,
-  };
   it("is one to run and one to stage", () => {
     expect(decideWants(idle, DEFAULT_LIMITS)).toBe(2);
     expect(decideWants({ ...idle, occupied: 1 }, DEFAULT_LIMITS)).toBe(1);
@@ -95,6 +98,39 @@ describe("what an instance wants", () => {
     { collecting: DEFAULT_LIMITS.collectingPerInstance },
   ])("is nothing with %o", (facts) => {
     expect(decideWants({ ...idle, ...facts }, DEFAULT_LIMITS)).toBe(0);
+  });
+});
+
+describe("the depth of ComfyUI's queue", () => {
+  const runs = (ms: number): number[] => Array.from({ length: RUNS_REMEMBERED }, () => ms);
+  const slots = (recentRunsMs: readonly number[], stillMs = 0): number =>
+    decideSlots({ recentRunsMs, stillMs }, DEFAULT_LIMITS);
+
+  it("grows only while every recent prompt was short", () => {
+    expect(slots(runs(5))).toBe(DEFAULT_LIMITS.slotsMax);
+    expect(slots(runs(20))).toBe(3);
+    expect(slots(runs(60))).toBe(2);
+    expect(slots(runs(5).slice(1))).toBe(2);
+    expect(slots([...runs(5).slice(1), 3_000])).toBe(2);
+    expect(slots(runs(0))).toBe(DEFAULT_LIMITS.slotsMax);
+    expect(slots(runs(5), 500)).toBe(2); // What runs now is no short one.
+  });
+
+  it("is never under one running and one staged, nor over its limit", () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat({ max: 10_000 })), fc.nat(), (recent, stillMs) => {
+        expect(slots(recent, stillMs)).toBeGreaterThanOrEqual(DEFAULT_LIMITS.slotsPerInstance);
+        expect(slots(recent, stillMs)).toBeLessThanOrEqual(DEFAULT_LIMITS.slotsMax);
+      }),
+    );
+  });
+
+  it("is filled up in steps, and by one after a failure", () => {
+    const short = { ...idle, recentRunsMs: runs(1) };
+    expect(decideWants(short, DEFAULT_LIMITS)).toBe(8);
+    expect(decideWants({ ...short, occupied: 5 }, DEFAULT_LIMITS)).toBe(0);
+    expect(decideWants({ ...short, occupied: 4 }, DEFAULT_LIMITS)).toBe(4);
+    expect(decideWants({ ...short, hasJustFailed: true }, DEFAULT_LIMITS)).toBe(1);
   });
 });
 

@@ -1,10 +1,12 @@
 /**
  * The attempts of one instance: one runs, one is staged behind it so that it starts at once (F23),
- * and the outputs of those before are on their way to the store.
+ * more while prompts are very short, and the outputs of those before are on their way to the store.
  *
  * L1  Only the attempt that ran is blamed for a death; the others are given back free of charge.
  * L2  Nothing is staged on an instance that has just failed, or that is having its memory freed.
- * L3  A slot is free when ComfyUI is done with the prompt, not when we are.
+ * L3  What is staged beyond one is given back when what runs turns out to take long: it could run
+ *     elsewhere.
+ * L4  A slot is free when ComfyUI is done with the prompt, not when we are.
  */
 import type { SocketEvent } from "@holdfast/comfyui";
 import type { AttemptOutcome, HeldAttempt, Lease } from "@holdfast/contract";
@@ -12,7 +14,7 @@ import { assertNever } from "@holdfast/runtime";
 import { Attempt, type AttemptDeps, type StopReason } from "./attempt.ts";
 import type { Instance } from "./instance.ts";
 import type { Reporter } from "./reporter.ts";
-import { decideWants } from "./wants.ts";
+import { decideWants, RUNS_REMEMBERED } from "./wants.ts";
 
 /** What the loop is made of: what its attempts need, and where outcomes go. */
 export interface InstanceLoopDeps extends Omit<
@@ -35,7 +37,10 @@ export class InstanceLoop {
   readonly #uploaded = new Set<string>();
   readonly #changeWaiters = new Set<() => void>();
   #instance: Instance | undefined;
+  readonly #recentRunsMs: number[] = [];
   #hasJustFailed = false;
+  #lastMoveAt = -Infinity;
+  #isWatchingSurplus = false;
   #isDraining = false;
 
   constructor(deps: InstanceLoopDeps) {
@@ -64,6 +69,8 @@ export class InstanceLoop {
         occupied,
         collecting: this.#attempts.size - occupied,
         spoolHasRoom: this.#deps.spool.hasRoom(),
+        recentRunsMs: this.#recentRunsMs,
+        stillMs: occupied > 0 ? this.#deps.clock.elapsed() - this.#lastMoveAt : 0,
       },
       this.#deps.limits,
     );
@@ -97,6 +104,7 @@ export class InstanceLoop {
       this.#deps.log.error({ attemptId: lease.attemptId, err }, "attempt could not be ended");
     });
     this.#runs.add(run);
+    this.#watchSurplus();
     void run.finally(() => this.#runs.delete(run));
     return true;
   }
@@ -161,6 +169,7 @@ export class InstanceLoop {
   }
 
   #changed(): void {
+    this.#lastMoveAt = this.#deps.clock.elapsed();
     for (const resolve of this.#changeWaiters) resolve();
     this.#changeWaiters.clear();
     this.#deps.onChange();
@@ -168,6 +177,28 @@ export class InstanceLoop {
 
   #stopStaged(reason: StopReason): void {
     for (const attempt of this.#occupying()) if (!attempt.hasStarted) attempt.stop(reason);
+  }
+
+  /** L3: looks after what is staged deep, until nothing is. */
+  #watchSurplus(): void {
+    const { clock, limits } = this.#deps;
+    if (this.#isWatchingSurplus || this.#occupying().length <= limits.slotsPerInstance) return;
+    this.#isWatchingSurplus = true;
+    const look = (): void => {
+      this.#isWatchingSurplus = false;
+      const stillMs = clock.elapsed() - this.#lastMoveAt;
+      if (stillMs >= limits.surplusMs) this.#stopSurplus();
+      else this.#watchSurplus();
+    };
+    clock.sleep(limits.surplusMs).then(look, () => undefined);
+  }
+
+  #stopSurplus(): void {
+    const staged = this.#occupying()
+      .filter((attempt) => !attempt.hasStarted && attempt.stopReason === undefined)
+      .sort((a, b) => (a.postedAt ?? Infinity) - (b.postedAt ?? Infinity));
+    const kept = this.#deps.limits.slotsPerInstance - 1;
+    for (const attempt of staged.slice(kept)) attempt.stop("displaced");
   }
 
   /** L2: waits until the attempt is alone in ComfyUI's queue, as far as that is ours. */
@@ -183,6 +214,10 @@ export class InstanceLoop {
     const { failpoints, reporter, log } = this.#deps;
     const { attemptId, jobId } = attempt.lease;
     const outcome = await attempt.run();
+    if (attempt.runMs !== undefined) {
+      this.#recentRunsMs.push(attempt.runMs);
+      if (this.#recentRunsMs.length > RUNS_REMEMBERED) this.#recentRunsMs.shift();
+    }
     this.#changed();
     if (outcome !== undefined) {
       this.#judge(attempt, outcome, instance);

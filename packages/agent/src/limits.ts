@@ -2,6 +2,12 @@
 export interface AgentLimits {
   /** Prompts of ours in one ComfyUI's queue: one runs, one waits to start at once (F23). */
   readonly slotsPerInstance: number;
+  /** The same while prompts are so short that one would not be there in time. */
+  readonly slotsMax: number;
+  /** Short prompts are staged for so long ahead. */
+  readonly stagedAheadMs: number;
+  /** Nothing has begun or ended for so long: what is staged beyond `slotsPerInstance` is given back. */
+  readonly surplusMs: number;
   /** Attempts of one instance whose outputs are still on their way; over it no work is wanted. */
   readonly collectingPerInstance: number;
   /** Files of one attempt that are fetched at the same time. */
@@ -80,6 +86,9 @@ const MIB = 1024 * 1024;
 /** What an agent uses unless told otherwise. */
 export const DEFAULT_LIMITS: AgentLimits = {
   slotsPerInstance: 2,
+  slotsMax: 8,
+  stagedAheadMs: 50,
+  surplusMs: 2 * SECOND,
   collectingPerInstance: 16,
   fetchesPerAttempt: 4,
   spoolBytes: 4_096 * MIB,

@@ -34,7 +34,7 @@ import type {
   WantingInstance,
 } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
-import { createMachineViews, saysTheSame } from "./machine-views.ts";
+import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-views.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
@@ -159,14 +159,19 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     readonly instances: readonly store.KnownInstance[];
     /** Undefined when no heartbeat was needed: the machine holds what it should. */
     readonly leases: readonly LiveLease[] | undefined;
+    /** For how long the findings hold, in ms. */
+    readonly holdsMs: number;
   }> => {
     const known = views.find(request, deps.clock.elapsed());
-    if (known !== undefined) return { instances: known, leases: undefined };
+    if (known !== undefined) {
+      const holdsMs = known.isInDoubt ? VIEW_MAX_AGE_MS : Infinity;
+      return { instances: known.instances, leases: undefined, holdsMs };
+    }
     const now = deps.clock.elapsed();
     const found = await beat(request, held);
     await reportChanges(request, request.instances, found.instances);
     views.noteBeat(request, found, now);
-    return found;
+    return { ...found, holdsMs: Infinity };
   };
 
   /** What the agent holds and should not, and what it should hold and does not name. */
@@ -229,6 +234,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       views.noteGranted(
         agent.machineId,
         granted.map((job) => job.attemptId),
+        deps.clock.elapsed(),
       );
       isRefused = granted.length === 0;
       // Session or cordon may have changed since the view was made: the next look is a heartbeat.
@@ -315,7 +321,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           if (hasNews || left <= 0 || ended.aborted) {
             return { leases, revoked, renewed, inventoriesWanted: wanted, config: null };
           }
-          if (signal.version() === asOf) await signal.wait(waiter, left, ended);
+          if (signal.version() !== asOf) continue;
+          await signal.wait(waiter, Math.min(left, found.holdsMs), ended);
         }
       } finally {
         if (newestPoll.get(request.machineId) === own) newestPoll.delete(request.machineId);

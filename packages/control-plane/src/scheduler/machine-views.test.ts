@@ -44,9 +44,12 @@ function setUp(...attempts: string[]) {
 
 test("a poll that agrees with the last heartbeat needs none, for a second", () => {
   const { views } = setUp("att_1");
-  expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS - 1)).toEqual([
-    { ...known, state: "healthy", reason: null, inventoryDigest: report.inventoryDigest },
-  ]);
+  expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS - 1)).toEqual({
+    instances: [
+      { ...known, state: "healthy", reason: null, inventoryDigest: report.inventoryDigest },
+    ],
+    isInDoubt: false,
+  });
   expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS)).toBeUndefined();
 });
 
@@ -76,12 +79,18 @@ test("a poll that another replica answered in between asks for a heartbeat", () 
 
 test("grants and recorded ends keep a view right without a heartbeat", () => {
   const { views, ended } = setUp("att_1");
-  views.noteGranted("mch_1", ["att_2"]);
-  expect(views.find(poll("att_1"), 101)).toBeUndefined();
-  expect(views.find(poll("att_1", "att_2"), 101)).toBeDefined();
+  views.noteGranted("mch_1", ["att_2"], 200);
+  expect(views.find(poll("att_1", "att_2"), 201)?.isInDoubt).toBe(false);
   ended.add("att_1");
   expect(views.find(poll("att_2"), 101)).toBeDefined();
   expect(views.find(poll("att_1", "att_2"), 101)).toBeDefined(); // Sent before its report was answered.
-  views.noteGranted("mch_9", ["att_3"]); // Unknown machines are none of its business.
+  views.noteGranted("mch_9", ["att_3"], 201); // Unknown machines are none of its business.
   expect(views.find({ ...poll("att_3"), machineId: "mch_9" }, 101)).toBeUndefined();
+});
+
+test("a grant whose answer may be on its way makes doubt, and then asks for a heartbeat", () => {
+  const { views } = setUp();
+  views.noteGranted("mch_1", ["att_2"], 99);
+  expect(views.find(poll(), 101)?.isInDoubt).toBe(true);
+  expect(views.find(poll(), 99 + VIEW_MAX_AGE_MS)).toBeUndefined();
 });

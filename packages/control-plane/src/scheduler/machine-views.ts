@@ -12,8 +12,8 @@ interface MachineView {
   sequence: number;
   readonly beatAt: number;
   readonly instances: Map<string, KnownInstance>;
-  /** Attempts that the machine should hold. */
-  readonly attempts: Set<string>;
+  /** Attempts that the machine should hold, and since when. */
+  readonly attempts: Map<string, number>;
 }
 
 /**
@@ -25,17 +25,25 @@ interface MachineView {
  *     checked by the statement that writes (the claim asks session and cordon, a report its epoch).
  * V2  A view is used only when agent and view agree: same session, no poll between that another
  *     replica has answered, same reports, and the agent holds exactly the attempts that it should. So
- *     a lost answer and a lost lease are found at once.
+ *     a lost answer and a lost lease are found. What was granted a moment ago may be on its way to an
+ *     agent that has sent its next poll meanwhile: that poll is told to look again soon.
  */
 export interface MachineViews {
-  /** The instances of a machine whose poll needs no heartbeat now; undefined when it needs one. */
-  find(poll: SeenPoll, now: number): readonly KnownInstance[] | undefined;
+  /** What is known of a machine whose poll needs no heartbeat now; undefined when it needs one. */
+  find(poll: SeenPoll, now: number): FoundView | undefined;
   /** A heartbeat was made at `now`, and what differed in the reports was written after it. */
   noteBeat(poll: SeenPoll, found: Heartbeat, now: number): void;
   /** Leases were granted to the machine by this replica. */
-  noteGranted(machineId: string, attemptIds: readonly string[]): void;
+  noteGranted(machineId: string, attemptIds: readonly string[], now: number): void;
   /** Something has changed for the machine: the next poll makes a heartbeat. */
   forget(machineId: string): void;
+}
+
+/** See {@link MachineViews.find}. */
+export interface FoundView {
+  readonly instances: readonly KnownInstance[];
+  /** A lease granted just now is not among what the agent holds: look again after the view's age. */
+  readonly isInDoubt: boolean;
 }
 
 /** What of a poll is held against a view. */
@@ -52,12 +60,19 @@ const VIEWS_MAX = 20_000;
 export function createMachineViews(hasEnded: (attemptId: string) => boolean): MachineViews {
   const views = new Map<string, MachineView>();
 
-  const agrees = (view: MachineView, poll: SeenPoll): boolean => {
-    const held = new Set<string>(poll.held.map((attempt) => attempt.attemptId));
-    for (const attemptId of view.attempts) {
+  /** Granted and not held: `lost` when the answer must have come by now. */
+  const missingOf = (view: MachineView, held: ReadonlySet<string>, now: number) => {
+    let missing: "none" | "late" | "lost" = "none";
+    for (const [attemptId, grantedAt] of view.attempts) {
       if (hasEnded(attemptId)) view.attempts.delete(attemptId);
-      else if (!held.has(attemptId)) return false;
+      else if (held.has(attemptId)) continue;
+      else if (now - grantedAt >= VIEW_MAX_AGE_MS) return "lost";
+      else missing = "late";
     }
+    return missing;
+  };
+
+  const agrees = (view: MachineView, poll: SeenPoll, held: ReadonlySet<string>): boolean => {
     for (const attemptId of held) {
       if (!view.attempts.has(attemptId) && !hasEnded(attemptId)) return false;
     }
@@ -74,10 +89,11 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       const isNext = poll.sequence - view.sequence <= 1;
       view.sequence = Math.max(view.sequence, poll.sequence);
       if (!isNext) views.delete(poll.machineId);
-      if (!isNext || now - view.beatAt >= VIEW_MAX_AGE_MS || !agrees(view, poll)) {
-        return undefined;
-      }
-      return [...view.instances.values()];
+      if (!isNext || now - view.beatAt >= VIEW_MAX_AGE_MS) return undefined;
+      const held = new Set<string>(poll.held.map((attempt) => attempt.attemptId));
+      const missing = missingOf(view, held, now);
+      if (missing === "lost" || !agrees(view, poll, held)) return undefined;
+      return { instances: [...view.instances.values()], isInDoubt: missing === "late" };
     },
     noteBeat(poll, found, now) {
       const instances = new Map(found.instances.map((known) => [known.instanceId, known]));
@@ -92,16 +108,16 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
         sequence: poll.sequence,
         beatAt: now,
         instances,
-        attempts: new Set(found.leases.map((lease) => lease.attemptId)),
+        attempts: new Map(found.leases.map((lease) => [lease.attemptId, -Infinity])),
       });
       for (const oldest of views.keys()) {
         if (views.size <= VIEWS_MAX) break;
         views.delete(oldest);
       }
     },
-    noteGranted(machineId, attemptIds) {
+    noteGranted(machineId, attemptIds, now) {
       const view = views.get(machineId);
-      for (const attemptId of attemptIds) view?.attempts.add(attemptId);
+      for (const attemptId of attemptIds) view?.attempts.set(attemptId, now);
     },
     forget: (machineId) => void views.delete(machineId),
   };

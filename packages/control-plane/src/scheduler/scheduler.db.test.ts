@@ -52,7 +52,7 @@ describe("claiming", () => {
     await kit.queueJobs(1);
     const { agent } = await kit.register();
     const lost = kit.only((await kit.poll(agent, 1)).leases);
-    const again = kit.only((await kit.poll(agent, 0)).leases);
+    const again = kit.only((await kit.poll(agent, 0, [], 5_000)).leases);
     expect(again).toEqual({ ...lost, mode: "resume" });
   });
 
