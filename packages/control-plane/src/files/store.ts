@@ -197,12 +197,14 @@ interface OutputRow {
   text: string | null;
 }
 
+const FIND_OUTPUT = statement(
+  "files_find_output",
+  "select outputs.*, jobs.owner from outputs join jobs on jobs.id = job_id where outputs.id = $1",
+);
+
 /** One output with its job's owner. */
 export async function findOutput(db: Queryable, id: string): Promise<OutputFile | undefined> {
-  const { rows } = await db.query<OutputRow>(
-    "select outputs.*, jobs.owner from outputs join jobs on jobs.id = job_id where outputs.id = $1",
-    [id],
-  );
+  const { rows } = await db.query<OutputRow>(FIND_OUTPUT, [id]);
   const row = rows[0];
   if (row === undefined) return undefined;
   return {

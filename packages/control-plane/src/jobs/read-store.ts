@@ -206,18 +206,38 @@ interface OutputRow {
   readonly text: string | null;
 }
 
-/** The outputs of a job's present lineage, in the order of nodes and places, at most `limit`. */
+const JOB_OUTPUTS = statement(
+  "jobs.outputs",
+  `select j.owner, o.* from jobs j
+   left join outputs o on o.job_id = j.id and o.lineage = j.lineage
+   where j.id = $1 or j.number = $2 order by o.node_id, o.ordinal limit $3`,
+);
+
+/**
+ * The outputs of a job's present lineage, in the order of nodes and places, at most `limit`, and
+ * whose they are; undefined when there is no such job.
+ */
 export async function readOutputs(
   db: Queryable,
-  jobId: string,
+  job: { readonly id: string } | { readonly number: number },
   limit: number,
-): Promise<Omit<OutputView, "url">[]> {
-  const { rows } = await db.query<OutputRow>(
-    `select o.* from outputs o join jobs j on j.id = o.job_id
-     where o.job_id = $1 and o.lineage = j.lineage order by o.node_id, o.ordinal limit $2`,
-    [jobId, limit],
-  );
-  return rows.map((row) => ({
+): Promise<
+  { readonly owner: string; readonly outputs: readonly Omit<OutputView, "url">[] } | undefined
+> {
+  const place = "id" in job ? [job.id, null] : [null, job.number];
+  const { rows } = await db.query<OutputRow & { readonly owner: string }>(JOB_OUTPUTS, [
+    ...place,
+    limit,
+  ]);
+  const owner = rows[0]?.owner;
+  if (owner === undefined) return undefined;
+  // A job without outputs is one row without them.
+  const outputs = rows.filter((row) => row.id !== null).map(toOutput);
+  return { owner, outputs };
+}
+
+function toOutput(row: OutputRow): Omit<OutputView, "url"> {
+  return {
     id: row.id,
     jobId: row.job_id,
     nodeId: row.node_id,
@@ -229,7 +249,7 @@ export async function readOutputs(
     sha256: row.sha256,
     temporary: row.temporary,
     text: row.text,
-  }));
+  };
 }
 
 /** Which of these jobs have ended. */

@@ -96,14 +96,11 @@ export function createJobsService(deps: JobsDeps): JobsService {
   });
 
   const find = async (caller: Caller, ref: string): Promise<JobWithLease> => {
-    const found = JOB_ID.test(ref)
-      ? (await reads.readJobs(db, [ref]))[0]
-      : NUMBER.test(ref)
-        ? await reads.readJobByNumber(db, Number(ref))
-        : undefined;
-    if (found === undefined || !maySee(caller, found.job.owner)) {
-      throw new HoldfastError("not_found", `there is no job ${ref.slice(0, 64)}`);
-    }
+    const job = parseRef(ref);
+    let found: JobWithLease | undefined;
+    if (job !== undefined && "id" in job) [found] = await reads.readJobs(db, [job.id]);
+    else if (job !== undefined) found = await reads.readJobByNumber(db, job.number);
+    if (found === undefined || !maySee(caller, found.job.owner)) throw noSuchJob(ref);
     return found;
   };
   const view = async (jobId: string): Promise<JobView> => {
@@ -144,8 +141,10 @@ export function createJobsService(deps: JobsDeps): JobsService {
       return found.map(toAttemptView);
     },
     async outputs(caller, ref) {
-      const { job } = await find(caller, ref);
-      return (await reads.readOutputs(db, job.id, MAX_OUTPUTS_LISTED)).map(toOutputView);
+      const job = parseRef(ref);
+      const found = job && (await reads.readOutputs(db, job, MAX_OUTPUTS_LISTED));
+      if (found === undefined || !maySee(caller, found.owner)) throw noSuchJob(ref);
+      return found.outputs.map(toOutputView);
     },
     async graph(caller, ref) {
       const { job } = await find(caller, ref);
@@ -159,6 +158,16 @@ export function createJobsService(deps: JobsDeps): JobsService {
     },
     stats: (caller) => readStats(deps, ownerScope(caller)),
   };
+}
+
+/** What callers name a job by: its id or its number; undefined for what can be neither. */
+function parseRef(ref: string): { readonly id: string } | { readonly number: number } | undefined {
+  if (JOB_ID.test(ref)) return { id: ref };
+  return NUMBER.test(ref) ? { number: Number(ref) } : undefined;
+}
+
+function noSuchJob(ref: string): HoldfastError {
+  return new HoldfastError("not_found", `there is no job ${ref.slice(0, 64)}`);
 }
 
 /**
