@@ -142,6 +142,10 @@ export function createHttpPort(options: {
   };
 }
 
+/** Reasons of our own signals, made once: an error for each call costs more than the rest of it. */
+const ENDED = new Error("the exchange has ended");
+const CUT = new Error("the exchange was cut off");
+
 /** Runs one exchange under a deadline of the injected clock and under the caller's signal. */
 async function withDeadline<T>(
   clock: Clock,
@@ -153,12 +157,12 @@ async function withDeadline<T>(
   const abort = new AbortController();
   const timer = new AbortController();
   let timedOut = false;
-  const onAbort = (): void => abort.abort();
+  const onAbort = (): void => abort.abort(CUT);
   signal?.addEventListener("abort", onAbort, { once: true });
   clock.sleep(call.timeoutMs, timer.signal).then(
     () => {
       timedOut = true;
-      abort.abort();
+      abort.abort(CUT);
     },
     // The exchange ended first.
     () => undefined,
@@ -169,7 +173,7 @@ async function withDeadline<T>(
     if (signal !== undefined && isAborted(signal)) throw abortReason(signal);
     return timedOut ? { kind: "timeout", afterMs: call.timeoutMs } : toTrouble(error);
   } finally {
-    timer.abort();
+    timer.abort(ENDED);
     signal?.removeEventListener("abort", onAbort);
   }
 }

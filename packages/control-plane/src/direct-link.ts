@@ -26,7 +26,7 @@ export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
     poll: (request, signal) =>
       unlessAborted(signal, async () => {
         const gone = new AbortController();
-        const onAbort = (): void => gone.abort();
+        const onAbort = (): void => gone.abort(GONE);
         signal.addEventListener("abort", onAbort, { once: true });
         try {
           return await leases.poll(request, gone.signal);
@@ -41,6 +41,8 @@ export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
     getBlob: (sha256, signal) => unlessAborted(signal, () => blobs.get(sha256)),
   };
 }
+
+const GONE = new Error("the agent has ended its call");
 
 async function unlessAborted<T>(signal: Abortable, call: () => Promise<T>): Promise<T> {
   if (signal.aborted) throw abortReason(signal);

@@ -82,7 +82,7 @@ export function createBlobKeeper(options: BlobKeeperOptions): BlobKeeper {
       if (opened.kind === "missing") {
         throw new HoldfastError("not_found", `no bytes with SHA-256 ${sha256} in the store`);
       }
-      return opened.body;
+      return opened.body instanceof Uint8Array ? oneOf(opened.body) : opened.body;
     },
     open: (sha256, range) => store.open(sha256, range),
     has: (sha256) => store.has(sha256),
@@ -106,6 +106,10 @@ export function accept(result: PutResult): void {
       details: { sha256: result.sha256, sizeBytes: result.sizeBytes },
     });
   }
+}
+
+async function* oneOf(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, void> {
+  yield bytes;
 }
 
 /** The error for a store that cannot be used now. Its reason stays in our log: it names our places. */

@@ -64,7 +64,8 @@ export async function sendBlob(
     const place = `bytes ${range.start}-${range.end}/${blob.sizeBytes}`;
     void reply.code(206).header("content-range", place);
   }
-  return reply.send(Readable.from(opened.body, { objectMode: false }));
+  const { body } = opened;
+  return reply.send(body instanceof Uint8Array ? body : Readable.from(body, { objectMode: false }));
 }
 
 /** A HEAD gets an empty stream: an empty text would set the length to 0. */

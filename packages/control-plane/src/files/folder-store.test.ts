@@ -28,6 +28,7 @@ const put = (bytes: Uint8Array, announced: { sha256?: string; sizeBytes?: number
 async function read(sha256: string, range?: { start: number; end: number }): Promise<Buffer> {
   const opened = await store.open(sha256, range);
   if (opened.kind !== "found") throw new Error(opened.kind);
+  if (opened.body instanceof Uint8Array) return Buffer.from(opened.body);
   const parts: Uint8Array[] = [];
   for await (const part of opened.body) parts.push(part);
   return Buffer.concat(parts);

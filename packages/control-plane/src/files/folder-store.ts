@@ -51,6 +51,8 @@ const openFd = promisify(fs.open);
 const writeFd = promisify(fs.write);
 const syncFd = promisify(fs.fsync);
 const closeFd = promisify(fs.close);
+const readFd = promisify(fs.read);
+const statFd = promisify(fs.fstat);
 const rename = promisify(fs.rename);
 
 /** Opens (and makes) a folder store. Throws when the folder cannot be made: the setting is wrong. */
@@ -75,6 +77,7 @@ function createFolderStore(
   ids: IdSource,
   openFile: OpenFile,
 ): BlobStore {
+  const folders = createFolderSync();
   const unavailable = (what: string, error: unknown): StoreUnavailable => ({
     kind: "unavailable",
     reason: `${what} in ${root}: ${failureText(error)}`,
@@ -99,7 +102,7 @@ function createFolderStore(
         if (written.kind === "mismatch") return written;
         try {
           await syncFd(file);
-          await moveIntoPlace(root, from, to);
+          await moveIntoPlace(root, from, to, folders);
         } catch (error) {
           return unavailable("could not keep a file", error);
         }
@@ -112,9 +115,12 @@ function createFolderStore(
     },
     async open(sha256, range): Promise<OpenResult> {
       const path = place(root, sha256);
-      const found = await this.has(sha256);
-      if (found.kind !== "found") return found;
-      return { kind: "found", sizeBytes: found.sizeBytes, body: readFileChunks(path, range) };
+      try {
+        return await openForReading(path, range);
+      } catch (error) {
+        if (errorCode(error) === "ENOENT") return { kind: "missing" };
+        return unavailable("could not open a file", error);
+      }
     },
     async has(sha256): Promise<HasResult> {
       const path = place(root, sha256);
@@ -143,7 +149,7 @@ function createFolderStore(
         return unavailable("could not write", error);
       }
     },
-    close: () => Promise.resolve(),
+    close: () => folders.close(),
   };
 }
 
@@ -153,7 +159,12 @@ function place(root: string, sha256: string): string {
   return join(root, sha256.slice(0, 2), sha256);
 }
 
-async function moveIntoPlace(root: string, from: string, to: string): Promise<void> {
+async function moveIntoPlace(
+  root: string,
+  from: string,
+  to: string,
+  folders: FolderSync,
+): Promise<void> {
   const folder = dirname(to);
   try {
     await rename(from, to);
@@ -162,9 +173,46 @@ async function moveIntoPlace(root: string, from: string, to: string): Promise<vo
     // Somebody removed the folder since we made it.
     await mkdir(folder, { recursive: true, mode: 0o750 });
     await syncFolder(root);
+    folders.distrust(folder);
     await rename(from, to);
   }
-  await syncFolder(folder);
+  await folders.sync(folder);
+}
+
+/** Flushes folders, each kept open from its first time on: opening it costs as much as the flushing. */
+interface FolderSync {
+  sync(path: string): Promise<void>;
+  /** The folder at this path is another one now: from here on it is opened each time. */
+  distrust(path: string): void;
+  close(): Promise<void>;
+}
+
+function createFolderSync(): FolderSync {
+  const opened = new Map<string, Promise<number>>();
+  const distrusted = new Set<string>();
+  const openOnce = (path: string): Promise<number> => {
+    const known = opened.get(path) ?? openFd(path, "r");
+    opened.set(path, known);
+    return known;
+  };
+  return {
+    async sync(path) {
+      if (process.platform === "win32" || distrusted.has(path)) return syncFolder(path);
+      try {
+        await syncFd(await openOnce(path));
+      } catch {
+        // A network file system may have given the handle up. It stays open until the end: closed
+        // now, its number could be another file's while somebody still flushes by it.
+        distrusted.add(path);
+        await syncFolder(path);
+      }
+    },
+    distrust: (path) => void distrusted.add(path),
+    async close() {
+      for (const file of opened.values()) await file.then(closeFd).catch(() => undefined);
+      opened.clear();
+    },
+  };
 }
 
 /** Writes and removes a small file. True when there is too little room left for more. */
@@ -212,6 +260,33 @@ async function writeAll(file: number, chunk: Uint8Array): Promise<void> {
   for (let at = 0; at < chunk.byteLength;) {
     at += (await writeFd(file, chunk, at)).bytesWritten;
   }
+}
+
+/** A small file is read at once: a stream of it costs three times the CPU. */
+async function openForReading(path: string, range: ByteRange | undefined): Promise<OpenResult> {
+  const file = await openFd(path, "r");
+  try {
+    const sizeBytes = (await statFd(file)).size;
+    const start = range?.start ?? 0;
+    const length = (range?.end ?? sizeBytes - 1) - start + 1;
+    if (length > READ_CHUNK_BYTES) {
+      return { kind: "found", sizeBytes, body: readFileChunks(path, range) };
+    }
+    return { kind: "found", sizeBytes, body: await readAll(file, start, length) };
+  } finally {
+    await closeFd(file);
+  }
+}
+
+/** A read may bring only a part. Throws when the file ends early. */
+async function readAll(file: number, start: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(length);
+  for (let at = 0; at < length;) {
+    const { bytesRead } = await readFd(file, bytes, at, length - at, start + at);
+    if (bytesRead === 0) throw new Error(`the file ends after ${start + at} bytes`);
+    at += bytesRead;
+  }
+  return bytes;
 }
 
 /** Opened when reading starts, so that a body nobody reads holds no file open. */

@@ -43,7 +43,8 @@ export type OpenResult =
   | {
       readonly kind: "found";
       readonly sizeBytes: number;
-      readonly body: AsyncIterable<Uint8Array>;
+      /** All that was asked for when it is small, else a stream of it. */
+      readonly body: Uint8Array | AsyncIterable<Uint8Array>;
     }
   | { readonly kind: "missing" }
   | StoreUnavailable;

@@ -44,6 +44,9 @@ const HEADS_MIN = 16;
 /** Tries of one poll to claim what it sees before it goes back to waiting. */
 const CLAIM_TRIES = 3;
 
+/** Why a poll ends early: its caller is gone, or a newer one has come. */
+const POLL_OVER = new Error("the poll is over");
+
 /** What the lease service is made of. */
 export interface LeaseServiceDeps {
   readonly db: Db;
@@ -271,12 +274,13 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     },
 
     async poll(request, aborted) {
-      const superseded = new AbortController();
-      const own = {
-        session: request.session,
-        sequence: request.sequence,
-        end: () => superseded.abort(),
-      };
+      // By hand, not by `AbortSignal.any`: its list of followers grows with every call in Node 20.
+      const over = new AbortController();
+      const ended = over.signal;
+      const end = (): void => over.abort(POLL_OVER);
+      const own = { session: request.session, sequence: request.sequence, end };
+      aborted.addEventListener("abort", end, { once: true });
+      if (aborted.aborted) end();
       const other = newestPoll.get(request.machineId);
       if (other === undefined || isNewer(own, other)) {
         other?.end();
@@ -284,7 +288,6 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       } else {
         own.end(); // It was overtaken on the way here.
       }
-      const ended = AbortSignal.any([aborted, superseded.signal]);
       const deadline = deps.clock.elapsed() + Math.min(request.waitMs, settings.pollWaitMs);
       try {
         const { inventories, wanted } = await inventoriesOf(machines, request.instances);
@@ -325,6 +328,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           await signal.wait(waiter, Math.min(left, found.holdsMs), ended);
         }
       } finally {
+        aborted.removeEventListener("abort", end);
         if (newestPoll.get(request.machineId) === own) newestPoll.delete(request.machineId);
       }
     },

@@ -17,6 +17,8 @@ import type { HttpApp } from "../platform/http/server.ts";
 import type { LeaseService } from "./lease-service.ts";
 import type { ReportService } from "./report-service.ts";
 
+const GONE = new Error("the agent has closed its connection");
+
 /** An `/object_info` of many custom nodes; the core's is 0.3 MB (F25). */
 const INVENTORY_BODY_LIMIT = 64 * 1024 * 1024;
 /** 100 reports of 100 outputs each fit; evidence is bounded by the agent. */
@@ -55,7 +57,7 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     (request, reply) => {
       const gone = new AbortController();
       // The answer's "close": the request's own comes as soon as its body has been read.
-      reply.raw.once("close", () => gone.abort());
+      reply.raw.once("close", () => gone.abort(GONE));
       return leases.poll(request.body, AbortSignal.any([gone.signal, deps.closing]));
     },
   );

@@ -114,8 +114,11 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
 /** Needs of requirements kept in memory. */
 const NEEDS_KEPT = 10_000;
 
+/** One for all: an error for each timer costs more than the timer. */
+const CALLED_OFF = new Error("called off");
+
 function cancellableTimer(clock: Clock, run: () => void, ms: number): () => void {
   const cancelled = new AbortController();
   clock.sleep(ms, cancelled.signal).then(run, () => undefined);
-  return () => cancelled.abort();
+  return () => cancelled.abort(CALLED_OFF);
 }
