@@ -1,6 +1,6 @@
 /** Every feature's services, made and joined: who is told what by whom. */
 import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
-import { HoldfastError } from "@holdfast/contract";
+import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -91,8 +91,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
 
   // Events are read here at once, and by the other replicas within the notifier's gathering time.
   const feed = createEventFeed({ ...base, listener });
-  const onEvents = (): void => {
-    feed.wake();
+  const onEvents = (written: readonly EventType[]): void => {
+    feed.wake(written);
     hooks.fanOut.wake();
     notifier.notify(EVENTS_CHANNEL);
   };

@@ -47,7 +47,7 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
   const { db, ids, ports, gauge, find, view } = deps;
   const tellCancelled = ({ cancelled, machineIds }: changes.Cancelled): void => {
     if (machineIds.length > 0) ports.onRevoked(machineIds);
-    if (cancelled > 0) ports.onEvents();
+    if (cancelled > 0) ports.onEvents(["job.cancelled"]);
   };
 
   return {
@@ -108,7 +108,7 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
         );
       }
       gauge.reserve(job.owner, 1).commit();
-      ports.onEvents();
+      ports.onEvents(["job.redriven", "job.held"]);
       ports.onQueued([{ id: job.requirementId, needs: null }]);
       return await view(job.id);
     },

@@ -3,7 +3,7 @@
  * every stream and every wait. The tail is a hint that comes early; whoever waits for something looks
  * into the database as well.
  */
-import { HoldfastError } from "@holdfast/contract";
+import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Service } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import { createEventTail, type EventLoopOptions } from "../platform/event-reader.ts";
@@ -24,8 +24,11 @@ export interface FeedFilter {
 
 /** Live events of this process. */
 export interface EventFeed extends Service {
-  /** Events were written by this process: read them now, without the notification's way round. */
-  wake(): void;
+  /**
+   * Events of these types were written by this process: read them now, without the notification's
+   * way round, if anybody listens for such.
+   */
+  wake(written: readonly EventType[]): void;
   /**
    * Hears the events of one job after their commit. Returns what ends it. Throws `overloaded` when
    * too many listen.
@@ -56,7 +59,8 @@ const REST_MS = 4;
 
 /** Makes the feed; it reads nothing before `start`. */
 export function createEventFeed(options: EventLoopOptions): EventFeed {
-  const streams = new Set<(event: StoredEvent) => void>();
+  /** Each stream's listener, and the types that it is for; null for all. */
+  const streams = new Map<(event: StoredEvent) => void, readonly string[] | null>();
   const byJob = new Map<string, Set<(event: StoredEvent) => void>>();
   let jobListeners = 0;
   const tail = createEventTail({
@@ -64,7 +68,7 @@ export function createEventFeed(options: EventLoopOptions): EventFeed {
     ...options,
     onEvents: (events) => {
       for (const event of events) {
-        for (const listener of streams) listener(event);
+        for (const listener of streams.keys()) listener(event);
         for (const listener of byJob.get(event.jobId ?? "") ?? []) listener(event);
       }
     },
@@ -73,7 +77,13 @@ export function createEventFeed(options: EventLoopOptions): EventFeed {
     name: "jobs:event-feed",
     start: () => tail.start(),
     stop: () => tail.stop(),
-    wake: () => tail.wake(),
+    wake(written) {
+      const isHeard = [...streams.values()].some(
+        (types) => types === null || written.some((type) => types.includes(type)),
+      );
+      // The others are read past by the next poll.
+      if (isHeard || byJob.size > 0) tail.wake();
+    },
     onJob(jobId, listener) {
       if (jobListeners >= MAX_JOB_LISTENERS) throw tooMany();
       const all = byJob.get(jobId) ?? new Set();
@@ -91,7 +101,7 @@ export function createEventFeed(options: EventLoopOptions): EventFeed {
       const listener = (event: StoredEvent): void => {
         if (fits(event, filter)) queue.push(event);
       };
-      streams.add(listener);
+      streams.set(listener, filter.types);
       try {
         const from =
           lastEventId === undefined ? undefined : await cursorOfEvent(options.db, lastEventId);

@@ -1,4 +1,5 @@
 /** What the jobs need of other features; `app.ts` fills it. */
+import type { EventType } from "@holdfast/contract";
 import type { Graph, PromisedOutput } from "@holdfast/comfyui/protocol";
 import type { ResolveInputs } from "../files/model.ts";
 import type { Needs } from "../machines/model.ts";
@@ -38,7 +39,7 @@ export interface JobsPorts {
   readonly onQueued: (requirements: readonly QueuedNeeds[]) => void;
   /** Leases of these machines were ended by a cancel. */
   readonly onRevoked: (machineIds: readonly string[]) => void;
-  /** Events were written: readers of the outbox may look. */
-  readonly onEvents: () => void;
+  /** Events of these types were written: readers of the outbox may look. */
+  readonly onEvents: (written: readonly EventType[]) => void;
   readonly fleetNumbers: () => Promise<FleetNumbers>;
 }

@@ -115,7 +115,7 @@ export function createSubmitService(deps: SubmitDeps): SubmitService {
           idempotency?.requestHash ?? "",
         );
       }
-      ports.onEvents();
+      ports.onEvents(["job.queued", "job.held"]);
       const isHeld = result.jobs.some((job) => job.held);
       if (!isHeld) {
         ports.onQueued(

@@ -2,6 +2,7 @@ import {
   AGENT_PROTOCOL_VERSION,
   HoldfastError,
   type AgentConfig,
+  type EventType,
   type InstanceReport,
   type Lease,
   type PollRequest,
@@ -61,6 +62,8 @@ export interface LeaseServiceDeps {
   readonly graphs: GraphCache;
   readonly signal: WorkSignal;
   readonly recentEnds: RecentEnds;
+  /** Told after commit: events of these types were written. */
+  readonly onEvents: (written: readonly EventType[]) => void;
 }
 
 /** Leases as agents ask for them. */
@@ -240,6 +243,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         deps.clock.elapsed(),
       );
       isRefused = granted.length === 0;
+      if (!isRefused) deps.onEvents(["attempt.started"]);
       // Session or cordon may have changed since the view was made: the next look is a heartbeat.
       if (isRefused) views.forget(agent.machineId);
       leases.push(...(await toLeases(db, granted, "fresh")));

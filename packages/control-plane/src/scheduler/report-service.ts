@@ -38,8 +38,8 @@ export interface ReportServiceDeps {
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
   readonly onQueued: (requirementId: number) => void;
-  /** Told after commit: events were written. */
-  readonly onEvents: () => void;
+  /** Told after commit: events of these types were written. */
+  readonly onEvents: (written: readonly EventType[]) => void;
 }
 
 /** Bytes that this process stored a moment ago: their rows may be written with what names them. */
@@ -104,13 +104,14 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
         },
       });
       await store.changeJob(tx, ended.jobId, ended.leaseEpoch, verdict.change);
-      await appendEvents(tx, eventsOf(deps.ids, ended, facts, verdict));
-      return { facts, verdict };
+      const events = eventsOf(deps.ids, ended, facts, verdict);
+      await appendEvents(tx, events);
+      return { facts, verdict, written: events.map((event) => event.type) };
     });
     if (settled === null) return false;
     logVerdict(deps.log, ended, settled.facts, settled.verdict);
     if (settled.verdict.change.state === "queued") deps.onQueued(settled.facts.requirementId);
-    deps.onEvents();
+    deps.onEvents(settled.written);
     return true;
   };
 
@@ -131,7 +132,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     const done = await completeMany(db, completions, confirmed);
     deps.blobs.noteRegistered(confirmed);
     await deps.failpoints.hit("control-plane.completed");
-    if (done.size > 0) deps.onEvents();
+    if (done.size > 0) deps.onEvents(["job.completed"]);
     for (const { ended, outputs } of completions) {
       const { jobId, attemptId } = ended;
       if (!done.has(attemptId)) continue;

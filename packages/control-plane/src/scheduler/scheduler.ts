@@ -1,3 +1,4 @@
+import type { EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { startInOrder, stopInOrder } from "@holdfast/runtime";
 import type { Needs } from "../machines/model.ts";
@@ -27,8 +28,8 @@ export interface SchedulerDeps {
   readonly blobs: ConfirmedBlobs;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
-  /** Tells the readers of the outbox that there is something to read. */
-  readonly announceEvents: () => void;
+  /** Tells the readers of the outbox that there is something of these types to read. */
+  readonly announceEvents: (written: readonly EventType[]) => void;
 }
 
 /** Gives jobs to instances and takes the outcomes back. */
@@ -79,7 +80,14 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     onQueued: (id) => requeued([id]),
     onEvents: deps.announceEvents,
   });
-  const leases = createLeaseService({ ...deps, active, graphs, signal, recentEnds });
+  const leases = createLeaseService({
+    ...deps,
+    active,
+    graphs,
+    signal,
+    recentEnds,
+    onEvents: deps.announceEvents,
+  });
   const loopDeps = { ...deps, reports, active, signal, onQueued: requeued };
   const queueLoop = createQueueLoop(loopDeps);
   const loops = [createReconcileLoop(loopDeps), queueLoop];
