@@ -90,56 +90,145 @@ export function createHttpPort(options: {
   readonly headers: Readonly<Record<string, string>>;
   readonly dispatcher: Dispatcher | undefined;
 }): HttpPort {
-  const own =
-    options.dispatcher === undefined
-      ? new Agent({
-          connections: options.connections,
-          pipelining: 1,
-          keepAliveTimeout: KEEP_ALIVE_MS,
-          keepAliveMaxTimeout: KEEP_ALIVE_MS,
-          connect: { timeout: options.connectTimeoutMs },
-        })
-      : undefined;
-  const dispatcher = options.dispatcher ?? own;
+  const dispatcher = options.dispatcher ?? createDispatcher(options);
   // Throws here, at the start, when it is no URL at all.
-  const baseUrl = new URL(options.baseUrl).href.replace(/\/+$/, "");
+  const { origin, pathname } = new URL(options.baseUrl);
+  const prefix = pathname.replace(/\/+$/, "");
+  const baseUrl = origin + prefix;
+  const target = { ...options, dispatcher, origin, prefix };
 
   const send = async (call: Call, abort: AbortController): Promise<OpenAnswer> => {
     const response = await request(`${baseUrl}${call.path}`, {
       method: call.method,
       headers: { ...options.headers, ...call.headers },
-      body:
-        call.body === undefined || typeof call.body === "string"
-          ? (call.body ?? null)
-          : Readable.from(call.body, { objectMode: false }),
+      body: bodyOf(call),
       signal: abort.signal,
       // Our own clock decides about the headers; 0 turns undici's limit off.
       headersTimeout: 0,
       bodyTimeout: options.bodyIdleMs,
-      ...(dispatcher !== undefined && { dispatcher }),
+      dispatcher,
     });
     const { statusCode: status, headers, body } = response;
     return { kind: "open", status, headers, body };
   };
 
   return {
-    call: (call) =>
-      withDeadline(options.clock, call, async (abort) => {
-        const answer = await send(call, abort);
-        const body = await readText(answer.body, call.maxBodyBytes);
-        return body === undefined
-          ? { kind: "malformed", message: `answer larger than ${call.maxBodyBytes} bytes` }
-          : { kind: "answer", status: answer.status, body };
-      }),
+    call: (call) => exchange(call, target),
     open: async (call) => {
       const answer = await withDeadline(options.clock, call, (abort) => send(call, abort));
       if (answer.kind === "open") abortWith(call.signal, answer.body);
       return answer;
     },
     close: async () => {
-      await own?.destroy();
+      if (options.dispatcher === undefined) await dispatcher.destroy();
     },
   };
+}
+
+function createDispatcher(options: {
+  readonly connections: number;
+  readonly connectTimeoutMs: number;
+}): Agent {
+  return new Agent({
+    connections: options.connections,
+    pipelining: 1,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    keepAliveMaxTimeout: KEEP_ALIVE_MS,
+    connect: { timeout: options.connectTimeoutMs },
+  });
+}
+
+interface Target {
+  readonly clock: Clock;
+  readonly bodyIdleMs: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly dispatcher: Dispatcher;
+  readonly origin: string;
+  /** Path below which ComfyUI answers; empty for the root. */
+  readonly prefix: string;
+}
+
+/**
+ * One exchange whose answer is read whole, under a deadline of the injected clock and the caller's
+ * signal. Handed straight to the dispatcher: the streams and signals of undici's `request` cost more
+ * CPU than the rest of a small call, and there are four calls a prompt.
+ */
+function exchange(call: Call, target: Target): Promise<Answer | ClientTrouble> {
+  const { signal, maxBodyBytes } = call;
+  return new Promise((resolve, reject) => {
+    if (signal !== undefined && isAborted(signal)) {
+      reject(abortReason(signal));
+      return;
+    }
+    const timer = new AbortController();
+    const chunks: Buffer[] = [];
+    let sizeBytes = 0;
+    let status = 0;
+    let isOver = false;
+    let controller: Dispatcher.DispatchController | undefined;
+    const end = (settle: () => void): void => {
+      if (isOver) return;
+      isOver = true;
+      timer.abort(ENDED);
+      signal?.removeEventListener("abort", onAbort);
+      settle();
+    };
+    const cut = (settle: () => void): void => {
+      end(settle);
+      // While it waits for a connection there is nothing to cut: it is at its start.
+      controller?.abort(CUT);
+    };
+    const onAbort = (): void => {
+      if (signal !== undefined) cut(() => reject(abortReason(signal)));
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    target.clock.sleep(call.timeoutMs, timer.signal).then(
+      () => cut(() => resolve({ kind: "timeout", afterMs: call.timeoutMs })),
+      // The exchange ended first.
+      () => undefined,
+    );
+    target.dispatcher.dispatch(
+      {
+        origin: target.origin,
+        path: target.prefix + call.path,
+        method: call.method,
+        headers: { ...target.headers, ...call.headers },
+        body: bodyOf(call),
+        // Our own clock decides about the headers; 0 turns undici's limit off.
+        headersTimeout: 0,
+        bodyTimeout: target.bodyIdleMs,
+      },
+      {
+        onRequestStart(started) {
+          controller = started;
+          if (isOver) started.abort(CUT);
+        },
+        onResponseStart(_, statusCode) {
+          status = statusCode;
+        },
+        onResponseData(_, chunk) {
+          sizeBytes += chunk.length;
+          if (sizeBytes <= maxBodyBytes) chunks.push(chunk);
+          else {
+            const message = `answer larger than ${maxBodyBytes} bytes`;
+            cut(() => resolve({ kind: "malformed", message }));
+          }
+        },
+        onResponseEnd() {
+          const body = Buffer.concat(chunks, sizeBytes).toString("utf8");
+          end(() => resolve({ kind: "answer", status, body }));
+        },
+        onResponseError(_, error) {
+          end(() => resolve(toTrouble(error)));
+        },
+      },
+    );
+  });
+}
+
+function bodyOf({ body }: Call): string | Readable | null {
+  if (body === undefined || typeof body === "string") return body ?? null;
+  return Readable.from(body, { objectMode: false });
 }
 
 /** Reasons of our own signals, made once: an error for each call costs more than the rest of it. */
