@@ -114,7 +114,11 @@ export class Attempt {
   }
   /** ComfyUI has executed something of it, or is about to have. */
   get hasStarted(): boolean {
-    return this.#watch?.state.startedAt !== undefined;
+    return this.startedAt !== undefined;
+  }
+  /** Monotonic instant from which on it ran; undefined before it. */
+  get startedAt(): number | undefined {
+    return this.#watch?.state.startedAt;
   }
   /** It is in ComfyUI's queue, or may be: it takes one of the instance's slots. */
   get isOccupying(): boolean {

@@ -39,7 +39,7 @@ export class InstanceLoop {
   #instance: Instance | undefined;
   readonly #recentRunsMs: number[] = [];
   #hasJustFailed = false;
-  #lastMoveAt = -Infinity;
+  #lastRunEndedAt = -Infinity;
   #isWatchingSurplus = false;
   #isDraining = false;
 
@@ -70,7 +70,7 @@ export class InstanceLoop {
         collecting: this.#attempts.size - occupied,
         spoolHasRoom: this.#deps.spool.hasRoom(),
         recentRunsMs: this.#recentRunsMs,
-        stillMs: occupied > 0 ? this.#deps.clock.elapsed() - this.#lastMoveAt : 0,
+        stillMs: this.#stillMs(),
       },
       this.#deps.limits,
     );
@@ -169,7 +169,6 @@ export class InstanceLoop {
   }
 
   #changed(): void {
-    this.#lastMoveAt = this.#deps.clock.elapsed();
     for (const resolve of this.#changeWaiters) resolve();
     this.#changeWaiters.clear();
     this.#deps.onChange();
@@ -186,11 +185,21 @@ export class InstanceLoop {
     this.#isWatchingSurplus = true;
     const look = (): void => {
       this.#isWatchingSurplus = false;
-      const stillMs = clock.elapsed() - this.#lastMoveAt;
-      if (stillMs >= limits.surplusMs) this.#stopSurplus();
+      if (this.#stillMs() >= limits.surplusMs) this.#stopSurplus();
       else this.#watchSurplus();
     };
-    clock.sleep(limits.surplusMs).then(look, () => undefined);
+    clock.sleep(Math.max(1, limits.surplusMs - this.#stillMs())).then(look, () => undefined);
+  }
+
+  /** For how long what ComfyUI has of ours has run, or has waited since something of ours last ran. */
+  #stillMs(): number {
+    const now = this.#deps.clock.elapsed();
+    const occupying = this.#occupying();
+    const running = occupying.flatMap((attempt) => attempt.startedAt ?? []);
+    if (running.length > 0) return now - Math.min(...running);
+    const posted = occupying.flatMap((attempt) => attempt.postedAt ?? []);
+    if (posted.length === 0) return 0;
+    return now - Math.max(this.#lastRunEndedAt, Math.min(...posted));
   }
 
   #stopSurplus(): void {
@@ -215,6 +224,7 @@ export class InstanceLoop {
     const { attemptId, jobId } = attempt.lease;
     const outcome = await attempt.run();
     if (attempt.runMs !== undefined) {
+      this.#lastRunEndedAt = this.#deps.clock.elapsed();
       this.#recentRunsMs.push(attempt.runMs);
       if (this.#recentRunsMs.length > RUNS_REMEMBERED) this.#recentRunsMs.shift();
     }

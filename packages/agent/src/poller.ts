@@ -93,7 +93,8 @@ export class Poller {
 
   #hasNews(): boolean {
     const { wants, version } = this.#deps;
-    return version() !== this.#sentVersion || wants() > this.#sentWants;
+    // Fewer wants are news as well: what the poll under way asks for could run elsewhere.
+    return version() !== this.#sentVersion || wants() !== this.#sentWants;
   }
 
   async #run(): Promise<void> {
