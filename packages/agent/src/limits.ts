@@ -63,6 +63,8 @@ export interface AgentLimits {
   /** First pause after a failed call to the control plane; doubles up to `linkBackoffMaxMs`. */
   readonly linkBackoffMs: number;
   readonly linkBackoffMaxMs: number;
+  /** Least time between two deliveries of reports: under load more travel together. */
+  readonly reportRestMs: number;
   /** Refusals of a group of reports, `internal` ones, after which each is delivered for itself. */
   readonly reportGroupTries: number;
   /** Refusals of one report by itself after which a bare failure takes its place. */
@@ -118,6 +120,7 @@ export const DEFAULT_LIMITS: AgentLimits = {
   pollSettleMs: 20,
   linkBackoffMs: 200,
   linkBackoffMaxMs: 5 * SECOND,
+  reportRestMs: 6,
   reportGroupTries: 3,
   reportTries: 40,
   linkCallMs: 30 * SECOND,

@@ -35,7 +35,7 @@ export interface ReporterDeps extends RetryDeps {
   readonly log: AgentLog;
   readonly limits: Pick<
     AgentLimits,
-    "linkBackoffMaxMs" | "linkBackoffMs" | "reportGroupTries" | "reportTries"
+    "linkBackoffMaxMs" | "linkBackoffMs" | "reportGroupTries" | "reportRestMs" | "reportTries"
   >;
   readonly session: () => Session | undefined;
   /** A call was answered with a code that concerns the whole agent. */
@@ -183,9 +183,12 @@ export class Reporter {
         await this.#waker.wait(isLater ? retryAt - clock.elapsed() : Infinity, signal);
         continue;
       }
+      const startedAt = clock.elapsed();
       try {
         await this.#deliver(group, session);
         this.#groupRefusals = 0;
+        const restMs = startedAt + this.#deps.limits.reportRestMs - clock.elapsed();
+        if (restMs > 0) await slept(clock, restMs, signal);
       } catch (error) {
         if (!signal.aborted) await this.#onFailedDelivery(group, session, error);
       }

@@ -72,6 +72,28 @@ describe("gathering", () => {
   });
 });
 
+test("one that rests takes the first at once and what follows together", async () => {
+  const clock = createFakeClock();
+  const { batches, flush } = heldFlush();
+  const group = createGroupCommit({ flush, maxBatch: 3, maxWaiting: 9, restMs: 50, clock });
+  void group.add(1);
+  await turns();
+  expect(batches.map((batch) => batch.items)).toEqual([[1]]);
+  batches[0]?.end();
+  await clock.advance(10);
+  void group.add(2);
+  await clock.advance(39);
+  void group.add(3);
+  expect(batches).toHaveLength(1);
+  await clock.advance(1);
+  expect(batches[1]?.items).toEqual([2, 3]);
+  batches[1]?.end();
+  await clock.advance(500);
+  void group.add(4);
+  await turns();
+  expect(batches[2]?.items).toEqual([4]);
+});
+
 describe("limits and failures", () => {
   test("over the limit an item is refused as overloaded and the others go on", async () => {
     const { batches, flush } = heldFlush();

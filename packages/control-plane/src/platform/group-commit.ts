@@ -21,6 +21,11 @@ export interface GroupCommitOptions<T, R> {
    * comes while flushes run makes the next batch. Above 0 it must be given a clock.
    */
   readonly lingerMs?: number;
+  /**
+   * Least time from the start of a flush to the start of the next that would not be full: under load
+   * more come together, and the first after a quiet time goes at once. Above 0 it needs a clock.
+   */
+  readonly restMs?: number;
   readonly clock?: Clock;
   /** Told of each flush, for metrics. */
   readonly onFlush?: (batchSize: number) => void;
@@ -49,20 +54,29 @@ const DEFAULT_CONCURRENT = 2;
  * batches keep the order of arrival, and every `add` settles.
  */
 export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): GroupCommit<T, R> {
-  const { maxBatch, maxWaiting, lingerMs = 0, clock } = options;
+  const { maxBatch, maxWaiting, lingerMs = 0, restMs = 0, clock } = options;
   const maxConcurrent = options.maxConcurrent ?? DEFAULT_CONCURRENT;
-  invariant(lingerMs === 0 || clock !== undefined, "a group commit that lingers needs a clock");
+  invariant(
+    lingerMs + restMs === 0 || clock !== undefined,
+    "a group commit that waits needs a clock",
+  );
   const queue: Waiting<T, R>[] = [];
   const drained = new Set<() => void>();
   let running = 0;
   let isScheduled = false;
+  let startedAt = -Infinity;
+
+  const waitMs = (): number => {
+    if (clock === undefined || queue.length >= maxBatch) return 0;
+    return Math.max(lingerMs, startedAt + restMs - clock.elapsed());
+  };
 
   const schedule = (): void => {
     if (isScheduled || running >= maxConcurrent || queue.length === 0) return;
     isScheduled = true;
     // A turn later, so that callers of the same turn share a batch.
-    const ready =
-      lingerMs > 0 && queue.length < maxBatch ? clock?.sleep(lingerMs) : Promise.resolve();
+    const ms = waitMs();
+    const ready = ms > 0 ? clock?.sleep(ms) : Promise.resolve();
     void Promise.resolve(ready).then(start, start);
   };
 
@@ -71,6 +85,7 @@ export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): Grou
     const batch = queue.splice(0, maxBatch);
     if (batch.length === 0) return;
     running += 1;
+    if (clock !== undefined) startedAt = clock.elapsed();
     void settle(batch).finally(() => {
       running -= 1;
       schedule();

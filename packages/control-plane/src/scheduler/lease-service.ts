@@ -45,6 +45,14 @@ const HEADS_MIN = 16;
 /** Tries of one poll to claim what it sees before it goes back to waiting. */
 const CLAIM_TRIES = 3;
 
+/**
+ * Least time between two claims for a machine all of whose instances that want work have some: what
+ * is queued meanwhile is claimed together. An instance without work is served at once.
+ */
+const CLAIM_REST_MS = 6;
+/** Machines whose last claim is remembered; forgetting one costs a claim of its own. */
+const MACHINES_REMEMBERED = 20_000;
+
 /** Why a poll ends early: its caller is gone, or a newer one has come. */
 const POLL_OVER = new Error("the poll is over");
 
@@ -193,6 +201,14 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   };
 
   const lastServed = new Map<string, number>();
+  const claimedAt = new Map<string, number>();
+  /** Waits until a claim for machines that are busy anyway is worth its while. */
+  const restBeforeClaim = async (request: PollRequest, signal: AbortSignal): Promise<void> => {
+    const last = claimedAt.get(request.machineId);
+    if (last === undefined || hasIdleInstance(request)) return;
+    const restMs = last + CLAIM_REST_MS - deps.clock.elapsed();
+    if (restMs > 0) await deps.clock.sleep(restMs, signal).catch(() => undefined);
+  };
   const claimFor = async (
     agent: AgentSession,
     reports: readonly InstanceReport[],
@@ -234,6 +250,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         })),
       );
       await deps.failpoints.hit("control-plane.claimed");
+      if (claimedAt.size >= MACHINES_REMEMBERED) claimedAt.clear();
+      claimedAt.set(agent.machineId, deps.clock.elapsed());
       for (const placement of placements) {
         lastServed.set(placement.instanceId, placement.requirementId);
       }
@@ -317,6 +335,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           );
           const open = request.instances.filter((report) => !cordoned.has(report.instanceId));
           const { revoked, leases } = await compare(request, found.leases);
+          if (leases.length === 0 && revoked.length === 0) await restBeforeClaim(request, ended);
           if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
             const claimed = await claimFor(request, open, inventories);
             leases.push(...claimed.leases);
@@ -381,6 +400,13 @@ function wantingInstances(
     });
   }
   return wanting;
+}
+
+/** Whether an instance wants work and has none: nothing of what is held may be its. */
+function hasIdleInstance(request: PollRequest): boolean {
+  const wanting = request.instances.filter((report) => report.wants > 0).length;
+  const working = request.held.filter((attempt) => attempt.phase !== "collecting").length;
+  return working < wanting;
 }
 
 /** What the agent holds and has no lease on: taken away, or ended by a report just now. */
