@@ -12,6 +12,7 @@ export function normalise(value: unknown, key = ""): unknown {
   if (typeof value === "string") return normaliseText(value, key);
   if (Array.isArray(value)) return normaliseList(value, key);
   if (typeof value !== "object" || value === null) return value;
+  if (key === "meta") return normaliseMeta(value as Readonly<Record<string, unknown>>);
   if (key === "current_inputs") {
     return Object.fromEntries(Object.keys(value).map((name) => [name, "<printed>"]));
   }
@@ -35,19 +36,47 @@ function normaliseList(list: readonly unknown[], key: string): unknown {
     case "executed":
     case "current_outputs":
     case "nodes":
+    case "dependent_outputs":
       return [...list].map(String).sort();
     case "errors":
       return list
         .map((each) => normalise(each))
         .sort((one, two) => details(one).localeCompare(details(two)));
     case "prompt":
-      return list.map((each, index) => (index === 0 ? "<number>" : normalise(each)));
+      return list.map((each, index) => {
+        if (index === 0) return "<number>";
+        // The outputs to run are a set in Python, and in another order in each process.
+        return index === 4 && Array.isArray(each) ? each.map(String).sort() : normalise(each);
+      });
     case "queue_running":
     case "queue_pending":
       return list.map((each) => normaliseList(each as readonly unknown[], "prompt"));
     default:
       return list.map((each) => normalise(each));
   }
+}
+
+/**
+ * What a history entry says of the nodes behind its outputs. Equal nodes are run once, and all of them
+ * name the one that ran: whichever came first in a set. So they only name each other here.
+ */
+function normaliseMeta(meta: Readonly<Record<string, unknown>>): unknown {
+  return Object.fromEntries(
+    Object.entries(meta).map(([id, info]) => {
+      const ran = nodeIdOf(info);
+      const equal = Object.keys(meta).filter((other) => nodeIdOf(meta[other]) === ran);
+      const name = equal.length === 1 ? ran : `<one for ${equal.sort().join(", ")}>`;
+      const renamed = Object.entries(info as object).map(([field, value]) => [
+        field,
+        value === ran ? name : normalise(value, field),
+      ]);
+      return [id, Object.fromEntries(renamed) as unknown];
+    }),
+  );
+}
+
+function nodeIdOf(info: unknown): unknown {
+  return (info as { readonly node_id?: unknown }).node_id;
 }
 
 function details(error: unknown): string {

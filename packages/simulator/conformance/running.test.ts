@@ -63,7 +63,10 @@ function runningFacts(start: () => Promise<Target>): void {
   const history = async (promptId: string): Promise<object> =>
     (await ask(target, "GET", `/history/${promptId}`)).json();
   const untilRunning = async (promptId: string): Promise<void> => {
-    while (!(await queue()).queue_running.some((item) => item[1] === promptId));
+    const deadline = performance.now() + 15_000;
+    while (!(await queue()).queue_running.some((item) => item[1] === promptId)) {
+      if (performance.now() > deadline) throw new Error(`prompt ${promptId} does not run`);
+    }
   };
   const runsPrompts = async (): Promise<boolean> => {
     const promptId = await post(flatGraph(color(), "alive"));
@@ -89,14 +92,18 @@ function runningFacts(start: () => Promise<Target>): void {
 
   it("F13: a node that does not poll runs to its end, and is interrupted after it", async (context) => {
     if (sleeper === undefined) context.skip();
-    const promptId = await post(sleepGraph(1, false));
-    await untilRunning(promptId);
+    const clientId = randomUUID();
+    const socket = await socketOf(target, clientId);
+    const promptId = await post(sleepGraph(1, false), { client_id: clientId });
+    // Before this node runs, an interrupt ends the prompt at once.
+    await socket.untilExecuting("7");
     const before = performance.now();
     await ask(target, "POST", "/interrupt", { prompt_id: promptId });
     const entry = await untilEnded(target, promptId);
     expect(performance.now() - before).toBeGreaterThan(500);
     expect(entry.status.status_str).toBe("error");
     expect(entry.status.messages.at(-1)).toMatchObject(["execution_interrupted", { node_id: "8" }]);
+    await socket.close();
   });
 
   it("F14: /free answers at once, and is done when the running prompt has ended", async (context) => {

@@ -72,6 +72,19 @@ export class SocketLog {
     }
   }
 
+  /** Waits until a node is told to run. */
+  untilExecuting(nodeId: string): Promise<void> {
+    return this.until(() =>
+      this.frames.some(
+        ({ kind, ...frame }) =>
+          kind === "json" &&
+          "json" in frame &&
+          frame.json.type === "executing" &&
+          frame.json.data["node"] === nodeId,
+      ),
+    );
+  }
+
   /** Waits for the end marker of a prompt, `executing {node: null}`. */
   untilEnded(promptId: string): Promise<void> {
     return this.until(() =>
