@@ -26,7 +26,7 @@ export default defineConfig({
       }),
       project("conformance", ["packages/simulator/conformance/**/*.test.ts"], {
         // Against one real server the files would interrupt each other.
-        fileParallelism: process.env["HOLDFAST_TEST_COMFYUI_URL"] === undefined,
+        fileParallelism: (process.env["HOLDFAST_TEST_COMFYUI_URL"] ?? "") === "",
         testTimeout: 60_000,
         hookTimeout: 60_000,
       }),

@@ -186,9 +186,9 @@ function runningFacts(start: () => Promise<Target>): void {
       ["extra data that is null", () => ({ prompt: flatGraph(1, "f26"), extra_data: null })],
     ];
 
-    it.each(unfit)("%s", async (_what, body) => {
+    it.for(unfit)("%s", async ([_what, body], context) => {
       // Each costs a real one a restart.
-      if (target.restart === undefined) return;
+      if (target.restart === undefined) context.skip();
       const promptId = randomUUID();
       const posted = await ask(target, "POST", "/prompt", { ...body(), prompt_id: promptId });
       expect(posted.status).toBe(200);
@@ -196,7 +196,7 @@ function runningFacts(start: () => Promise<Target>): void {
       expect((await ask(target, "GET", "/system_stats")).status).toBe(200);
       expect((await queue()).queue_running.map((item) => item[1])).toEqual([promptId]);
       expect(await history(promptId)).toEqual({});
-      await target.restart();
+      await target.restart?.();
       expect(await runsPrompts()).toBe(true);
     });
 

@@ -14,10 +14,10 @@ export interface Target {
 }
 
 /** The real ComfyUI that the suite is to run against, if any. */
-export const REAL_URL = process.env["HOLDFAST_TEST_COMFYUI_URL"];
+export const REAL_URL = given("HOLDFAST_TEST_COMFYUI_URL");
 
 /** A shell command that kills and starts the real one; it may end before ComfyUI serves. */
-const RESTART_COMMAND = process.env["HOLDFAST_TEST_COMFYUI_RESTART_COMMAND"];
+const RESTART_COMMAND = given("HOLDFAST_TEST_COMFYUI_RESTART_COMMAND");
 
 /** A loaded machine takes a minute to import ComfyUI and its custom nodes (F12). */
 const START_LIMIT_MS = 180_000;
@@ -58,17 +58,21 @@ export function realTarget(): Target {
   };
 }
 
+/** A variable of the environment; an empty one is none. */
+function given(name: string): string | undefined {
+  const value = process.env[name];
+  return value === "" ? undefined : value;
+}
+
 async function untilServing(url: string): Promise<void> {
   const deadline = performance.now() + START_LIMIT_MS;
-  for (;;) {
-    try {
-      if ((await fetch(`${url}/system_stats`)).ok) return;
-    } catch (error) {
-      // Nobody listens yet.
-      if (performance.now() > deadline) throw error;
-    }
+  while (performance.now() < deadline) {
+    // Nobody listens yet, or something in its place answers.
+    const answer = await fetch(`${url}/system_stats`).catch(() => undefined);
+    if (answer?.ok === true) return;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  throw new Error(`${url} does not serve after ${String(START_LIMIT_MS / 1000)} s`);
 }
 
 /** One node of a graph as it is posted. */
