@@ -33,6 +33,8 @@ export interface WatchState {
   /** An event of this prompt came over the socket. */
   readonly isHeard: boolean;
   readonly isSocketUseful: boolean;
+  /** The socket was open without a break from the post on: whatever was told, it was to bring. */
+  readonly isSocketWhole: boolean;
   /** The socket was made anew because of this silence, so it cannot be deafness (F8). */
   readonly isRefreshed: boolean;
   readonly nodeId: string | null;
@@ -84,6 +86,7 @@ export function beginWatch(
     hasProgressed: false,
     isHeard: false,
     isSocketUseful: facts.isSocketUseful,
+    isSocketWhole: facts.isSocketUseful,
     isRefreshed: false,
     nodeId: null,
     displayNodeId: null,
@@ -121,6 +124,15 @@ export function nextWatchStep(
     default:
       return assertNever(event);
   }
+}
+
+/**
+ * Whether the socket is deaf (F8): the prompt runs or has run, and nothing came of what it must have
+ * brought. A socket that came later says nothing by its silence: one node may take minutes, and the
+ * greeting of a new socket does not name its prompt (F7).
+ */
+export function isSocketDeaf(state: WatchState): boolean {
+  return state.startedAt !== undefined && state.isSocketWhole && !state.isHeard;
 }
 
 /** How far the run is, of so many nodes: within the wire's limits, whatever was heard. */
@@ -243,6 +255,7 @@ function onSocket(
     return {
       ...state,
       isSocketUseful: false,
+      isSocketWhole: false,
       lookEveryMs: limits.blindLookMs,
       lookAt: Math.min(state.lookAt, event.at + limits.blindLookMs),
     };

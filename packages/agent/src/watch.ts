@@ -9,6 +9,7 @@ import { decideStall } from "./stall.ts";
 import { PIXELS_OVER_SOCKET } from "./verify.ts";
 import {
   beginWatch,
+  isSocketDeaf,
   nextWatchStep,
   type WatchEnd,
   type WatchEvent,
@@ -110,7 +111,7 @@ export class PromptWatch {
 
   /** Waits for the end of the run, looking whenever a look is due (W2). Rejects when aborted. */
   async untilEnd(signal: AbortSignal): Promise<WatchResult> {
-    const { clock, limits, instance, lease } = this.#deps;
+    const { clock, limits, lease } = this.#deps;
     for (;;) {
       signal.throwIfAborted();
       await this.#takeHold();
@@ -126,8 +127,7 @@ export class PromptWatch {
       if (now >= stall.stallAt) return { kind: "stalled" };
       if (now >= waitAt) return { kind: "waited" };
       if (now >= stall.refreshAt) {
-        this.#apply({ kind: "refresh_asked", at: now });
-        instance.refreshSocket("no sign of a running prompt");
+        this.#refreshSocket("no sign of a running prompt");
       } else if (now >= state.lookAt) {
         await this.#look(state, signal);
       } else {
@@ -152,11 +152,13 @@ export class PromptWatch {
       }
     }
     this.noteFound(await instance.client.lookUp(promptId, signal));
-    const hasRun = this.#state.startedAt !== undefined;
-    // It runs or has run, and the open socket said nothing: unregistered (F8).
-    if (hasRun && state.isSocketUseful && !state.isHeard) {
-      instance.refreshSocket("deaf: a prompt ran unheard");
-    }
+    if (isSocketDeaf(this.#state)) this.#refreshSocket("deaf: a prompt ran unheard");
+  }
+
+  /** It buys a silent run no time. */
+  #refreshSocket(reason: string): void {
+    this.#apply({ kind: "refresh_asked", at: this.#deps.clock.elapsed() });
+    this.#deps.instance.refreshSocket(reason);
   }
 
   #apply(event: WatchEvent): void {
