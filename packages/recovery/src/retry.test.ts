@@ -54,7 +54,7 @@ const decideError = (
 ) => decide({ error: classified(errorClass, subclass), ...changes });
 
 describe("free ends", () => {
-  it.each(["drained", "lease_lost", "machine_died"] as const)(
+  it.each(["drained", "released", "lease_lost", "machine_died"] as const)(
     "%s costs no retry, even when the retries are used up",
     (outcome) => {
       const used = Array.from({ length: RECOVERIES_MAX }, () => earlier("unknown", "a"));
@@ -306,6 +306,7 @@ const OUTCOMES: readonly RetryOutcome[] = [
   "machine_died",
   "lease_lost",
   "drained",
+  "released",
 ];
 const arbitraryError = fc
   .record({

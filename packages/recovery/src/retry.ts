@@ -37,10 +37,12 @@ export const FILE_LOCK_WAIT_MS = 5_000;
  * - `instance_died`: the ComfyUI process ended during the attempt.
  * - `machine_died`: the whole machine went away, or its agent did.
  * - `lease_lost`: the lease ran out or was taken over.
- * - `drained`: the machine was asked to give its work back.
+ * - `drained`: it ran, and the machine was asked to give its work back.
+ * - `released`: given back before it began: a drain, an instance that died under another job, one that
+ *   is not well, or work staged too deep.
  */
 export type RetryOutcome =
-  "failed" | "stalled" | "instance_died" | "machine_died" | "lease_lost" | "drained";
+  "failed" | "stalled" | "instance_died" | "machine_died" | "lease_lost" | "drained" | "released";
 
 /** The outcomes that are failures; the others are free. */
 export type FailedOutcome = Extract<RetryOutcome, "failed" | "stalled" | "instance_died">;
@@ -62,7 +64,7 @@ export interface RetryFacts {
   readonly instanceId: string | null;
   /** Failed attempts of this round before this one, oldest first; free ends are not in it. */
   readonly earlierFailures: readonly EarlierFailure[];
-  /** Attempts of this round given back for nothing (drain, lost lease, machine's death) before this one. */
+  /** Attempts of this round given back for nothing (drain, release, lost lease, machine's death) before this one. */
   readonly freeReturns: number;
   /** The instances that died during this job, this attempt's included when it did. */
   readonly deathsOnInstances: readonly string[];
@@ -83,6 +85,7 @@ export type RetryPreparation = "nothing" | "free_memory" | "restart_instance";
 /** Why a decision was taken; stable names for logs, counts and tests. */
 export type RetryReason =
   | "drained"
+  | "released"
   | "lease_lost"
   | "machine_died"
   | "two_instances_died"
@@ -139,6 +142,7 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
   }
   switch (outcome) {
     case "drained":
+    case "released":
     case "lease_lost":
     case "machine_died":
       return decideFree(outcome, facts.freeReturns, random);
@@ -153,6 +157,7 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
 
 const FREE_EXPLANATIONS = {
   drained: "The machine is being emptied; the job goes to another one at no cost.",
+  released: "The job was given back before it began; it is queued again at no cost.",
   lease_lost: "The lease on the job was lost; it is queued again at no cost.",
   machine_died: "The machine went away; the job is queued again at no cost.",
 } as const;

@@ -76,6 +76,15 @@ describe("judgeFailure", () => {
     expect(verdict.error).toBeNull();
   });
 
+  it("speaks of a drain only where one interrupted the run", () => {
+    const died = judge(context({ kind: "released", reason: "the instance died" }));
+    expect(died.change.waitingReason).toBe(
+      "The job was given back before it began; it is queued again at no cost.",
+    );
+    const drained = judge(context({ kind: "interrupted", reason: "drain" }));
+    expect(drained.change.waitingReason).toMatch(/being emptied/);
+  });
+
   it("does not call an instance dead under a job that was only staged there", () => {
     const died: UnfinishedOutcome = {
       kind: "instance_died",

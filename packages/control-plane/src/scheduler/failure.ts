@@ -122,6 +122,7 @@ function toRetryOutcome(outcome: UnfinishedOutcome, started: boolean): RetryOutc
     case "instance_died":
       return started ? "instance_died" : "machine_died";
     case "released":
+      return "released";
     case "interrupted":
       return "drained";
     case "lease_lost":
