@@ -40,6 +40,11 @@ export default defineConfig({
         hookTimeout: 120_000,
         fileParallelism: false,
       }),
+      project("page", ["test/page/**/*.test.ts"], {
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+      }),
       project("chaos", ["test/chaos/**/*.test.ts"], {
         testTimeout: 180_000,
         hookTimeout: 120_000,

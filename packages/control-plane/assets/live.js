@@ -1,205 +1,174 @@
 // The plain live page: reads the API, listens to its event stream, and says when it is not live.
 // Until the dashboard is built this is all there is to see; it needs no build step.
 
+import { currentKey, get, KeyRefused, read, setKey } from "./api.js";
+import { byId, setText } from "./elements.js";
+import { showJob } from "./job.js";
+import { showInstances, showJobs, showStats } from "./tables.js";
+
+/** Many events become one refresh. */
 const REFRESH_MIN_MS = 250;
+/** Progress changes without an event: look again now and then. */
+const REFRESH_MAX_MS = 2_000;
 const RECONNECT_MS = 2_000;
-const KEY_NAME = "holdfast-api-key";
+/** The server breaks its silence every 15 s; a stream that is silent for longer is dead. */
+const SILENCE_LIMIT_MS = 40_000;
 const JOBS_SHOWN = 50;
 
-const byId = (id) => document.getElementById(id);
-const headers = () => {
-  const key = sessionStorage.getItem(KEY_NAME);
-  return key === null ? {} : { authorization: `Bearer ${key}` };
-};
+/** When the page was last right, as a `Date`; undefined before the first time. */
+let liveAt;
+/** True while something may have changed that is not shown yet. */
+let isStale = true;
 
-class KeyNeeded extends Error {}
+const wakeUps = new EventTarget();
+const wakeUp = () => wakeUps.dispatchEvent(new Event("wake-up"));
 
-async function read(path) {
-  const answer = await fetch(path, { headers: headers(), cache: "no-store" });
-  if (answer.status === 401 || answer.status === 403)
-    throw new KeyNeeded((await answer.json()).error.message);
-  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
-  return answer.json();
+/** Waits, but not longer than until the next `wakeUp()`. */
+function pause(ms) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    wakeUps.addEventListener(
+      "wake-up",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
+  });
 }
 
-function cell(row, content, className) {
-  const td = row.insertCell();
-  if (className) td.className = className;
-  if (content instanceof Node) td.append(content);
-  else td.textContent = content ?? "";
-  return td;
-}
-
-function time(instant) {
-  const element = document.createElement("time");
-  element.dateTime = instant;
-  element.textContent = new Date(instant).toLocaleTimeString();
-  element.title = new Date(instant).toLocaleString();
-  return element;
-}
-
-function showStats(stats) {
-  const rows = [
-    ["Waiting", stats.jobs.queued],
-    ["Running", stats.jobs.processing],
-    ["Recovering", stats.jobs.recovering],
-    ["Completed", stats.jobs.completed],
-    ["Failed", stats.jobs.failed + stats.jobs.timeout],
-    ["Cancelled", stats.jobs.cancelled],
-    ["Held", stats.held],
-    ["Done in the last hour", stats.completedLastHour],
-  ];
-  byId("stats").replaceChildren(
-    ...rows.map(([name, value]) => {
-      const group = document.createElement("div");
-      const term = document.createElement("dt");
-      const figure = document.createElement("dd");
-      term.textContent = name;
-      figure.textContent = Number(value ?? 0).toLocaleString();
-      group.append(term, figure);
-      return group;
-    }),
-  );
-}
-
-function showInstances(machines) {
-  const body = document.createElement("tbody");
-  let count = 0;
-  let anySimulated = false;
-  for (const machine of machines) {
-    for (const instance of machine.instances) {
-      const row = body.insertRow();
-      count += 1;
-      anySimulated ||= instance.simulated === true;
-      cell(row, `${instance.name}${instance.simulated ? " (simulated)" : ""}`);
-      cell(row, `${machine.name}${machine.state === "lost" ? " (lost)" : ""}`);
-      const state = instance.cordoned ? `${instance.state}, cordoned` : instance.state;
-      cell(
-        row,
-        instance.reason ? `${state}: ${instance.reason}` : state,
-        `state ${instance.state}`,
-      );
-      cell(row, time(instance.since));
-    }
-  }
-  body.id = "instances";
-  byId("instances").replaceWith(body);
-  byId("no-instances").hidden = count > 0;
-  byId("simulated").hidden = !anySimulated;
-}
-
-function happened(job) {
-  if (job.error && job.status !== "completed") return `${job.error.class}: ${job.error.message}`;
-  if (job.waitingReason && job.status !== "completed") return job.waitingReason;
-  if (job.progress) return `${Math.round(job.progress.percent)} %`;
-  if (job.status === "completed" && job.attemptCount > 1) return "recovered";
-  return "";
-}
-
-function showJobs(jobs) {
-  const body = document.createElement("tbody");
-  for (const job of jobs) {
-    const row = body.insertRow();
-    const link = document.createElement("a");
-    link.href = `/api/v1/jobs/${job.id}`;
-    link.textContent = job.number;
-    cell(row, link, "number");
-    cell(row, job.name ?? job.id);
-    cell(row, job.poison ? `${job.status} (set aside)` : job.status, `state ${job.status}`);
-    cell(row, job.attemptCount, "number");
-    cell(row, happened(job));
-    const outputs = document.createElement("a");
-    outputs.href = `/api/v1/jobs/${job.id}/outputs`;
-    outputs.textContent = job.outputCount;
-    cell(row, job.outputCount > 0 ? outputs : "", "number");
-    cell(row, time(job.createdAt));
-  }
-  body.id = "jobs";
-  byId("jobs").replaceWith(body);
-  byId("no-jobs").hidden = jobs.length > 0;
-}
-
-function setLive(isLive, text) {
-  const live = byId("live");
-  live.className = isLive ? "on" : "off";
-  if (live.textContent !== text) live.textContent = text;
-}
-
-async function refresh() {
+async function refresh(signal) {
   const [stats, jobs, machines] = await Promise.all([
-    read("/api/v1/stats"),
-    read(`/api/v1/jobs?limit=${JOBS_SHOWN}`),
-    read("/api/v1/machines"),
+    read("/api/v1/stats", signal),
+    read(`/api/v1/jobs?limit=${JOBS_SHOWN}`, signal),
+    read("/api/v1/machines", signal),
   ]);
-  byId("key").hidden = true;
   showStats(stats);
   showInstances(machines.machines);
-  showJobs(jobs.items);
+  showJobs(jobs);
+  byId("key").hidden = true;
+  byId("forget-key").hidden = currentKey() === null;
+  byId("content").hidden = false;
+  await showJob(signal);
 }
 
-let pending = false;
-let lastAt = 0;
-/** Refreshes soon; many events become one refresh. */
-function refreshSoon() {
-  if (pending) return;
-  pending = true;
-  setTimeout(
-    () => {
-      pending = false;
-      lastAt = Date.now();
-      refresh().catch(showProblem);
-    },
-    Math.max(0, lastAt + REFRESH_MIN_MS - Date.now()),
-  );
+function showLive() {
+  liveAt = new Date();
+  const live = byId("live");
+  live.className = "on";
+  setText(live, "live");
 }
 
-function showProblem(error) {
-  if (error instanceof KeyNeeded) {
-    byId("key").hidden = false;
-    byId("key-problem").textContent =
-      sessionStorage.getItem(KEY_NAME) === null ? "" : error.message;
-    setLive(false, "a key is needed");
-    return;
+function showNotLive(why) {
+  const live = byId("live");
+  live.className = "off";
+  const since = liveAt === undefined ? "" : ` since ${liveAt.toLocaleTimeString()}`;
+  setText(live, `not live${since}: ${why}`);
+}
+
+function askForKey(message) {
+  const form = byId("key");
+  const isNew = form.hidden;
+  form.hidden = false;
+  byId("content").hidden = true;
+  byId("forget-key").hidden = true;
+  if (byId("job").open) byId("job").close();
+  setText(byId("key-problem"), currentKey() === null ? "" : message);
+  byId("key-text").setAttribute("aria-invalid", String(currentKey() !== null));
+  const live = byId("live");
+  live.className = "off";
+  setText(live, "an API key is needed");
+  if (isNew) byId("key-text").focus();
+}
+
+/** Reads the stream to its end: each event makes the page stale. Throws when it is silent for too long. */
+async function listen(body, connection) {
+  const reader = body.getReader();
+  for (;;) {
+    const silence = setTimeout(
+      () => connection.abort(new Error("the server is silent")),
+      SILENCE_LIMIT_MS,
+    );
+    try {
+      const { done } = await reader.read();
+      if (done) throw new Error("the server ended the stream");
+    } finally {
+      clearTimeout(silence);
+    }
+    isStale = true;
+    wakeUp();
   }
-  setLive(false, "not live, reconnecting");
 }
 
-/** Follows the event stream by `fetch`, because `EventSource` cannot send a key. */
+/** Refreshes what is stale, one refresh at a time; nobody looks at a hidden page. */
+async function keepFresh(signal) {
+  while (!signal.aborted) {
+    const started = Date.now();
+    if (!document.hidden) {
+      isStale = false;
+      await refresh(signal);
+      showLive();
+    }
+    await pause(isStale && !document.hidden ? 0 : REFRESH_MAX_MS);
+    await new Promise((resolve) =>
+      setTimeout(resolve, Math.max(0, started + REFRESH_MIN_MS - Date.now())),
+    );
+  }
+}
+
+/**
+ * One connection, until it breaks; throws why. The stream comes first, so that nothing happens unseen
+ * between the first look and it. `fetch`, because an `EventSource` cannot send a key.
+ */
 async function follow() {
+  const connection = new AbortController();
+  try {
+    const { body } = await get("/api/v1/events", {
+      accept: "text/event-stream",
+      signal: connection.signal,
+    });
+    await Promise.race([listen(body, connection), keepFresh(connection.signal)]);
+  } finally {
+    connection.abort();
+  }
+}
+
+async function run() {
   for (;;) {
     try {
-      await refresh();
-      const answer = await fetch("/api/v1/events", {
-        headers: { ...headers(), accept: "text/event-stream" },
-      });
-      if (!answer.ok || answer.body === null) throw new Error(`events answered ${answer.status}`);
-      setLive(true, "live");
-      refreshSoon();
-      const reader = answer.body.getReader();
-      for (;;) {
-        const { done } = await reader.read();
-        if (done) break;
-        refreshSoon();
-      }
+      await follow();
     } catch (error) {
-      showProblem(error);
+      if (error instanceof KeyRefused) {
+        askForKey(error.message);
+        await pause(2 ** 31 - 1); // Only another key helps.
+        continue;
+      }
+      // A browser's own words for a lost connection ("Failed to fetch") help nobody.
+      const isUnreachable = error instanceof TypeError || error.name === "TimeoutError";
+      const why = isUnreachable ? "the server does not answer" : error.message;
+      showNotLive(`${why}; reconnecting`);
     }
-    setTimeout(() => document.dispatchEvent(new Event("holdfast:wake")), RECONNECT_MS);
-    await new Promise((resolve) =>
-      document.addEventListener("holdfast:wake", resolve, { once: true }),
-    );
+    await pause(RECONNECT_MS);
   }
 }
 
 byId("key").addEventListener("submit", (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY_NAME, byId("key-text").value.trim());
-  document.dispatchEvent(new Event("holdfast:wake"));
+  setKey(byId("key-text").value.trim());
+  byId("key-text").value = "";
+  wakeUp();
 });
+byId("forget-key").addEventListener("click", () => {
+  setKey(null);
+  location.reload();
+});
+const lookNow = () => {
+  isStale = true;
+  wakeUp();
+};
+document.addEventListener("visibilitychange", lookNow);
+window.addEventListener("online", lookNow);
+window.addEventListener("hashchange", lookNow);
 
-// Progress changes without an event: look again now and then while something runs.
-setInterval(() => {
-  if (!document.hidden && byId("live").className === "on") refreshSoon();
-}, 2_000);
-
-void follow();
+void run();
