@@ -51,7 +51,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
   await registerOpenApi(app, {
     title: "Holdfast",
     description:
-      "Runs ComfyUI so that no render is lost. Errors have one shape: `{error: {code, message, details?, requestId}}`.",
+      "Runs ComfyUI so that no render is lost. Errors have one shape: `{error: {code, message, details?, requestId}}`. As soon as an API key was made, every call needs one: press Authorize.",
     version: options.version,
   });
   const { access } = services;
@@ -106,6 +106,7 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
     {
       schema: {
         tags,
+        security: [],
         summary: "Whether this process answers",
         response: { 200: z.object({ status: z.literal("ok"), version: z.string() }) },
       },
@@ -117,6 +118,7 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
     {
       schema: {
         tags,
+        security: [],
         summary: "Whether a job could start now",
         response: { 200: readinessSchema, 503: readinessSchema },
       },
@@ -133,7 +135,7 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
   );
   app.get(
     "/metrics",
-    { schema: { tags, summary: "Prometheus metrics" } },
+    { schema: { tags, security: [], summary: "Prometheus metrics" } },
     async (_request, reply) =>
       reply.header("content-type", metrics.contentType).send(await metrics.text()),
   );

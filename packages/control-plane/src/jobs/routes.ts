@@ -47,6 +47,7 @@ const tags = ["jobs"];
 export function addJobRoutes(app: HttpApp, deps: JobRoutesDeps): void {
   addSubmitRoute(app, deps);
   addReadRoutes(app, deps);
+  addPartRoutes(app, deps);
   addChangeRoutes(app, deps);
   addWaitRoute(app, deps);
   addEventRoutes(app, deps);
@@ -80,12 +81,34 @@ function addReadRoutes(app: HttpApp, { identify, jobs }: JobRoutesDeps): void {
   );
   app.get(
     "/api/v1/jobs/:id",
-    { schema: { tags, params: jobParamsSchema, response: { 200: jobSchema } } },
+    {
+      schema: {
+        tags,
+        summary: "One job",
+        params: jobParamsSchema,
+        response: { 200: jobSchema },
+      },
+    },
     async (request) => await jobs.get(await identify(request, ALLOWED.use), request.params.id),
   );
   app.get(
+    "/api/v1/stats",
+    { schema: { tags, summary: "Numbers of the queue", response: { 200: statsSchema } } },
+    async (request) => await jobs.stats(await identify(request, ALLOWED.use)),
+  );
+}
+
+function addPartRoutes(app: HttpApp, { identify, jobs }: JobRoutesDeps): void {
+  app.get(
     "/api/v1/jobs/:id/attempts",
-    { schema: { tags, params: jobParamsSchema, response: { 200: attemptListSchema } } },
+    {
+      schema: {
+        tags,
+        summary: "A job's attempts: what came of each, and what was decided",
+        params: jobParamsSchema,
+        response: { 200: attemptListSchema },
+      },
+    },
     async (request) => {
       const caller = await identify(request, ALLOWED.use);
       return { attempts: await jobs.attempts(caller, request.params.id) };
@@ -93,7 +116,14 @@ function addReadRoutes(app: HttpApp, { identify, jobs }: JobRoutesDeps): void {
   );
   app.get(
     "/api/v1/jobs/:id/outputs",
-    { schema: { tags, params: jobParamsSchema, response: { 200: outputListSchema } } },
+    {
+      schema: {
+        tags,
+        summary: "What a job gave, with the address of each",
+        params: jobParamsSchema,
+        response: { 200: outputListSchema },
+      },
+    },
     async (request) => {
       const caller = await identify(request, ALLOWED.use);
       return { outputs: await jobs.outputs(caller, request.params.id) };
@@ -112,11 +142,6 @@ function addReadRoutes(app: HttpApp, { identify, jobs }: JobRoutesDeps): void {
     async (request) => ({
       ...(await jobs.graph(await identify(request, ALLOWED.use), request.params.id)),
     }),
-  );
-  app.get(
-    "/api/v1/stats",
-    { schema: { tags, summary: "Numbers of the queue", response: { 200: statsSchema } } },
-    async (request) => await jobs.stats(await identify(request, ALLOWED.use)),
   );
 }
 

@@ -42,7 +42,13 @@ export function addMachineRoutes(app: HttpApp, deps: MachineRoutesDeps): void {
 
   app.get(
     "/api/v1/machines",
-    { schema: { tags, response: { 200: z.object({ machines: z.array(machineViewSchema) }) } } },
+    {
+      schema: {
+        tags,
+        summary: "Machines, and the state of each of their instances",
+        response: { 200: z.object({ machines: z.array(machineViewSchema) }) },
+      },
+    },
     async (request) => {
       await identify(request, ALLOWED.use);
       const [all, instances] = await Promise.all([
@@ -63,15 +69,16 @@ export function addMachineRoutes(app: HttpApp, deps: MachineRoutesDeps): void {
     },
   );
 
-  for (const [action, cordoned] of [
-    ["cordon", true],
-    ["uncordon", false],
+  for (const [action, cordoned, summary] of [
+    ["cordon", true, "Give an instance no more work; what it runs goes on"],
+    ["uncordon", false, "Give an instance work again"],
   ] as const) {
     app.post(
       `/api/v1/instances/:id/${action}`,
       {
         schema: {
           tags,
+          summary,
           params: z.object({ id: z.string().max(64) }),
           response: { 200: instanceViewSchema },
         },

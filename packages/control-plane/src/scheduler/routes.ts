@@ -46,14 +46,27 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     "/agent/v1/register",
     {
       onRequest,
-      schema: { tags, body: registerRequestSchema, response: { 200: registerResponseSchema } },
+      schema: {
+        tags,
+        summary: "An agent tells what it is, and takes up what it held",
+        body: registerRequestSchema,
+        response: { 200: registerResponseSchema },
+      },
     },
     (request) => leases.register(request.body),
   );
 
   app.post(
     "/agent/v1/poll",
-    { onRequest, schema: { tags, body: pollRequestSchema, response: { 200: pollResponseSchema } } },
+    {
+      onRequest,
+      schema: {
+        tags,
+        summary: "Ask for work; held open until there is some",
+        body: pollRequestSchema,
+        response: { 200: pollResponseSchema },
+      },
+    },
     (request, reply) => {
       const gone = new AbortController();
       // The answer's "close": the request's own comes as soon as its body has been read.
@@ -66,7 +79,12 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     "/agent/v1/renew",
     {
       onRequest,
-      schema: { tags, body: renewRequestSchema, response: { 200: renewResponseSchema } },
+      schema: {
+        tags,
+        summary: "Renew leases, and tell how far they are",
+        body: renewRequestSchema,
+        response: { 200: renewResponseSchema },
+      },
     },
     (request) => leases.renew(request.body),
   );
@@ -76,7 +94,12 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     {
       onRequest,
       bodyLimit: REPORT_BODY_LIMIT,
-      schema: { tags, body: reportRequestSchema, response: { 200: reportResponseSchema } },
+      schema: {
+        tags,
+        summary: "Tell what became of attempts",
+        body: reportRequestSchema,
+        response: { 200: reportResponseSchema },
+      },
     },
     (request) => reports.report(request.body),
   );
@@ -86,7 +109,12 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     {
       onRequest,
       bodyLimit: INVENTORY_BODY_LIMIT,
-      schema: { tags, body: inventoryUploadSchema, response: { 204: z.null() } },
+      schema: {
+        tags,
+        summary: "Tell what an instance has: node classes and models",
+        body: inventoryUploadSchema,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       await machines.putInventory(request.body);

@@ -1,3 +1,6 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { jsonSchemaTransform } from "fastify-type-provider-zod";
@@ -35,6 +38,17 @@ const withErrors: typeof jsonSchemaTransform = (given) => {
   return jsonSchemaTransform({ ...given, schema: { ...schema, response } });
 };
 
+/**
+ * What the page may load: this server's files alone. Its scripts put styles into the document; nothing
+ * of it can be sent elsewhere. Not the policy that swagger-ui comes with: that one turns http into
+ * https, which a server that is reached over plain http does not speak, and lets other hosts in.
+ */
+const DOCS_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/** `packages/control-plane/assets`, from `src/platform/http` and from `dist/platform/http` alike. */
+const ASSETS_FOLDER = fileURLToPath(new URL("../../../assets/", import.meta.url));
+
 /** Where the browsable page is. */
 export const DOCS_PATH = "/api/docs";
 /** Where the document is. */
@@ -52,16 +66,35 @@ export async function registerOpenApi(app: HttpApp, options: OpenApiOptions): Pr
       tags: (options.tags ?? []).map((tag) => ({ ...tag })),
       components: {
         securitySchemes: {
-          bearer: { type: "http", scheme: "bearer", description: "An API key." },
+          bearer: { type: "http", scheme: "bearer", description: "An API key: hf_…" },
         },
       },
+      // Either a key, or none: while no key was ever made, this machine needs none.
+      security: [{ bearer: [] }, {}],
     },
     transform: withErrors,
   });
   await app.register(swaggerUi, {
     routePrefix: DOCS_PATH,
-    uiConfig: { docExpansion: "list", deepLinking: true, validatorUrl: null },
-    staticCSP: true,
+    uiConfig: {
+      layout: "BaseLayout",
+      docExpansion: "list",
+      deepLinking: true,
+      filter: true,
+      persistAuthorization: false,
+      validatorUrl: null,
+    },
+    theme: {
+      title: `${options.title} API`,
+      js: [await asset("docs.js")],
+      css: [await asset("docs.css")],
+      favicon: [{ ...(await asset("icon.svg")), rel: "icon", type: "image/svg+xml", sizes: "any" }],
+    },
+    staticCSP: DOCS_POLICY,
   });
   app.get(OPENAPI_PATH, { schema: { hide: true } }, () => app.swagger());
+}
+
+async function asset(filename: string): Promise<{ filename: string; content: string }> {
+  return { filename, content: await readFile(join(ASSETS_FOLDER, filename), "utf8") };
 }
