@@ -126,7 +126,7 @@ describe("errors have one shape", () => {
   test("a wrong method is told the right ones, a full queue when to come back", async () => {
     const { app } = withThings();
     const wrong = await app.inject({ method: "DELETE", url: "/things/a" });
-    expect(wrong.headers.allow).toBe("GET, HEAD, POST");
+    expect(wrong.headers.allow).toBe("GET, HEAD, OPTIONS, POST");
     const busy = await app.inject({ method: "GET", url: "/busy" });
     expect(busy.statusCode).toBe(429);
     expect(busy.headers["retry-after"]).toBe("2");

@@ -8,6 +8,7 @@ import fastify, {
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  type HTTPMethods,
   type RawServerDefault,
 } from "fastify";
 import {
@@ -84,7 +85,6 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
   const closing = new AbortController();
   // Every poll and stream that is held open listens to it; each stops listening when it ends.
   setMaxListeners(0, closing.signal);
-  const routes = createRouteTable();
   const base = fastify({
     bodyLimit: options.bodyLimitBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -103,10 +103,14 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
   const app = base.withTypeProvider<ZodTypeProvider>();
 
   parseJsonBodies(app);
-  app.addHook("onRoute", (route) => routes.add(route.method, route.url));
+  const routes = createRouteTable((method, url) =>
+    app.hasRoute({ method: method as HTTPMethods, url }),
+  );
+  app.addHook("onRoute", ({ url }) => routes.add(url));
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply, log));
-  app.setNotFoundHandler((request, reply) => refuseUnknown(request, reply, routes, log));
-  addRequestGuards(app, options, closing.signal);
+  // For a route that finds nothing of its own, such as a folder of files: see `refuseUnknown`.
+  app.setNotFoundHandler((request, reply) => sendError(notFound(request), request, reply, log));
+  addRequestGuards(app, options, closing.signal, routes);
   addAnswerHooks(app, options);
 
   let closed: Promise<void> | undefined;
@@ -158,7 +162,12 @@ function parseJsonBodies(app: HttpApp): void {
   });
 }
 
-function addRequestGuards(app: HttpApp, options: HttpServerOptions, closing: AbortSignal): void {
+function addRequestGuards(
+  app: HttpApp,
+  options: HttpServerOptions,
+  closing: AbortSignal,
+  routes: RouteTable,
+): void {
   app.addHook("onRequest", (request, reply, done) => {
     void reply.header("x-request-id", request.id);
     if (closing.aborted) {
@@ -175,6 +184,11 @@ function addRequestGuards(app: HttpApp, options: HttpServerOptions, closing: Abo
           "without API keys only requests to and from this machine are answered: make a key, or use http://127.0.0.1",
         ),
       );
+      return;
+    }
+    // Before the body is looked at: what is wrong with it does not matter where no route takes it.
+    if (request.is404) {
+      refuseUnknown(request, reply, routes, options.log);
       return;
     }
     // Refused before a byte of it is read; Node drops the rest as it arrives, without parsing it.
@@ -257,25 +271,43 @@ function sendError(
     .send(errorBody(error, request.id));
 }
 
+/**
+ * Answers a request that no route takes. A path that takes other methods is told as such: 204 with
+ * `Allow` for OPTIONS, else 405 with `Allow`; every other path is 404.
+ */
 function refuseUnknown(
   request: FastifyRequest,
   reply: FastifyReply,
   routes: RouteTable,
   log: Log,
-): FastifyReply {
-  const path = request.url.split("?", 1)[0] ?? "/";
+): void {
+  const path = pathOf(request);
   const methods = routes.methodsOf(path);
-  if (methods.length === 0) {
-    return sendError(new HoldfastError("not_found", `no such route: ${path}`), request, reply, log);
+  // "GET is allowed, not GET" would help nobody, should the router be stricter than the table.
+  if (methods.length === 0 || (methods.includes(request.method) && request.method !== "OPTIONS")) {
+    sendError(notFound(request), request, reply, log);
+    return;
   }
   void reply.header("allow", methods.join(", "));
+  if (request.method === "OPTIONS") {
+    void reply.code(204).send();
+    return;
+  }
   const message = `${path} takes ${methods.join(", ")}, not ${request.method}`;
-  return sendError(
+  sendError(
     new HoldfastError("method_not_allowed", message, { details: { allowed: methods } }),
     request,
     reply,
     log,
   );
+}
+
+function notFound(request: FastifyRequest): HoldfastError {
+  return new HoldfastError("not_found", `no such route: ${pathOf(request)}`);
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.url.split(/[?#]/, 1)[0] ?? "/";
 }
 
 /** What arrives is not HTTP: answered on the bare socket, for there is no request to answer. */

@@ -60,6 +60,18 @@ test("an event stands on the wire as the standard says, and cannot break out of 
 });
 
 describe("a stream", () => {
+  test("answers HEAD with its headers, and ends", async () => {
+    const { port, ended } = await serve(async function* (): AsyncGenerator<StreamEvent> {
+      yield await new Promise<never>(() => undefined);
+    });
+    const response = await fetch(`http://127.0.0.1:${port}/stream`, {
+      method: "HEAD",
+      signal: AbortSignal.timeout(5_000),
+    });
+    expect(response.headers.get("content-type")).toContain("text/event-stream");
+    await ended;
+  });
+
   test("sends all events and ends with its source", async () => {
     const { port } = await serve(counting);
     const response = await fetch(`http://127.0.0.1:${port}/stream`);

@@ -78,6 +78,7 @@ export async function sendEventStream(
   const write = (text: string): Promise<void> => writeOrStall(raw, text, options, gone);
   const beating = heartbeat(raw, options, gone.signal);
   try {
+    if (reply.request.method === "HEAD") return; // What a stream would say of itself; it has no end.
     await write(`retry: ${RETRY_MS}\n\n`);
     for await (const event of options.source(gone.signal)) {
       if (gone.signal.aborted) break;
