@@ -24,6 +24,11 @@ export const MAX_HELD_ATTEMPTS = 2048;
 /** Longest id of a node: ComfyUI makes longer ones than the graph's where nodes expand (`5.0.0.3`). */
 export const MAX_NODE_ID_LENGTH = 1024;
 
+/** Counters that the database keeps in 32 bits: the fencing token, a machine's session. */
+const counterSchema = z.int().min(0).max(2_147_483_647);
+/** A size in bytes. */
+const bytesSchema = z.int().min(0);
+
 const modelNames = z.record(z.string().max(128), z.array(z.string().max(512)).max(20_000));
 
 /** What an instance can serve: read from its `/object_info` and model lists. */
@@ -33,7 +38,7 @@ export const inventorySchema = z.object({
   nodeClasses: z.array(z.string().max(256)).max(20_000),
   models: modelNames,
   comfyuiVersion: z.string().max(64).nullable(),
-  vramTotalBytes: z.number().nullable(),
+  vramTotalBytes: bytesSchema.nullable(),
   deviceName: z.string().max(256).nullable(),
   simulated: z.boolean(),
 });
@@ -57,7 +62,7 @@ export const declaredInstanceSchema = z.object({
 
 /** `POST /agent/v1/register`: once per agent process, and again after `machine_unknown`. */
 export const registerRequestSchema = z.object({
-  protocolVersion: z.int(),
+  protocolVersion: counterSchema,
   agentVersion: z.string().max(64),
   /** From the agent's own folder: stable over restarts. Minted by the control plane if null. */
   machineId: machineIdSchema.nullable(),
@@ -76,13 +81,13 @@ export const leaseInputSchema = z.object({
   /** Name as the caller's graph has it. */
   name: z.string(),
   sha256: sha256Schema,
-  sizeBytes: z.int(),
+  sizeBytes: bytesSchema,
 });
 
 /** An output that is already in the store for this job and lineage: not to be collected again. */
 export const storedOutputSchema = z.object({
   nodeId: z.string(),
-  ordinal: z.int(),
+  ordinal: counterSchema,
   sha256: sha256Schema,
 });
 
@@ -91,7 +96,7 @@ export const leaseSchema = z.object({
   attemptId: attemptIdSchema,
   jobId: jobIdSchema,
   instanceId: instanceIdSchema,
-  leaseEpoch: z.int(),
+  leaseEpoch: counterSchema,
   /** `resume`: this agent (or the process before it) may have posted it already; look it up first. */
   mode: z.enum(["fresh", "resume"]),
   promptId: z.string(),
@@ -137,7 +142,7 @@ export type AgentConfig = z.infer<typeof agentConfigSchema>;
 export const registerResponseSchema = z.object({
   machineId: machineIdSchema,
   /** Grows with every registration; calls of an older session get `agent_superseded`. */
-  session: z.int(),
+  session: counterSchema,
   instances: z.array(z.object({ key: z.string(), instanceId: instanceIdSchema })),
   leases: z.array(leaseSchema),
   /** Found prompts that belong to nobody any more: remove them from queue and history. */
@@ -151,15 +156,15 @@ export type RegisterResponse = z.infer<typeof registerResponseSchema>;
 export const attemptProgressSchema = z.object({
   percent: z.number().min(0).max(100),
   nodeId: z.string().max(MAX_NODE_ID_LENGTH).nullable(),
-  nodesDone: z.int(),
-  nodesTotal: z.int(),
+  nodesDone: z.int().min(0),
+  nodesTotal: z.int().min(0),
 });
 
 /** One attempt that the agent holds. */
 export const heldAttemptSchema = z.object({
   attemptId: attemptIdSchema,
   jobId: jobIdSchema,
-  leaseEpoch: z.int(),
+  leaseEpoch: counterSchema,
   /** `running` from the moment ComfyUI executes it; only that one is ever blamed. */
   phase: z.enum(["staged", "running", "collecting"]),
   progress: attemptProgressSchema.nullable(),
@@ -175,7 +180,7 @@ export const instanceReportSchema = z.object({
   inventoryDigest: sha256Schema.nullable(),
   /** How many more leases it takes now (0, 1 or 2: one to run and one to stage). */
   wants: z.int().min(0).max(8),
-  vramFreeBytes: z.number().nullable(),
+  vramFreeBytes: bytesSchema.nullable(),
 });
 /** See {@link instanceReportSchema}. */
 export type InstanceReport = z.infer<typeof instanceReportSchema>;
@@ -183,7 +188,7 @@ export type InstanceReport = z.infer<typeof instanceReportSchema>;
 /** `POST /agent/v1/poll`: renews everything held, waits up to `waitMs` for work or orders. */
 export const pollRequestSchema = z.object({
   machineId: machineIdSchema,
-  session: z.int(),
+  session: counterSchema,
   /** Grows with every poll: a newer poll ends the one before it. */
   sequence: z.int(),
   instances: z.array(instanceReportSchema).max(MAX_INSTANCES_PER_MACHINE),
@@ -209,7 +214,7 @@ export type PollResponse = z.infer<typeof pollResponseSchema>;
 /** `POST /agent/v1/renew`: the poll's renewal alone, while a poll is under way. */
 export const renewRequestSchema = z.object({
   machineId: machineIdSchema,
-  session: z.int(),
+  session: counterSchema,
   held: z.array(heldAttemptSchema).max(MAX_HELD_ATTEMPTS),
 });
 /** See {@link renewRequestSchema}. */
@@ -230,12 +235,12 @@ export type InventoryUpload = z.infer<typeof inventoryUploadSchema>;
 export const collectedOutputSchema = z.object({
   nodeId: z.string().max(MAX_NODE_ID_LENGTH),
   /** Place among the outputs of its node, from 0. */
-  ordinal: z.int().min(0),
+  ordinal: counterSchema,
   kind: z.enum(["image", "video", "audio", "text", "latent", "file"]),
   /** File name without the attempt's prefix; for texts a made-up one. */
   name: z.string().max(512),
   mediaType: z.string().max(128),
-  sizeBytes: z.int(),
+  sizeBytes: bytesSchema,
   sha256: sha256Schema,
   temporary: z.boolean(),
   /** For short texts, the text itself; the bytes are in the store as well. */
@@ -280,7 +285,7 @@ export type AttemptOutcome = z.infer<typeof attemptOutcomeSchema>;
 export const attemptReportSchema = z.object({
   attemptId: attemptIdSchema,
   jobId: jobIdSchema,
-  leaseEpoch: z.int(),
+  leaseEpoch: counterSchema,
   outcome: attemptOutcomeSchema,
   /** Whether ComfyUI ever executed it: a staged one is never blamed. */
   started: z.boolean(),
@@ -293,7 +298,7 @@ export type AttemptReport = z.infer<typeof attemptReportSchema>;
 /** `POST /agent/v1/reports`: outcomes; each is answered for itself. Safe to repeat. */
 export const reportRequestSchema = z.object({
   machineId: machineIdSchema,
-  session: z.int(),
+  session: counterSchema,
   reports: z.array(attemptReportSchema).min(1).max(100),
 });
 /** See {@link reportRequestSchema}. */
@@ -315,6 +320,6 @@ export const reportResponseSchema = z.object({ answers: z.array(reportAnswerSche
 export type ReportResponse = z.infer<typeof reportResponseSchema>;
 
 /** Answer to `PUT /agent/v1/blobs/{sha256}`: the bytes are in the store, size and hash checked. */
-export const blobStoredSchema = z.object({ sha256: sha256Schema, sizeBytes: z.int() });
+export const blobStoredSchema = z.object({ sha256: sha256Schema, sizeBytes: bytesSchema });
 /** See {@link blobStoredSchema}. */
 export type BlobStored = z.infer<typeof blobStoredSchema>;

@@ -22,6 +22,16 @@ interface Answer {
   readonly text: string;
 }
 
+const send = async (method: string, path: string, body: unknown): Promise<unknown> => {
+  const answer = await fetch(`${system.url}${path}`, {
+    method,
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  const { error } = (await answer.json()) as { error?: { code: string } };
+  return [answer.status, error?.code];
+};
+
 /** `fetch` refuses some methods, and normalises paths. */
 const call = (method: string, path: string, headers: Record<string, string> = {}) =>
   new Promise<Answer>((resolve, reject) => {
@@ -127,5 +137,57 @@ describe("every route", () => {
       expect([path, (await call("GET", path)).status]).toEqual([path, 200]);
       expect([path, (await call("POST", path)).status]).toEqual([path, 405]);
     }
+  });
+});
+
+describe("what the database could not hold is refused with 400, not answered with 500", () => {
+  const machine = { machineId: `mch_${"0".repeat(26)}`, session: 1 };
+  const held = (leaseEpoch: number) => ({
+    attemptId: `att_${"0".repeat(26)}`,
+    jobId: `job_${"0".repeat(26)}`,
+    leaseEpoch,
+    phase: "running",
+    progress: null,
+  });
+  const inventory = {
+    digest: "0".repeat(64),
+    nodeClasses: [],
+    models: {},
+    comfyuiVersion: null,
+    vramTotalBytes: null,
+    deviceName: null,
+    simulated: true,
+  };
+
+  test.each([
+    ["a NUL in a text", "POST", "/api/v1/keys", { name: "a\0b", role: "user" }],
+    [
+      "a NUL in a list",
+      "PUT",
+      "/agent/v1/inventories",
+      { inventory: { ...inventory, nodeClasses: ["a\0"] }, objectInfo: {} },
+    ],
+    [
+      "a size with a fraction",
+      "PUT",
+      "/agent/v1/inventories",
+      { inventory: { ...inventory, vramTotalBytes: 0.5 }, objectInfo: {} },
+    ],
+    ["an epoch past 32 bits", "POST", "/agent/v1/renew", { ...machine, held: [held(2 ** 31)] }],
+    ["a negative epoch", "POST", "/agent/v1/renew", { ...machine, held: [held(-1)] }],
+    [
+      "the same in a poll",
+      "POST",
+      "/agent/v1/poll",
+      { ...machine, sequence: 1, instances: [], waitMs: 0, held: [held(2 ** 40)] },
+    ],
+    [
+      "a session past 32 bits",
+      "POST",
+      "/agent/v1/renew",
+      { ...machine, session: 2 ** 31, held: [] },
+    ],
+  ])("%s", async (_name, method, path, body) => {
+    expect(await send(method, path, body)).toEqual([400, "invalid_request"]);
   });
 });

@@ -33,8 +33,8 @@ export function parseSystemStats(value: unknown): SystemStats | undefined {
     pytorchVersion: asText(system["pytorch_version"]),
     os: asText(system["os"]),
     argv: asTexts(system["argv"]),
-    ramTotalBytes: asNumber(system["ram_total"]),
-    ramFreeBytes: asNumber(system["ram_free"]),
+    ramTotalBytes: asBytes(system["ram_total"]),
+    ramFreeBytes: asBytes(system["ram_free"]),
     devices: Array.isArray(devices) ? devices.map(toDevice) : [],
   };
 }
@@ -51,12 +51,18 @@ export function versionsOf(stats: SystemStats): string {
   ]);
 }
 
+/** Whole bytes: some device types are measured in floating point. What cannot be a size is unknown. */
+function asBytes(value: unknown): number | undefined {
+  const bytes = Math.round(asNumber(value) ?? Number.NaN);
+  return Number.isSafeInteger(bytes) && bytes >= 0 ? bytes : undefined;
+}
+
 function toDevice(value: unknown): DeviceStats {
   return {
     name: asText(member(value, "name")) ?? "",
     type: asText(member(value, "type")) ?? "",
     index: asNumber(member(value, "index")),
-    vramTotalBytes: asNumber(member(value, "vram_total")),
-    vramFreeBytes: asNumber(member(value, "vram_free")),
+    vramTotalBytes: asBytes(member(value, "vram_total")),
+    vramFreeBytes: asBytes(member(value, "vram_free")),
   };
 }

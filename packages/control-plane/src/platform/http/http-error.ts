@@ -27,6 +27,9 @@ const MAX_FIELD_PROBLEMS = 50;
 /** Statement timeout, lock timeout: the database is there, and busy. */
 const BUSY_STATES = new Set(["57014", "55P03"]);
 
+/** Postgres takes no NUL in a text, nor half a surrogate pair in JSON: only a caller's text has them. */
+const UNSTORABLE_STATES = new Set(["22021", "22P05"]);
+
 /** Fastify's own errors that a caller can cause, as our codes. */
 const FASTIFY_CODES: Readonly<Record<string, readonly [ErrorCode, string]>> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ["body_too_large", "the body is larger than this route takes"],
@@ -66,6 +69,13 @@ export function toHoldfastError(error: unknown): HoldfastError {
       retryAfterSeconds: 5,
       cause: error,
     });
+  }
+  if (UNSTORABLE_STATES.has(sqlState(error) ?? "")) {
+    return new HoldfastError(
+      "invalid_request",
+      "a text of the request holds a NUL character or half a surrogate pair, which cannot be stored",
+      { cause: error },
+    );
   }
   const known = isResponseSerializationError(error)
     ? undefined

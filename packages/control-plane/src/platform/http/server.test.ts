@@ -58,6 +58,9 @@ const withThings = (over: Partial<HttpServerOptions> = {}): HttpServer => {
       details: { limit: 3 },
     });
   });
+  server.app.get("/nul", () => {
+    throw Object.assign(new Error("invalid byte sequence"), { code: "22021", severity: "ERROR" });
+  });
   server.app.get("/nodb", () => {
     throw Object.assign(new Error("connect refused"), { code: "ECONNREFUSED" });
   });
@@ -94,6 +97,12 @@ describe("errors have one shape", () => {
       "invalid_request",
     ],
     ["a bug", { method: "GET" as const, url: "/broken" }, 500, "internal"],
+    [
+      "a text that cannot be stored",
+      { method: "GET" as const, url: "/nul" },
+      400,
+      "invalid_request",
+    ],
     [
       "a database that is away",
       { method: "GET" as const, url: "/nodb" },
