@@ -11,7 +11,7 @@ import {
   tellWhatIsSkipped,
   type WatchedPage,
 } from "./browser.ts";
-import { prepareServed, type Served } from "./served.ts";
+import { prepareServed, type Served } from "../support/served.ts";
 
 tellWhatIsSkipped("test/page/api-page.test.ts");
 

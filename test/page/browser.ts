@@ -1,9 +1,9 @@
 /** An installed Chromium, and a page that is watched for everything a page must not do. */
-import { accessSync, constants } from "node:fs";
 import { mkdir } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
+import { findProgram } from "../support/find-program.ts";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -12,20 +12,6 @@ export const CHROMIUM = process.env["HOLDFAST_TEST_CHROMIUM"] ?? findProgram(NAM
 
 /** Folder for a picture of each state the tests look at; none are kept when it is not given. */
 const SCREENSHOTS = process.env["HOLDFAST_TEST_SCREENSHOTS"];
-
-function findProgram(names: readonly string[]): string | undefined {
-  const folders = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
-  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isProgram);
-}
-
-function isProgram(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Says once, where nobody overlooks it, that the pages were not looked at. */
 export function tellWhatIsSkipped(file: string): void {

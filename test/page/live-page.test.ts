@@ -13,7 +13,7 @@ import {
   tellWhatIsSkipped,
   type WatchedPage,
 } from "./browser.ts";
-import { prepareServed, type Served } from "./served.ts";
+import { prepareServed, type Served } from "../support/served.ts";
 
 const FILE = "test/page/live-page.test.ts";
 tellWhatIsSkipped(FILE);

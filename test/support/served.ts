@@ -1,18 +1,20 @@
-/** A running `holdfast up` for the pages to be served by. */
+/** A running `holdfast up` as a person starts it, for tests that call it over HTTP. */
 import { join } from "node:path";
-import { api } from "../support/api.ts";
+import { api } from "./api.ts";
 import {
   freePort,
   startHoldfast,
   temporaryFolder,
   until,
   type HoldfastProcess,
-} from "../support/processes.ts";
+} from "./processes.ts";
 
 /** `holdfast up --simulator` in a folder and on a port of its own. */
 export interface Served {
   readonly url: string;
   readonly home: string;
+  /** Around `home`; removed at the end. */
+  readonly folder: string;
   client(): ReturnType<typeof api>;
   /** Starts it, and waits until a job could start. */
   start(args?: readonly string[]): Promise<void>;
@@ -24,17 +26,18 @@ export interface Served {
   close(): Promise<void>;
 }
 
-/** Prepares it; nothing runs before `start`. */
-export async function prepareServed(): Promise<Served> {
+/** Prepares it, with more settings if given; nothing runs before `start`. */
+export async function prepareServed(more: Readonly<Record<string, string>> = {}): Promise<Served> {
   const folder = await temporaryFolder();
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const home = join(folder.path, "home");
-  const env = { HOLDFAST_HOME: home, HOLDFAST_PORT: String(port), HOLDFAST_URL: url };
+  const env = { HOLDFAST_HOME: home, HOLDFAST_PORT: String(port), HOLDFAST_URL: url, ...more };
   let current: HoldfastProcess | undefined;
   return {
     url,
     home,
+    folder: folder.path,
     client: () => api(url),
     async start(args = ["up", "--simulator"]) {
       current = startHoldfast("up", args, env);

@@ -10,7 +10,7 @@ import { addJobRoutes } from "./jobs/routes.ts";
 import { addMachineRoutes } from "./machines/routes.ts";
 import { addPageRoutes } from "./page/routes.ts";
 import type { Db } from "./platform/db.ts";
-import { registerOpenApi } from "./platform/http/openapi.ts";
+import { registerOpenApi, textAnswer } from "./platform/http/openapi.ts";
 import { buildHttpServer, type HttpApp, type HttpServer } from "./platform/http/server.ts";
 import type { Log } from "./platform/log.ts";
 import type { Metrics } from "./platform/metrics.ts";
@@ -135,7 +135,14 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
   );
   app.get(
     "/metrics",
-    { schema: { tags, security: [], summary: "Prometheus metrics" } },
+    {
+      schema: {
+        tags,
+        security: [],
+        summary: "Prometheus metrics",
+        response: { 200: textAnswer("text/plain", "Metrics in Prometheus's text format.") },
+      },
+    },
     async (_request, reply) =>
       reply.header("content-type", metrics.contentType).send(await metrics.text()),
   );

@@ -14,6 +14,7 @@ import { ALLOWED, ownerScope } from "../access/model.ts";
 import { readPage, toInstant } from "../access/pages.ts";
 import type { Access } from "../access/service.ts";
 import { invalidRequest } from "../platform/http/http-error.ts";
+import { FILE_ANSWERS } from "../platform/http/openapi.ts";
 import { unavailable, type BlobKeeper } from "./blob-service.ts";
 import { sendBlob } from "./download.ts";
 import type { OutputFile, StoredFile } from "./model.ts";
@@ -36,6 +37,7 @@ export interface FileRouteOptions {
   readonly maxFileBytes: number;
 }
 
+const RANGES = "Takes `Range` and `If-None-Match`; the ETag is the SHA-256.";
 const MAX_JSON_BYTES = 16 * 1024;
 const fileParams = z.object({ id: fileIdSchema });
 const outputParams = z.object({ id: outputIdSchema });
@@ -169,7 +171,15 @@ const fileReadRoutes: FastifyPluginAsyncZod<FileRouteOptions> = async (app, opti
 
   app.get(
     "/api/v1/files/:id/content",
-    { schema: { tags, summary: "The bytes of an input file", params: fileParams } },
+    {
+      schema: {
+        tags,
+        summary: "The bytes of an input file",
+        description: RANGES,
+        params: fileParams,
+        response: FILE_ANSWERS,
+      },
+    },
     async (request, reply) => {
       const caller = await access.identify(request, ALLOWED.use);
       const file = await files.get(request.params.id, ownerScope(caller));
@@ -223,8 +233,9 @@ const outputRoutes: FastifyPluginAsyncZod<FileRouteOptions> = async (app, option
       schema: {
         tags,
         summary: "The bytes of an output",
-        description: "Takes `Range` and `If-None-Match`; the ETag is the SHA-256.",
+        description: RANGES,
         params: outputParams,
+        response: FILE_ANSWERS,
       },
     },
     async (request, reply) =>
@@ -264,7 +275,15 @@ const blobRoutes: FastifyPluginAsyncZod<FileRouteOptions> = async (app, options)
 
   app.get(
     "/agent/v1/blobs/:sha256",
-    { schema: { tags, summary: "The bytes of a SHA-256", params: blobParams } },
+    {
+      schema: {
+        tags,
+        summary: "The bytes of a SHA-256",
+        description: RANGES,
+        params: blobParams,
+        response: FILE_ANSWERS,
+      },
+    },
     async (request, reply) => {
       await access.identify(request, ALLOWED.serve);
       const { sha256 } = request.params;

@@ -9,6 +9,7 @@ import type { FastifyReply } from "fastify";
 import { z } from "zod";
 import { ALLOWED, ownerScope } from "../access/model.ts";
 import type { HttpApp } from "../platform/http/server.ts";
+import { textAnswer } from "../platform/http/openapi.ts";
 import { lastEventId, sendEventStream, type StreamEvent } from "../platform/http/sse.ts";
 import type { StoredEvent } from "../platform/outbox.ts";
 import { jobParamsSchema, readLimit, type JobRoutesDeps } from "./requests.ts";
@@ -36,6 +37,8 @@ const followQuerySchema = z.strictObject({
 });
 const timelineQuerySchema = pageQuerySchema.extend({ lastEventId: followedId });
 
+const STREAM = textAnswer("text/event-stream", "Server-sent events; `data` is an event as JSON.");
+
 const EVENT_ID = /^evt_[0-9a-z]{26}$/;
 /** A stream shows that it lives this often. */
 const HEARTBEAT_MS = 15_000;
@@ -51,7 +54,15 @@ export function addEventRoutes(app: HttpApp, deps: JobRoutesDeps): void {
         summary: "A job's events; with Accept: text/event-stream a stream until the job has ended",
         params: jobParamsSchema,
         querystring: timelineQuerySchema,
-        response: { 200: pageSchema(eventViewSchema) },
+        response: {
+          200: {
+            description: "A page of events; or the stream.",
+            content: {
+              "application/json": { schema: pageSchema(eventViewSchema) },
+              ...STREAM.content,
+            },
+          },
+        },
       },
     },
     async (request, reply) => {
@@ -76,6 +87,7 @@ export function addEventRoutes(app: HttpApp, deps: JobRoutesDeps): void {
         tags: ["events"],
         summary: "Live stream (server-sent events) of everything the caller may see",
         querystring: followQuerySchema,
+        response: { 200: STREAM },
       },
     },
     async (request, reply) => {

@@ -27,6 +27,19 @@ const errorAnswerSchema = z
   })
   .meta({ description: "What was expected, what was found, what to do; see docs/errors.md." });
 
+/** The answer of a route that sends text of its own, for its `response`. */
+export function textAnswer<T extends string>(mediaType: T, description: string) {
+  const content = { [mediaType]: { schema: z.string() } } as Record<T, { schema: z.ZodString }>;
+  return { description, content };
+}
+
+/** The answers of a route that hands out a file: bytes of any type, whole or a part of them. */
+export const FILE_ANSWERS = {
+  200: { description: "The bytes.", content: { "*/*": { schema: z.any() } } },
+  206: { description: "The part that `Range` asks for.", content: { "*/*": { schema: z.any() } } },
+  304: z.null().meta({ description: "The bytes are those that `If-None-Match` names." }),
+} as const;
+
 /** Adds the error answers, which every route has, to the routes' own. */
 const withErrors: typeof jsonSchemaTransform = (given) => {
   const { schema } = given;
