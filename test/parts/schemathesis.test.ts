@@ -42,13 +42,28 @@ describe.skipIf(SCHEMATHESIS === undefined)("the API and its description", () =>
     const child = spawn(
       SCHEMATHESIS ?? "",
       [
-        ...["--config-file", CONFIG, "run", file, "--url", served.url, "--no-color"],
-        ...["--workers", "1", "--generation-deterministic", "--continue-on-failure"],
-        ...["--max-examples", String(EXAMPLES), "--request-timeout", "30", ...args],
+        "--config-file",
+        CONFIG,
+        "run",
+        file,
+        "--url",
+        served.url,
+        "--no-color",
+        "--workers",
+        "1",
+        "--generation-deterministic",
+        "--continue-on-failure",
+        "--max-examples",
+        String(EXAMPLES),
+        "--request-timeout",
+        "30",
+        ...args,
         // On a busy machine the larger bodies are slow to make up; that is no finding.
-        ...["--suppress-health-check", "all"],
+        "--suppress-health-check",
+        "all",
         // A stream has no end.
-        ...["--exclude-path", "/api/v1/events"],
+        "--exclude-path",
+        "/api/v1/events",
       ],
       { cwd: served.folder, stdio: ["ignore", "pipe", "pipe"] },
     );
@@ -77,8 +92,10 @@ describe.skipIf(SCHEMATHESIS === undefined)("the API and its description", () =>
     async () => {
       // A key, once made, would be needed from then on.
       const { code, output } = await check(await described(), [
-        ...["--exclude-path-regex", "^/api/v1/keys"],
-        ...["--phases", "examples,coverage,fuzzing"],
+        "--exclude-path-regex",
+        "^/api/v1/keys",
+        "--phases",
+        "examples,coverage,fuzzing",
       ]);
       expect(code, `${output}\n${broken()}`).toBe(0);
     },

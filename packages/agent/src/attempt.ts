@@ -23,7 +23,16 @@ import { toEvidence, type EvidenceTiming } from "./evidence.ts";
 import { freeMemory } from "./free-memory.ts";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
-import { died, failed, outcomeOfRun, released, stalled, tookTooLong } from "./outcome.ts";
+import {
+  died,
+  Ended,
+  failed,
+  finiteOf,
+  outcomeOfRun,
+  released,
+  stalled,
+  tookTooLong,
+} from "./outcome.ts";
 import { postPrompt } from "./post.ts";
 import { prepare } from "./prepare.ts";
 import { findAgain } from "./resume.ts";
@@ -55,9 +64,6 @@ export interface AttemptDeps {
   /** A slot became free, or the attempt began to run. */
   readonly onChange: () => void;
 }
-
-/** A stop or a death, as the reason of the attempt's abort signal. */
-class Ended extends Error {}
 
 /** One attempt; see the header. Events of its prompt are brought to it by the instance's loop. */
 export class Attempt {
@@ -498,9 +504,4 @@ export class Attempt {
   #since(instant: number): number {
     return Math.round((this.#deps.clock.elapsed() - instant) * 10) / 10;
   }
-}
-
-/** Numbers as JSON has them; whatever ComfyUI's clock made of the others is left out. */
-function finiteOf(timings: Readonly<Record<string, number>>): Record<string, number> {
-  return Object.fromEntries(Object.entries(timings).filter(([, value]) => Number.isFinite(value)));
 }

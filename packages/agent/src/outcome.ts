@@ -100,3 +100,11 @@ export function tookTooLong(facts: {
   });
   return failed(evidence, facts.outputs);
 }
+
+/** A stop or a death, as the reason of the attempt's abort signal. */
+export class Ended extends Error {}
+
+/** Numbers as JSON has them; whatever ComfyUI's clock made of the others is left out. */
+export function finiteOf(timings: Readonly<Record<string, number>>): Record<string, number> {
+  return Object.fromEntries(Object.entries(timings).filter(([, value]) => Number.isFinite(value)));
+}
