@@ -7,8 +7,12 @@
  * A4  After `lost` and `left` nothing is reported: somebody else owns the job, or will resume it.
  */
 import type { SocketEvent } from "@holdfast/comfyui";
-import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
-import { promisedOutputs, type Graph } from "@holdfast/comfyui/protocol";
+import {
+  promisedOutputs,
+  type Graph,
+  type HistoryEntry,
+  type PromisedOutput,
+} from "@holdfast/comfyui/protocol";
 import type {
   AttemptOutcome,
   AttemptReport,
@@ -32,7 +36,9 @@ import {
   released,
   stalled,
   tookTooLong,
+  type StopReason,
 } from "./outcome.ts";
+import { followIf } from "./pause.ts";
 import { postPrompt } from "./post.ts";
 import { prepare } from "./prepare.ts";
 import { findAgain } from "./resume.ts";
@@ -40,12 +46,6 @@ import type { Spool } from "./spool.ts";
 import { missingEvidence } from "./verify.ts";
 import { PromptWatch } from "./watch.ts";
 import { progressOf } from "./watch-state.ts";
-
-/**
- * Why an attempt is stopped from outside. `lost`: somebody else's now. `left`: this agent ends, the
- * next one resumes it. `displaced`: another attempt needs the instance, or the instance is not well.
- */
-export type StopReason = "cancelled" | "displaced" | "drain" | "held" | "left" | "lost";
 
 /** What an attempt is made of. */
 export interface AttemptDeps {
@@ -145,7 +145,6 @@ export class Attempt {
   get isMemoryFreeing(): boolean {
     return this.#lease.before === "free_memory" && this.#phase === "preparing";
   }
-
   /** A newer grant of the same attempt to this agent: writes carry its epoch from now on. */
   adopt(lease: Lease): void {
     this.#lease = { ...this.#lease, leaseEpoch: lease.leaseEpoch, ttlMs: lease.ttlMs };
@@ -311,15 +310,8 @@ export class Attempt {
 
   /** Aborted by a death and by `left`, where the prompt must not or cannot be followed. */
   #postSignal(): AbortSignal {
-    const cut = new AbortController();
-    this.#abort.signal.addEventListener(
-      "abort",
-      () => {
-        if (this.#death !== undefined || this.#stopReason === "left") cut.abort(new Ended("cut"));
-      },
-      { once: true },
-    );
-    return cut.signal;
+    const isCut = (): boolean => this.#death !== undefined || this.#stopReason === "left";
+    return followIf(this.#abort.signal, isCut);
   }
 
   #follow(isOwnClient: boolean): PromptWatch {

@@ -11,7 +11,8 @@
 import type { SocketEvent } from "@holdfast/comfyui";
 import type { AttemptOutcome, HeldAttempt, Lease } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
-import { Attempt, type AttemptDeps, type StopReason } from "./attempt.ts";
+import { Attempt, type AttemptDeps } from "./attempt.ts";
+import type { StopReason } from "./outcome.ts";
 import type { Instance } from "./instance.ts";
 import type { Reporter } from "./reporter.ts";
 import { decideWants, RUNS_REMEMBERED } from "./wants.ts";

@@ -108,3 +108,9 @@ export class Ended extends Error {}
 export function finiteOf(timings: Readonly<Record<string, number>>): Record<string, number> {
   return Object.fromEntries(Object.entries(timings).filter(([, value]) => Number.isFinite(value)));
 }
+
+/**
+ * Why an attempt is stopped from outside. `lost`: somebody else's now. `left`: this agent ends, the
+ * next one resumes it. `displaced`: another attempt needs the instance, or the instance is not well.
+ */
+export type StopReason = "cancelled" | "displaced" | "drain" | "held" | "left" | "lost";

@@ -56,3 +56,13 @@ function aborted(signal: AbortSignal): Promise<void> {
     signal.addEventListener("abort", () => resolve(), { once: true });
   });
 }
+
+/** A signal that is aborted with another one, if `isMeant` says so at that moment. */
+export function followIf(signal: AbortSignal, isMeant: () => boolean): AbortSignal {
+  const own = new AbortController();
+  const onAbort = (): void => {
+    if (isMeant()) own.abort(signal.reason);
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  return own.signal;
+}
