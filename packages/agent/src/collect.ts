@@ -73,10 +73,18 @@ export class Collector {
   readonly #blobs = new Map<string, SpooledBlob>();
   readonly #stored: ReadonlySet<string>;
   readonly #pixelCounts = new Map<string, number>();
+  /** Ends what is still on its way: the attempt has ended, or is not ours any more. */
+  readonly #over = new AbortController();
   readonly #gate: ReturnType<typeof createGate>;
 
   constructor(deps: CollectorDeps) {
-    this.#deps = deps;
+    const { signal } = this.#over;
+    this.#deps = { ...deps, signal };
+    const onAbort = (): void => this.#over.abort(deps.signal.reason);
+    deps.signal.addEventListener("abort", onAbort, { once: true });
+    signal.addEventListener("abort", () => deps.signal.removeEventListener("abort", onAbort), {
+      once: true,
+    });
     this.#stored = new Set(deps.lease.storedOutputs.map((o) => `${o.nodeId}#${o.ordinal}`));
     this.#gate = createGate(deps.limits.fetchesPerAttempt);
   }
@@ -138,8 +146,12 @@ export class Collector {
     return true;
   }
 
-  /** Lets the bytes go: the report that names them is answered. */
+  /**
+   * Lets the bytes go: the report that names them is answered. An attempt may end before all that it
+   * showed is collected (a stall, a death); what comes after this is not kept.
+   */
   async release(): Promise<void> {
+    this.#over.abort(new Error("the attempt has ended"));
     for (const blob of this.#blobs.values()) await blob.release();
     this.#blobs.clear();
   }
@@ -210,6 +222,8 @@ export class Collector {
   /** Waits as long as the store is down, never fails because of it; false when the bytes are lost. */
   async #put(blob: SpooledBlob): Promise<boolean> {
     const { link, signal, failpoints } = this.#deps;
+    if (signal.aborted) await blob.release();
+    signal.throwIfAborted();
     const known = this.#blobs.get(blob.sha256);
     const held = known?.isLost() === true ? undefined : known;
     if (held === undefined) this.#blobs.set(blob.sha256, blob);

@@ -85,7 +85,7 @@ it("an instance that never takes an input file fails the attempt", async () => {
 });
 
 /** A collector whose spooled files vanish before the store reads them, so many times. */
-async function collectorThatLoses(times: number) {
+async function collectorThatLoses(times: number, opened: Promise<void> = Promise.resolve()) {
   const limits = { ...DEFAULT_LIMITS, memoryOutputBytes: 0, fetchTries: 3 };
   const spool = new Spool(folder, limits);
   await spool.start();
@@ -102,14 +102,15 @@ async function collectorThatLoses(times: number) {
     failpoints: NO_FAILPOINTS,
     isGone: () => false,
     client: {
-      view: () => {
+      view: async () => {
         state.views += 1;
-        return Promise.resolve({
-          kind: "file",
+        await opened;
+        return {
+          kind: "file" as const,
           body: bytes("a picture"),
           sizeBytes: 9,
           contentType: "image/png",
-        });
+        };
       },
     },
     link: {
@@ -124,7 +125,7 @@ async function collectorThatLoses(times: number) {
     },
   });
   collector.show("1", { images: [{ filename: "a.png", subfolder: "", type: "output" }] });
-  return { collector, state };
+  return { collector, state, spool };
 }
 
 it("an output that this machine's disk loses is fetched again", async () => {
@@ -140,6 +141,19 @@ it("an output that the disk loses every time is missing, not waited for", async 
   const { outputs, missing } = await collector.settle();
   expect(outputs).toEqual([]);
   expect(missing[0]?.reason).toContain("disk");
+});
+
+it("an output that comes after its attempt has ended is not kept", async () => {
+  let open = nothing;
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const { collector, state, spool } = await collectorThatLoses(0, opened);
+  await collector.release();
+  open();
+  await collector.settle().catch(nothing);
+  expect(state).toEqual({ views: 1, stored: 0 });
+  expect(spool.usedBytes()).toBe(0);
 });
 
 it("outputs of nodes with endless ids keep apart, within the contract", async () => {
