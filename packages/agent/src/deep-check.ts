@@ -28,6 +28,8 @@ export async function runDeepCheck(deps: {
   readonly objectInfo: ObjectInfo;
   readonly promptId: string;
   readonly deepCheckMs: number;
+  /** Takes out what runs for nobody any more, so that the check does not wait behind it. */
+  readonly clearWay: () => Promise<void>;
   /** A prompt known to be dead: waiting behind it is no wait. */
   readonly isDead: (promptId: string) => boolean;
   readonly onNumber: (number: number) => void;
@@ -57,6 +59,7 @@ export async function runDeepCheck(deps: {
   let last = begun;
   for (let pauseMs = FIRST_LOOK_MS; ; pauseMs = Math.min(SLOWEST_LOOK_MS, pauseMs * 2)) {
     await clock.sleep(pauseMs, signal);
+    await deps.clearWay();
     const history = await client.history(promptId, signal);
     if (history.kind === "ok" && history.entry !== undefined) {
       const { status } = history.entry;

@@ -379,6 +379,7 @@ export class Instance {
       promptId,
       deepCheckMs: limits.deepCheckMs,
       inTurn: (post) => this.inTurn(post),
+      clearWay: () => this.#takeOutOrphans(),
       isDead: (id) => this.#deadPrompts.has(id),
       onNumber: (number) => this.observe({ kind: "accepted", promptId, number }),
       signal: this.#stopping.signal,

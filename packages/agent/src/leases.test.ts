@@ -231,4 +231,22 @@ describe("a new agent process", { timeout: 20_000 }, () => {
     await harness.startAgent();
     await eventually(() => harness.simulator.stats().queueRemaining === 0);
   });
+
+  it("does not wait behind a prompt of ours that belongs to nobody any more", async () => {
+    harness = await createHarness();
+    const { plane } = harness;
+    const inputs = { image: ["1", 0], seconds: 60, poll: true };
+    const lease = await plane.submit({
+      graph: {
+        ...plainImage(1),
+        "2": { class_type: "HoldfastSleep", inputs },
+        "3": { class_type: "SaveImage", inputs: { filename_prefix: "x", images: ["2", 0] } },
+      },
+    });
+    await eventually(() => phasesOf(harness).includes("running"));
+    await harness.agent().stop();
+    plane.revoke(lease.attemptId, "cancelled");
+    await harness.startAgent();
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+  });
 });
