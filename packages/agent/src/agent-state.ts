@@ -1,6 +1,6 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { AgentLog } from "./agent-log.ts";
+import type { Disk } from "./disk.ts";
 
 /**
  * What an agent keeps over restarts, in `agent.json` of its folder; beside it, in `boot`, which
@@ -28,19 +28,20 @@ export async function openAgentState(
   folder: string,
   bootId: string,
   log: AgentLog,
+  disk: Disk,
 ): Promise<AgentState> {
-  await mkdir(folder, { recursive: true });
+  await disk.mkdir(folder);
   const path = join(folder, "agent.json");
   const bootPath = join(folder, "boot");
-  await writeFile(`${bootPath}.tmp`, bootId);
-  await rename(`${bootPath}.tmp`, bootPath);
-  let stored = await readStored(path);
+  await disk.writeFile(`${bootPath}.tmp`, bootId);
+  await disk.rename(`${bootPath}.tmp`, bootPath);
+  let stored = await readStored(disk, path);
   let writing: Promise<void> = Promise.resolve();
   const write = (): Promise<void> => {
     writing = writing.then(async () => {
       // Whole or not at all: a kill in between must not cost the machine its id.
-      await writeFile(`${path}.tmp`, `${JSON.stringify(stored, null, 2)}\n`);
-      await rename(`${path}.tmp`, path);
+      await disk.writeFile(`${path}.tmp`, `${JSON.stringify(stored, null, 2)}\n`);
+      await disk.rename(`${path}.tmp`, path);
     });
     return writing;
   };
@@ -57,18 +58,18 @@ export async function openAgentState(
       write().catch((err: unknown) => log.warn({ err }, "agent's state could not be written"));
     },
     isNewest: async () => {
-      const newest = await readFile(bootPath, "utf8").catch(() => undefined);
+      const newest = await disk.readFile(bootPath).catch(() => undefined);
       return newest === bootId;
     },
     flush: () => writing.catch(() => undefined), // Told where it was written.
   };
 }
 
-async function readStored(path: string): Promise<Stored> {
+async function readStored(disk: Disk, path: string): Promise<Stored> {
   const empty: Stored = { machineId: null, markers: {} };
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(path, "utf8"));
+    value = JSON.parse(await disk.readFile(path));
   } catch {
     return empty;
   }

@@ -27,8 +27,9 @@ import {
 } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { openAgentState, type AgentState } from "./agent-state.ts";
+import { nodeDisk, type Disk } from "./disk.ts";
 import { declareInstance, NAME_MAX, reportInstance } from "./declare.ts";
-import { Instance } from "./instance.ts";
+import { Instance, type ComfyTransport } from "./instance.ts";
 import { InstanceLoop } from "./instance-loop.ts";
 import { InventorySender } from "./inventory-sender.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
@@ -63,6 +64,10 @@ export interface AgentOptions {
   readonly limits?: Partial<AgentLimits>;
   /** How long calls to ComfyUI may take. */
   readonly timeouts?: Partial<ComfyTimeouts>;
+  /** Takes the place of the network between agent and ComfyUI. */
+  readonly transport?: ComfyTransport;
+  /** Takes the place of the machine's disk, on which {@link stateDir} is. */
+  readonly disk?: Disk;
 }
 
 /** What an agent says of itself. */
@@ -118,6 +123,7 @@ class AttachedAgent implements Agent {
   readonly #options: AgentOptions;
   readonly #limits: AgentLimits;
   readonly #failpoints: Failpoints;
+  readonly #disk: Disk;
   readonly #bootId: string;
   readonly #stopping = new AbortController();
   readonly #spool: Spool;
@@ -140,15 +146,17 @@ class AttachedAgent implements Agent {
     this.#options = options;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#failpoints = options.failpoints ?? NO_FAILPOINTS;
+    this.#disk = options.disk ?? nodeDisk;
     const { clock, random, link, log } = options;
     this.#bootId = (options.ids ?? createIdSource(clock, random)).next("boot");
-    this.#spool = new Spool(join(options.stateDir, "spool"), this.#limits);
+    this.#spool = new Spool(join(options.stateDir, "spool"), this.#limits, this.#disk);
     const common = { clock, random, link, log, limits: this.#limits };
     const session = (): Session | undefined => this.#session;
     const held = (): readonly HeldAttempt[] => this.#held();
     this.#reporter = new Reporter({
       ...common,
       folder: join(options.stateDir, "reports"),
+      disk: this.#disk,
       spool: this.#spool,
       session,
       onRefused: (error, of) => void this.#onRefused(error, of),
@@ -225,7 +233,7 @@ class AttachedAgent implements Agent {
 
   async #start(): Promise<void> {
     const { stateDir, log } = this.#options;
-    this.#state = await openAgentState(stateDir, this.#bootId, log);
+    this.#state = await openAgentState(stateDir, this.#bootId, log, this.#disk);
     await this.#spool.start();
     await this.#spool.keepOnly(await this.#reporter.load());
     this.#slots = this.#options.instances.map((given) => this.#createSlot(given));
@@ -291,6 +299,7 @@ class AttachedAgent implements Agent {
       log,
       limits: this.#limits,
       timeouts: this.#options.timeouts ?? {},
+      transport: this.#options.transport ?? {},
       marker: this.#state?.marker(given.url),
       onMarker: (promptId) => this.#state?.setMarker(given.url, promptId),
       isBusy: () => loop.isBusy(),

@@ -3,7 +3,9 @@ import {
   createComfySocket,
   type ClientTrouble,
   type ComfyClient,
+  type ComfyClientOptions,
   type ComfySocket,
+  type ComfySocketOptions,
   type ComfyTimeouts,
   type SocketEvent,
 } from "@holdfast/comfyui";
@@ -26,6 +28,10 @@ import { toInventory } from "./inventory.ts";
 import type { AgentLimits } from "./limits.ts";
 import { createWaker, slept, WAIT_OVER, type Waker } from "./pause.ts";
 
+/** How bytes travel to a ComfyUI and back; whatever is left out is done over the network. */
+export type ComfyTransport = Pick<ComfyClientOptions, "dispatcher"> &
+  Pick<ComfySocketOptions, "openSocket">;
+
 /** What an instance is made of. */
 export interface InstanceDeps {
   /** Base URL of the ComfyUI; the instance's stable key as well. */
@@ -36,6 +42,7 @@ export interface InstanceDeps {
   readonly log: AgentLog;
   readonly limits: AgentLimits;
   readonly timeouts: Partial<ComfyTimeouts>;
+  readonly transport: ComfyTransport;
   /** The check prompt that an earlier life of the agent left in the history, if any. */
   readonly marker: string | undefined;
   readonly onMarker: (promptId: string) => void;
@@ -119,7 +126,8 @@ export class Instance {
     this.contacted = new Promise((resolve) => {
       this.#noteContact = resolve;
     });
-    const common = { baseUrl: deps.url, clientId: nextUuid(random), clock, random };
+    const { transport } = deps;
+    const common = { baseUrl: deps.url, clientId: nextUuid(random), clock, random, ...transport };
     this.client = createComfyClient({ ...common, timeouts: deps.timeouts });
     this.#socket = createComfySocket({ ...common, onEvent: (event) => this.#onSocket(event) });
     this.broom = createHistoryBroom({

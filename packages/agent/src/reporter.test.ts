@@ -6,6 +6,7 @@ import { HoldfastError, type AttemptReport, type ReportRequest } from "@holdfast
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import type { AgentLog } from "./agent-log.ts";
+import { nodeDisk } from "./disk.ts";
 import { Reporter } from "./reporter.ts";
 
 const random = seededRandom(11);
@@ -29,6 +30,7 @@ function reporterTo(refuse: (request: ReportRequest) => HoldfastError | undefine
   const calls: ReportRequest[] = [];
   reporter = new Reporter({
     folder,
+    disk: nodeDisk,
     clock: systemClock,
     random,
     log,

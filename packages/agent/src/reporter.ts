@@ -1,4 +1,3 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   attemptReportSchema,
@@ -10,6 +9,7 @@ import {
 } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
+import type { Disk } from "./disk.ts";
 import { toEvidence } from "./evidence.ts";
 import { linkPauseMs, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
@@ -30,6 +30,7 @@ export interface Session {
 /** What a reporter is made of. */
 export interface ReporterDeps extends RetryDeps {
   readonly folder: string;
+  readonly disk: Disk;
   readonly link: Pick<ControlPlaneLink, "putBlob" | "report">;
   readonly spool: Pick<Spool, "find">;
   readonly log: AgentLog;
@@ -83,13 +84,13 @@ export class Reporter {
 
   /** Reads what an earlier life could not deliver; the hashes of the outputs named in it. */
   async load(): Promise<ReadonlySet<string>> {
-    const { folder } = this.#deps;
-    await mkdir(folder, { recursive: true });
+    const { disk, folder } = this.#deps;
+    await disk.mkdir(folder);
     const hashes = new Set<string>();
-    for (const name of await readdir(folder)) {
-      const report = await readReport(join(folder, name));
+    for (const name of await disk.readdir(folder)) {
+      const report = await readReport(disk, join(folder, name));
       if (report === undefined) {
-        await rm(join(folder, name), { force: true });
+        await disk.rm(join(folder, name));
         continue;
       }
       for (const sha256 of hashesOf(report)) hashes.add(sha256);
@@ -316,7 +317,7 @@ export class Reporter {
     const { attemptId } = entry.report;
     if (this.#entries.get(attemptId) !== entry) return;
     this.#entries.delete(attemptId);
-    if (entry.isOnDisk) await rm(this.#pathOf(attemptId), { force: true });
+    if (entry.isOnDisk) await this.#deps.disk.rm(this.#pathOf(attemptId));
     entry.resolve(result);
   }
 
@@ -325,8 +326,8 @@ export class Reporter {
     const { attemptId } = entry.report;
     const path = this.#pathOf(attemptId);
     try {
-      await writeFile(`${path}.tmp`, JSON.stringify(entry.report));
-      await rename(`${path}.tmp`, path);
+      await this.#deps.disk.writeFile(`${path}.tmp`, JSON.stringify(entry.report));
+      await this.#deps.disk.rename(`${path}.tmp`, path);
       entry.isOnDisk = true;
     } catch (err) {
       // It is still in memory and is sent again; only a second failure would lose it.
@@ -368,9 +369,9 @@ function hashesOf({ outcome }: AttemptReport): readonly string[] {
   return hasOutputs ? outcome.outputs.map((output) => output.sha256) : [];
 }
 
-async function readReport(path: string): Promise<AttemptReport | undefined> {
+async function readReport(disk: Disk, path: string): Promise<AttemptReport | undefined> {
   try {
-    const text = await readFile(path, "utf8");
+    const text = await disk.readFile(path);
     return attemptReportSchema.parse(JSON.parse(text));
   } catch {
     // Half written when the process was killed: its lease is resumed instead.

@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlobSource } from "@holdfast/contract";
+import { nodeDisk, type Disk, type OpenFile } from "./disk.ts";
 import type { AgentLimits } from "./limits.ts";
 
 /** Bytes that are kept until the store has them and the report that names them is answered. */
@@ -43,6 +42,7 @@ const HASH_LENGTH = 64;
 export class Spool {
   readonly #folder: string;
   readonly #limits: SpoolLimits;
+  readonly #disk: Disk;
   readonly #kept = new Map<string, Kept>();
   readonly #turns = new Map<string, Promise<unknown>>();
   #usedBytes = 0;
@@ -50,13 +50,14 @@ export class Spool {
   #counter = 0;
 
   /** A spool in a folder of its own. */
-  constructor(folder: string, limits: SpoolLimits) {
+  constructor(folder: string, limits: SpoolLimits, disk: Disk = nodeDisk) {
     this.#folder = folder;
     this.#limits = limits;
+    this.#disk = disk;
   }
 
   async start(): Promise<void> {
-    await mkdir(this.#folder, { recursive: true });
+    await this.#disk.mkdir(this.#folder);
   }
 
   /** Whether more work may be taken: the bytes kept are under the limit. */
@@ -76,12 +77,12 @@ export class Spool {
       Math.max(0, memoryTotalBytes - this.#memoryBytes),
     );
     const temporary = this.#temporary();
-    const taken = await takeIn(body, roomInMemory, temporary);
+    const taken = await takeIn(this.#disk, body, roomInMemory, temporary);
     const { sha256, sizeBytes, bytes } = taken;
     return this.#inTurn(sha256, async () => {
       if (bytes === undefined) {
-        if (this.#kept.has(sha256)) await rm(temporary, { force: true });
-        else await rename(temporary, this.#pathOf(sha256));
+        if (this.#kept.has(sha256)) await this.#disk.rm(temporary);
+        else await this.#disk.rename(temporary, this.#pathOf(sha256));
       }
       return this.#keep(sha256, sizeBytes, bytes);
     });
@@ -91,18 +92,18 @@ export class Spool {
   async find(sha256: string): Promise<SpooledBlob | undefined> {
     return this.#inTurn(sha256, async () => {
       if (this.#kept.has(sha256)) return this.#keep(sha256, 0, undefined);
-      const found = await stat(this.#pathOf(sha256)).catch(() => undefined);
-      return found === undefined ? undefined : this.#keep(sha256, found.size, undefined);
+      const size = await this.#disk.size(this.#pathOf(sha256)).catch(() => undefined);
+      return size === undefined ? undefined : this.#keep(sha256, size, undefined);
     });
   }
 
   /** Deletes what earlier lives left and no report names. */
   async keepOnly(hashes: ReadonlySet<string>): Promise<void> {
-    for (const name of await readdir(this.#folder)) {
+    for (const name of await this.#disk.readdir(this.#folder)) {
       const isNamed = hashes.has(name) || this.#kept.has(name);
       if (name.length === HASH_LENGTH && isNamed) continue;
       if (name.length === HASH_LENGTH || name.startsWith("tmp-")) {
-        await rm(join(this.#folder, name), { force: true });
+        await this.#disk.rm(join(this.#folder, name));
       }
     }
   }
@@ -135,7 +136,7 @@ export class Spool {
     return {
       sha256: blob.sha256,
       sizeBytes: blob.sizeBytes,
-      open: () => readKept(blob, this.#pathOf(blob.sha256), () => this.#lose(blob)),
+      open: () => readKept(blob, this.#disk, this.#pathOf(blob.sha256), () => this.#lose(blob)),
       toDisk: () => this.#inTurn(blob.sha256, () => this.#toDisk(blob)),
       isLost: () => blob.isLost,
       lose: () => this.#lose(blob),
@@ -151,8 +152,8 @@ export class Spool {
     const { bytes } = blob;
     if (bytes === undefined || this.#kept.get(blob.sha256) !== blob) return;
     const temporary = this.#temporary();
-    await writeFile(temporary, bytes);
-    await rename(temporary, this.#pathOf(blob.sha256));
+    await this.#disk.writeFile(temporary, bytes);
+    await this.#disk.rename(temporary, this.#pathOf(blob.sha256));
     if (this.#forgetMemory(blob)) blob.bytes = undefined;
   }
 
@@ -188,13 +189,14 @@ export class Spool {
     if (blob.users > 0 || this.#kept.get(blob.sha256) !== blob) return;
     this.#kept.delete(blob.sha256);
     this.#usedBytes -= blob.sizeBytes;
-    if (blob.bytes === undefined) await rm(this.#pathOf(blob.sha256), { force: true });
+    if (blob.bytes === undefined) await this.#disk.rm(this.#pathOf(blob.sha256));
     else this.#memoryBytes -= blob.sizeBytes;
   }
 }
 
 /** Reads a source to its end: into memory while it is small, into a file from there on. */
 async function takeIn(
+  disk: Disk,
   body: AsyncIterable<Uint8Array>,
   roomInMemory: number,
   temporary: string,
@@ -202,7 +204,7 @@ async function takeIn(
   const hash = createHash("sha256");
   let pieces: Uint8Array[] = [];
   let sizeBytes = 0;
-  let file: Awaited<ReturnType<typeof open>> | undefined;
+  let file: OpenFile | undefined;
   try {
     for await (const piece of body) {
       hash.update(piece);
@@ -213,31 +215,45 @@ async function takeIn(
       }
       pieces.push(piece);
       if (sizeBytes <= roomInMemory) continue;
-      file = await open(temporary, "w");
+      file = await disk.open(temporary);
       await file.writeFile(Buffer.concat(pieces));
       pieces = [];
     }
     await file?.close();
   } catch (error) {
     await file?.close().catch(() => undefined); // The first failure is the one to tell.
-    await rm(temporary, { force: true });
+    await disk.rm(temporary);
     throw error;
   }
   const bytes = file === undefined ? Buffer.concat(pieces) : undefined;
   return { sha256: hash.digest("hex"), sizeBytes, bytes };
 }
 
-async function* readKept(blob: Kept, path: string, onLost: () => void): AsyncGenerator<Uint8Array> {
+async function* readKept(
+  blob: Kept,
+  disk: Disk,
+  path: string,
+  onLost: () => void,
+): AsyncGenerator<Uint8Array> {
   if (blob.bytes !== undefined) {
     yield blob.bytes;
     return;
   }
   let sizeBytes = 0;
-  const file = createReadStream(path);
-  file.once("error", onLost);
-  for await (const piece of file) {
-    sizeBytes += (piece as Uint8Array).length;
-    yield piece as Uint8Array;
+  const pieces = disk.read(path)[Symbol.asyncIterator]();
+  // By hand: what a reader that breaks off throws into this generator says nothing of the disk.
+  const next = (): Promise<IteratorResult<Uint8Array>> =>
+    pieces.next().catch((error: unknown) => {
+      onLost();
+      throw error;
+    });
+  try {
+    for (let piece = await next(); piece.done !== true; piece = await next()) {
+      sizeBytes += piece.value.length;
+      yield piece.value;
+    }
+  } finally {
+    await pieces.return?.();
   }
   if (sizeBytes === blob.sizeBytes) return;
   onLost();

@@ -1,5 +1,5 @@
 import type { Clock } from "@holdfast/runtime";
-import { WebSocket, type RawData } from "ws";
+import { WebSocket, type ClientOptions, type RawData } from "ws";
 
 /** One WebSocket from its opening to its end. */
 export interface Connection {
@@ -17,9 +17,27 @@ export interface ConnectionEnd {
   readonly reason: string;
 }
 
+/** The part of a `ws` socket that a connection uses; `close` comes last, and always. */
+export interface RawSocket {
+  readonly readyState: number;
+  on(event: "open" | "pong", listener: () => void): unknown;
+  on(event: "message", listener: (data: RawData, isBinary: boolean) => void): unknown;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "close", listener: (code: number, reason: Buffer) => void): unknown;
+  send(text: string): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
+/** Begins to open a socket; what becomes of it is told by its events. */
+export type OpenSocket = (url: string, options: ClientOptions) => RawSocket;
+
 /** Limits and target of a connection. */
 export interface ConnectionOptions {
   readonly url: string;
+  /** Takes the place of `ws`. */
+  readonly openSocket: OpenSocket | undefined;
   readonly clock: Clock;
   readonly headers: Readonly<Record<string, string>>;
   readonly handshakeTimeoutMs: number;
@@ -46,7 +64,8 @@ export function connect(
 ): Connection {
   const { clock } = options;
   const over = new AbortController();
-  const socket = new WebSocket(options.url, {
+  const openSocket = options.openSocket ?? openWebSocket;
+  const socket = openSocket(options.url, {
     handshakeTimeout: options.handshakeTimeoutMs,
     maxPayload: options.maxFrameBytes,
     perMessageDeflate: false,
@@ -94,6 +113,8 @@ export function connect(
     },
   };
 }
+
+const openWebSocket: OpenSocket = (url, options) => new WebSocket(url, options);
 
 /** Whether the whole pause passed; false when the signal cut it short. */
 export async function slept(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {

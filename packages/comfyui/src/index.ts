@@ -7,6 +7,7 @@ export {
   type ComfyClientOptions,
   type ComfyTimeouts,
 } from "./client.ts";
+export type { OpenSocket, RawSocket } from "./connection.ts";
 export type { ClientTrouble } from "./http.ts";
 export type { PromptLookup } from "./lookup.ts";
 export type { FileContent } from "./multipart.ts";

@@ -1,5 +1,5 @@
 import { backoffMs, type BackoffPolicy, type Clock, type Random } from "@holdfast/runtime";
-import { connect, slept, type Connection } from "./connection.ts";
+import { connect, slept, type Connection, type OpenSocket } from "./connection.ts";
 import {
   parseBinaryFrame,
   parseSocketMessage,
@@ -40,6 +40,8 @@ export interface ComfySocketOptions {
   readonly settleMs?: number;
   readonly backoff?: BackoffPolicy;
   readonly maxFrameBytes?: number;
+  /** Takes the place of `ws`. */
+  readonly openSocket?: OpenSocket;
 }
 
 /**
@@ -78,6 +80,7 @@ export function createComfySocket(options: ComfySocketOptions): ComfySocket {
   const settleMs = options.settleMs ?? DEFAULT_SETTLE_MS;
   const connectionOptions = {
     url: socketUrl(options.baseUrl, options.clientId),
+    openSocket: options.openSocket,
     clock,
     headers: options.headers ?? {},
     handshakeTimeoutMs: options.handshakeTimeoutMs ?? DEFAULT_HANDSHAKE_MS,
