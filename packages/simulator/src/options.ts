@@ -25,6 +25,12 @@ export interface SimulatorOptions {
   readonly memoryCapBytes?: number;
   /** Lines that a real ComfyUI would print. Default: nowhere. */
   readonly log?: (line: string) => void;
+  /** Told of each prompt that is queued. `isKnown`: queue or history held its id already. */
+  readonly onQueued?: (queued: {
+    readonly promptId: string;
+    readonly clientId: string | null;
+    readonly isKnown: boolean;
+  }) => void;
   /** How long a crashed process stays away. Default 500 ms. */
   readonly restartDelayMs?: number;
   /** Prompts beyond this many waiting are refused with 503. Default 100,000. */

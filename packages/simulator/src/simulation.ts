@@ -196,6 +196,8 @@ export class Simulation {
       }),
       events: this.hub,
       log: this.#options.log ?? (() => undefined),
+      onQueued: (promptId, clientId, isKnown) =>
+        this.#options.onQueued?.({ promptId, clientId, isKnown }),
       modelNames: (folder) => models[folder] ?? [],
       crash: () => {
         if (!state.life.signal.aborted) crash();

@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { route } from "./http/router.ts";
-import { empty, serverError, text, type Reply } from "./http/reply.ts";
-import { BodyTooLargeError, isForeignOrigin, readBody, type SimRequest } from "./http/request.ts";
+import { Front } from "./front.ts";
+import { serverError, type Reply } from "./http/reply.ts";
+import { readBody as readBodyOf } from "./http/request.ts";
 import { DEFAULTS, type SimulatorOptions } from "./options.ts";
 import { Simulation, type SimulatorFaults, type SimulatorStats } from "./simulation.ts";
 
@@ -41,6 +41,7 @@ class Listener {
   readonly simulation: Simulation;
   readonly #options: SimulatorOptions;
   readonly #stopping = new AbortController();
+  readonly #front: Front;
   readonly #sockets = new Set<Socket>();
   #server: Server | null = null;
   port: number;
@@ -48,6 +49,7 @@ class Listener {
   constructor(simulation: Simulation, options: SimulatorOptions) {
     this.simulation = simulation;
     this.#options = options;
+    this.#front = new Front(simulation, options, this.#stopping.signal);
     this.port = options.port ?? 0;
     simulation.onCrash = (downMs) => void this.#goDown(downMs);
   }
@@ -100,7 +102,9 @@ class Listener {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      const reply = await this.#handle(request);
+      const { method = "GET", url = "/", headers } = request;
+      const readBody = (limit: number): Promise<Buffer> => readBodyOf(request, limit);
+      const reply = await this.#front.answer({ method, url, headers, readBody });
       if (reply === "cut") request.socket.destroy();
       else if (!response.destroyed) write(request, response, reply);
     } catch (error) {
@@ -111,90 +115,16 @@ class Listener {
     }
   }
 
-  async #handle(request: IncomingMessage): Promise<Reply | "cut"> {
-    const { simulation } = this;
-    const url = new URL(request.url ?? "/", "http://simulated");
-    const path = stripPrefix(url.pathname);
-    const method = request.method ?? "GET";
-    simulation.countRequest(method, path);
-    const isOwn = path.startsWith("/simulator/");
-    if (!isOwn) await simulation.pause.untilOver();
-    if (isForeignOrigin(request.headers)) return empty(403);
-    const limit = this.#options.maxBodyBytes ?? DEFAULTS.maxBodyBytes;
-    let body: Buffer;
-    try {
-      body = await readBody(request, limit);
-    } catch (error) {
-      if (!(error instanceof BodyTooLargeError)) throw error;
-      return text(413, `Maximum request body size ${String(limit)} exceeded, ${error.message}`);
-    }
-    const simRequest: SimRequest = {
-      method,
-      path,
-      query: url.searchParams,
-      headers: request.headers,
-      body,
-    };
-    if (isOwn || simulation.plan.isEmpty) return route(simRequest, simulation);
-    return this.#handleWithFaults(simRequest);
-  }
-
-  async #handleWithFaults(request: SimRequest): Promise<Reply | "cut"> {
-    const { plan } = this.simulation;
-    const { method, path } = request;
-    const occasion = { method, path };
-    const delay = plan.strike("delay", occasion);
-    if (delay !== null) await this.#options.clock.sleep(delay.ms, this.#stopping.signal);
-    const before = this.#strikeRequest(occasion, "before");
-    if (before !== null) return before;
-    const reply = route(request, this.simulation);
-    return this.#strikeRequest(occasion, "after") ?? reply;
-  }
-
-  #strikeRequest(
-    occasion: { readonly method: string; readonly path: string },
-    when: "before" | "after",
-  ): Reply | "cut" | null {
-    const { plan } = this.simulation;
-    const isNow = (action: { readonly when?: "before" | "after" }): boolean =>
-      (action.when ?? "before") === when;
-    const error = plan.strike("http_error", occasion, isNow);
-    if (error !== null) return text(error.status, `${String(error.status)}: simulated fault`);
-    if (plan.strike("reset", occasion, isNow) !== null) return "cut";
-    const crash = plan.strike("crash", occasion, isNow);
-    if (crash === null) return null;
-    this.simulation.strikeNow(crash);
-    return "cut";
-  }
-
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const url = new URL(request.url ?? "/", "http://simulated");
-    const path = stripPrefix(url.pathname);
-    this.simulation.countRequest("WS", path);
-    await this.simulation.pause.untilOver();
-    const refusal = this.#refuseUpgrade(request, path);
-    if (refusal !== null) {
-      socket.end(refusal);
-      return;
-    }
-    this.simulation.hub.accept(request, socket, head, url.searchParams.get("clientId") ?? "");
-  }
-
-  #refuseUpgrade(request: IncomingMessage, path: string): string | null {
-    if (path !== "/ws") return refuse("404 Not Found");
-    if (isForeignOrigin(request.headers)) return refuse("403 Forbidden");
-    const error = this.simulation.plan.strike("http_error", { method: "GET", path });
-    return error === null ? null : refuse(`${String(error.status)} Simulated`);
+    const { url = "/", headers } = request;
+    const admission = await this.#front.admit({ url, headers });
+    if (admission.kind === "refused") socket.end(refuse(admission.status));
+    else this.simulation.hub.accept(request, socket, head, admission.clientId);
   }
 }
 
 /** aiohttp's keep-alive timeout is 75 s. */
 const KEEP_ALIVE_MS = 75_000;
-
-/** Every path answers under `/api` too. */
-function stripPrefix(path: string): string {
-  return path.startsWith("/api/") ? path.slice(4) : path;
-}
 
 function write(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
   const body = reply.body ?? "";

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { WebSocketServer, type RawData, type WebSocket } from "ws";
+import { WebSocketServer, type RawData } from "ws";
 import type { EventSink } from "./engine/events.ts";
 import type { FaultPlan } from "./faults/plan.ts";
 import type { Pause } from "./faults/pause.ts";
@@ -17,8 +17,20 @@ const PNG_TYPE = 2;
 /** What `/features` and a feature-flags answer say. */
 export const SERVER_FEATURES = { supports_preview_metadata: true, max_upload_size: 104_857_600 };
 
+/** The part of a `ws` socket that the hub uses. */
+export interface HubSocket {
+  readonly readyState: number;
+  readonly OPEN: number;
+  on(event: "message", listener: (data: RawData, isBinary: boolean) => void): unknown;
+  on(event: "ping", listener: (data: Buffer) => void): unknown;
+  on(event: "close" | "error", listener: () => void): unknown;
+  send(frame: string | Buffer): void;
+  pong(data: Buffer): void;
+  terminate(): void;
+}
+
 interface Connection {
-  readonly socket: WebSocket;
+  readonly socket: HubSocket;
   readonly sid: string;
   /** Open, and silent for ever: a stalled peer. */
   isMuted: boolean;
@@ -64,10 +76,11 @@ export class SocketHub implements EventSink {
 
   /** Takes over a connection that asked for `/ws`. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer, clientId: string): void {
-    this.#server.handleUpgrade(request, socket, head, (ws) => this.#begin(ws, clientId));
+    this.#server.handleUpgrade(request, socket, head, (ws) => this.attach(ws, clientId));
   }
 
-  #begin(socket: WebSocket, clientId: string): void {
+  /** Takes over an open socket. */
+  attach(socket: HubSocket, clientId: string): void {
     const sid = clientId === "" ? this.#host.mintSid() : clientId;
     const connection: Connection = {
       socket,

@@ -6,7 +6,7 @@ import type { NodeSurroundings } from "../nodes/node-class.ts";
 import type { EventSink } from "./events.ts";
 import { History } from "./history.ts";
 import { NodeCache } from "./node-cache.ts";
-import { PromptQueue } from "./prompt-queue.ts";
+import { PromptQueue, type QueueItem } from "./prompt-queue.ts";
 
 /** What the engine works with; it outlives no crash, but for the files and the fault plan. */
 interface EngineParts {
@@ -18,6 +18,11 @@ interface EngineParts {
   readonly faults: NodeFaults;
   readonly events: EventSink;
   readonly log: (line: string) => void;
+  readonly onQueued: (
+    promptId: string,
+    clientId: string | null,
+    isKnown: boolean,
+  ) => void;
   readonly modelNames: (folder: string) => readonly string[];
   /** Kills the simulated process. */
   readonly crash: () => void;
@@ -63,6 +68,13 @@ export class ProcessState {
 
   queueInfo(): { readonly exec_info: { readonly queue_remaining: number } } {
     return { exec_info: { queue_remaining: this.queue.remaining } };
+  }
+
+  /** Whether queue or history has a prompt of this id. */
+  holds(promptId: string): boolean {
+    const isIt = (item: QueueItem): boolean => item[1] === promptId;
+    const { pending, running } = this.queue;
+    return pending.some(isIt) || running.some(isIt) || this.history.get(promptId) !== undefined;
   }
 
   /** Wakes the worker: a prompt came, or a flag was set. */

@@ -56,7 +56,10 @@ function submit(
   if (state.queue.remaining >= queueLimit)
     return { ...empty(503), body: "simulated queue is full" };
   const item: QueueItem = [number, promptId, graph, extraData, valid.outputs];
+  const isKnown = state.holds(promptId);
   state.queue.put(item);
+  const clientId = given("client_id");
+  state.parts.onQueued(promptId, typeof clientId === "string" ? clientId : null, isKnown);
   state.tellQueue();
   state.wake();
   return json({ prompt_id: promptId, number, node_errors: valid.nodeErrors });
