@@ -235,6 +235,7 @@ export const statsSchema = z.object({
   oldestQueuedAgeMs: z.int().nullable(),
   completedLastHour: z.int(),
   failedLastHour: z.int(),
+  removed: z.int().meta({ description: "Jobs that ended and were removed, so far." }),
   instances: z.object({ total: z.int(), healthy: z.int(), busy: z.int() }),
   machines: z.object({ total: z.int(), online: z.int() }),
 });

@@ -2,7 +2,12 @@ import type { Clock, Random } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
-import { foldDeltas, tryLockFolding } from "./count-store.ts";
+import {
+  foldTransitions,
+  pruneEndCounts,
+  tryLockFolding,
+  vacuumTransitions,
+} from "./count-store.ts";
 import { IDEMPOTENCY_KEPT_MS } from "./model.ts";
 import { pruneKeys } from "./submit-store.ts";
 
@@ -14,24 +19,43 @@ export interface JobsLoopDeps {
   readonly log: Log;
 }
 
-/** Pause between foldings, and deltas folded at once. */
+/** Pause between foldings, and transitions folded at once. */
 const FOLD_EVERY_MS = 1_000;
 const FOLD_STEP = 5_000;
+/**
+ * After so many folded transitions their room is given back at once: every count reads the whole
+ * table, and a Postgres with usual settings would look at it once a minute.
+ */
+const VACUUM_EVERY = 20_000;
+/** Pause between two prunings of the counts by minute. */
+const PRUNE_COUNTS_EVERY_MS = 60_000;
 /** Pause between prunings, and keys forgotten at once. */
 const PRUNE_EVERY_MS = 10 * 60 * 1000;
 const PRUNE_STEP = 5_000;
 
-/** Folds count deltas, so that reading counts takes the same time however many jobs changed. */
+/** Folds transitions, so that reading counts takes the same time however many jobs changed. */
 export function createFoldLoop(deps: JobsLoopDeps): Loop {
+  let sinceVacuum = 0;
+  let prunedAt = Number.NEGATIVE_INFINITY;
   return createLoop({
     ...deps,
     name: "jobs:fold-counts",
     everyMs: FOLD_EVERY_MS,
     tick: async () => {
       const folded = await deps.db.transaction(async (tx) =>
-        (await tryLockFolding(tx)) ? await foldDeltas(tx, FOLD_STEP) : 0,
+        (await tryLockFolding(tx)) ? await foldTransitions(tx, FOLD_STEP) : 0,
       );
-      return folded === FOLD_STEP ? "more" : "idle";
+      sinceVacuum += folded;
+      if (folded === FOLD_STEP) return "more";
+      if (sinceVacuum >= VACUUM_EVERY) {
+        sinceVacuum = 0;
+        await vacuumTransitions(deps.db);
+      }
+      if (deps.clock.elapsed() - prunedAt >= PRUNE_COUNTS_EVERY_MS) {
+        prunedAt = deps.clock.elapsed();
+        await pruneEndCounts(deps.db);
+      }
+      return "idle";
     },
   });
 }

@@ -1,9 +1,7 @@
-import { seededRandom } from "@holdfast/runtime";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
 import type { Caller } from "../access/model.ts";
 import { createJobsKit, ANN, BOB, ROOT, graph, refusal } from "../../testing/jobs-kit.ts";
-import { foldDeltas, readCounts, tryLockFolding } from "./count-store.ts";
 import { idStartAt, timeOfId } from "./id-time.ts";
 import type { JobsService } from "./service.ts";
 
@@ -12,7 +10,7 @@ beforeAll(async () => {
   database = await createTestDatabase();
 });
 afterAll(() => database.drop());
-const { makeJobs, one, startAttempt, endAttempt } = createJobsKit(() => database.db);
+const { makeJobs, one, startAttempt } = createJobsKit(() => database.db);
 
 describe("lists", () => {
   test("pages give every job once, in both orders, while jobs come in", async () => {
@@ -110,43 +108,4 @@ test("a window of time finds every job in it, also when replicas' clocks differ 
   expect(await inWindow(10, 2)).toEqual(made.slice(1, 4).sort());
   expect(await inWindow(-5, -10)).toEqual([]);
   expect(await inWindow(900, 800)).toEqual([]);
-});
-
-describe("counts", () => {
-  test("they equal the table after random changes, before and after folding", async () => {
-    const jobs = makeJobs();
-    const { jobs: made } = await jobs.submit(
-      BOB,
-      Array.from({ length: 60 }, () => ({ graph: graph(), tags: ["count"] })),
-    );
-    const random = seededRandom(4711);
-    for (const { job } of made) {
-      const dice = random.next();
-      if (dice < 0.6) await startAttempt(job.id);
-      if (dice < 0.2) await endAttempt(job.id, "completed");
-      if (dice > 0.5) await jobs.cancel(BOB, job.id);
-      if (dice > 0.9) await jobs.retry(BOB, job.id);
-    }
-    const truth = async (): Promise<unknown[]> =>
-      (
-        await database.db.query(
-          `select owner, state, held, count(*) as jobs from jobs group by owner, state, held
-           order by 1, 2, 3`,
-        )
-      ).rows;
-    const sorted = async (): Promise<unknown[]> =>
-      [...(await readCounts(database.db, null))].sort((a, b) =>
-        `${a.owner} ${a.state} ${a.held}` < `${b.owner} ${b.state} ${b.held}` ? -1 : 1,
-      );
-    expect(await sorted()).toEqual(await truth());
-    const folded = await database.db.transaction(async (tx) => {
-      expect(await tryLockFolding(tx)).toBe(true);
-      return await foldDeltas(tx, 10_000);
-    });
-    expect(folded).toBeGreaterThan(0);
-    expect(await sorted()).toEqual(await truth());
-    const stats = await jobs.stats(BOB);
-    const own = (await readCounts(database.db, BOB.id)).reduce((sum, count) => sum + count.jobs, 0);
-    expect(Object.values(stats.jobs).reduce((sum, n) => sum + n, 0)).toBe(own);
-  });
 });

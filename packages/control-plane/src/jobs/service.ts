@@ -13,7 +13,13 @@ import type { z } from "zod";
 import { maySee, ownerScope, type Caller } from "../access/model.ts";
 import type { Db } from "../platform/db.ts";
 import { createChangeService, type ChangeService } from "./change-service.ts";
-import { countWaitingAgain, readCounts, readPace } from "./count-store.ts";
+import {
+  countWaitingAgain,
+  readCounts,
+  readOldestQueuedAgeMs,
+  readRecentEnds,
+  readRemovedCount,
+} from "./count-store.ts";
 import { decodeCursor, encodeCursor, type ListOrder } from "./cursor.ts";
 import { idStartAt, timeOfId } from "./id-time.ts";
 import { DEFAULT_MAX_QUEUED_JOBS, type Job, type JobWithLease } from "./model.ts";
@@ -75,6 +81,8 @@ export const MAX_ATTEMPTS_LISTED = 1_000;
 export const MAX_OUTPUTS_LISTED = 10_000;
 /** Jobs that wait again after an attempt are counted up to here. */
 const MAX_WAITING_AGAIN_COUNTED = 100_000;
+/** What "the last hour" of the numbers is; counted by the minute. */
+const HOUR_MS = 60 * 60 * 1000;
 /** How far the clocks of replicas may differ from one another before a list by time misses a job. */
 const MAX_CLOCK_SPREAD_MS = 10 * 60 * 1000;
 /** The largest number a job can have; larger ones are nobody's. */
@@ -222,10 +230,11 @@ async function readStats(
   deps: JobsDeps,
   owner: string | null,
 ): Promise<z.infer<typeof statsSchema>> {
-  const [counts, waitingAgain, pace, fleet] = await Promise.all([
+  const [counts, removed, waitingAgain, ends, fleet] = await Promise.all([
     readCounts(deps.db, owner),
+    readRemovedCount(deps.db, owner),
     countWaitingAgain(deps.db, owner, MAX_WAITING_AGAIN_COUNTED),
-    readPace(deps.db, owner),
+    readRecentEnds(deps.db, owner, HOUR_MS),
     deps.ports.fleetNumbers(),
   ]);
   const jobs = Object.fromEntries(JOB_STATUSES.map((status) => [status, 0])) as Record<
@@ -233,12 +242,23 @@ async function readStats(
     number
   >;
   let held = 0;
+  let free = 0;
   for (const count of counts) {
     jobs[count.state] += count.jobs;
     if (count.held) held += count.jobs;
+    else if (count.state === "queued") free += count.jobs;
   }
   const again = Math.min(waitingAgain, jobs.queued);
   jobs.queued -= again;
   jobs.recovering += again;
-  return { jobs, held, ...pace, ...fleet };
+  return {
+    jobs,
+    held,
+    // While everything is held there is none to be found, and all of them would be looked at.
+    oldestQueuedAgeMs: free > 0 ? await readOldestQueuedAgeMs(deps.db, owner) : null,
+    completedLastHour: ends.completed,
+    failedLastHour: ends.failed,
+    removed,
+    ...fleet,
+  };
 }
