@@ -18,11 +18,7 @@ interface EngineParts {
   readonly faults: NodeFaults;
   readonly events: EventSink;
   readonly log: (line: string) => void;
-  readonly onQueued: (
-    promptId: string,
-    clientId: string | null,
-    isKnown: boolean,
-  ) => void;
+  readonly onQueued: (promptId: string, clientId: string | null, isKnown: boolean) => void;
   readonly modelNames: (folder: string) => readonly string[];
   /** Kills the simulated process. */
   readonly crash: () => void;
