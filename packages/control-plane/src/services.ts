@@ -25,6 +25,7 @@ import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { leaseTimes } from "./scheduler/lease-times.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
 import { createWebhookLoops } from "./webhooks/loop.ts";
@@ -103,9 +104,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     machines,
     blobs: registrar,
     settings: {
-      leaseTtlMs: settings.leaseTtlMs,
-      renewEveryMs: Math.round(settings.leaseTtlMs / 3),
-      pollWaitMs: settings.pollWaitMs,
+      ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
       stallMs: settings.stallMs,
       firstLoadStallMs: settings.firstLoadStallMs,
       maxRetryAttempts: settings.maxRetryAttempts,

@@ -149,7 +149,8 @@ const work = {
     {
       env: "HOLDFAST_POLL_WAIT_MS",
       unit: "ms",
-      meaning: "How long an agent's poll for work is held open.",
+      meaning:
+        "How long an agent's poll for work is held open; two thirds of a lease's time at most.",
     },
     { min: 100, max: 5 * MINUTE_MS, default: 20_000 },
   ),
