@@ -7,7 +7,7 @@ import type {
   Inventory,
   Lease,
 } from "@holdfast/contract";
-import { createIdSource, NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
+import { createIdSource, NO_FAILPOINTS, seededRandom, type Failpoints } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
@@ -80,7 +80,11 @@ export interface Agent {
 
 /** Opens a database and a scheduler on it. `max` is the size of the pool. */
 export async function createSchedulerKit(
-  options: { readonly max?: number; readonly isUnfenced?: boolean } = {},
+  options: {
+    readonly max?: number;
+    readonly isUnfenced?: boolean;
+    readonly failpoints?: Failpoints;
+  } = {},
 ) {
   const test = await createTestDatabase(options);
   await createMachinesService(test.db).putInventory({ inventory: INVENTORY, objectInfo: {} });
@@ -97,7 +101,7 @@ export async function createSchedulerKit(
       random: seededRandom(7),
       ids,
       log: SILENT_LOG,
-      failpoints: NO_FAILPOINTS,
+      failpoints: options.failpoints ?? NO_FAILPOINTS,
       settings,
       machines: createMachinesService(test.db),
       blobs: registrar,

@@ -197,7 +197,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     if (live === undefined) return { revoked: [], leases: [] };
     const revoked = await revokedOf(request.held, live);
     const unknown = unknownTo(request, live);
-    const again = unknown.length === 0 ? [] : await store.readGrants(db, unknown);
+    const again = unknown.length === 0 ? [] : await store.readGrants(db, request, unknown);
     return { revoked, leases: await toLeases(db, again, "resume") };
   };
 

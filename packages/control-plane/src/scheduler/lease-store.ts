@@ -337,15 +337,24 @@ export async function readoptPrompts(
   return rows.map(toGrantedJob);
 }
 
-/** The grants behind live leases: to send a lease again whose first answer was lost. */
-export async function readGrants(db: Queryable, jobIds: readonly string[]): Promise<GrantedJob[]> {
+/**
+ * The grants behind live leases: to send a lease again whose first answer was lost. None when the
+ * session has ended: epoch and session are read at one instant, so what a newer process has taken over
+ * is never handed, under its new epoch, to the older one.
+ */
+export async function readGrants(
+  db: Queryable,
+  agent: AgentSession,
+  jobIds: readonly string[],
+): Promise<GrantedJob[]> {
   const { rows } = await db.query<GrantedRow>(
     `select ${GRANTED_COLUMNS}, a.id as attempt_id, a.prompt_id, a.number as attempt_number,
        a.instance_id, a.machine_id
      from leases l join jobs c on c.id = l.job_id and c.lease_epoch = l.lease_epoch
      join attempts a on a.id = l.attempt_id
-     where l.job_id = any($1::text[])`,
-    [jobIds],
+     join machines m on m.id = l.machine_id and m.session = $3
+     where l.job_id = any($1::text[]) and l.machine_id = $2`,
+    [jobIds, agent.machineId, agent.session],
   );
   return rows.map(toGrantedJob);
 }

@@ -174,6 +174,37 @@ describe("sessions and replicas", () => {
     await expect(kit.poll(agent, 0)).rejects.toMatchObject({ code: "machine_unknown" });
   });
 
+  it("a lease that a newer process takes over meanwhile is not handed to the older one", async () => {
+    let meanwhile = (): Promise<unknown> => Promise.resolve();
+    const racing = await createSchedulerKit({
+      failpoints: {
+        async hit(name) {
+          if (name === "control-plane.renewed") await meanwhile();
+        },
+      },
+    });
+    try {
+      await racing.queueJobs(2);
+      const { agent } = await racing.register();
+      const [held, other] = (await racing.poll(agent, 2)).leases;
+      if (held === undefined || other === undefined) throw new Error("two leases");
+      // Asked anew, as another replica would. The answer that granted the other one is as good as
+      // lost: it is sent again, as long as nobody else has it.
+      racing.scheduler().leases.forget(agent.machineId);
+      expect((await racing.poll(agent, 0, [held], 0)).leases).toEqual([
+        { ...other, mode: "resume" },
+      ]);
+      racing.scheduler().leases.forget(agent.machineId);
+      meanwhile = () => {
+        meanwhile = () => Promise.resolve();
+        return racing.register(agent.machineId);
+      };
+      expect((await racing.poll(agent, 0, [held], 0)).leases).toEqual([]);
+    } finally {
+      await racing.close();
+    }
+  });
+
   it("an old process cannot overwrite what the new one said", async () => {
     const { agent } = await kit.register();
     const { agent: next } = await kit.register(agent.machineId);
