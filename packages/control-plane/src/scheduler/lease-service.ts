@@ -25,7 +25,7 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
-import type { GraphCache } from "./graph-cache.ts";
+import { buildGraph, type GraphCache, type GraphTemplates } from "./graph-cache.ts";
 import * as store from "./lease-store.ts";
 import type {
   AgentSession,
@@ -97,11 +97,9 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const newestPoll = new Map<string, PollUnderWay>();
 
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
-    await deps.graphs.load(
-      on,
-      granted.map((job) => job.graphId),
-    );
-    return granted.map((job) => toLease(job, mode, deps.graphs, settings));
+    const ids = granted.map((job) => job.graphId);
+    const templates = await deps.graphs.load(on, ids);
+    return granted.map((job) => toLease(job, mode, templates, settings));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
@@ -443,7 +441,7 @@ function isNewer(own: PollUnderWay, other: PollUnderWay): boolean {
 function toLease(
   job: GrantedJob,
   mode: Lease["mode"],
-  graphs: GraphCache,
+  templates: GraphTemplates,
   settings: SchedulerSettings,
 ): Lease {
   return {
@@ -454,7 +452,7 @@ function toLease(
     mode,
     promptId: job.promptId,
     attemptNumber: job.attemptNumber,
-    graph: graphs.build(job.graphId, [job.patch, job.plan?.patch ?? null]),
+    graph: buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]),
     inputs: [...job.inputs],
     storedOutputs: [...job.storedOutputs],
     before: job.plan?.before ?? "nothing",

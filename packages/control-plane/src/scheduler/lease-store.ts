@@ -371,16 +371,22 @@ export async function readOutcomes(
   return new Map(rows.map((row) => [row.id, row.outcome]));
 }
 
-/** Bodies of graph templates by id. */
+/** A graph template, and the size of its JSON. */
+export interface GraphBody {
+  readonly body: unknown;
+  readonly sizeBytes: number;
+}
+
+/** Graph templates by id. */
 export async function readGraphBodies(
   db: Queryable,
   ids: readonly number[],
-): Promise<ReadonlyMap<number, unknown>> {
-  const { rows } = await db.query<{ id: number; body: unknown }>(
-    "select id, body from graphs where id = any($1::bigint[])",
+): Promise<ReadonlyMap<number, GraphBody>> {
+  const { rows } = await db.query<{ id: number; body: unknown; sizeBytes: number }>(
+    'select id, body, size_bytes as "sizeBytes" from graphs where id = any($1::bigint[])',
     [ids],
   );
-  return new Map(rows.map((row) => [row.id, row.body]));
+  return new Map(rows.map(({ id, body, sizeBytes }) => [id, { body, sizeBytes }]));
 }
 
 /**
