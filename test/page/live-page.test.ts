@@ -104,7 +104,7 @@ describe.skipIf(CHROMIUM === undefined)("the live page", () => {
       ...saving("1"),
     };
     const waiting = await client.submit(forNobody, { name: "for nobody" });
-    await client.submit(sleepingGraph(1, 2), { name: "slow" });
+    await client.submit(sleepingGraph(1, 6), { name: "slow" });
     await client.submit(wrong, { name: "wrong" });
     await row(page, "slow").filter({ hasText: "processing" }).filter({ hasText: /\d %/ }).waitFor();
     await row(page, "slow").filter({ hasText: "completed" }).waitFor();
