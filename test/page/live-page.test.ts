@@ -280,6 +280,8 @@ describe.skipIf(CHROMIUM === undefined)("the live page", () => {
     );
     expect(new URL(page.url()).hash).toBe(`#${done.id}`);
     await page.keyboard.press("Escape");
+    // Only when the address has forgotten the job does a reload not open it again.
+    await page.waitForFunction(() => location.hash === "");
     await page.reload();
     await isLive(page); // The tab remembers.
     await page.locator("#forget-key").click();
