@@ -164,10 +164,13 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     }
   };
 
-  /** A heartbeat; or, where nothing is new since the last one, what that one found. */
+  /**
+   * A heartbeat; or, where nothing is new since the last one, what that one found. What the poll says
+   * is written by its first look alone: later it may be older than what others have told meanwhile.
+   */
   const look = async (
     request: PollRequest,
-    held: PollRequest["held"],
+    isFirst: boolean,
   ): Promise<{
     readonly instances: readonly store.KnownInstance[];
     /** Undefined when no heartbeat was needed: the machine holds what it should. */
@@ -180,10 +183,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const holdsMs = known.isInDoubt ? VIEW_MAX_AGE_MS : Infinity;
       return { instances: known.instances, leases: undefined, holdsMs };
     }
-    const now = deps.clock.elapsed();
-    const found = await beat(request, held);
-    await reportChanges(request, request.instances, found.instances);
-    views.noteBeat(request, found, now);
+    const at = { now: deps.clock.elapsed(), version: views.version() };
+    const found = await beat(request, isFirst ? request.held : []);
+    const reports = isFirst ? request.instances : [];
+    await reportChanges(request, reports, found.instances);
+    views.noteBeat(request, found, reports, at);
     return { ...found, holdsMs: Infinity };
   };
 
@@ -214,7 +218,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     inventories: ReadonlyMap<string, InventoryIndex>,
   ): Promise<{ leases: Lease[]; isRefused: boolean }> => {
     const leases: Lease[] = [];
-    let isRefused = false;
+    let hasTried = false;
     for (let attempt = 0; attempt < CLAIM_TRIES; attempt += 1) {
       const asOf = deps.active.version();
       const wanting = wantingInstances(reports, inventories, leases, deps.active, lastServed);
@@ -236,6 +240,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       }
       const placements = choosePlacements(heads, wanting);
       if (placements.length === 0) break;
+      hasTried = true;
       await deps.failpoints.hit("control-plane.before-claim");
       const granted = await store.claim(
         db,
@@ -259,15 +264,14 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         granted.map((job) => job.attemptId),
         deps.clock.elapsed(),
       );
-      isRefused = granted.length === 0;
-      if (!isRefused) deps.onEvents(["attempt.started"]);
+      if (granted.length > 0) deps.onEvents(["attempt.started"]);
       // Session or cordon may have changed since the view was made: the next look is a heartbeat.
-      if (isRefused) views.forget(agent.machineId);
+      else views.forget(agent.machineId);
       leases.push(...(await toLeases(db, granted, "fresh")));
       // Fewer than chosen: others were quicker. Look again while there is room.
       if (granted.length === placements.length) break;
     }
-    return { leases, isRefused };
+    return { leases, isRefused: hasTried && leases.length === 0 };
   };
 
   return {
@@ -320,15 +324,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         };
         // The first look renews what is held, unless nothing is new since the last renewal; later
         // looks only find orders and work.
-        let held = request.held;
-        let renewed = false;
+        let renewed: boolean | undefined;
         for (;;) {
           const asOf = signal.version();
-          const found = await look(request, held);
-          if (found.leases !== undefined) {
-            renewed ||= held === request.held;
-            held = [];
-          }
+          const found = await look(request, renewed === undefined);
+          renewed ??= found.leases !== undefined;
           const cordoned = new Set(
             found.instances.filter((one) => one.cordoned).map((one) => one.instanceId),
           );

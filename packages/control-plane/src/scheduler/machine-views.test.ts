@@ -37,7 +37,8 @@ function setUp(...attempts: string[]) {
   views.noteBeat(
     { ...poll(), sequence: 7 },
     { session: 3, leases: attempts.map(lease), instances: [known] },
-    100,
+    [report],
+    { now: 100, version: views.version() },
   );
   return { views, ended };
 }
@@ -93,4 +94,20 @@ test("a grant whose answer may be on its way makes doubt, and then asks for a he
   views.noteGranted("mch_1", ["att_2"], 99);
   expect(views.find(poll(), 101)?.isInDoubt).toBe(true);
   expect(views.find(poll(), 99 + VIEW_MAX_AGE_MS)).toBeUndefined();
+});
+
+test("a heartbeat that was under way when something changed is not believed", () => {
+  const { views } = setUp("att_1");
+  const version = views.version();
+  views.forget("mch_1"); // A cancel, say: the heartbeat may have read before it.
+  const found = { session: 3, leases: [lease("att_1")], instances: [known] };
+  views.noteBeat({ ...poll(), sequence: 8 }, found, [report], { now: 200, version });
+  expect(views.find(poll("att_1"), 201)).toBeUndefined();
+});
+
+test("what a heartbeat found of an instance stays as it is when nothing was reported with it", () => {
+  const { views } = setUp();
+  const found = { session: 3, leases: [], instances: [known] };
+  views.noteBeat({ ...poll(), sequence: 8 }, found, [], { now: 200, version: views.version() });
+  expect(views.find(poll(), 201)).toBeUndefined(); // "starting" there, "healthy" here.
 });

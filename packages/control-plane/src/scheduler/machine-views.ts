@@ -31,8 +31,18 @@ interface MachineView {
 export interface MachineViews {
   /** What is known of a machine whose poll needs no heartbeat now; undefined when it needs one. */
   find(poll: SeenPoll, now: number): FoundView | undefined;
-  /** A heartbeat was made at `now`, and what differed in the reports was written after it. */
-  noteBeat(poll: SeenPoll, found: Heartbeat, now: number): void;
+  /** To be taken before a heartbeat, for {@link noteBeat}. */
+  version(): number;
+  /**
+   * A heartbeat was begun at `now` and at `version`, and `reports` were written after it. Nothing is
+   * kept of it when something has changed for a machine since: it may be older than the change.
+   */
+  noteBeat(
+    poll: SeenPoll,
+    found: Heartbeat,
+    reports: readonly InstanceReport[],
+    at: { readonly now: number; readonly version: number },
+  ): void;
   /** Leases were granted to the machine by this replica. */
   noteGranted(machineId: string, attemptIds: readonly string[], now: number): void;
   /** Something has changed for the machine: the next poll makes a heartbeat. */
@@ -59,6 +69,8 @@ const VIEWS_MAX = 20_000;
 /** Makes {@link MachineViews}. `hasEnded` tells of attempts whose end this replica has recorded. */
 export function createMachineViews(hasEnded: (attemptId: string) => boolean): MachineViews {
   const views = new Map<string, MachineView>();
+  /** Grows with every change that was told, of any machine: they are few. */
+  let version = 0;
 
   /** Granted and not held: `lost` when the answer must have come by now. */
   const missingOf = (view: MachineView, held: ReadonlySet<string>, now: number) => {
@@ -95,9 +107,11 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       if (missing === "lost" || !agrees(view, poll, held)) return undefined;
       return { instances: [...view.instances.values()], isInDoubt: missing === "late" };
     },
-    noteBeat(poll, found, now) {
+    version: () => version,
+    noteBeat(poll, found, reports, at) {
+      if (at.version !== version) return;
       const instances = new Map(found.instances.map((known) => [known.instanceId, known]));
-      for (const { instanceId, state, reason, inventoryDigest } of poll.instances) {
+      for (const { instanceId, state, reason, inventoryDigest } of reports) {
         const known = instances.get(instanceId);
         if (known === undefined) continue;
         instances.set(instanceId, { ...known, state, reason, inventoryDigest });
@@ -106,7 +120,7 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       views.set(poll.machineId, {
         session: poll.session,
         sequence: poll.sequence,
-        beatAt: now,
+        beatAt: at.now,
         instances,
         attempts: new Map(found.leases.map((lease) => [lease.attemptId, -Infinity])),
       });
@@ -119,7 +133,10 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       const view = views.get(machineId);
       for (const attemptId of attemptIds) view?.attempts.set(attemptId, now);
     },
-    forget: (machineId) => void views.delete(machineId),
+    forget(machineId) {
+      version += 1;
+      views.delete(machineId);
+    },
   };
 }
 

@@ -82,6 +82,28 @@ describe("claiming", () => {
     expect(rows).toHaveLength(1);
   });
 
+  it("lets a poll that waits neither renew nor report again what it said at its beginning", async () => {
+    await kit.queueJobs(1);
+    const { agent } = await kit.register();
+    const { leases } = await kit.poll(agent, 1);
+    const waiting = kit.poll(agent, 0, leases, 1_000);
+    await expect.poll(() => kit.scheduler().waitingPolls()).toBe(1);
+    // Meanwhile a renewal has told more, and another replica has heard a newer state.
+    await kit.test.db.query(
+      "update leases set phase = 'collecting', lease_until = now() + interval '1 hour'",
+    );
+    await kit.test.db.query("update instances set state = 'unhealthy', reason = 'newer'");
+    kit.scheduler().revoked(agent.machineId);
+    await waiting;
+    const { rows } = await kit.test.db.query(
+      `select phase, lease_until > now() + interval '50 minutes' as "isKept", state, reason
+       from leases, instances`,
+    );
+    expect(rows).toEqual([
+      { phase: "collecting", isKept: true, state: "unhealthy", reason: "newer" },
+    ]);
+  });
+
   it("gives nothing on an instance cordoned, or under a session ended, since the last heartbeat", async () => {
     const { agent } = await kit.register();
     await kit.poll(agent, 1, [], 0);
