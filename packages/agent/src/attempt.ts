@@ -135,16 +135,14 @@ export class Attempt {
   get postedAt(): number | undefined {
     return this.#postedAt;
   }
-  /** How long ComfyUI ran it, in ms; undefined when it did not, or not to an end. */
+  /** How long ComfyUI ran it, in ms, however that ended; undefined when it did not run. */
   get runMs(): number | undefined {
     return this.#timings["executeMs"];
-  }
-  get isCollecting(): boolean {
-    return this.#phase === "collecting" || this.#watch?.state.phase === "over";
   }
   get isMemoryFreeing(): boolean {
     return this.#lease.before === "free_memory" && this.#phase === "preparing";
   }
+
   /** A newer grant of the same attempt to this agent: writes carry its epoch from now on. */
   adopt(lease: Lease): void {
     this.#lease = { ...this.#lease, leaseEpoch: lease.leaseEpoch, ttlMs: lease.ttlMs };
@@ -155,7 +153,8 @@ export class Attempt {
     if (this.#stopReason !== undefined || this.#isLetGo) return undefined;
     const { attemptId, jobId, leaseEpoch } = this.#lease;
     const watch = this.#watch?.state;
-    const isOver = this.isCollecting || this.#phase === "ended";
+    const isOver =
+      this.#phase === "collecting" || this.#phase === "ended" || watch?.phase === "over";
     const phase = isOver ? "collecting" : this.hasStarted ? "running" : "staged";
     const nodesTotal = Object.keys(this.#lease.graph).length;
     const progress = watch?.startedAt === undefined ? null : progressOf(watch, nodesTotal);

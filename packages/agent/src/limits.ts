@@ -6,7 +6,7 @@ export interface AgentLimits {
   readonly slotsMax: number;
   /** Short prompts are staged for so long ahead. */
   readonly stagedAheadMs: number;
-  /** Nothing has begun or ended for so long: what is staged beyond `slotsPerInstance` is given back. */
+  /** A prompt has run for so long: what is staged beyond `slotsPerInstance` is given back. */
   readonly surplusMs: number;
   /** Attempts of one instance whose outputs are still on their way; over it no work is wanted. */
   readonly collectingPerInstance: number;

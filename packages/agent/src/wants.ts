@@ -15,7 +15,7 @@ export interface WantsFacts {
   readonly spoolHasRoom: boolean;
   /** How long the last prompts ran, at most {@link RUNS_REMEMBERED}, in ms. */
   readonly recentRunsMs: readonly number[];
-  /** For how long nothing has begun or ended although the queue is not empty: what runs takes longer. */
+  /** For how long the prompt that runs has run; with none, what is staged has waited. 0 when idle. */
   readonly stillMs: number;
 }
 

@@ -90,9 +90,9 @@ export function createHttpPort(options: {
   readonly headers: Readonly<Record<string, string>>;
   readonly dispatcher: Dispatcher | undefined;
 }): HttpPort {
-  const dispatcher = options.dispatcher ?? createDispatcher(options);
   // Throws here, at the start, when it is no URL at all.
   const { origin, pathname } = new URL(options.baseUrl);
+  const dispatcher = options.dispatcher ?? createDispatcher(options);
   const prefix = pathname.replace(/\/+$/, "");
   const baseUrl = origin + prefix;
   const target = { ...options, dispatcher, origin, prefix };

@@ -287,10 +287,10 @@ const blobRoutes: FastifyPluginAsyncZod<FileRouteOptions> = async (app, options)
     async (request, reply) => {
       await access.identify(request, ALLOWED.serve);
       const { sha256 } = request.params;
-      const opened = await blobs.open(sha256);
-      if (opened.kind === "unavailable") throw unavailable(opened);
-      if (opened.kind === "missing") throw new HoldfastError("not_found", "no such bytes");
-      const { sizeBytes } = opened;
+      const found = await blobs.has(sha256);
+      if (found.kind === "unavailable") throw unavailable(found);
+      if (found.kind === "missing") throw new HoldfastError("not_found", "no such bytes");
+      const { sizeBytes } = found;
       const blob = { sha256, sizeBytes, name: sha256, mediaType: "application/octet-stream" };
       return sendBlob(request, reply, blobs, blob);
     },

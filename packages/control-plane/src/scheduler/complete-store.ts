@@ -4,7 +4,7 @@
  * it leaves alone is looked at one by one.
  */
 import { statement, toJson, type Queryable } from "../platform/db.ts";
-import type { EndedAttempt, OutputRow } from "./outcome-store.ts";
+import { outputValues, type EndedAttempt, type OutputRow } from "./outcome-store.ts";
 
 /** A success to write, with the ids minted for it. */
 export interface Completion {
@@ -117,16 +117,7 @@ export async function completeMany(
     completions.map(({ ended }) => toJson(ended.timings)),
     completions.map(({ eventId }) => eventId),
     outputs.map((output) => output.jobId),
-    outputs.map((output) => output.id),
-    outputs.map((output) => output.nodeId),
-    outputs.map((output) => output.ordinal),
-    outputs.map((output) => output.kind),
-    outputs.map((output) => output.name),
-    outputs.map((output) => output.mediaType),
-    outputs.map((output) => output.sizeBytes),
-    outputs.map((output) => output.sha256),
-    outputs.map((output) => output.temporary),
-    outputs.map((output) => output.text),
+    ...outputValues(outputs),
     confirmed.map((blob) => blob.sha256),
     confirmed.map((blob) => blob.sizeBytes),
   ]);

@@ -80,7 +80,8 @@ const OUTPUT_ROWS = (from: number): string => {
     as o (id, node_id, ordinal, kind, name, media_type, size_bytes, sha256, temporary, text)`;
 };
 
-function outputValues(outputs: readonly OutputRow[]): unknown[] {
+/** The columns of {@link OutputRow}, as arrays, in the order in which it names them. */
+export function outputValues(outputs: readonly OutputRow[]): unknown[] {
   return [
     outputs.map((output) => output.id),
     outputs.map((output) => output.nodeId),
