@@ -5,7 +5,7 @@ import type { Services } from "./services.ts";
 
 const MS_PER_SECOND = 1_000;
 
-/** Gauges of the queue, the fleet and the pool: asked of the database at each scrape. */
+/** Numbers of the queue, the fleet, the pool and what was removed: asked for at each scrape. */
 export function registerGauges(metrics: Metrics, db: Db, services: Services): void {
   metrics.gauge("holdfast_jobs", "Jobs by status", ["status"], async (gauge) => {
     const stats = await services.jobs.stats(LOCAL_CALLER);
@@ -41,4 +41,12 @@ export function registerGauges(metrics: Metrics, db: Db, services: Services): vo
   metrics.gauge("holdfast_polls_waiting", "Agents' polls held open here", [], (gauge) => {
     gauge.set(services.scheduler.waitingPolls());
   });
+  metrics.counter(
+    "holdfast_removed_rows_total",
+    "Rows that this process removed because their time was over",
+    ["kind"],
+    (counter) => {
+      for (const [kind, rows] of services.removals.totals()) counter.inc({ kind }, rows);
+    },
+  );
 }

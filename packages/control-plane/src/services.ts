@@ -2,14 +2,14 @@
 import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
 import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
 import { createAccess, type Access } from "./access/service.ts";
 import { parseUrlRules } from "./access/url-rules.ts";
 import { createBlobKeeper, type BlobKeeper } from "./files/blob-service.ts";
 import { createCircuitStore } from "./files/circuit-store.ts";
-import { createCollector } from "./files/loop.ts";
+import { createCollector, createUnusedFilesLoop } from "./files/loop.ts";
 import { DEFAULT_BLOB_GRACE_MS, type BlobStore } from "./files/model.ts";
 import { createPutAhead, type PutAhead } from "./files/put-ahead.ts";
 import { createRegistrar } from "./files/registrar.ts";
@@ -25,6 +25,7 @@ import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { createRemovalTally, type RemovalTally, type RemovedKind } from "./removal-tally.ts";
 import { leaseTimes } from "./scheduler/lease-times.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
@@ -58,6 +59,8 @@ export interface Services {
   readonly webhooks: WebhookService;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
+  /** What this process has removed because its time was over. */
+  readonly removals: RemovalTally;
   /** What runs in the background, in the order in which it starts. */
   readonly loops: readonly Service[];
   /** Lets go of what is no service: connections of the store and of guarded calls. */
@@ -72,6 +75,7 @@ const BYTES_PER_MB = 1024 * 1024;
 /** Stands for "no limit". */
 const UNLIMITED = { perSecond: 1e9, burst: 1e9 };
 const SECONDS_PER_MINUTE = 60;
+const MS_PER_HOUR = 3_600_000;
 
 /** Makes the services; loops do not run before they are started. */
 export async function createServices(options: ServicesOptions): Promise<Services> {
@@ -89,6 +93,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   });
   const { store, blobs, files, registrar, putAhead } = await createFileServices(options, guarded);
   const machines = createMachinesService(db);
+  const removals = createRemovalTally();
 
   // Events are read here at once, and by the other replicas within the notifier's gathering time.
   const feed = createEventFeed({ ...base, listener });
@@ -162,6 +167,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     ids,
     listener,
     fetch: guarded,
+    onRemoved: (count) => removals.add("webhook_delivery", count),
   });
   return {
     access,
@@ -177,16 +183,15 @@ export async function createServices(options: ServicesOptions): Promise<Services
     webhooks,
     leases: scheduler.leases,
     reports: scheduler.reports,
+    removals,
     loops: [
       notifier,
       listener,
       feed,
       watch,
       createFoldLoop(base),
-      createKeyPruneLoop(base),
-      createEventPruneLoop({ ...base, retentionHours: settings.eventRetentionHours }),
       registrar,
-      createCollector({ ...base, store, graceMs: DEFAULT_BLOB_GRACE_MS }),
+      ...createRemovalLoops(options, { store, removals }),
       hooks.fanOut,
       hooks.deliver,
       hooks.prune,
@@ -200,6 +205,35 @@ export async function createServices(options: ServicesOptions): Promise<Services
   };
 }
 
+/** The loops that remove what is over, each as long after as its setting or its feature says. */
+function createRemovalLoops(
+  { settings, clock, random, log, db }: ServicesOptions,
+  made: {
+    readonly store: BlobStore;
+    readonly removals: RemovalTally;
+  },
+): readonly Service[] {
+  const base = { db, clock, random, log };
+  const { store } = made;
+  const told = (kind: RemovedKind) => (count: number) => made.removals.add(kind, count);
+  const keptMs = settings.fileRetentionHours * MS_PER_HOUR;
+  return [
+    createKeyPruneLoop({ ...base, onRemoved: told("idempotency_key") }),
+    createEventPruneLoop({
+      ...base,
+      retentionHours: settings.eventRetentionHours,
+      onRemoved: told("event"),
+    }),
+    ...(keptMs === 0 ? [] : [createUnusedFilesLoop({ ...base, keptMs, onRemoved: told("file") })]),
+    createCollector({
+      ...base,
+      store,
+      graceMs: DEFAULT_BLOB_GRACE_MS,
+      onRemoved: told("blob"),
+    }),
+  ];
+}
+
 function toRateLimit(perMinute: number) {
   if (perMinute === 0) return UNLIMITED;
   return { perSecond: perMinute / SECONDS_PER_MINUTE, burst: perMinute };
@@ -210,6 +244,8 @@ async function createFileServices(options: ServicesOptions, guarded: GuardedFetc
   const opened = await openStore(settings, { clock, ids });
   const store = createCircuitStore({ store: opened, clock, random, log });
   const spoolFolder = join(settings.home, "uploads");
+  // What a process that was killed was just taking in; nobody was told that it is here.
+  await rm(spoolFolder, { recursive: true, force: true });
   await mkdir(spoolFolder, { recursive: true, mode: 0o700 });
   const maxFileBytes = settings.maxFileMb * BYTES_PER_MB;
   const registrar = createRegistrar({ db, clock, random, log });

@@ -14,8 +14,9 @@ import {
 import { SILENT_LOG } from "../platform/log.ts";
 import { createBlobKeeper, type BlobKeeper } from "./blob-service.ts";
 import { createCircuitStore } from "./circuit-store.ts";
-import { collectOnce, MIN_GRACE_MS } from "./loop.ts";
+import { COLLECT_BATCH, collectPart, MIN_GRACE_MS } from "./loop.ts";
 import type { BlobStore } from "./model.ts";
+import type { BlobPlace } from "./store.ts";
 
 let kit: FilesKit;
 let at: FilesBench;
@@ -88,12 +89,25 @@ describe("blobs", () => {
 });
 
 describe("collecting", () => {
-  const collect = () =>
-    collectOnce({ db: at.db, store: at.store, log: SILENT_LOG, graceMs: MIN_GRACE_MS });
+  const graceMs = MIN_GRACE_MS;
+  /** A whole pass; gives what it removed. */
+  const collect = async (store: BlobStore = at.store): Promise<number> => {
+    let removed = 0;
+    let next: BlobPlace | undefined;
+    const options = { db: at.db, store, log: SILENT_LOG, graceMs, onRemoved: () => undefined };
+    do {
+      const part = await collectPart(options, next);
+      removed += part.removed;
+      next = part.next;
+    } while (next !== undefined);
+    return removed;
+  };
   const age = (...blobsToAge: Uint8Array[]) =>
-    at.db.query("update blobs set stored_at = now() - interval '30 days' where sha256 = any($1)", [
-      blobsToAge.map(sha),
-    ]);
+    at.db.query(
+      `update blobs set stored_at = now() - interval '30 days',
+         unnamed_since = now() - interval '20 days' where sha256 = any($1)`,
+      [blobsToAge.map(sha)],
+    );
 
   test("only old bytes that nothing names are removed", async () => {
     const [old, fresh, named, shown, input] = ["old", "fresh", "named", "shown", "input"].map(
@@ -118,6 +132,75 @@ describe("collecting", () => {
       ["found", 0],
       ["found", 0],
     ]);
+  });
+
+  test("old bytes behind many that must stay are found, and inputs are looked at once a grace", async () => {
+    const stays = Array.from({ length: COLLECT_BATCH + 20 }, (_, n) => `${n}`.padStart(64, "0"));
+    await at.db.query(
+      `with b as (
+         insert into blobs (sha256, size_bytes, stored_at)
+         select sha, 1, now() - interval '60 days' from unnest($1::text[]) as s (sha) returning sha256
+       )
+       insert into files (id, owner, name, sha256, media_type)
+       select 'fil_' || sha256, 'key_a', sha256, sha256, 'x' from b`,
+      [stays],
+    );
+    const [old, input] = [Buffer.from("behind"), Buffer.from("read by a job")];
+    for (const bytes of [old, input]) await at.blobs.put(source(bytes));
+    await at.insertJob("key_a", [
+      { name: "x", sha256: sha(input), sizeBytes: 5 },
+      { name: "y", sha256: "of another", sizeBytes: 5 },
+    ]);
+    await age(old, input);
+    expect(await collect()).toBe(1);
+    expect((await at.store.has(sha(old))).kind).toBe("missing");
+    expect((await at.store.has(sha(input))).kind).toBe("found");
+    const { rows } = await at.db.query(
+      "select stored_at > now() - interval '1 minute' as touched from blobs where sha256 = $1",
+      [sha(input)],
+    );
+    expect(rows).toEqual([{ touched: true }]);
+    // Its job was removed, and the grace is over once more.
+    await at.db.query("delete from jobs");
+    await age(input);
+    expect(await collect()).toBe(1);
+  });
+
+  test("bytes outlive the last row that named them by the grace period", async () => {
+    const bytes = Buffer.from("named until now");
+    await at.inject("PUT", "/api/v1/files/a", { body: bytes });
+    await age(bytes);
+    await at.db.query("update blobs set unnamed_since = null");
+    expect(await collect()).toBe(0);
+    await at.db.query("delete from files");
+    // Its age is long over; that nothing names it is seen now.
+    expect([await collect(), await collect()]).toEqual([0, 0]);
+    await at.db.query(
+      "update blobs set unnamed_since = unnamed_since - make_interval(secs => $1)",
+      [graceMs / 1000 - 60],
+    );
+    expect(await collect()).toBe(0);
+    await at.db.query("update blobs set unnamed_since = unnamed_since - interval '2 minutes'");
+    expect(await collect()).toBe(1);
+  });
+
+  test("bytes that were noted as unnamed and then named again begin anew", async () => {
+    const bytes = Buffer.from("named again");
+    await at.blobs.put(source(bytes));
+    await age(bytes);
+    await at.inject("PUT", "/api/v1/files/a", { body: bytes });
+    const remove = async (): Promise<number[]> => {
+      await at.db.query("delete from files");
+      await at.db.query("update blobs set stored_at = now() - interval '30 days'");
+      return [await collect(), await collect()];
+    };
+    expect(await remove()).toEqual([0, 0]);
+    // Also when whoever named it did not touch it: a pass sees it.
+    await at.inject("PUT", "/api/v1/files/a", { body: bytes });
+    await age(bytes);
+    expect(await collect()).toBe(0);
+    expect(await remove()).toEqual([0, 0]);
+    expect((await at.store.has(sha(bytes))).kind).toBe("found");
   });
 
   test("asking for a blob keeps it for another grace period", async () => {
@@ -176,24 +259,19 @@ describe("collecting", () => {
     await at.blobs.put(source(bytes));
     await age(bytes);
     let uploading: Promise<unknown> = Promise.resolve();
-    await collectOnce({
-      db: at.db,
-      log: SILENT_LOG,
-      graceMs: MIN_GRACE_MS,
-      store: {
-        ...at.store,
-        async remove(name) {
-          uploading = at.blobs.put(source(bytes));
-          await expect
-            .poll(async () => {
-              const { rows } = await at.db.query(
-                "select from pg_locks join pg_database on oid = database where datname = current_database() and locktype = 'advisory' and not granted",
-              );
-              return rows.length;
-            })
-            .toBe(1);
-          return at.store.remove(name);
-        },
+    await collect({
+      ...at.store,
+      async remove(name) {
+        uploading = at.blobs.put(source(bytes));
+        await expect
+          .poll(async () => {
+            const { rows } = await at.db.query(
+              "select from pg_locks join pg_database on oid = database where datname = current_database() and locktype = 'advisory' and not granted",
+            );
+            return rows.length;
+          })
+          .toBe(1);
+        return at.store.remove(name);
       },
     });
     await uploading;

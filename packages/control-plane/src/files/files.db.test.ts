@@ -13,6 +13,7 @@ import {
   type FilesBench,
   type FilesKit,
 } from "../../testing/files-kit.ts";
+import { forgetUnusedPart } from "./loop.ts";
 import { resolveInputs } from "./service.ts";
 
 let kit: FilesKit;
@@ -290,5 +291,58 @@ describe("inputs of a graph", () => {
       names: ["b.png", "c.png"],
     });
     expect(await resolveInputs(at.db, "key_a", [])).toEqual({ kind: "found", inputs: [] });
+  });
+});
+
+describe("input files that nobody uses", () => {
+  const dayMs = 24 * 60 * 60 * 1000;
+  const forget = (onRemoved = (_files: number) => undefined as void) =>
+    forgetUnusedPart({ db: at.db, keptMs: dayMs, onRemoved }, undefined);
+  const names = async (): Promise<unknown[]> =>
+    (await at.db.query<{ name: string }>("select name from files order by name")).rows.map(
+      (row) => row.name,
+    );
+  const age = (name: string, hours: number, what: "both" | "file" | "blob") =>
+    at.db.query(
+      `with f as (
+         update files set created_at = case when $3 = 'blob' then created_at
+           else now() - make_interval(secs => $2::float8 * 3600) end
+         where name = $1 returning sha256
+       )
+       update blobs set stored_at = case when $3 = 'file' then stored_at
+         else now() - make_interval(secs => $2::float8 * 3600) end
+       where sha256 in (select sha256 from f)`,
+      [name, hours, what],
+    );
+
+  test("go after their time; fresh ones and those that a submit has read stay", async () => {
+    for (const name of ["old", "fresh", "read", "again", "edge"]) {
+      await at.inject("PUT", `/api/v1/files/${name}`, { body: name });
+    }
+    await age("old", 26, "both");
+    await age("read", 26, "both");
+    await age("again", 26, "blob");
+    // Read when its blob was just touched, it may have been used for an hour longer than that says.
+    await age("edge", 24.5, "both");
+    expect(await resolveInputs(at.db, "key_a", ["read"])).toMatchObject({ kind: "found" });
+    let told = 0;
+    expect(await forget((files) => (told += files) as never)).toEqual({
+      removed: 1,
+      next: undefined,
+    });
+    expect(told).toBe(1);
+    expect(await names()).toEqual(["again", "edge", "fresh", "read"]);
+    expect(await resolveInputs(at.db, "key_a", ["old"])).toMatchObject({ kind: "missing" });
+  });
+
+  test("one that a submit is just reading stays", async () => {
+    await at.inject("PUT", "/api/v1/files/busy", { body: "busy" });
+    await age("busy", 48, "both");
+    await at.db.transaction(async (tx) => {
+      await resolveInputs(tx, "key_a", ["busy"]);
+      expect(await forget()).toMatchObject({ removed: 0 });
+    });
+    expect(await forget()).toMatchObject({ removed: 0 });
+    expect(await names()).toEqual(["busy"]);
   });
 });

@@ -3,8 +3,9 @@
  *
  * I1 Nothing partial is ever visible under a SHA-256: a store shows a blob whole or not at all.
  * I2 A row in `blobs` is written only after the store confirmed size and SHA-256 of the bytes.
- * I3 Bytes are removed only when no row names them and none has for the grace period; a blob that
- *    is registered at that moment is either kept or found missing and stored again.
+ * I3 Bytes are removed only when no row names them and none has for the grace period (noted in
+ *    `unnamed_since`); a blob that is registered at that moment is either kept or found missing and
+ *    stored again. Whoever writes a row that names a blob touches the blob first.
  */
 import type { BlobSource, BlobStored } from "@holdfast/contract";
 import type { Queryable } from "../platform/db.ts";

@@ -42,7 +42,7 @@ const REGISTER_BLOB = statement(
      select pg_advisory_xact_lock_shared(hashtextextended($1, ${LOCK_SEED})) is not null as taken
    )
    insert into blobs (sha256, size_bytes) select $1, $2 from locked
-   on conflict (sha256) do update set stored_at = now()
+   on conflict (sha256) do update set stored_at = now(), unnamed_since = null
    returning (xmax = 0) as is_new`,
 );
 
@@ -67,7 +67,7 @@ export async function registerBlobs(
     `insert into blobs (sha256, size_bytes)
      select sha256, size_bytes from unnest($1::text[], $2::bigint[]) as b (sha256, size_bytes)
      order by sha256
-     on conflict (sha256) do update set stored_at = now()`,
+     on conflict (sha256) do update set stored_at = now(), unnamed_since = null`,
     [blobs.map((blob) => blob.sha256), blobs.map((blob) => blob.sizeBytes)],
   );
 }
@@ -80,7 +80,7 @@ export const TOUCH_EVERY_MS = 60 * 60 * 1000;
 const TOUCH_BLOBS = statement(
   "files_touch_blobs",
   `with stale as (
-     update blobs set stored_at = now() where sha256 in (
+     update blobs set stored_at = now(), unnamed_since = null where sha256 in (
        select sha256 from blobs
        where sha256 = any($1) and stored_at < now() - make_interval(secs => $2)
        order by sha256 for update
@@ -148,6 +148,52 @@ export async function selectFiles(db: Queryable, page: FilePage): Promise<Stored
     [page.owner, page.cursor, page.limit],
   );
   return rows.map(toStoredFile);
+}
+
+/** Files looked at: those that nobody used for long, and how far it was looked. */
+export interface UnusedFiles {
+  readonly ids: readonly string[];
+  readonly last: string | undefined;
+}
+
+/** A blob is touched when a submit reads its file, but not within {@link TOUCH_EVERY_MS} of the last time. */
+const IS_UNUSED = `f.created_at < now() - make_interval(secs => $1)
+  and b.stored_at < now() - make_interval(secs => $1 + ${TOUCH_EVERY_MS / 1000})`;
+
+/** Looks at the next `limit` files after an id for those that were not used for so long. */
+export async function selectUnusedFiles(
+  db: Queryable,
+  unusedMs: number,
+  after: string,
+  limit: number,
+): Promise<UnusedFiles> {
+  const { rows } = await db.query<{ id: string; isUnused: boolean }>(
+    `select f.id, ${IS_UNUSED} as "isUnused"
+     from (select * from files where id > $2 order by id limit $3) f
+     join blobs b using (sha256) order by f.id`,
+    [unusedMs / 1000, after, limit],
+  );
+  return {
+    ids: rows.filter((row) => row.isUnused).map((row) => row.id),
+    last: rows.length === limit ? rows.at(-1)?.id : undefined,
+  };
+}
+
+/** Deletes those of the files that are unused still and that nobody is just using; returns how many. */
+export async function deleteUnusedFiles(
+  db: Queryable,
+  unusedMs: number,
+  ids: readonly string[],
+): Promise<number> {
+  const { rowCount } = await db.query(
+    `with free as materialized (
+       select f.id from files f join blobs b using (sha256)
+       where f.id = any($2) and ${IS_UNUSED} order by f.id for update skip locked
+     )
+     delete from files using free where files.id = free.id`,
+    [unusedMs / 1000, ids],
+  );
+  return rowCount;
 }
 
 /** Deletes a file; its bytes go when nothing else names them. False when there was none. */
@@ -226,19 +272,71 @@ export async function findOutput(db: Queryable, id: string): Promise<OutputFile 
 const UNNAMED = `not exists (select from files where files.sha256 = blobs.sha256)
      and not exists (select from outputs where outputs.sha256 = blobs.sha256)`;
 
-/** Blobs that were last stored or touched before the grace period and that no file or output names. */
+/** A place in the order in which old blobs are looked at. Instants as Postgres writes them. */
+export interface BlobPlace {
+  readonly storedAt: string;
+  readonly sha256: string;
+}
+
+/** Blobs looked at that no file and no output names, and how far it was looked. */
+export interface UnnamedBlobs {
+  /** Seen so for the first time. */
+  readonly found: readonly string[];
+  /** Seen so for the first time longer ago than the grace period. */
+  readonly over: readonly string[];
+  /** Noted as unnamed before, and named again. */
+  readonly named: readonly string[];
+  /** The last blob looked at; undefined at the end of the old ones. */
+  readonly last: BlobPlace | undefined;
+}
+
+/**
+ * Looks at the next `limit` blobs, in order of age, that were last stored or touched before the grace
+ * period, for those that no file or output names.
+ */
 export async function selectUnnamedBlobs(
   db: Queryable,
   graceMs: number,
+  after: BlobPlace | undefined,
   limit: number,
-): Promise<string[]> {
-  const { rows } = await db.query<{ sha256: string }>(
-    `select sha256 from blobs
-     where stored_at < now() - make_interval(secs => $1) and ${UNNAMED}
-     order by stored_at limit $2`,
-    [graceMs / 1000, limit],
+): Promise<UnnamedBlobs> {
+  const { rows } = await db.query<BlobPlace & { isUnnamed: boolean; isOver: boolean | null }>(
+    `select sha256, stored_at::text as "storedAt", ${UNNAMED} as "isUnnamed",
+       unnamed_since < now() - make_interval(secs => $1) as "isOver"
+     from (
+       select sha256, stored_at, unnamed_since from blobs
+       where stored_at < now() - make_interval(secs => $1)
+         and (stored_at, sha256) > (coalesce($2::timestamptz, '-infinity'), $3)
+       order by stored_at, sha256 limit $4
+     ) as blobs
+     order by stored_at, sha256`,
+    [graceMs / 1000, after?.storedAt ?? null, after?.sha256 ?? "", limit],
   );
-  return rows.map((row) => row.sha256);
+  const unnamed = rows.filter((row) => row.isUnnamed);
+  const named = rows.filter((row) => !row.isUnnamed && row.isOver !== null);
+  return {
+    found: unnamed.filter((row) => row.isOver === null).map((row) => row.sha256),
+    over: unnamed.filter((row) => row.isOver === true).map((row) => row.sha256),
+    named: named.map((row) => row.sha256),
+    last: rows.length === limit ? rows.at(-1) : undefined,
+  };
+}
+
+/** Notes that nothing names some blobs from now on, and that others are named again. */
+export async function noteUnnamed(
+  db: Queryable,
+  { found, named }: Pick<UnnamedBlobs, "found" | "named">,
+): Promise<void> {
+  await db.query(
+    `with noted as materialized (
+       select sha256 from blobs
+       where sha256 = any($1) and unnamed_since is null or sha256 = any($2)
+       order by sha256 for update skip locked
+     )
+     update blobs set unnamed_since = case when ${UNNAMED} then now() end
+     from noted where blobs.sha256 = noted.sha256`,
+    [found, named],
+  );
 }
 
 /** Those of the blobs that are inputs of a job: it may be run, or run again, at any time. */
@@ -246,10 +344,12 @@ export async function selectJobInputs(
   db: Queryable,
   sha256s: readonly string[],
 ): Promise<string[]> {
+  // As the index on the inputs has it: only jobs that read one of these are looked at.
   const { rows } = await db.query<{ sha256: string }>(
     `select distinct input ->> 'sha256' as sha256
      from jobs, jsonb_array_elements(inputs) as input
-     where inputs <> '[]' and input ->> 'sha256' = any($1)`,
+     where inputs <> '[]' and jsonb_path_query_array(inputs, '$[*].sha256') ?| $1
+       and input ->> 'sha256' = any($1)`,
     [sha256s],
   );
   return rows.map((row) => row.sha256);
@@ -263,7 +363,8 @@ export async function deleteUnnamedBlob(
 ): Promise<number | undefined> {
   const { rows } = await db.query<{ size_bytes: number }>(
     `delete from blobs
-     where sha256 = $1 and stored_at < now() - make_interval(secs => $2) and ${UNNAMED}
+     where sha256 = $1 and stored_at < now() - make_interval(secs => $2)
+       and unnamed_since < now() - make_interval(secs => $2) and ${UNNAMED}
      returning size_bytes`,
     [sha256, graceMs / 1000],
   );
@@ -287,8 +388,9 @@ export async function restoreBlob(
   blob: { readonly sha256: string; readonly sizeBytes: number; readonly ageMs: number },
 ): Promise<void> {
   await tx.query(
-    `insert into blobs (sha256, size_bytes, stored_at)
-     values ($1, $2, now() - make_interval(secs => $3)) on conflict (sha256) do nothing`,
+    `insert into blobs (sha256, size_bytes, stored_at, unnamed_since)
+     values ($1, $2, now() - make_interval(secs => $3), now() - make_interval(secs => $3))
+     on conflict (sha256) do nothing`,
     [blob.sha256, blob.sizeBytes, blob.ageMs / 1000],
   );
 }

@@ -60,13 +60,18 @@ export function createFoldLoop(deps: JobsLoopDeps): Loop {
   });
 }
 
-/** Forgets idempotency keys after their time. */
-export function createKeyPruneLoop(deps: JobsLoopDeps): Loop {
+/** Forgets idempotency keys after their time; `onRemoved` is told how many. */
+export function createKeyPruneLoop(
+  deps: JobsLoopDeps & { readonly onRemoved: (keys: number) => void },
+): Loop {
   return createLoop({
     ...deps,
     name: "jobs:prune-keys",
     everyMs: PRUNE_EVERY_MS,
-    tick: async () =>
-      (await pruneKeys(deps.db, IDEMPOTENCY_KEPT_MS, PRUNE_STEP)) === PRUNE_STEP ? "more" : "idle",
+    tick: async () => {
+      const removed = await pruneKeys(deps.db, IDEMPOTENCY_KEPT_MS, PRUNE_STEP);
+      deps.onRemoved(removed);
+      return removed === PRUNE_STEP ? "more" : "idle";
+    },
   });
 }

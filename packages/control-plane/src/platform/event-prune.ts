@@ -11,6 +11,7 @@ export interface EventPruneOptions {
   readonly random: Random;
   readonly log: Log;
   readonly retentionHours: number;
+  readonly onRemoved: (events: number) => void;
 }
 
 const PRUNE_EVERY_MS = 10 * 60 * 1000;
@@ -28,6 +29,7 @@ export function createEventPruneLoop(options: EventPruneOptions): Loop {
         olderThanMs: options.retentionHours * MS_PER_HOUR,
         limit: PRUNE_STEP,
       });
+      options.onRemoved(removed);
       return removed === PRUNE_STEP ? "more" : "idle";
     },
   });

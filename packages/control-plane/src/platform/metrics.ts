@@ -4,7 +4,13 @@ import type { HttpAnswer } from "./http/server.ts";
 
 /** The metrics of one app. Names begin with `holdfast_`; labels come from closed sets, never ids. */
 export interface Metrics {
-  counter<L extends string>(name: string, help: string, labels?: readonly L[]): Counter<L>;
+  counter<L extends string>(
+    name: string,
+    help: string,
+    labels?: readonly L[],
+    /** Asked at each scrape, after the counter was set to zero. */
+    collect?: (counter: Counter<L>) => void,
+  ): Counter<L>;
   gauge<L extends string>(
     name: string,
     help: string,
@@ -41,8 +47,23 @@ export function createMetrics(): Metrics {
   delay.enable();
 
   const metrics: Metrics = {
-    counter: (name, help, labels = []) =>
-      new Counter({ name: checked(name), help, labelNames: [...labels], registers: [registry] }),
+    counter(name, help, labels = [], collect) {
+      const made: Counter<(typeof labels)[number]> = new Counter({
+        name: checked(name),
+        help,
+        labelNames: [...labels],
+        registers: [registry],
+        ...(collect === undefined
+          ? {}
+          : {
+              collect: () => {
+                made.reset();
+                collect(made);
+              },
+            }),
+      });
+      return made;
+    },
     gauge(name, help, labels = [], collect) {
       const made: Gauge<(typeof labels)[number]> = new Gauge({
         name: checked(name),

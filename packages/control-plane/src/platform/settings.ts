@@ -190,6 +190,15 @@ const work = {
     },
     { min: 1, max: 87_600, default: 168 },
   ),
+  fileRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_FILE_RETENTION_HOURS",
+      unit: "hours",
+      meaning:
+        "How long an uploaded input file is kept that no submit reads; 0 keeps it until it is deleted.",
+    },
+    { min: 0, max: 876_000, default: 0 },
+  ),
   comfyuiUrls: listSetting(
     {
       env: "COMFYUI_URL",

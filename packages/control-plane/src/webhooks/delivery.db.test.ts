@@ -16,6 +16,7 @@ import { SILENT_LOG } from "../platform/log.ts";
 import { createDeliverer } from "./deliverer.ts";
 import { RETRY_DELAYS_MS } from "./logic.ts";
 import { MAX_TRIES_PER_HOST } from "./model.ts";
+import { pruneDeliveries } from "./store.ts";
 
 const never = new AbortController().signal;
 let kit: WebhooksKit;
@@ -258,4 +259,40 @@ describe("delivery", () => {
     at.answer = ok;
     expect(await at.deliverDue()).toBe(1);
   });
+});
+
+test("a delivery that was made goes out after its job was removed, signed and the same", async () => {
+  const jobId = await at.insertJob("key_a", { url: `${at.base}/own` });
+  const told = await at.tell("job.completed", { jobId });
+  at.answer = status(500);
+  await at.deliverDue();
+  await at.db.query("delete from jobs where id = $1", [jobId]);
+  at.answer = ok;
+  await at.clock.advance(RETRY_DELAYS_MS[0] ?? 0);
+  await at.clock.advance(RETRY_DELAYS_MS[0] ?? 0);
+  await at.deliverDue();
+  expect(await at.deliveries()).toMatchObject([{ state: "delivered", jobId, eventId: told }]);
+  const [first, second] = at.seen;
+  expect(second?.body).toBe(first?.body);
+  const secret = await at.webhooks.jobSecret();
+  expect(() =>
+    new Webhook(secret).verify(second?.body ?? "", second?.headers as Record<string, string>),
+  ).not.toThrow(); // prettier-ignore
+});
+
+test("ended deliveries go after their time; what is still under way stays, and hides nothing", async () => {
+  await at.endpoint();
+  for (let index = 0; index < 6; index += 1) await at.tell();
+  const [newest, ...others] = await at.deliveries();
+  const keepMs = 24 * 60 * 60 * 1000;
+  await at.db.query(
+    "update webhook_deliveries set state = 'delivered', ended_at = now() where id = any($1::text[])",
+    [others.slice(0, 4).map((one) => one.id)],
+  );
+  const prune = (hours: number): Promise<number> =>
+    pruneDeliveries(at.db, keepMs, 3, at.clock.now() + hours * 60 * 60 * 1000);
+  expect(await prune(23)).toBe(0);
+  // The oldest is under way: two of the three oldest go, then the next two.
+  expect([await prune(25), await prune(25), await prune(25)]).toEqual([2, 2, 0]);
+  expect((await at.deliveries()).map((one) => one.id)).toEqual([newest?.id, others.at(-1)?.id]);
 });

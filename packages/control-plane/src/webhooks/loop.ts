@@ -9,6 +9,7 @@ import { pruneDeliveries } from "./store.ts";
 /** What the loops of webhooks need. */
 export interface WebhookLoopOptions extends DelivererOptions, EventLoopOptions {
   readonly ids: IdSource;
+  readonly onRemoved: (deliveries: number) => void;
 }
 
 /** Due deliveries are looked for at least this often. */
@@ -46,7 +47,9 @@ export function createWebhookLoops(options: WebhookLoopOptions): WebhookLoops {
     async tick() {
       const now = options.databaseNow?.() ?? null;
       const count = await pruneDeliveries(db, KEEP_ENDED_MS, PRUNE_BATCH, now);
-      return count === PRUNE_BATCH ? "more" : "idle";
+      options.onRemoved(count);
+      // Some of the oldest may have been sent again: those behind them are looked at next.
+      return count > 0 ? "more" : "idle";
     },
     clock,
     random,

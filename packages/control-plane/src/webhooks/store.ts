@@ -456,7 +456,10 @@ export async function replayDelivery(
   return rows[0] === undefined ? undefined : toDelivery(rows[0]);
 }
 
-/** Deletes deliveries that ended and are older than `keepMs`; at most `limit`. Returns how many. */
+/**
+ * Deletes deliveries that ended and are older than `keepMs`, looking at the oldest `limit` alone.
+ * Returns how many; call again while it returns any.
+ */
 export async function pruneDeliveries(
   db: Queryable,
   keepMs: number,
@@ -465,10 +468,10 @@ export async function pruneDeliveries(
 ): Promise<number> {
   const { rowCount } = await db.query(
     `delete from webhook_deliveries where id in (
-       select id from webhook_deliveries
+       select id from (
+         select id, state, created_at from webhook_deliveries order by id limit $3) d
        where state <> 'pending'
-         and created_at < coalesce($1::timestamptz, now()) - make_interval(secs => $2)
-       order by id limit $3)`,
+         and created_at < coalesce($1::timestamptz, now()) - make_interval(secs => $2))`,
     [toTimestamp(nowMs), keepMs / 1000, limit],
   );
   return rowCount;

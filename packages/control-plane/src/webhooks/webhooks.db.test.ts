@@ -82,6 +82,7 @@ test("the loops carry an event from the outbox to its target, and stop", async (
     ids: at.ids,
     fetch: at.fetcher,
     pollEveryMs: 20,
+    onRemoved: () => undefined,
   });
   for (const loop of [loops.fanOut, loops.deliver, loops.prune]) await loop.start();
   // The reader begins with what is told after its first look.
