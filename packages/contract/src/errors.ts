@@ -70,6 +70,10 @@ export const ERROR_CODES = {
   queue_full: { status: 429, meaning: "The queue is at its limit; wait as Retry-After says." },
   job_ended: { status: 409, meaning: "The job has ended; that cannot be done any more." },
   job_not_ended: { status: 409, meaning: "The job has not ended yet." },
+  job_removed: {
+    status: 410,
+    meaning: "The job ended, and was removed when the time was over that ended jobs are kept.",
+  },
   output_gone: { status: 410, meaning: "The output's bytes are no longer in the store." },
   override_unmatched: {
     status: 422,

@@ -236,6 +236,9 @@ export const statsSchema = z.object({
   completedLastHour: z.int(),
   failedLastHour: z.int(),
   removed: z.int().meta({ description: "Jobs that ended and were removed, so far." }),
+  retention: z
+    .object({ endedJobHours: z.int(), failedJobHours: z.int() })
+    .meta({ description: "How long ended jobs are kept, in hours after their end; 0: for ever." }),
   instances: z.object({ total: z.int(), healthy: z.int(), busy: z.int() }),
   machines: z.object({ total: z.int(), online: z.int() }),
 });

@@ -16,8 +16,16 @@ import { createRegistrar } from "./files/registrar.ts";
 import { createFileService, resolveInputs, type FileService } from "./files/service.ts";
 import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
 import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
-import { createFoldLoop, createKeyPruneLoop } from "./jobs/loop.ts";
+import {
+  createFoldLoop,
+  createKeyPruneLoop,
+  createRetentionLoop,
+  createUnnamedLoop,
+} from "./jobs/loop.ts";
+import { createRetention } from "./jobs/retention-service.ts";
+import type { JobRetention } from "./jobs/retention.ts";
 import { createJobsService, type JobsService } from "./jobs/service.ts";
+import { createMachineLoops } from "./machines/loop.ts";
 import { createMachinesService, type MachinesService } from "./machines/service.ts";
 import type { Db, PgTarget } from "./platform/db.ts";
 import type { Log } from "./platform/log.ts";
@@ -94,6 +102,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const { store, blobs, files, registrar, putAhead } = await createFileServices(options, guarded);
   const machines = createMachinesService(db);
   const removals = createRemovalTally();
+  const kept: JobRetention = {
+    endedHours: settings.jobRetentionHours,
+    failedHours: settings.failedJobRetentionHours,
+  };
 
   // Events are read here at once, and by the other replicas within the notifier's gathering time.
   const feed = createEventFeed({ ...base, listener });
@@ -126,6 +138,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     ids,
     maxQueuedJobs: settings.maxQueuedJobs,
     graphLimits: { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes },
+    retention: kept,
     ports: {
       resolveInputs,
       validateStrictly: (graph) => machines.validateStrictly(graph),
@@ -191,7 +204,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       watch,
       createFoldLoop(base),
       registrar,
-      ...createRemovalLoops(options, { store, removals }),
+      ...createRemovalLoops(options, { store, removals, kept }),
       hooks.fanOut,
       hooks.deliver,
       hooks.prune,
@@ -211,18 +224,30 @@ function createRemovalLoops(
   made: {
     readonly store: BlobStore;
     readonly removals: RemovalTally;
+    readonly kept: JobRetention;
   },
 ): readonly Service[] {
   const base = { db, clock, random, log };
-  const { store } = made;
+  const { store, kept } = made;
   const told = (kind: RemovedKind) => (count: number) => made.removals.add(kind, count);
+  const onRemoved = (kind: RemovedKind, count: number): void => made.removals.add(kind, count);
+  const eventRetentionMs = settings.eventRetentionHours * MS_PER_HOUR;
+  const retention = createRetention({ ...base, eventRetentionMs, onRemoved });
   const keptMs = settings.fileRetentionHours * MS_PER_HOUR;
   return [
+    createRetentionLoop({ ...base, retention, kept }),
+    createUnnamedLoop({ ...base, retention, kept }, "graphs"),
+    createUnnamedLoop({ ...base, retention, kept }, "requirements"),
     createKeyPruneLoop({ ...base, onRemoved: told("idempotency_key") }),
     createEventPruneLoop({
       ...base,
       retentionHours: settings.eventRetentionHours,
       onRemoved: told("event"),
+    }),
+    ...createMachineLoops({
+      ...base,
+      keptMs: settings.machineRetentionHours * MS_PER_HOUR,
+      onRemoved,
     }),
     ...(keptMs === 0 ? [] : [createUnusedFilesLoop({ ...base, keptMs, onRemoved: told("file") })]),
     createCollector({

@@ -4,6 +4,7 @@ import { createIdSource, seededRandom, type IdSource } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import type { Caller } from "../src/access/model.ts";
 import type { JobsPorts } from "../src/jobs/ports.ts";
+import type { EndedState, JobRetention } from "../src/jobs/retention.ts";
 import { createJobsService, type JobsService } from "../src/jobs/service.ts";
 import type { Db, Queryable } from "../src/platform/db.ts";
 
@@ -20,6 +21,9 @@ export interface JobsKit {
     readonly maxQueuedJobs?: number;
     readonly ports?: Partial<JobsPorts>;
     readonly ids?: IdSource;
+    readonly retention?: JobRetention;
+    /** Instead of the kit's own database. */
+    readonly on?: Db;
   }) => JobsService;
   /** Submits one job and gives its id. */
   readonly one: (jobs: JobsService, caller: Caller, more?: Partial<SubmitJob>) => Promise<string>;
@@ -27,6 +31,12 @@ export interface JobsKit {
   readonly startAttempt: (jobId: string, machineId?: string, on?: Queryable) => Promise<void>;
   /** Ends a running attempt and its job under the lease's epoch; gives how many attempts it ended. */
   readonly endAttempt: (jobId: string, state: "completed" | "failed") => Promise<number>;
+  /** Jobs that ended some hours ago, each with an attempt and an output; gives their ids. */
+  readonly endedJobs: (
+    jobs: JobsService,
+    count: number,
+    end: { readonly state?: EndedState; readonly hoursAgo: number },
+  ) => Promise<string[]>;
 }
 
 /** Makes a kit; `db` is asked anew each time, so that it may be opened later. */
@@ -64,9 +74,9 @@ export function createJobsKit(db: () => Db): JobsKit {
   return {
     told,
     uploaded,
-    makeJobs: ({ ports: own, ...rest } = {}) =>
+    makeJobs: ({ ports: own, on, ...rest } = {}) =>
       createJobsService({
-        db: db(),
+        db: on ?? db(),
         clock: systemClock,
         ids: createIdSource(systemClock, seededRandom((seed += 1))),
         ports: { ...ports, ...own },
@@ -107,6 +117,32 @@ export function createJobsKit(db: () => Db): JobsKit {
         [jobId, state],
       );
       return rowCount;
+    },
+    async endedJobs(jobs, count, { state = "completed", hoursAgo }) {
+      const requests = Array.from({ length: count }, () => ({ graph: graph() }));
+      const { jobs: made } = await jobs.submit(ANN, requests);
+      const ids = made.map(({ job }) => job.id);
+      await db().query(
+        `with b as (insert into blobs (sha256, size_bytes) values ('shared', 1) on conflict do nothing),
+         j as (
+           update jobs set state = $2, attempt_count = 1, output_count = 1,
+             ended_at = now() - make_interval(secs => $3::float8 * 3600)
+           where id = any($1::text[]) returning *
+         ), a as (
+           insert into attempts (id, job_id, number, round, lease_epoch, lineage, machine_id,
+             instance_id, prompt_id, outcome, ended_at)
+           select 'att_' || id, id, 1, 1, 1, 1, 'mch_1', 'ins_1', gen_random_uuid()::text, 'failed',
+             ended_at
+           from j
+         )
+         insert into outputs (id, job_id, attempt_id, lineage, node_id, ordinal, kind, name,
+           media_type, size_bytes, sha256, temporary)
+         select 'out_' || id, id, 'att_' || id, 1, '3', 0, 'image', 'a.png', 'image/png', 1, 'shared',
+           false
+         from j`,
+        [ids, state, hoursAgo],
+      );
+      return ids;
     },
   };
 }

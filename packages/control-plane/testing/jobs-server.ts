@@ -58,6 +58,7 @@ export async function startJobsServer(db: Db): Promise<JobsServer> {
   const server = buildHttpServer({ log: SILENT_LOG, clock, ids, bodyLimitBytes: 4 * 1024 * 1024 });
   const jobs = createJobsKit(() => db).makeJobs({
     maxQueuedJobs: 5_000,
+    retention: { endedHours: 720, failedHours: 2_160 },
     ports: {
       validateStrictly: () => Promise.resolve({ kind: "no_machine" }),
       checkWebhookUrl: (url) =>

@@ -59,7 +59,7 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
         if (isEnded(locked.state)) return locked.state;
         return await changes.cancelJobs(tx, [{ id: job.id, eventId: ids.next("evt") }], caller.id);
       });
-      if (done === "gone") throw new HoldfastError("not_found", `there is no job ${job.id}`);
+      if (done === "gone") throw gone(job.id);
       if (typeof done !== "string") tellCancelled(done);
       else if (done !== "cancelled") {
         throw new HoldfastError("job_ended", `job ${job.number} has ended: it is ${done}`, {
@@ -90,7 +90,8 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
       const { job } = await find(caller, ref);
       const refused = await db.transaction(async (tx) => {
         const locked = await changes.lockJob(tx, job.id);
-        if (locked === undefined || !isEnded(locked.state)) return "job_not_ended";
+        if (locked === undefined) throw gone(job.id);
+        if (!isEnded(locked.state)) return "job_not_ended";
         if (locked.state === "completed" && options.force !== true) return "job_ended";
         await changes.redriveJob(tx, job.id, { eventId: ids.next("evt"), by: caller.id });
         return undefined;
@@ -113,4 +114,9 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
       return await view(job.id);
     },
   };
+}
+
+/** It was there when it was looked up, and has been removed since. */
+function gone(jobId: string): HoldfastError {
+  return new HoldfastError("not_found", `there is no job ${jobId} any more`);
 }

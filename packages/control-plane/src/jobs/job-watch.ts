@@ -9,15 +9,15 @@ import {
   type StoredEvent,
 } from "../platform/outbox.ts";
 import type { EventFeed } from "./event-feed.ts";
-import { readEndedAmong, readEventType, readTimeline } from "./read-store.ts";
+import { readEventType, readOverAmong, readTimeline } from "./read-store.ts";
 
 /** Waiting for single jobs. */
 export interface JobWatch extends Service {
-  /** Resolves when the job has ended, after `timeoutMs`, or when the signal is aborted. */
+  /** Resolves when the job has ended or is gone, after `timeoutMs`, or when the signal is aborted. */
   waitForEnd(jobId: string, timeoutMs: number, signal: AbortSignal): Promise<void>;
   /**
    * A job's events from its first on (or from after the one named), live, until its end has been
-   * told or the signal is aborted.
+   * told, the job is gone, or the signal is aborted.
    */
   follow(
     jobId: string,
@@ -58,7 +58,7 @@ export function createJobWatch(deps: JobWatchDeps): JobWatch {
     everyMs: LOOK_EVERY_MS,
     tick: async () => {
       if (waiting.size === 0) return;
-      for (const jobId of await readEndedAmong(db, [...waiting.keys()])) {
+      for (const jobId of (await readOverAmong(db, [...waiting.keys()])).keys()) {
         for (const done of waiting.get(jobId) ?? []) done();
       }
     },
@@ -126,7 +126,7 @@ async function* followJob(
     while (!signal.aborted) {
       hasNews = false;
       // Asked before the events are read: an end seen here has its event in the page, or soon will.
-      const hasEnded = (await readEndedAmong(db, [jobId])).has(jobId);
+      const over = (await readOverAmong(db, [jobId])).get(jobId);
       const page = await readEventsAfter(db, cursor, PAGE, { jobId });
       for (const event of page) {
         cursor = event.cursor;
@@ -134,8 +134,11 @@ async function* followJob(
         yield event;
       }
       if (page.length === PAGE || hasNews) continue;
-      if (hasEnded && (await isToldToTheEnd(db, jobId, lastType))) return;
-      const waitMs = hasEnded ? LOOK_EVERY_MS : FOLLOW_EVERY_MS;
+      // Of one that was removed everything was told long ago; its last events may be removed too.
+      if (over === "gone" || (over === "ended" && (await isToldToTheEnd(db, jobId, lastType)))) {
+        return;
+      }
+      const waitMs = over === "ended" ? LOOK_EVERY_MS : FOLLOW_EVERY_MS;
       await untilHeard(deps.clock, waitMs, signal, (done) => feed.onJob(jobId, done));
     }
   } finally {

@@ -2,6 +2,7 @@ import type { Clock, Random } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
+import { createSweepLoop } from "../platform/sweep.ts";
 import {
   foldTransitions,
   pruneEndCounts,
@@ -9,6 +10,9 @@ import {
   vacuumTransitions,
 } from "./count-store.ts";
 import { IDEMPOTENCY_KEPT_MS } from "./model.ts";
+import type { Retention } from "./retention-service.ts";
+import type { SharedTable } from "./retention-store.ts";
+import { removalRules, type JobRetention } from "./retention.ts";
 import { pruneKeys } from "./submit-store.ts";
 
 /** What the jobs' background loops need. */
@@ -32,6 +36,10 @@ const PRUNE_COUNTS_EVERY_MS = 60_000;
 /** Pause between prunings, and keys forgotten at once. */
 const PRUNE_EVERY_MS = 10 * 60 * 1000;
 const PRUNE_STEP = 5_000;
+/** Pause between looks for ended jobs whose time is over. */
+const REMOVE_EVERY_MS = 10 * 60 * 1000;
+/** Pause between passes over templates and requirements. */
+const SWEEP_EVERY_MS = 60 * 60 * 1000;
 
 /** Folds transitions, so that reading counts takes the same time however many jobs changed. */
 export function createFoldLoop(deps: JobsLoopDeps): Loop {
@@ -73,5 +81,33 @@ export function createKeyPruneLoop(
       deps.onRemoved(removed);
       return removed === PRUNE_STEP ? "more" : "idle";
     },
+  });
+}
+
+/** What the loops of retention need. */
+export interface RetentionLoopDeps extends JobsLoopDeps {
+  readonly retention: Retention;
+  readonly kept: JobRetention;
+}
+
+/** Removes ended jobs when their time is over. */
+export function createRetentionLoop(deps: RetentionLoopDeps): Loop {
+  const rules = removalRules(deps.kept);
+  return createLoop({
+    ...deps,
+    name: "jobs:retention",
+    everyMs: REMOVE_EVERY_MS,
+    tick: async (signal) => void (await deps.retention.removeEnded(rules, signal, "leave")),
+  });
+}
+
+/** Removes templates, or requirements, that no job names any more. */
+export function createUnnamedLoop(deps: RetentionLoopDeps, table: SharedTable): Loop {
+  return createSweepLoop<number>({
+    ...deps,
+    name: `jobs:unnamed-${table}`,
+    everyMs: SWEEP_EVERY_MS,
+    step: (after) => deps.retention.removeUnnamed(table, after),
+    onPass: (removed) => deps.log.info({ table, removed }, "rows removed that no job names"),
   });
 }

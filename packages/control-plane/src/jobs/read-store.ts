@@ -252,16 +252,18 @@ function toOutput(row: OutputRow): Omit<OutputView, "url"> {
   };
 }
 
-/** Which of these jobs have ended. */
-export async function readEndedAmong(
+/** Which of these jobs nothing more will come of: they have ended, or are not there any more. */
+export async function readOverAmong(
   db: Queryable,
   jobIds: readonly string[],
-): Promise<ReadonlySet<string>> {
-  const { rows } = await db.query<{ id: string }>(
-    "select id from jobs where id = any($1::text[]) and ended_at is not null",
+): Promise<ReadonlyMap<string, "ended" | "gone">> {
+  const { rows } = await db.query<{ id: string; isThere: boolean }>(
+    `select w.id, j.id is not null as "isThere"
+     from unnest($1::text[]) as w (id) left join jobs j on j.id = w.id
+     where j.id is null or j.ended_at is not null`,
     [jobIds],
   );
-  return new Set(rows.map((row) => row.id));
+  return new Map(rows.map((row) => [row.id, row.isThere ? "ended" : "gone"]));
 }
 
 /** The type of an event; undefined when it is gone. */

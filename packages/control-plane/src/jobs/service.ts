@@ -26,6 +26,7 @@ import { DEFAULT_MAX_QUEUED_JOBS, type Job, type JobWithLease } from "./model.ts
 import type { JobsPorts } from "./ports.ts";
 import { createQueueGauge } from "./queue-gauge.ts";
 import * as reads from "./read-store.ts";
+import { KEEP_ALL, removalHint, type JobRetention } from "./retention.ts";
 import { createSubmitService, type SubmitService } from "./submit-service.ts";
 import { toAttemptView, toEventView, toJobView, toOutputView, type EventView } from "./view.ts";
 
@@ -38,6 +39,8 @@ export interface JobsDeps {
   /** Jobs that may wait at once, over all callers. */
   readonly maxQueuedJobs?: number;
   readonly graphLimits?: GraphLimits;
+  /** How long ended jobs are kept; by default for ever. */
+  readonly retention?: JobRetention;
 }
 
 /** What to list. */
@@ -91,7 +94,7 @@ const JOB_ID = /^job_[0-9a-z]{26}$/;
 
 /** Makes the jobs service. */
 export function createJobsService(deps: JobsDeps): JobsService {
-  const { db, clock, ids, ports } = deps;
+  const { db, clock, ids, ports, retention = KEEP_ALL } = deps;
   const gauge = createQueueGauge(db, clock);
   const submits = createSubmitService({
     db,
@@ -103,6 +106,10 @@ export function createJobsService(deps: JobsDeps): JobsService {
     ...(deps.graphLimits !== undefined && { graphLimits: deps.graphLimits }),
   });
 
+  const noSuchJob = (ref: string): HoldfastError => {
+    const hint = removalHint(ref, clock.now(), retention);
+    return new HoldfastError("not_found", `there is no job ${ref.slice(0, 64)}${hint}`);
+  };
   const find = async (caller: Caller, ref: string): Promise<JobWithLease> => {
     const job = parseRef(ref);
     let found: JobWithLease | undefined;
@@ -113,7 +120,10 @@ export function createJobsService(deps: JobsDeps): JobsService {
   };
   const view = async (jobId: string): Promise<JobView> => {
     const [found] = await reads.readJobs(db, [jobId]);
-    invariant(found !== undefined, "a job that was just changed is there");
+    // One that was cancelled before, and is cancelled again, may be removed between the two.
+    if (found === undefined) {
+      throw new HoldfastError("not_found", `there is no job ${jobId} any more`);
+    }
     return toJobView(found);
   };
 
@@ -164,7 +174,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
       const items = found.slice(0, limit).map(toEventView);
       return { items, next: found.length > limit ? (items.at(-1)?.id ?? null) : null };
     },
-    stats: (caller) => readStats(deps, ownerScope(caller)),
+    stats: (caller) => readStats({ db, ports, retention }, ownerScope(caller)),
   };
 }
 
@@ -172,10 +182,6 @@ export function createJobsService(deps: JobsDeps): JobsService {
 function parseRef(ref: string): { readonly id: string } | { readonly number: number } | undefined {
   if (JOB_ID.test(ref)) return { id: ref };
   return NUMBER.test(ref) ? { number: Number(ref) } : undefined;
-}
-
-function noSuchJob(ref: string): HoldfastError {
-  return new HoldfastError("not_found", `there is no job ${ref.slice(0, 64)}`);
 }
 
 /**
@@ -227,7 +233,7 @@ export function effectiveGraph(body: unknown, job: Pick<Job, "id" | "patch" | "p
 }
 
 async function readStats(
-  deps: JobsDeps,
+  deps: Required<Pick<JobsDeps, "db" | "ports" | "retention">>,
   owner: string | null,
 ): Promise<z.infer<typeof statsSchema>> {
   const [counts, removed, waitingAgain, ends, fleet] = await Promise.all([
@@ -259,6 +265,10 @@ async function readStats(
     completedLastHour: ends.completed,
     failedLastHour: ends.failed,
     removed,
+    retention: {
+      endedJobHours: deps.retention.endedHours,
+      failedJobHours: deps.retention.failedHours,
+    },
     ...fleet,
   };
 }

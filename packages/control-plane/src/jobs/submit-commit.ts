@@ -55,6 +55,8 @@ const SMALL_LANE = { maxBatch: 200, maxWaiting: 5_000, maxConcurrent: 1, restMs:
 /** Submits of more jobs than this go one by one, so that small ones do not wait for them. */
 const SMALL_SUBMIT_JOBS = 20;
 const LARGE_LANE = { maxBatch: 1, maxWaiting: 100 };
+/** How often a row is stored that is removed again before it can be locked. */
+const STORE_TRIES = 5;
 /** Postgres says: the row that a foreign key names is not there. */
 const FOREIGN_KEY_VIOLATION = "23503";
 
@@ -255,8 +257,10 @@ async function resolveGraphs(
       sizeBytes: Buffer.byteLength(plan.templateJson),
     });
   }
-  if (missing.size > 0) await store.insertGraphs(tx, [...missing.values()]);
-  return await withRead(ids, [...missing.keys()], (hashes) => store.readGraphIds(tx, hashes));
+  return await withStored(ids, missing, {
+    insert: (graphs) => store.insertGraphs(tx, graphs),
+    read: (hashes) => store.readGraphIds(tx, hashes),
+  });
 }
 
 async function resolveRequirements(
@@ -269,18 +273,30 @@ async function resolveRequirements(
     if (ids.get(plan.requirementHash) !== undefined) continue;
     missing.set(plan.requirementHash, { hash: plan.requirementHash, needs: plan.needs });
   }
-  if (missing.size > 0) await store.insertRequirements(tx, [...missing.values()]);
-  return await withRead(ids, [...missing.keys()], (hashes) => store.readRequirementIds(tx, hashes));
+  return await withStored(ids, missing, {
+    insert: (requirements) => store.insertRequirements(tx, requirements),
+    read: (hashes) => store.readRequirementIds(tx, hashes),
+  });
 }
 
-async function withRead(
+/** The ids that are known, and those of rows that are not: stored where they are missing. */
+async function withStored<Row>(
   ids: ReadonlyMap<string, number | undefined>,
-  missing: readonly string[],
-  read: (hashes: readonly string[]) => Promise<ReadonlyMap<string, number>>,
+  missing: Map<string, Row>,
+  store: {
+    readonly insert: (rows: readonly Row[]) => Promise<void>;
+    readonly read: (hashes: readonly string[]) => Promise<ReadonlyMap<string, number>>;
+  },
 ): Promise<ReadonlyMap<string, number>> {
   const all = new Map<string, number>();
   for (const [hash, id] of ids) if (id !== undefined) all.set(hash, id);
-  if (missing.length === 0) return all;
-  for (const [hash, id] of await read(missing)) all.set(hash, id);
+  // A row that was there at the insert may have been removed before it was read and locked.
+  for (let attempt = 0; attempt < STORE_TRIES && missing.size > 0; attempt += 1) {
+    await store.insert([...missing.values()]);
+    for (const [hash, id] of await store.read([...missing.keys()])) {
+      all.set(hash, id);
+      missing.delete(hash);
+    }
+  }
   return all;
 }

@@ -42,7 +42,7 @@ export interface SubmitService {
   /**
    * Resolves when all jobs are on disk; takes all or none. Throws `HoldfastError`: the `graph_…`
    * codes, `override_unmatched`, `node_class_forbidden`, `input_missing`, `invalid_file_name`,
-   * `url_forbidden`, `graph_invalid`, `idempotency_conflict`, `queue_full`, `overloaded`.
+   * `url_forbidden`, `graph_invalid`, `idempotency_conflict`, `job_removed`, `queue_full`, `overloaded`.
    */
   submit(
     caller: Caller,
@@ -151,6 +151,13 @@ async function repeated(
   }
   const found = new Map((await readJobs(db, jobIds)).map((entry) => [entry.job.id, entry]));
   const jobs = jobIds.flatMap((id) => found.get(id) ?? []);
+  if (jobs.length < jobIds.length) {
+    throw new HoldfastError(
+      "job_removed",
+      `this Idempotency-Key was used before, and ${jobIds.length - jobs.length} of its ${jobIds.length} jobs ended and were removed since; use a new key to render again`,
+      { details: { jobIds: jobIds.filter((id) => !found.has(id)).slice(0, 10) } },
+    );
+  }
   return { jobs, created: false, warnings: [] };
 }
 

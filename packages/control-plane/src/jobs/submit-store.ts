@@ -29,13 +29,16 @@ export async function insertGraphs(db: Queryable, graphs: readonly NewGraph[]): 
   ]);
 }
 
-/** Ids of templates by hash; those that are not there are left out. */
+/**
+ * Ids of templates by hash; those that are not there are left out. They stay until the transaction
+ * ends: whoever removes what no job names takes the lock that this one excludes.
+ */
 export async function readGraphIds(
   db: Queryable,
   hashes: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
   const { rows } = await db.query<{ hash: string; id: number }>(
-    "select hash, id from graphs where hash = any($1::text[])",
+    "select hash, id from graphs where hash = any($1::text[]) for key share",
     [hashes],
   );
   return new Map(rows.map((row) => [row.hash, row.id]));
@@ -66,13 +69,13 @@ export async function insertRequirements(
   ]);
 }
 
-/** Ids of requirements by hash; those that are not there are left out. */
+/** Ids of requirements by hash, as {@link readGraphIds} gives those of templates. */
 export async function readRequirementIds(
   db: Queryable,
   hashes: readonly string[],
 ): Promise<ReadonlyMap<string, number>> {
   const { rows } = await db.query<{ hash: string; id: number }>(
-    "select hash, id from requirements where hash = any($1::text[])",
+    "select hash, id from requirements where hash = any($1::text[]) for key share",
     [hashes],
   );
   return new Map(rows.map((row) => [row.hash, row.id]));

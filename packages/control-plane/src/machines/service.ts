@@ -46,7 +46,7 @@ export interface MachinesService {
     db: Queryable,
     machineId: string,
     reports: readonly InstanceReport[],
-  ): ReturnType<typeof store.reportInstances>;
+  ): Promise<readonly store.ReportedInstance[]>;
   /** Keeps an inventory under its digest. */
   putInventory(upload: InventoryUpload): Promise<void>;
   /** The inventory of a digest, from memory or the database; undefined when unknown. */
@@ -83,7 +83,12 @@ export function createMachinesService(db: Db): MachinesService {
       await store.setAsideUndeclared(tx, machine.id, keys);
       return { machine, instances };
     },
-    report: store.reportInstances,
+    async report(on, machineId, reports) {
+      const { instances, unknownDigests } = await store.reportInstances(on, machineId, reports);
+      // Remembered here, but removed since: forgotten, they are asked for again.
+      for (const digest of unknownDigests) inventories.delete(digest);
+      return instances;
+    },
     async putInventory(upload) {
       await store.insertInventory(db, upload.inventory, upload.objectInfo);
       keep(toInventoryIndex(upload.inventory));

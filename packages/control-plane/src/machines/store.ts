@@ -123,27 +123,42 @@ export async function setAsideUndeclared(
 
 const REPORT_INSTANCES = statement(
   "machines.report_instances",
-  `update instances i set
+  `with kept as materialized (
+     select digest from inventories where digest = any($5::text[]) for key share
+   )
+   update instances i set
      state = r.state, reason = r.reason, inventory_digest = r.digest, vram_free_bytes = r.vram,
      state_since = case when i.state = r.state then i.state_since else now() end
    from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
      as r (id, state, reason, digest, vram)
    where i.id = r.id and i.machine_id = $1
-   returning i.id, i.name, i.state, i.reason`,
+   returning i.id, i.name, i.state, i.reason, i.inventory_digest as "inventoryDigest",
+     (select array_agg(digest) from kept) as kept`,
 );
 
-/** Writes what instances say of themselves. Call it for those whose report changed. */
+/** What a report left in an instance's row. */
+export interface ReportedInstance {
+  readonly id: string;
+  readonly name: string;
+  readonly state: string;
+  readonly reason: string | null;
+}
+
+/**
+ * Writes what instances say of themselves. Call it for those whose report changed. Also gives the
+ * digests among them that are not in the database: never sent, or removed when no instance had them.
+ */
 export async function reportInstances(
   db: Queryable,
   machineId: string,
   reports: readonly InstanceReport[],
-): Promise<{ id: string; name: string; state: string; reason: string | null }[]> {
-  const { rows } = await db.query<{
-    id: string;
-    name: string;
-    state: string;
-    reason: string | null;
-  }>(REPORT_INSTANCES, [
+): Promise<{
+  readonly instances: readonly ReportedInstance[];
+  readonly unknownDigests: readonly string[];
+}> {
+  const { rows } = await db.query<
+    ReportedInstance & { inventoryDigest: string | null; kept: string[] | null }
+  >(REPORT_INSTANCES, [
     machineId,
     reports.map((report) => report.instanceId),
     reports.map((report) => report.state),
@@ -151,7 +166,9 @@ export async function reportInstances(
     reports.map((report) => report.inventoryDigest),
     reports.map((report) => report.vramFreeBytes),
   ]);
-  return rows;
+  const kept = new Set(rows[0]?.kept ?? []);
+  const digests = rows.flatMap((row) => row.inventoryDigest ?? []);
+  return { instances: rows, unknownDigests: digests.filter((digest) => !kept.has(digest)) };
 }
 
 /** Every machine that registered once, newest first, at most `limit`. */

@@ -216,6 +216,25 @@ export async function pruneEvents(
 }
 
 /**
+ * When the oldest event was written that a living consumer has still to read, in epoch ms; null when
+ * all have read everything. `olderThanMs` is what events are kept for, as in {@link pruneEvents}.
+ */
+export async function oldestUnreadAt(
+  db: Queryable,
+  options: { readonly olderThanMs: number; readonly nowMs?: number },
+): Promise<number | null> {
+  const { rows } = await db.query<{ at: number | null }>(
+    `select min(unread.at) as at
+     from event_cursors c cross join lateral (
+       select e.at from events e where (e.xid, e.seq) > (c.xid, c.seq)
+       order by e.xid, e.seq limit 1) unread
+     where c.updated_at > coalesce($1::timestamptz, now()) - make_interval(secs => $2)`,
+    [toTimestamp(options.nowMs), (options.olderThanMs * DEAD_AFTER_RETENTIONS) / 1000],
+  );
+  return rows[0]?.at ?? null;
+}
+
+/**
  * After a dump was restored into another cluster, transaction ids start low again: stored events
  * would look unsettled for ever and new ones old. Run once at start: puts such rows and cursors
  * into the present. A consumer may see some events twice, none is skipped. Returns whether it had to.

@@ -190,6 +190,23 @@ const work = {
     },
     { min: 1, max: 87_600, default: 168 },
   ),
+  jobRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_JOB_RETENTION_HOURS",
+      unit: "hours",
+      meaning:
+        "How long completed and cancelled jobs are kept, with their outputs; 0 keeps them for ever.",
+    },
+    { min: 0, max: 876_000, default: 720 },
+  ),
+  failedJobRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_FAILED_JOB_RETENTION_HOURS",
+      unit: "hours",
+      meaning: "How long jobs are kept that failed or ran out of time; 0 keeps them for ever.",
+    },
+    { min: 0, max: 876_000, default: 2_160 },
+  ),
   fileRetentionHours: integerSetting(
     {
       env: "HOLDFAST_FILE_RETENTION_HOURS",
@@ -198,6 +215,15 @@ const work = {
         "How long an uploaded input file is kept that no submit reads; 0 keeps it until it is deleted.",
     },
     { min: 0, max: 876_000, default: 0 },
+  ),
+  machineRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_MACHINE_RETENTION_HOURS",
+      unit: "hours",
+      meaning:
+        "How long machines are listed of which nothing is heard, and instances that their agent names no more; 0 for ever.",
+    },
+    { min: 0, max: 876_000, default: 720 },
   ),
   comfyuiUrls: listSetting(
     {
