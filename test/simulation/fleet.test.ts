@@ -11,13 +11,18 @@ import { FAULT_KINDS } from "./world/faults.ts";
 import { simulate, type SimulationResult } from "./world/simulate.ts";
 import { explain } from "./world/explain.ts";
 
-/** Seeds in `npm test`. */
-const SUITE_SEEDS = 24;
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, n) => n + 1);
+/**
+ * Seeds in `npm test`. In 47 an agent comes back just after its leases ran out and takes them up again:
+ * one seed in a hundred has that. When a change moves it, `--seeds 200` finds another.
+ */
+const SUITE_SEEDS = [...upTo(24), 47];
 
 const single = process.env["HOLDFAST_SIM_SEED"];
-const count = Number(process.env["HOLDFAST_SIM_SEEDS"] ?? SUITE_SEEDS);
-const seeds =
-  single === undefined ? Array.from({ length: count }, (_, n) => n + 1) : [Number(single)];
+const count = process.env["HOLDFAST_SIM_SEEDS"];
+const some = count === undefined ? SUITE_SEEDS : upTo(Number(count));
+const seeds = single === undefined ? some : [Number(single)];
+const isWholeSuite = SUITE_SEEDS.every((seed) => seeds.includes(seed));
 
 let template: SimTemplate;
 beforeAll(async () => {
@@ -43,7 +48,7 @@ describe.concurrent("no fault breaks a promise", () => {
 });
 
 describe("the simulation", () => {
-  it.skipIf(single !== undefined || count < SUITE_SEEDS)(
+  it.skipIf(!isWholeSuite)(
     "meets every kind of fault, and every end of a job and an attempt",
     () => {
       const faults = results.flatMap((result) => result.faults);
@@ -56,19 +61,16 @@ describe("the simulation", () => {
       const ends = new Set(results.flatMap((result) => Object.keys(result.ends)));
       expect([...ends].sort()).toEqual(["cancelled", "completed", "failed", "poison", "timeout"]);
       const outcomes = new Set(results.flatMap((result) => Object.keys(result.outcomes)));
-      // "taken up again" needs an agent that restarts just after a lease ran out: not in every set of
-      // seeds; `scheduler.db.test.ts` has it for certain.
-      expect([...outcomes]).toEqual(
-        expect.arrayContaining([
-          "failed",
-          "instance_died",
-          "interrupted",
-          "lease_lost",
-          "released",
-          "stalled",
-          "succeeded",
-        ]),
-      );
+      expect([...outcomes].sort()).toEqual([
+        "failed",
+        "instance_died",
+        "interrupted",
+        "lease_lost",
+        "released",
+        "stalled",
+        "succeeded",
+        "taken up again",
+      ]);
     },
   );
 
