@@ -48,6 +48,16 @@ describe("column types", () => {
 });
 
 describe("queries", () => {
+  test("a transaction that stands still is ended before those who wait for its locks give up", async () => {
+    const { rows } = await database.db.query<{ idle: number; statement: number }>(
+      `select i.setting::int as idle, s.setting::int as statement from pg_settings i, pg_settings s
+       where i.name = 'idle_in_transaction_session_timeout' and s.name = 'statement_timeout'`,
+    );
+    const [limits] = rows;
+    expect(limits?.idle).toBeGreaterThan(10_000);
+    expect(limits?.idle).toBeLessThan((limits?.statement ?? 0) - 5_000);
+  });
+
   test("a named statement is planned once per connection and runs again", async () => {
     const add = statement("test-add", "select $1::int + 1 as sum");
     await database.db.transaction(async (tx) => {

@@ -104,8 +104,13 @@ export interface DbOptions {
 export const DEFAULT_POOL_MAX = 8;
 /** No statement of ours runs longer than this unless its transaction says so. */
 export const DEFAULT_STATEMENT_TIMEOUT_MS = 30_000;
-/** A transaction that does nothing for this long is ended by the database: its locks block others. */
-export const IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000;
+/**
+ * A transaction that does nothing for this long is ended by the database: a process that was suspended in
+ * the middle of one would hold its locks. Sooner than those who wait for them give up, or a replica could
+ * not even start meanwhile; later than the longest wait inside a transaction of ours, 10 s for a store
+ * that removes a blob.
+ */
+export const IDLE_IN_TRANSACTION_TIMEOUT_MS = 20_000;
 /** How long a caller waits for a connection of the pool. */
 const CONNECT_TIMEOUT_MS = 10_000;
 const IDLE_CONNECTION_MS = 60_000;
