@@ -30,7 +30,8 @@ export type BodyOutcome =
 
 /**
  * A body that is hashed while it is read and fails at its end when it is not what was announced:
- * the upload that reads it is then aborted before it completes.
+ * the upload that reads it is then aborted before it completes. A reader that gives up in the middle
+ * (its server went away) says nothing about the body.
  */
 export function hashed(blob: PutBlob): {
   body: AsyncIterable<Uint8Array>;
@@ -44,15 +45,18 @@ export function hashed(blob: PutBlob): {
   async function* read(): AsyncGenerator<Uint8Array, void, void> {
     const hash = createHash("sha256");
     let sizeBytes = 0;
+    let isWithReader = false;
     try {
       for await (const part of blob.body) {
         hash.update(part);
         sizeBytes += part.byteLength;
         if (sizeBytes > blob.sizeBytes) throw refuse(hash.digest("hex"), sizeBytes);
+        isWithReader = true;
         yield part;
+        isWithReader = false;
       }
     } catch (error) {
-      if (outcome.kind === "fine") outcome = { kind: "body_failed", error };
+      if (outcome.kind === "fine" && !isWithReader) outcome = { kind: "body_failed", error };
       throw error;
     }
     const sha256 = hash.digest("hex");

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import * as fc from "fast-check";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { blobStoreContract } from "../../testing/blob-store-contract.ts";
 import { openFolderStore, type OpenFile } from "./folder-store.ts";
 import type { BlobStore } from "./model.ts";
 
@@ -34,6 +35,10 @@ async function read(sha256: string, range?: { start: number; end: number }): Pro
   return Buffer.concat(parts);
 }
 const leftovers = () => readdir(join(path, "tmp"));
+
+describe("as every store", () => {
+  blobStoreContract(() => store, { largeBytes: 300_000 });
+});
 
 test("what is stored is read back whole and in parts", async () => {
   await fc.assert(

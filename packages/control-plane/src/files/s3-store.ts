@@ -195,7 +195,9 @@ async function putParts(bucket: Bucket, blob: PutBlob): Promise<PutResult> {
     const outcome = checked.outcome();
     if (outcome.kind === "mismatch") return outcome;
     if (outcome.kind === "body_failed") throw outcome.error;
-    return bucket.unavailable(error);
+    // A completion whose answer was lost is sent again, and MinIO knows no such upload any more: it
+    // may have been completed. What is there tells.
+    if ((error as { name?: unknown }).name !== "NoSuchUpload") return bucket.unavailable(error);
   }
   return confirmSize(bucket, blob);
 }
