@@ -1,15 +1,22 @@
-/** A TCP balancer on loopback: each new connection goes to the first target that takes it. */
+/** A TCP balancer on loopback: each new connection goes to the next target that takes it. */
 import { connect, createServer, type Socket } from "node:net";
 
 /** A running balancer. */
 export interface Balancer {
   readonly port: number;
+  /**
+   * Takes a target out, its connections too, or puts it back: what a balancer's health check does
+   * with one that takes connections and does not answer.
+   */
+  setOut(target: number, isOut: boolean): void;
   close(): Promise<void>;
 }
 
 /** Listens on a free port; the targets are tried round robin, those that refuse are passed over. */
 export function startBalancer(targets: readonly number[]): Promise<Balancer> {
   const open = new Set<Socket>();
+  const upstreams = new Map<Socket, number>();
+  const out = new Set<number>();
   let turn = 0;
   const server = createServer((client) => {
     open.add(client);
@@ -23,7 +30,9 @@ export function startBalancer(targets: readonly number[]): Promise<Balancer> {
         client.destroy();
         return;
       }
+      if (out.has(port)) return attempt(index + 1);
       const upstream = connect(port, "127.0.0.1");
+      upstreams.set(upstream, port);
       let connected = false;
       upstream.once("connect", () => {
         connected = true;
@@ -35,6 +44,7 @@ export function startBalancer(targets: readonly number[]): Promise<Balancer> {
         else attempt(index + 1);
       });
       upstream.on("close", () => {
+        upstreams.delete(upstream);
         if (connected) client.destroy();
       });
       client.on("close", () => upstream.destroy());
@@ -47,6 +57,13 @@ export function startBalancer(targets: readonly number[]): Promise<Balancer> {
       const address = server.address();
       resolve({
         port: typeof address === "object" && address !== null ? address.port : 0,
+        setOut(target, isOut) {
+          if (!isOut) return void out.delete(target);
+          out.add(target);
+          for (const [upstream, port] of upstreams) {
+            if (port === target) upstream.destroy(new Error("taken out"));
+          }
+        },
         close: () =>
           new Promise((done) => {
             for (const socket of open) socket.destroy();

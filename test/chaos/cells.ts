@@ -1,8 +1,17 @@
-/** The kill matrix: who dies, and at which instant of a job's life. */
+/** The chaos matrix: what happens to whom, and at which instant of a job's life. */
 import { nextInt, seededRandom } from "@holdfast/runtime";
 
-/** Who is killed with SIGKILL. There are always two control-plane replicas. */
-export const VICTIMS = ["control-plane", "agent", "postgres", "comfyui"] as const;
+/** SIGKILL; or SIGSTOP for longer than a lease lasts, then SIGCONT. */
+export const FAULTS = ["kill", "pause"] as const;
+/** One of {@link FAULTS}. */
+export type Fault = (typeof FAULTS)[number];
+
+/**
+ * Whom it befalls. There are always two control-plane replicas; `control-plane` is the first of them.
+ * The `box` is that one, the agent and its ComfyUI together: a machine that loses power, or a virtual
+ * one that is suspended.
+ */
+export const VICTIMS = ["control-plane", "agent", "postgres", "comfyui", "box"] as const;
 /** One of {@link VICTIMS}. */
 export type Victim = (typeof VICTIMS)[number];
 
@@ -34,19 +43,62 @@ export type Instant = (typeof INSTANTS)[number];
 
 /** One cell of the matrix. */
 export interface Cell {
+  readonly fault: Fault;
   readonly victim: Victim;
   readonly instant: Instant;
 }
 
-/** All cells. */
-export function allCells(): Cell[] {
-  return VICTIMS.flatMap((victim) => INSTANTS.map((instant) => ({ victim, instant })));
+/** A cell in which the absence of the fence must show, and every problem that it must show as. */
+export interface UnfencedCell extends Cell {
+  readonly shows: readonly RegExp[];
 }
 
-/** `count` different cells, by seed; every victim gets its share. */
-export function chooseCells(count: number, seed: number): Cell[] {
+/**
+ * Where it must. The victim has a success in its hands that nobody can take from it any more: the
+ * agent's, about to be reported; the replica's, with every look of its own behind it and only the
+ * statement to come. When the victim goes on, the job is being rendered by somebody else (agent), or has
+ * been completed by somebody else (box). A kill shows nothing: the dead write no more.
+ */
+export const UNFENCED_CELLS: readonly UnfencedCell[] = [
+  {
+    fault: "pause",
+    victim: "agent",
+    instant: "agent.before-report",
+    shows: [/^job \d+: attempt 1 completed it after attempt \d+ had begun$/],
+  },
+  {
+    fault: "pause",
+    victim: "box",
+    instant: "control-plane.before-complete",
+    shows: [
+      /^job \d+: completed 2 times$/,
+      /^job \d+: 2 attempts succeeded$/,
+      /^job \d+: attempt 1 completed it after attempt \d+ had begun$/,
+    ],
+  },
+];
+
+/** `kill agent at agent.finished`: a cell in the words of its test and of its result. */
+export function nameOf({ fault, victim, instant }: Cell): string {
+  return `${fault} ${victim} at ${instant}`;
+}
+
+/** All cells. */
+export function allCells(): Cell[] {
+  return FAULTS.flatMap((fault) =>
+    VICTIMS.flatMap((victim) => INSTANTS.map((instant) => ({ fault, victim, instant }))),
+  );
+}
+
+/** `count` different cells of a fault, by seed; each of the victims gets its share. */
+export function chooseCells(
+  fault: Fault,
+  count: number,
+  seed: number,
+  victims: readonly Victim[] = VICTIMS,
+): Cell[] {
   const random = seededRandom(seed);
-  const perVictim = VICTIMS.map((victim) => {
+  const perVictim = victims.map((victim) => {
     const left = [...INSTANTS];
     return { victim, take: () => left.splice(nextInt(random, left.length), 1)[0] };
   });
@@ -54,7 +106,9 @@ export function chooseCells(count: number, seed: number): Cell[] {
   for (let index = 0; cells.length < count; index += 1) {
     const row = perVictim[index % perVictim.length];
     const instant = row?.take();
-    if (row !== undefined && instant !== undefined) cells.push({ victim: row.victim, instant });
+    if (row !== undefined && instant !== undefined) {
+      cells.push({ fault, victim: row.victim, instant });
+    }
   }
   return cells;
 }

@@ -1,22 +1,24 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { allCells, chooseCells } from "./cells.ts";
+import { allCells, chooseCells, UNFENCED_CELLS, nameOf, type Cell } from "./cells.ts";
+import { chaosSettings, keepResult } from "./chaos-settings.ts";
 import { runCell, type CellResult } from "./run-cell.ts";
 import { startWorld, type World } from "./world.ts";
 
 /** Cells that stay in the suite; `npm run chaos` runs all of them. */
-const CELLS_IN_SUITE = 24;
-const isWhole = process.env["HOLDFAST_CHAOS"] === "all";
-const seed = Number(process.env["HOLDFAST_CHAOS_SEED"] ?? 20_261_122);
-const only = process.env["HOLDFAST_CHAOS_CELL"];
-const resultFile = process.env["HOLDFAST_CHAOS_RESULT"];
+const KILLS_IN_SUITE = 24;
+const { isWhole, seed, only } = chaosSettings();
 
-const cells = (isWhole ? allCells() : chooseCells(CELLS_IN_SUITE, seed)).filter(
-  (cell) => only === undefined || `${cell.victim}@${cell.instant}` === only,
+/** The two whose twins fail without the fence are always among them. */
+function cellsInSuite(): Cell[] {
+  const kills = chooseCells("kill", KILLS_IN_SUITE, seed);
+  return [...kills, ...UNFENCED_CELLS, ...chooseCells("pause", 2, seed, ["postgres", "comfyui"])];
+}
+
+const cells = (isWhole ? allCells() : cellsInSuite()).filter(
+  (cell) => only === undefined || nameOf(cell) === only,
 );
 
-describe(`kill -9 at every instant (seed ${seed}, ${cells.length} cells)`, () => {
+describe(`a fault at every instant (seed ${seed}, ${cells.length} cells)`, () => {
   let world: World;
   const results: CellResult[] = [];
   beforeAll(async () => {
@@ -25,25 +27,22 @@ describe(`kill -9 at every instant (seed ${seed}, ${cells.length} cells)`, () =>
   });
   afterAll(async () => {
     await world.close();
-    if (resultFile === undefined) return;
-    mkdirSync(dirname(resultFile), { recursive: true });
-    const summary = {
-      at: new Date().toISOString(),
+    keepResult("matrix", {
       seed,
       cells: results.length,
       failed: results.filter((result) => !result.ok).length,
       results,
-    };
-    writeFileSync(resultFile, `${JSON.stringify(summary, null, 2)}\n`);
+    });
   });
 
-  it.each(cells)(
-    "$victim dies at $instant: nothing is lost, nothing is done twice",
-    async (cell) => {
+  it.each(cells.map((cell) => [nameOf(cell), cell] as const))(
+    "%s: nothing is lost, nothing is done twice",
+    async (name, cell) => {
       const result = await runCell(world, cell);
       results.push(result);
+      const found = result.ok ? "ok" : `FAILED (${result.problems.join("; ").slice(0, 400)})`;
       console.log(
-        `cell ${cell.victim}@${cell.instant} seed ${seed}: ${result.ok ? "ok" : "FAILED"}, ${result.attempts} attempts, ${result.seconds} s`,
+        `cell ${name}, seed ${seed}: ${found}, ${result.attempts} attempts, ${result.seconds} s`,
       );
       expect(result.problems).toEqual([]);
     },

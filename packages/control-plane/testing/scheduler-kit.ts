@@ -12,9 +12,9 @@ import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
-import type { Db } from "../src/platform/db.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
 import { createScheduler, type Scheduler } from "../src/scheduler/scheduler.ts";
+import { withoutFence } from "./unfenced.ts";
 
 const ids = createIdSource(systemClock, systemRandom);
 const settings = {
@@ -36,36 +36,6 @@ const INVENTORY: Inventory = {
   simulated: true,
 };
 const NEEDS = { nodeClasses: ["EmptyImage", "SaveImage"], models: [] };
-
-/** What the fence is in SQL, and the same statements without it. */
-const UNFENCED: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
-  "scheduler.report_facts": [
-    ['a.outcome as "attemptOutcome"', 'null::text as "attemptOutcome"'],
-    ['j.lease_epoch as "jobEpoch"', 'a.lease_epoch as "jobEpoch"'],
-    ['j.state as "jobState"', `'processing' as "jobState"`],
-  ],
-  "scheduler.complete": [
-    ["j.lease_epoch = g.lease_epoch and j.state = 'processing'", "g.lease_epoch is not null"],
-    ["where a.id = g.attempt_id and a.job_id = j.id and a.outcome is null", ""],
-  ],
-};
-
-/** A database on which a report counts whatever epoch it was made under: for the fence's twin. */
-function withoutFence(db: Db): Db {
-  return {
-    ...db,
-    query(text, values) {
-      const edits = typeof text === "string" ? undefined : UNFENCED[text.name];
-      if (typeof text === "string" || edits === undefined) return db.query(text, values);
-      let unfenced = text.text;
-      for (const [from, to] of edits) {
-        if (!unfenced.includes(from)) throw new Error(`${text.name} has no "${from}" any more`);
-        unfenced = unfenced.replace(from, to);
-      }
-      return db.query({ name: `${text.name}.unfenced`, text: unfenced }, values);
-    },
-  };
-}
 
 /** See {@link createSchedulerKit}. */
 export type SchedulerKit = Awaited<ReturnType<typeof createSchedulerKit>>;
