@@ -206,12 +206,17 @@ interface OutputRow {
   readonly text: string | null;
 }
 
-const JOB_OUTPUTS = statement(
-  "jobs.outputs",
-  `select j.owner, o.* from jobs j
+/** A statement for each way to name a job: Postgres would plan one for both anew at every call. */
+const JOB_OUTPUTS = {
+  byId: statement("jobs.outputs", outputsWhere("j.id = $1")),
+  byNumber: statement("jobs.outputs_by_number", outputsWhere("j.number = $1")),
+};
+
+function outputsWhere(condition: string): string {
+  return `select j.owner, o.* from jobs j
    left join outputs o on o.job_id = j.id and o.lineage = j.lineage
-   where j.id = $1 or j.number = $2 order by o.node_id, o.ordinal limit $3`,
-);
+   where ${condition} order by o.node_id, o.ordinal limit $2`;
+}
 
 /**
  * The outputs of a job's present lineage, in the order of nodes and places, at most `limit`, and
@@ -224,11 +229,9 @@ export async function readOutputs(
 ): Promise<
   { readonly owner: string; readonly outputs: readonly Omit<OutputView, "url">[] } | undefined
 > {
-  const place = "id" in job ? [job.id, null] : [null, job.number];
-  const { rows } = await db.query<OutputRow & { readonly owner: string }>(JOB_OUTPUTS, [
-    ...place,
-    limit,
-  ]);
+  const [asked, name] =
+    "id" in job ? [JOB_OUTPUTS.byId, job.id] : [JOB_OUTPUTS.byNumber, job.number];
+  const { rows } = await db.query<OutputRow & { readonly owner: string }>(asked, [name, limit]);
   const owner = rows[0]?.owner;
   if (owner === undefined) return undefined;
   // A job without outputs is one row without them.

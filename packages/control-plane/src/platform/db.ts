@@ -111,6 +111,11 @@ export const DEFAULT_STATEMENT_TIMEOUT_MS = 30_000;
  * that removes a blob.
  */
 export const IDLE_IN_TRANSACTION_TIMEOUT_MS = 20_000;
+/**
+ * Every statement of ours goes by an index, and plans are kept: one that is made while a table is small
+ * must not read the whole of it when it has grown (decision 15).
+ */
+const PLANNING = "-c enable_seqscan=off";
 /** How long a caller waits for a connection of the pool. */
 const CONNECT_TIMEOUT_MS = 10_000;
 const IDLE_CONNECTION_MS = 60_000;
@@ -131,7 +136,7 @@ export function clientConfig(
     keepAlive: true,
     statement_timeout: statementTimeoutMs,
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
-    options: "-c timezone=UTC -c datestyle=ISO",
+    options: `-c timezone=UTC -c datestyle=ISO ${PLANNING}`,
     types: COLUMN_TYPES,
   };
 }
