@@ -3,7 +3,7 @@
  * takes: a V8 profile and a count of statements, each taken in a run of its own so that neither
  * disturbs the other; then the statements of single jobs, one after the other, in order of time.
  */
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { processCpuMs } from "./lib/cpu.mjs";
 import { smallGraph } from "./lib/graphs.mjs";
@@ -117,7 +117,10 @@ async function profileCpu() {
       const cpuFolder = join(folder, "cpu");
       const name = await until(async () => (await readdir(cpuFolder))[0], "the CPU profile");
       const text = await readFile(join(cpuFolder, name), "utf8");
-      if (options.keep !== "") await writeFile(join(options.keep, "holdfast.cpuprofile"), text);
+      if (options.keep !== "") {
+        await mkdir(options.keep, { recursive: true });
+        await writeFile(join(options.keep, "holdfast.cpuprofile"), text);
+      }
       const profile = lastPart(JSON.parse(text), seconds);
       const perJob = (times) =>
         times.slice(0, LISTED).map(([key, ms]) => [key, round(ms / options.jobs)]);

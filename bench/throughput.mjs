@@ -51,8 +51,8 @@ await withScratch(async (folder, keep) => {
     for (const key of options.cases.split(",")) {
       const wanted = CASES[key];
       if (wanted === undefined) throw new Error(`--cases: there is no case ${key}`);
-      if (wanted.sleepMs > 0 && simulator === undefined) {
-        process.stdout.write(`skipped: ${wanted.name} (only the simulator has the node)\n`);
+      if (wanted.sleepMs > 0 && !(await hasNode(comfyUrl, "HoldfastSleep"))) {
+        process.stdout.write(`skipped: ${wanted.name} (this ComfyUI has no node that sleeps)\n`);
         continue;
       }
       results.push(await runCase(key, wanted, sides, { up, simulator, comfyUrl }));
@@ -68,6 +68,10 @@ await withScratch(async (folder, keep) => {
     results,
   });
 });
+
+async function hasNode(comfyUrl, name) {
+  return name in (await (await fetch(`${comfyUrl}/object_info/${name}`)).json());
+}
 
 async function runCase(key, wanted, sides, programs) {
   const jobs = Math.max(wanted.width, Math.round(wanted.jobs * options.scale));

@@ -18,7 +18,12 @@ export function smallGraph(sleepMs = 0) {
   };
   const save = {
     class_type: "SaveImage",
-    inputs: { filename_prefix: "bench", images: [sleepMs > 0 ? "2" : "1", 0] },
+    inputs: {
+      // A folder each: ComfyUI counts the files of the folder at every save, and whoever keeps them all in
+      // one is slower with each round. Holdfast's jobs have a folder each anyway.
+      filename_prefix: `bench/${image.inputs.color.toString(16)}/picture`,
+      images: [sleepMs > 0 ? "2" : "1", 0],
+    },
   };
   return sleepMs > 0 ? { 1: image, 2: sleep, 3: save } : { 1: image, 3: save };
 }
