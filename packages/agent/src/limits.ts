@@ -1,3 +1,5 @@
+import type { PaceLimits } from "@holdfast/runtime";
+
 /** Every limit and pause of the agent; tests make them small, operators leave them alone. */
 export interface AgentLimits {
   /** Prompts of ours in one ComfyUI's queue: one runs, one waits to start at once (F23). */
@@ -64,7 +66,7 @@ export interface AgentLimits {
   readonly linkBackoffMs: number;
   readonly linkBackoffMaxMs: number;
   /** Least time between two deliveries of reports: under load more travel together. */
-  readonly reportRestMs: number;
+  readonly reportRest: PaceLimits;
   /** Refusals of a group of reports, `internal` ones, after which each is delivered for itself. */
   readonly reportGroupTries: number;
   /** Refusals of one report by itself after which a bare failure takes its place. */
@@ -120,7 +122,7 @@ export const DEFAULT_LIMITS: AgentLimits = {
   pollSettleMs: 20,
   linkBackoffMs: 200,
   linkBackoffMaxMs: 5 * SECOND,
-  reportRestMs: 6,
+  reportRest: { minMs: 6, maxMs: 20 },
   reportGroupTries: 3,
   reportTries: 40,
   linkCallMs: 30 * SECOND,

@@ -37,7 +37,7 @@ function reporterTo(refuse: (request: ReportRequest) => HoldfastError | undefine
     limits: {
       linkBackoffMs: 1,
       linkBackoffMaxMs: 2,
-      reportRestMs: 0,
+      reportRest: { minMs: 0, maxMs: 0 },
       reportGroupTries: 3,
       reportTries: 4,
     },

@@ -7,7 +7,7 @@ import {
   type Lease,
   type ReportAnswer,
 } from "@holdfast/contract";
-import { assertNever } from "@holdfast/runtime";
+import { assertNever, createPace, type Pace } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import type { Disk } from "./disk.ts";
 import { toEvidence } from "./evidence.ts";
@@ -36,7 +36,7 @@ export interface ReporterDeps extends RetryDeps {
   readonly log: AgentLog;
   readonly limits: Pick<
     AgentLimits,
-    "linkBackoffMaxMs" | "linkBackoffMs" | "reportGroupTries" | "reportRestMs" | "reportTries"
+    "linkBackoffMaxMs" | "linkBackoffMs" | "reportGroupTries" | "reportRest" | "reportTries"
   >;
   readonly session: () => Session | undefined;
   /** A call was answered with a code that concerns the whole agent. */
@@ -73,6 +73,7 @@ export class Reporter {
   readonly #stopping = new AbortController();
   readonly #entries = new Map<string, Entry>();
   readonly #waker: Waker;
+  readonly #pace: Pace;
   #running: Promise<void> | undefined;
   #failures = 0;
   #groupRefusals = 0;
@@ -80,6 +81,7 @@ export class Reporter {
   constructor(deps: ReporterDeps) {
     this.#deps = deps;
     this.#waker = createWaker(deps.clock);
+    this.#pace = createPace(deps.limits.reportRest);
   }
 
   /** Reads what an earlier life could not deliver; the hashes of the outputs named in it. */
@@ -188,7 +190,8 @@ export class Reporter {
       try {
         await this.#deliver(group, session);
         this.#groupRefusals = 0;
-        const restMs = startedAt + this.#deps.limits.reportRestMs - clock.elapsed();
+        this.#pace.note(group.length);
+        const restMs = startedAt + this.#pace.restMs() - clock.elapsed();
         if (restMs > 0) await slept(clock, restMs, signal);
       } catch (error) {
         if (!signal.aborted) await this.#onFailedDelivery(group, session, error);

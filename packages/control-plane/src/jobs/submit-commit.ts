@@ -51,7 +51,12 @@ const KNOWN_IDS = 20_000;
  * Submits in one transaction at most, and how many may wait for one. One at a time: two of the same
  * caller would wait for one another at the row of its rank, and what waits makes the next group.
  */
-const SMALL_LANE = { maxBatch: 200, maxWaiting: 5_000, maxConcurrent: 1, restMs: 5 };
+const SMALL_LANE = {
+  maxBatch: 200,
+  maxWaiting: 5_000,
+  maxConcurrent: 1,
+  rest: { minMs: 5, maxMs: 20 },
+};
 /** Submits of more jobs than this go one by one, so that small ones do not wait for them. */
 const SMALL_SUBMIT_JOBS = 20;
 const LARGE_LANE = { maxBatch: 1, maxWaiting: 100 };

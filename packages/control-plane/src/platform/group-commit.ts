@@ -1,5 +1,5 @@
 import { HoldfastError } from "@holdfast/contract";
-import { invariant, type Clock } from "@holdfast/runtime";
+import { createPace, invariant, type Clock, type PaceLimits } from "@holdfast/runtime";
 
 /** How items that arrive one by one are written together. */
 export interface GroupCommitOptions<T, R> {
@@ -23,9 +23,9 @@ export interface GroupCommitOptions<T, R> {
   readonly lingerMs?: number;
   /**
    * Least time from the start of a flush to the start of the next that would not be full: under load
-   * more come together, and the first after a quiet time goes at once. Above 0 it needs a clock.
+   * more come together, and the first after a quiet time goes at once. It needs a clock.
    */
-  readonly restMs?: number;
+  readonly rest?: PaceLimits;
   readonly clock?: Clock;
   /** Told of each flush, for metrics. */
   readonly onFlush?: (batchSize: number) => void;
@@ -54,10 +54,10 @@ const DEFAULT_CONCURRENT = 2;
  * batches keep the order of arrival, and every `add` settles.
  */
 export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): GroupCommit<T, R> {
-  const { maxBatch, maxWaiting, lingerMs = 0, restMs = 0, clock } = options;
+  const { maxBatch, maxWaiting, lingerMs = 0, rest, clock } = options;
   const maxConcurrent = options.maxConcurrent ?? DEFAULT_CONCURRENT;
   invariant(
-    lingerMs + restMs === 0 || clock !== undefined,
+    (lingerMs === 0 && rest === undefined) || clock !== undefined,
     "a group commit that waits needs a clock",
   );
   const queue: Waiting<T, R>[] = [];
@@ -65,10 +65,12 @@ export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): Grou
   let running = 0;
   let isScheduled = false;
   let startedAt = -Infinity;
+  const pace = rest === undefined ? undefined : createPace(rest);
 
   const waitMs = (): number => {
     if (clock === undefined || queue.length >= maxBatch) return 0;
-    return Math.max(lingerMs, startedAt + restMs - clock.elapsed());
+    const restMs = pace === undefined ? 0 : startedAt + pace.restMs() - clock.elapsed();
+    return Math.max(lingerMs, restMs);
   };
 
   const schedule = (): void => {
@@ -86,6 +88,7 @@ export function createGroupCommit<T, R>(options: GroupCommitOptions<T, R>): Grou
     if (batch.length === 0) return;
     running += 1;
     if (clock !== undefined) startedAt = clock.elapsed();
+    pace?.note(batch.length);
     void settle(batch).finally(() => {
       running -= 1;
       schedule();

@@ -14,10 +14,12 @@ import {
   type Revoked,
 } from "@holdfast/contract";
 import {
+  createPace,
   nextUuid,
   type Clock,
   type Failpoints,
   type IdSource,
+  type Pace,
   type Random,
 } from "@holdfast/runtime";
 import type { InventoryIndex } from "../machines/model.ts";
@@ -50,7 +52,7 @@ const CLAIM_TRIES = 3;
  * Least time between two claims for a machine all of whose instances that want work have some: what
  * is queued meanwhile is claimed together. An instance without work is served at once.
  */
-const CLAIM_REST_MS = 6;
+const CLAIM_REST = { minMs: 6, maxMs: 20 };
 /** Machines whose last claim is remembered; forgetting one costs a claim of its own. */
 const MACHINES_REMEMBERED = 20_000;
 
@@ -204,12 +206,20 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   };
 
   const lastServed = new Map<string, number>();
-  const claimedAt = new Map<string, number>();
+  /** The last claim of each machine: when it was, and how many such claims bring. */
+  const claims = new Map<string, { at: number; readonly pace: Pace }>();
+  const noteClaim = (machineId: string, count: number): void => {
+    if (claims.size >= MACHINES_REMEMBERED) claims.clear();
+    const claim = claims.get(machineId) ?? { at: 0, pace: createPace(CLAIM_REST) };
+    claim.at = deps.clock.elapsed();
+    claim.pace.note(count);
+    claims.set(machineId, claim);
+  };
   /** Waits until a claim for machines that are busy anyway is worth its while. */
   const restBeforeClaim = async (request: PollRequest, signal: AbortSignal): Promise<void> => {
-    const last = claimedAt.get(request.machineId);
+    const last = claims.get(request.machineId);
     if (last === undefined || hasIdleInstance(request)) return;
-    const restMs = last + CLAIM_REST_MS - deps.clock.elapsed();
+    const restMs = last.at + last.pace.restMs() - deps.clock.elapsed();
     if (restMs > 0) await deps.clock.sleep(restMs, signal).catch(() => undefined);
   };
   const claimFor = async (
@@ -225,12 +235,9 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const ids = [...new Set(wanting.flatMap((instance) => [...instance.servable]))];
       if (ids.length === 0) break;
       const wants = wanting.reduce((sum, instance) => sum + instance.wants, 0);
-      const heads = await store.readQueueHeads(
-        db,
-        ids,
-        Math.max(HEADS_MIN, wants * HEADS_PER_WANT),
-        wanting.map((instance) => instance.instanceId),
-      );
+      const limit = Math.max(HEADS_MIN, wants * HEADS_PER_WANT);
+      const instanceIds = wanting.map((instance) => instance.instanceId);
+      const heads = await store.readQueueHeads(db, ids, limit, instanceIds);
       const seen = new Set(heads.map((head) => head.requirementId));
       if (heads.length < wants) {
         deps.active.drop(
@@ -254,8 +261,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         })),
       );
       await deps.failpoints.hit("control-plane.claimed");
-      if (claimedAt.size >= MACHINES_REMEMBERED) claimedAt.clear();
-      claimedAt.set(agent.machineId, deps.clock.elapsed());
+      noteClaim(agent.machineId, granted.length);
       for (const placement of placements) {
         lastServed.set(placement.instanceId, placement.requirementId);
       }
@@ -269,7 +275,10 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       else views.forget(agent.machineId);
       leases.push(...(await toLeases(db, granted, "fresh")));
       // Fewer than chosen: others were quicker. Look again while there is room.
-      if (granted.length === placements.length) break;
+      if (granted.length < placements.length) continue;
+      // These were all that there are: the next poll need not look for more.
+      if (heads.length < limit && granted.length === heads.length) deps.active.drop(ids, asOf);
+      break;
     }
     return { leases, isRefused: hasTried && leases.length === 0 };
   };
