@@ -109,8 +109,8 @@ function createFolderStore(
         isMoved = true;
         return { kind: "stored" };
       } finally {
-        await closeFd(file).catch(() => undefined);
-        if (!isMoved) await rm(from, { force: true }).catch(() => undefined);
+        const closed = closeQuietly(file);
+        if (!isMoved) await closed.then(() => rm(from, { force: true })).catch(() => undefined);
       }
     },
     async open(sha256, range): Promise<OpenResult> {
@@ -274,8 +274,13 @@ async function openForReading(path: string, range: ByteRange | undefined): Promi
     }
     return { kind: "found", sizeBytes, body: await readAll(file, start, length) };
   } finally {
-    await closeFd(file);
+    void closeQuietly(file);
   }
+}
+
+/** What was flushed or read is done with: nobody needs to wait for the end of its descriptor. */
+async function closeQuietly(file: number): Promise<void> {
+  await closeFd(file).catch(() => undefined);
 }
 
 /** A read may bring only a part. Throws when the file ends early. */
