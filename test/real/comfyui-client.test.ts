@@ -200,6 +200,8 @@ describe.skipIf(COMFYUI_URL === "")("the client and a real ComfyUI", () => {
       if (sleeper === undefined) context.skip();
       const promptId = await start(sleeping(2, false));
       await until("it runs", () => runs(promptId));
+      // It counts as running some time before its node begins; until then it still listens.
+      await new Promise((resolve) => setTimeout(resolve, 500));
       const early = await client.cancelPrompt(promptId, { confirmWithinMs: 300 });
       expect(early.kind).toBe("still_running");
       const late = await client.cancelPrompt(promptId, { confirmWithinMs: 15_000 });

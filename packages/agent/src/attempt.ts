@@ -443,6 +443,7 @@ export class Attempt {
       case "displaced":
       case "drain":
       case "held":
+      case "surplus":
         return hadStarted ? { kind: "interrupted", reason: "drain" } : released(reason);
       default:
         return assertNever(reason);

@@ -9,7 +9,7 @@
  * L4  A slot is free when ComfyUI is done with the prompt, not when we are.
  */
 import type { SocketEvent } from "@holdfast/comfyui";
-import type { AttemptOutcome, HeldAttempt, Lease } from "@holdfast/contract";
+import { SURPLUS, type AttemptOutcome, type HeldAttempt, type Lease } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
 import { Attempt, type AttemptDeps } from "./attempt.ts";
 import type { StopReason } from "./outcome.ts";
@@ -208,7 +208,7 @@ export class InstanceLoop {
       .filter((attempt) => !attempt.hasStarted && attempt.stopReason === undefined)
       .sort((a, b) => (a.postedAt ?? Infinity) - (b.postedAt ?? Infinity));
     const kept = this.#deps.limits.slotsPerInstance - 1;
-    for (const attempt of staged.slice(kept)) attempt.stop("displaced");
+    for (const attempt of staged.slice(kept)) attempt.stop(SURPLUS);
   }
 
   /** L2: waits until the attempt is alone in ComfyUI's queue, as far as that is ours. */

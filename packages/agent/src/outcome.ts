@@ -1,5 +1,5 @@
 import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
-import type { AttemptOutcome, CollectedOutput } from "@holdfast/contract";
+import { SURPLUS, type AttemptOutcome, type CollectedOutput } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
 import type { Collection } from "./collect.ts";
 import {
@@ -112,5 +112,7 @@ export function finiteOf(timings: Readonly<Record<string, number>>): Record<stri
 /**
  * Why an attempt is stopped from outside. `lost`: somebody else's now. `left`: this agent ends, the
  * next one resumes it. `displaced`: another attempt needs the instance, or the instance is not well.
+ * `surplus`: staged too deep, behind one that turned out long.
  */
-export type StopReason = "cancelled" | "displaced" | "drain" | "held" | "left" | "lost";
+export type StopReason =
+  "cancelled" | "displaced" | "drain" | "held" | "left" | "lost" | typeof SURPLUS;

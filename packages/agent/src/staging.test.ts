@@ -31,7 +31,7 @@ it("stages short prompts deep, and gives back what is staged beyond one when one
   const [first, second, third] = staged.map((lease) => lease.attemptId);
   expect((await plane.reported(second ?? "")).outcome).toEqual({
     kind: "released",
-    reason: "displaced",
+    reason: "surplus",
   });
   expect((await plane.reported(third ?? "")).outcome.kind).toBe("released");
   await eventually(() => phasesOf(harness).join() === "running,staged");

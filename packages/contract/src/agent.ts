@@ -255,6 +255,9 @@ export const evidenceSchema = z.looseObject({
   message: z.string().max(131_072),
 });
 
+/** Why staged work was `released` when the prompt before it turned out long: no sign of trouble. */
+export const SURPLUS = "surplus";
+
 /** What became of an attempt: STYLE's `AttemptOutcome` on the wire. */
 export const attemptOutcomeSchema = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("succeeded"), outputs: z.array(collectedOutputSchema).max(10_000) }),
@@ -274,7 +277,7 @@ export const attemptOutcomeSchema = z.discriminatedUnion("kind", [
     evidence: evidenceSchema,
     outputs: z.array(collectedOutputSchema).max(10_000).optional(),
   }),
-  /** Given back without having run: drain, restart, shutdown. Free of charge. */
+  /** Given back without having run: drain, restart, shutdown, {@link SURPLUS}. Free of charge. */
   z.object({ kind: z.literal("released"), reason: z.string().max(200) }),
   z.object({ kind: z.literal("interrupted"), reason: z.enum(["drain", "cancel"]) }),
 ]);

@@ -30,6 +30,7 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
     instanceId: "a",
     earlierFailures: [],
     freeReturns: 0,
+    surplusReturns: 0,
     deathsOnInstances: [],
     otherInstancesCanServe: true,
     canRestartInstance: true,
@@ -54,7 +55,7 @@ const decideError = (
 ) => decide({ error: classified(errorClass, subclass), ...changes });
 
 describe("free ends", () => {
-  it.each(["drained", "released", "lease_lost", "machine_died"] as const)(
+  it.each(["drained", "released", "surplus", "lease_lost", "machine_died"] as const)(
     "%s costs no retry, even when the retries are used up",
     (outcome) => {
       const used = Array.from({ length: RECOVERIES_MAX }, () => earlier("unknown", "a"));
@@ -68,6 +69,20 @@ describe("free ends", () => {
       kind: "fail",
       reason: "too_many_free_returns",
     });
+  });
+});
+
+describe("work that was staged too deep", () => {
+  it("is queued again at once, and never ends the job", () => {
+    const after = (surplusReturns: number) =>
+      decide({ outcome: "surplus", surplusReturns, freeReturns: FREE_RETURNS_MAX });
+    expect(after(19)).toMatchObject({ kind: "retry", isFree: true, delayMs: 0, reason: "surplus" });
+    expect(after(10_000)).toMatchObject({ kind: "retry", isFree: true });
+  });
+
+  it("comes to wait when it is given back time and again", () => {
+    const decision = decide({ outcome: "surplus", surplusReturns: 25 });
+    expect(decision.kind === "retry" && decision.delayMs).toBeGreaterThan(1_000);
   });
 });
 
@@ -327,6 +342,7 @@ const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
     { maxLength: 14 },
   ),
   freeReturns: fc.integer({ min: 0, max: 80 }),
+  surplusReturns: fc.integer({ min: 0, max: 200 }),
   deathsOnInstances: fc.array(fc.constantFrom("a", "b", "c"), { maxLength: 4 }),
   otherInstancesCanServe: fc.boolean(),
   canRestartInstance: fc.boolean(),
@@ -341,7 +357,7 @@ describe("invariants", () => {
         expect(decision.explain).toMatch(/\.$/);
         const plan = decision.kind === "retry" ? decision : null;
         const isPastCap = plan?.isFree
-          ? given.freeReturns >= FREE_RETURNS_MAX
+          ? given.outcome !== "surplus" && given.freeReturns >= FREE_RETURNS_MAX
           : given.earlierFailures.length >= RECOVERIES_MAX;
         expect(plan !== null && isPastCap).toBe(false);
         expect(plan?.delayMs ?? 0).toBeGreaterThanOrEqual(0);

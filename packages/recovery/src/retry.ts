@@ -8,6 +8,7 @@ import { ERROR_CLASS_DESCRIPTIONS, type ClassifiedError, type ErrorClass } from 
  * I1  A drain, a lost lease and a machine's death cost the job nothing (P5).
  * I2  A job during which two different instances died is poison (P5).
  * I3  No decision gives more than RECOVERIES_MAX retries for failures, nor FREE_RETURNS_MAX free ones (P6).
+ *     Work that was staged too deep is no sign of trouble: it never ends a job, it only comes to wait.
  * I4  Failures of the job itself, waits for a connection and crashes apart, are retried at most
  *     `maxRetryAttempts` times.
  */
@@ -18,6 +19,8 @@ export const RECOVERIES_MAX = 10;
 export const FREE_RETURNS_MAX = 50;
 /** Free returns after which the next ones wait, longer each time. */
 const FREE_RETURNS_AT_ONCE = 3;
+/** The same for work that was staged too deep; each such return took seconds anyway. */
+const SURPLUS_RETURNS_AT_ONCE = 20;
 /** Different instances that may die during one job before it is set aside. */
 export const POISON_DEATHS = 2;
 /** Waits before asking an instance again that could not be reached: 2, 4, 8, 16, 30, 30 … seconds. */
@@ -38,11 +41,19 @@ export const FILE_LOCK_WAIT_MS = 5_000;
  * - `machine_died`: the whole machine went away, or its agent did.
  * - `lease_lost`: the lease ran out or was taken over.
  * - `drained`: it ran, and the machine was asked to give its work back.
- * - `released`: given back before it began: a drain, an instance that died under another job, one that
- *   is not well, or work staged too deep.
+ * - `released`: given back before it began: a drain, an instance that died under another job, or one
+ *   that is not well.
+ * - `surplus`: given back before it began, because the prompt before it turned out long.
  */
 export type RetryOutcome =
-  "failed" | "stalled" | "instance_died" | "machine_died" | "lease_lost" | "drained" | "released";
+  | "failed"
+  | "stalled"
+  | "instance_died"
+  | "machine_died"
+  | "lease_lost"
+  | "drained"
+  | "released"
+  | "surplus";
 
 /** The outcomes that are failures; the others are free. */
 export type FailedOutcome = Extract<RetryOutcome, "failed" | "stalled" | "instance_died">;
@@ -66,6 +77,8 @@ export interface RetryFacts {
   readonly earlierFailures: readonly EarlierFailure[];
   /** Attempts of this round given back for nothing (drain, release, lost lease, machine's death) before this one. */
   readonly freeReturns: number;
+  /** Attempts of this round that were `surplus`, before this one; not among the free returns. */
+  readonly surplusReturns: number;
   /** The instances that died during this job, this attempt's included when it did. */
   readonly deathsOnInstances: readonly string[];
   /** Whether another instance, healthy and with what the graph needs, could run the job. */
@@ -86,6 +99,7 @@ export type RetryPreparation = "nothing" | "free_memory" | "restart_instance";
 export type RetryReason =
   | "drained"
   | "released"
+  | "surplus"
   | "lease_lost"
   | "machine_died"
   | "two_instances_died"
@@ -146,6 +160,8 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
     case "lease_lost":
     case "machine_died":
       return decideFree(outcome, facts.freeReturns, random);
+    case "surplus":
+      return freeRetry(outcome, facts.surplusReturns - SURPLUS_RETURNS_AT_ONCE, random);
     case "failed":
     case "stalled":
     case "instance_died":
@@ -158,12 +174,14 @@ export function decideRetry(facts: RetryFacts, random: Random): RetryDecision {
 const FREE_EXPLANATIONS = {
   drained: "The machine is being emptied; the job goes to another one at no cost.",
   released: "The job was given back before it began; it is queued again at no cost.",
+  surplus:
+    "The job was given back before it began, because the one before it takes long; it is queued again at no cost.",
   lease_lost: "The lease on the job was lost; it is queued again at no cost.",
   machine_died: "The machine went away; the job is queued again at no cost.",
 } as const;
 
 function decideFree(
-  outcome: keyof typeof FREE_EXPLANATIONS,
+  outcome: Exclude<keyof typeof FREE_EXPLANATIONS, "surplus">,
   freeReturns: number,
   random: Random,
 ): RetryDecision {
@@ -173,12 +191,19 @@ function decideFree(
       `The job was given back ${String(freeReturns)} times without ever failing by itself; somebody should look at the machines.`,
     );
   }
-  // Free, but not without pause for ever: whatever gives work back at once would spin with it.
-  const patience = freeReturns - FREE_RETURNS_AT_ONCE;
+  return freeRetry(outcome, freeReturns - FREE_RETURNS_AT_ONCE, random);
+}
+
+/** Free, but not without pause for ever: whatever gives work back at once would spin with it. */
+function freeRetry(
+  outcome: keyof typeof FREE_EXPLANATIONS,
+  beyond: number,
+  random: Random,
+): RetryDecision {
   return retry({
     where: "anywhere",
     reason: outcome,
-    delayMs: patience < 0 ? 0 : backoffMs(CONNECTION_BACKOFF, patience + 1, random),
+    delayMs: beyond < 0 ? 0 : backoffMs(CONNECTION_BACKOFF, beyond + 1, random),
     isFree: true,
     explain: FREE_EXPLANATIONS[outcome],
   });

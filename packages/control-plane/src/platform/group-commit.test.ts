@@ -75,7 +75,13 @@ describe("gathering", () => {
 test("one that rests takes the first at once and what follows together", async () => {
   const clock = createFakeClock();
   const { batches, flush } = heldFlush();
-  const group = createGroupCommit({ flush, maxBatch: 3, maxWaiting: 9, rest: { minMs: 50, maxMs: 50 }, clock });
+  const group = createGroupCommit({
+    flush,
+    maxBatch: 3,
+    maxWaiting: 9,
+    rest: { minMs: 50, maxMs: 50 },
+    clock,
+  });
   void group.add(1);
   await turns();
   expect(batches.map((batch) => batch.items)).toEqual([[1]]);

@@ -9,7 +9,7 @@ const context = (
   outcome,
   started: true,
   executeMs: 100,
-  earlier: { failures: [], freeReturns: 0 },
+  earlier: { failures: [], freeReturns: 0, surplusReturns: 0 },
   otherInstancesCanServe: false,
   maxRetryAttempts: 3,
   recoveryEnabled: true,

@@ -1,16 +1,15 @@
 /** What the control plane makes of an attempt that did not complete its job. Pure. */
-import type { AttemptOutcome, JobError } from "@holdfast/contract";
+import { SURPLUS, type AttemptOutcome, type JobError } from "@holdfast/contract";
 import {
   classify,
   decideRetry,
   type ClassifiedError,
-  type EarlierFailure,
   type FailureEvidence,
   type RetryDecision,
   type RetryOutcome,
 } from "@holdfast/recovery";
 import { assertNever, type Random } from "@holdfast/runtime";
-import type { FailureFacts, JobChange } from "./outcome-store.ts";
+import type { EarlierEnds, FailureFacts, JobChange } from "./outcome-store.ts";
 
 /** An end that did not complete the job: what the agent reported, or what the reaper found. */
 export type UnfinishedOutcome =
@@ -24,7 +23,7 @@ export interface FailureContext {
   readonly started: boolean;
   readonly executeMs: number;
   readonly facts: FailureFacts;
-  readonly earlier: { readonly failures: readonly EarlierFailure[]; readonly freeReturns: number };
+  readonly earlier: EarlierEnds;
   readonly otherInstancesCanServe: boolean;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
@@ -69,6 +68,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
           instanceId: facts.instanceId,
           earlierFailures: context.earlier.failures,
           freeReturns: context.earlier.freeReturns,
+          surplusReturns: context.earlier.surplusReturns,
           deathsOnInstances: deadInstances,
           otherInstancesCanServe: context.otherInstancesCanServe,
           // Attached instances belong to somebody else: no restart.
@@ -122,7 +122,7 @@ function toRetryOutcome(outcome: UnfinishedOutcome, started: boolean): RetryOutc
     case "instance_died":
       return started ? "instance_died" : "machine_died";
     case "released":
-      return "released";
+      return outcome.reason === SURPLUS ? "surplus" : "released";
     case "interrupted":
       return "drained";
     case "lease_lost":

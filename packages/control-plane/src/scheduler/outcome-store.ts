@@ -2,8 +2,8 @@
  * The ends of attempts in SQL. Every statement names job and epoch, and does nothing when the epoch
  * has moved on: zero rows is `lease_lost` (P2).
  */
-import type { JobError } from "@holdfast/contract";
-import type { EarlierFailure, ErrorClass, FailedOutcome } from "@holdfast/recovery";
+import { SURPLUS, type JobError } from "@holdfast/contract";
+import type { EarlierFailure, ErrorClass, FailedOutcome, RetryReason } from "@holdfast/recovery";
 import { statement, toJson, type Queryable } from "../platform/db.ts";
 import type { JobPlan } from "./model.ts";
 
@@ -147,24 +147,40 @@ export async function readRequirementOf(db: Queryable, jobId: string): Promise<n
   return rows[0]?.id ?? null;
 }
 
-/** Earlier ends of this round: the failures in order, and how many ends were free. */
+/** How earlier attempts of this round ended that did not complete the job. */
+export interface EarlierEnds {
+  readonly failures: readonly EarlierFailure[];
+  /** Free ends, those that were surplus apart. */
+  readonly freeReturns: number;
+  readonly surplusReturns: number;
+}
+
+/** Earlier ends of this round, the failures in order. */
 export async function readEarlierEnds(
   tx: Queryable,
   jobId: string,
   round: number,
-): Promise<{ failures: EarlierFailure[]; freeReturns: number }> {
-  const { rows } = await tx.query<{ outcome: string; class: ErrorClass; instanceId: string }>(
-    `select outcome, coalesce(error ->> 'class', 'unknown') as class, instance_id as "instanceId"
+): Promise<EarlierEnds> {
+  const { rows } = await tx.query<{
+    outcome: string;
+    class: ErrorClass;
+    instanceId: string;
+    rule: string | null;
+  }>(
+    `select outcome, coalesce(error ->> 'class', 'unknown') as class, instance_id as "instanceId",
+       decision ->> 'rule' as rule
      from attempts where job_id = $1 and round = $2 and outcome is not null order by number`,
     [jobId, round],
   );
   const failures: EarlierFailure[] = [];
   let freeReturns = 0;
+  let surplusReturns = 0;
   for (const row of rows) {
     if (isFailedOutcome(row.outcome)) failures.push({ ...row, outcome: row.outcome });
+    else if (row.rule === SURPLUS) surplusReturns += 1;
     else if (row.outcome !== "succeeded") freeReturns += 1;
   }
-  return { failures, freeReturns };
+  return { failures, freeReturns, surplusReturns };
 }
 
 function isFailedOutcome(outcome: string): outcome is FailedOutcome {
@@ -177,6 +193,8 @@ export interface AttemptEnd {
   readonly evidence: unknown;
   readonly decision: {
     readonly action: string;
+    readonly rule: RetryReason;
+    /** In words for a person. */
     readonly reason: string;
     readonly delayMs: number | null;
   };

@@ -1,5 +1,5 @@
 /** Interleavings that once lost or hung jobs, each as it was found. */
-import type { AttemptReport, Lease } from "@holdfast/contract";
+import { SURPLUS, type AttemptReport, type Lease } from "@holdfast/contract";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createSchedulerKit, type SchedulerKit } from "../../testing/scheduler-kit.ts";
 
@@ -41,6 +41,24 @@ describe("reports", () => {
     const { answers } = await kit.send(agent, kit.failedWith(lease, failedBecause(message)));
     expect(answers[0]?.result).toBe("recorded");
     expect((await kit.jobRow(jobId ?? "")).state).not.toBe("processing");
+  });
+});
+
+describe("work that was staged too deep", () => {
+  it("may be given back time and again: its job neither waits nor fails for it", async () => {
+    const [jobId] = await kit.queueJobs(1);
+    const { agent } = await kit.register();
+    for (let time = 1; time <= 12; time += 1) {
+      const lease = kit.only((await kit.poll(agent, 1)).leases);
+      await kit.send(agent, kit.failedWith(lease, { kind: "released", reason: SURPLUS }));
+      expect((await kit.jobRow(jobId ?? "")).state).toBe("queued");
+    }
+    // Nor does it use up the returns that trouble has.
+    for (let time = 1; time <= 3; time += 1) {
+      const lease = kit.only((await kit.poll(agent, 1)).leases);
+      await kit.send(agent, kit.failedWith(lease, { kind: "released", reason: "displaced" }));
+      expect((await kit.jobRow(jobId ?? "")).state).toBe("queued");
+    }
   });
 });
 

@@ -99,6 +99,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
         evidence: verdict.evidence,
         decision: {
           action: verdict.decision.kind,
+          rule: verdict.decision.reason,
           reason: verdict.decision.explain,
           delayMs: verdict.decision.kind === "retry" ? verdict.decision.delayMs : null,
         },
