@@ -62,7 +62,7 @@ await withScratch(async (folder, keep) => {
     await holdfast.close();
   }
   print(results);
-  await saveResult("throughput", machine, {
+  await saveResult(realUrl === undefined ? "throughput" : "throughput-real", machine, {
     comfyui: realUrl === undefined ? "simulator, time scale 0" : "real",
     waitBy: options["wait-by"],
     results,
