@@ -1,5 +1,5 @@
 import type { HistoryEntry, PromisedOutput } from "@holdfast/comfyui/protocol";
-import { SURPLUS, type AttemptOutcome, type CollectedOutput } from "@holdfast/contract";
+import type { AttemptOutcome, CollectedOutput, SURPLUS } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
 import type { Collection } from "./collect.ts";
 import {
