@@ -197,12 +197,23 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const compare = async (
     request: PollRequest,
     live: readonly LiveLease[] | undefined,
-  ): Promise<{ revoked: Revoked[]; leases: Lease[] }> => {
-    if (live === undefined) return { revoked: [], leases: [] };
+  ): Promise<{
+    readonly revoked: Revoked[];
+    readonly leases: Lease[];
+    /** An answer may be on its way that grants it what it does not name: look again soon. */
+    readonly isInDoubt: boolean;
+  }> => {
+    if (live === undefined) return { revoked: [], leases: [], isInDoubt: false };
     const revoked = await revokedOf(request.held, live);
     const unknown = unknownTo(request, live);
-    const again = unknown.length === 0 ? [] : await store.readGrants(db, request, unknown);
-    return { revoked, leases: await toLeases(db, again, "resume") };
+    const now = deps.clock.elapsed();
+    const lost = unknown.filter(
+      ({ attemptId }) => !views.isOnItsWay(request.machineId, attemptId, now),
+    );
+    const jobIds = lost.map((lease) => lease.jobId);
+    const again = jobIds.length === 0 ? [] : await store.readGrants(db, request, jobIds);
+    const leases = await toLeases(db, again, "resume");
+    return { revoked, leases, isInDoubt: lost.length < unknown.length };
   };
 
   const lastServed = new Map<string, number>();
@@ -342,7 +353,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
             found.instances.filter((one) => one.cordoned).map((one) => one.instanceId),
           );
           const open = request.instances.filter((report) => !cordoned.has(report.instanceId));
-          const { revoked, leases } = await compare(request, found.leases);
+          const { revoked, leases, isInDoubt } = await compare(request, found.leases);
           if (leases.length === 0 && revoked.length === 0) await restBeforeClaim(request, ended);
           if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
             const claimed = await claimFor(request, open, inventories);
@@ -356,7 +367,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
             return { leases, revoked, renewed, inventoriesWanted: wanted, config: null };
           }
           if (signal.version() !== asOf) continue;
-          await signal.wait(waiter, Math.min(left, found.holdsMs), ended);
+          const holdsMs = isInDoubt ? VIEW_MAX_AGE_MS : found.holdsMs;
+          await signal.wait(waiter, Math.min(left, holdsMs), ended);
         }
       } finally {
         aborted.removeEventListener("abort", end);
@@ -426,13 +438,11 @@ function unleased(held: PollRequest["held"], leases: readonly LiveLease[]): stri
 }
 
 /** Jobs leased to the agent that it does not hold: the answer that granted them was lost. */
-function unknownTo(request: PollRequest, leases: readonly LiveLease[]): string[] {
+function unknownTo(request: PollRequest, leases: readonly LiveLease[]): LiveLease[] {
   const known = new Set(request.held.map((attempt) => attempt.attemptId));
   // Leases on instances that the agent no longer names run out by themselves.
   const named = new Set(request.instances.map((report) => report.instanceId));
-  return leases
-    .filter((lease) => !known.has(lease.attemptId) && named.has(lease.instanceId))
-    .map((lease) => lease.jobId);
+  return leases.filter((lease) => !known.has(lease.attemptId) && named.has(lease.instanceId));
 }
 
 interface PollUnderWay {

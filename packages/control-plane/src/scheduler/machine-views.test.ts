@@ -54,6 +54,37 @@ test("a poll that agrees with the last heartbeat needs none, for a second", () =
   expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS)).toBeUndefined();
 });
 
+test("what was granted while a heartbeat was under way is not lost from the view", () => {
+  const { views } = setUp("att_1");
+  const at = { now: 200, version: views.version() };
+  views.noteGranted("mch_1", ["att_2"], 210);
+  const found = { session: 3, leases: [lease("att_1")], instances: [known] };
+  views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
+  expect(views.find(poll("att_1", "att_2"), 220)).toMatchObject({ isInDoubt: false });
+  expect(views.find(poll("att_1"), 220)).toMatchObject({ isInDoubt: true });
+});
+
+test("but what was granted before it and is gone by then is not believed any more", () => {
+  const { views } = setUp("att_1");
+  views.noteGranted("mch_1", ["att_2"], 190);
+  const found = { session: 3, leases: [lease("att_1")], instances: [known] };
+  const at = { now: 200, version: views.version() };
+  views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
+  expect(views.find(poll("att_1", "att_2"), 220)).toBeUndefined();
+});
+
+test("an answer counts as on its way for a second after its grant, heartbeats between or not", () => {
+  const { views } = setUp("att_1");
+  expect(views.isOnItsWay("mch_1", "att_1", 101)).toBe(false);
+  views.noteGranted("mch_1", ["att_2"], 190);
+  const found = { session: 3, leases: [lease("att_1"), lease("att_2")], instances: [known] };
+  const at = { now: 200, version: views.version() };
+  views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
+  expect(views.isOnItsWay("mch_1", "att_2", 190 + VIEW_MAX_AGE_MS - 1)).toBe(true);
+  expect(views.isOnItsWay("mch_1", "att_2", 190 + VIEW_MAX_AGE_MS)).toBe(false);
+  expect(views.isOnItsWay("mch_2", "att_2", 191)).toBe(false);
+});
+
 test("whatever differs asks for a heartbeat", () => {
   const { views } = setUp("att_1");
   expect(views.find(poll(), 101)).toBeUndefined(); // It lost the answer that granted it.

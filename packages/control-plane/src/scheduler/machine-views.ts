@@ -35,7 +35,8 @@ export interface MachineViews {
   version(): number;
   /**
    * A heartbeat was begun at `now` and at `version`, and `reports` were written after it. Nothing is
-   * kept of it when something has changed for a machine since: it may be older than the change.
+   * kept of it when something has changed for a machine since: it may be older than the change. What
+   * was granted here since is added: the heartbeat may not have seen it yet.
    */
   noteBeat(
     poll: SeenPoll,
@@ -43,6 +44,8 @@ export interface MachineViews {
     reports: readonly InstanceReport[],
     at: { readonly now: number; readonly version: number },
   ): void;
+  /** Whether an attempt was granted here so lately that the answer may be on its way to the machine. */
+  isOnItsWay(machineId: string, attemptId: string, now: number): boolean;
   /** Leases were granted to the machine by this replica. */
   noteGranted(machineId: string, attemptIds: readonly string[], now: number): void;
   /** Something has changed for the machine: the next poll makes a heartbeat. */
@@ -116,18 +119,28 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
         if (known === undefined) continue;
         instances.set(instanceId, { ...known, state, reason, inventoryDigest });
       }
+      const attempts = new Map(found.leases.map((lease) => [lease.attemptId, -Infinity]));
+      const before = views.get(poll.machineId);
+      for (const [attemptId, grantedAt] of before?.attempts ?? []) {
+        const isSince = grantedAt >= at.now && before?.session === poll.session;
+        if (isSince || attempts.has(attemptId)) attempts.set(attemptId, grantedAt);
+      }
       views.delete(poll.machineId);
       views.set(poll.machineId, {
         session: poll.session,
         sequence: poll.sequence,
         beatAt: at.now,
         instances,
-        attempts: new Map(found.leases.map((lease) => [lease.attemptId, -Infinity])),
+        attempts,
       });
       for (const oldest of views.keys()) {
         if (views.size <= VIEWS_MAX) break;
         views.delete(oldest);
       }
+    },
+    isOnItsWay(machineId, attemptId, now) {
+      const grantedAt = views.get(machineId)?.attempts.get(attemptId) ?? -Infinity;
+      return now - grantedAt < VIEW_MAX_AGE_MS;
     },
     noteGranted(machineId, attemptIds, now) {
       const view = views.get(machineId);
