@@ -29,15 +29,17 @@ export {
   POISON_DEATHS,
   RECOVERIES_MAX,
   decideRetry,
-  type EarlierFailure,
-  type FailedOutcome,
-  type RetryDecision,
-  type RetryFacts,
-  type RetryOutcome,
-  type RetryPlace,
-  type RetryPreparation,
-  type RetryReason,
 } from "./retry.ts";
+export type {
+  EarlierFailure,
+  FailedOutcome,
+  RetryDecision,
+  RetryFacts,
+  RetryOutcome,
+  RetryPlace,
+  RetryPreparation,
+  RetryReason,
+} from "./retry-model.ts";
 export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
 export { type MessageRule } from "./rules/rule.ts";
 export { BUILT_IN_RULES } from "./rules/rules.ts";

@@ -3,15 +3,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { ERROR_CLASSES, type ClassifiedError, type ErrorClass } from "./error-class.ts";
-import {
-  decideRetry,
-  FILE_LOCK_WAIT_MS,
-  FREE_RETURNS_MAX,
-  RECOVERIES_MAX,
-  type EarlierFailure,
-  type RetryFacts,
-  type RetryOutcome,
-} from "./retry.ts";
+import { decideRetry, FILE_LOCK_WAIT_MS, FREE_RETURNS_MAX, RECOVERIES_MAX } from "./retry.ts";
+import type { EarlierFailure, RetryFacts, RetryOutcome } from "./retry-model.ts";
 
 function classified(errorClass: ErrorClass, subclass: string | null = null): ClassifiedError {
   return {
