@@ -55,7 +55,7 @@ const SMALL_LANE = {
   maxBatch: 200,
   maxWaiting: 5_000,
   maxConcurrent: 1,
-  rest: { minMs: 5, maxMs: 20 },
+  rest: { minMs: 0, maxMs: 20 },
 };
 /** Submits of more jobs than this go one by one, so that small ones do not wait for them. */
 const SMALL_SUBMIT_JOBS = 20;
