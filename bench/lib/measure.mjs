@@ -5,9 +5,9 @@ export function now() {
   return performance.now();
 }
 
-/** The value below which `share` (0 to 1) of the samples lie; NaN without samples. */
+/** The value below which `share` (0 to 1) of the samples lie; NaN without, or where one was not measured. */
 export function percentile(samples, share) {
-  if (samples.length === 0) return Number.NaN;
+  if (samples.length === 0 || samples.includes(null)) return Number.NaN;
   const sorted = [...samples].sort((a, b) => a - b);
   const at = (sorted.length - 1) * share;
   const low = sorted[Math.floor(at)];
