@@ -140,7 +140,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "following scalar types",
       "same dtype",
       "same device",
-      "not implemented for",
+      "implemented for",
       "expected scalar type",
       "scalar type",
       "dtype",
@@ -158,7 +158,7 @@ export const WORKFLOW_RULES: readonly MessageRule[] = [
       "is invalid: none",
     ],
     pattern:
-      /following scalar types|same (?:dtype|device|data type)|not implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|(?:not supported on|implemented for) (?:the )?mps|not currently implemented|support for that dtype|handle this data type|is invalid: none/i,
+      /following scalar types|same (?:dtype|device|data type)|implemented for\s|expected (?:scalar|object of scalar|data) type|(?:mat1 and mat2|input type|weight type|dtype)[^\n]{0,60}(?:should be the same|must (?:have|be) the same|mismatch|got|but)|input type \([^\n]{0,60}weight type|expected[^\n]{0,80}but (?:got|found) (?:one|at least|device|dtype|float|half|cuda|c10|torch|type|a )|(?:bfloat16|float8\w*|float64|half)\b[^\n]{0,40}(?:not supported|unsupported|isn't|is not)|not supported on (?:the )?mps|not currently implemented|support for that dtype|handle this data type|is invalid: none/i,
     unless: /state_dict|cuda error/i,
   },
   {
