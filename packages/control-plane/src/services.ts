@@ -229,8 +229,8 @@ function createRemovalLoops(
 ): readonly Service[] {
   const base = { db, clock, random, log };
   const { store, kept } = made;
-  const told = (kind: RemovedKind) => (count: number) => made.removals.add(kind, count);
   const onRemoved = (kind: RemovedKind, count: number): void => made.removals.add(kind, count);
+  const told = (kind: RemovedKind) => (count: number) => onRemoved(kind, count);
   const eventRetentionMs = settings.eventRetentionHours * MS_PER_HOUR;
   const retention = createRetention({ ...base, eventRetentionMs, onRemoved });
   const keptMs = settings.fileRetentionHours * MS_PER_HOUR;

@@ -20,7 +20,7 @@ const MS_PER_FURTHER = 40;
 /**
  * A pace that gives way to load: whoever comes alone is hardly delayed, and the more come together, the
  * longer the next are waited for. A statement for five costs little more than one for one, so that under
- * load the database has more time for each. It settles where groups have some three, or at the longest rest.
+ * load the database has more time for each.
  */
 export function createPace({ minMs, maxMs }: PaceLimits): Pace {
   let mean = 1;

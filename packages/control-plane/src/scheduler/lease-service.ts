@@ -287,7 +287,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       leases.push(...(await toLeases(db, granted, "fresh")));
       // Fewer than chosen: others were quicker. Look again while there is room.
       if (granted.length < placements.length) continue;
-      // These were all that there are: the next poll need not look for more.
+      // These were all: the next poll need not look for more. A job that avoids this machine's instances
+      // is not among them; the loop that looks over the queue finds its requirement again.
       if (heads.length < limit && granted.length === heads.length) deps.active.drop(ids, asOf);
       break;
     }
