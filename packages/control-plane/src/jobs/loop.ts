@@ -97,7 +97,7 @@ export function createRetentionLoop(deps: RetentionLoopDeps): Loop {
     ...deps,
     name: "jobs:retention",
     everyMs: REMOVE_EVERY_MS,
-    tick: async (signal) => void (await deps.retention.removeEnded(rules, signal, "leave")),
+    tick: async (signal) => void (await deps.retention.removeEnded(rules, signal)),
   });
 }
 

@@ -42,14 +42,10 @@ export interface RetentionDeps {
 export interface Retention {
   /**
    * Removes the jobs that the rules name, oldest first, in short transactions with a rest after each
-   * that is longer than it took; ends early with the signal. One removal runs at a time over all replicas:
-   * `ifBusy` says whether to wait for the other one's transactions or to leave it to the other.
+   * that is longer than it took; ends early with the signal. One removal runs at a time over all
+   * replicas: where another one is at it, the rest is left to that.
    */
-  removeEnded(
-    rules: readonly RemovalRule[],
-    signal: AbortSignal,
-    ifBusy: "wait" | "leave",
-  ): Promise<RemovedJobs>;
+  removeEnded(rules: readonly RemovalRule[], signal: AbortSignal): Promise<RemovedJobs>;
   /** Looks at a part of a table that jobs share for rows that none names any more; removes them. */
   removeUnnamed(table: store.SharedTable, after: number | undefined): Promise<SweptPart<number>>;
 }
@@ -72,20 +68,14 @@ const KIND_OF = { graphs: "graph", requirements: "requirement" } as const;
 export function createRetention(deps: RetentionDeps): Retention {
   const { db, clock, onRemoved } = deps;
 
-  const removeBatch = (
-    batch: store.RemovalBatch,
-    ifBusy: "wait" | "leave",
-  ): Promise<store.RemovedBatch | "busy"> =>
-    db.transaction(async (tx) => {
-      if (ifBusy === "wait") await store.lockRemoval(tx);
-      else if (!(await store.tryLockRemoval(tx))) return "busy";
-      return await store.removeEndedJobs(tx, batch);
-    });
+  const removeBatch = (batch: store.RemovalBatch): Promise<store.RemovedBatch | "busy"> =>
+    db.transaction(async (tx) =>
+      (await store.tryLockRemoval(tx)) ? await store.removeEndedJobs(tx, batch) : "busy",
+    );
 
   const removeByRule = async (
     rule: RemovalRule,
     signal: AbortSignal,
-    ifBusy: "wait" | "leave",
   ): Promise<RemovedJobs | "busy"> => {
     const unreadAt = await oldestUnreadAt(db, { olderThanMs: deps.eventRetentionMs });
     const before = unreadAt === null ? null : unreadAt - UNREAD_MARGIN_MS; // I3
@@ -95,7 +85,7 @@ export function createRetention(deps: RetentionDeps): Retention {
       const begunAt = clock.elapsed();
       let batch: store.RemovedBatch | "busy";
       try {
-        batch = await removeBatch({ ...rule, before, from, limit }, ifBusy);
+        batch = await removeBatch({ ...rule, before, from, limit });
       } catch (error) {
         if (sqlState(error) !== QUERY_CANCELED || limit === 1) throw error;
         limit = nextBatchSize(limit, "failed");
@@ -115,11 +105,11 @@ export function createRetention(deps: RetentionDeps): Retention {
   };
 
   return {
-    async removeEnded(rules, signal, ifBusy) {
+    async removeEnded(rules, signal) {
       const begunAt = clock.elapsed();
       let removed = NOTHING;
       for (const rule of rules) {
-        const some = await removeByRule(rule, signal, ifBusy);
+        const some = await removeByRule(rule, signal);
         if (some === "busy") break;
         removed = add(removed, some);
       }

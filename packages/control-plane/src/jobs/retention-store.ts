@@ -13,11 +13,6 @@ export async function tryLockRemoval(tx: Transaction): Promise<boolean> {
   return rows[0]?.locked === true;
 }
 
-/** The same, but waits for it. */
-export async function lockRemoval(tx: Transaction): Promise<void> {
-  await tx.query("select pg_advisory_xact_lock($1)", [REMOVAL_LOCK]);
-}
-
 /** Which jobs a batch removes. Instants in epoch ms. */
 export interface RemovalBatch extends RemovalRule {
   /** None that ended from then on, whatever its rule says: events may still have to be read. */

@@ -7,10 +7,10 @@ import type { Db, Queryable, Transaction } from "../platform/db.ts";
 import { SILENT_LOG } from "../platform/log.ts";
 import { createRetention, type RetentionDeps } from "./retention-service.ts";
 import {
-  lockRemoval,
   lockUnnamed,
   readUnnamed,
   removeUnnamed,
+  tryLockRemoval,
   type SharedTable,
 } from "./retention-store.ts";
 import { removalRules, type EndedState } from "./retention.ts";
@@ -96,7 +96,7 @@ describe("ended jobs", () => {
       onRemoved: (kind, rows) => void told.set(kind, (told.get(kind) ?? 0) + rows),
     });
     const removed = { jobs: 9, attempts: 9, outputs: 9 };
-    expect(await retention.removeEnded(rules, never, "leave")).toEqual(removed);
+    expect(await retention.removeEnded(rules, never)).toEqual(removed);
     expect(await idsLeft()).toEqual(new Set([...staying, ...live]));
     expect(gone.length).toBe(9);
     expect([...told.entries()]).toEqual([["job", 9], ["attempt", 9], ["output", 9]]); // prettier-ignore
@@ -105,13 +105,13 @@ describe("ended jobs", () => {
     // Its bytes are the sweep's business.
     expect(await count("blobs")).toBe(1);
     expect((await jobs.stats(ANN)).removed - before).toBe(9);
-    expect(await retention.removeEnded(rules, never, "leave")).toMatchObject({ jobs: 0 });
+    expect(await retention.removeEnded(rules, never)).toMatchObject({ jobs: 0 });
   });
 
   test("without a rule nothing goes", async () => {
     await endedJobs(makeJobs(), 2, { hoursAgo: 100_000 });
     const none = removalRules({ endedHours: 0, failedHours: 0 });
-    expect(await makeRetention().removeEnded(none, never, "leave")).toMatchObject({ jobs: 0 });
+    expect(await makeRetention().removeEnded(none, never)).toMatchObject({ jobs: 0 });
     expect(await count("jobs")).toBe(2);
   });
 
@@ -123,8 +123,8 @@ describe("ended jobs", () => {
         if (kind === "output") abort.abort();
       },
     });
-    expect(await retention.removeEnded(rules, abort.signal, "leave")).toMatchObject({ jobs: 100 });
-    expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 250 });
+    expect(await retention.removeEnded(rules, abort.signal)).toMatchObject({ jobs: 100 });
+    expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 250 });
   });
 
   test("a batch that takes too long is tried again smaller", async () => {
@@ -149,11 +149,7 @@ describe("ended jobs", () => {
           options,
         ),
     };
-    const removed = await makeRetention({ db: slow }).removeEnded(
-      rules.slice(0, 1),
-      never,
-      "leave",
-    );
+    const removed = await makeRetention({ db: slow }).removeEnded(rules.slice(0, 1), never);
     expect(removed.jobs).toBe(40);
     expect(limits.slice(0, 3)).toEqual([100, 12, 1]);
   });
@@ -162,17 +158,17 @@ describe("ended jobs", () => {
     const jobs = makeJobs();
     await endedJobs(jobs, 400, { hoursAgo: 30 });
     const [a, b] = await Promise.all([
-      makeRetention().removeEnded(rules, never, "wait"),
-      makeRetention().removeEnded(rules, never, "wait"),
+      makeRetention().removeEnded(rules, never),
+      makeRetention().removeEnded(rules, never),
     ]);
     expect(a.jobs + b.jobs).toBe(400);
     expect(a.outputs + b.outputs).toBe(400);
     await endedJobs(jobs, 5, { hoursAgo: 30 });
     await database.db.transaction(async (tx) => {
-      await lockRemoval(tx);
-      expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 0 });
+      expect(await tryLockRemoval(tx)).toBe(true);
+      expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 0 });
     });
-    expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 5 });
+    expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 5 });
   });
 
   test("stay while a living reader of events has still to be told of them", async () => {
@@ -188,13 +184,13 @@ describe("ended jobs", () => {
     await database.db.query(
       "insert into event_cursors (consumer, xid, seq) values ('webhooks', '0', 0)",
     );
-    await makeRetention().removeEnded(rules, never, "leave");
+    await makeRetention().removeEnded(rules, never);
     expect(await idsLeft()).toEqual(new Set([id]));
     // Read to the end.
     await database.db.query(
       "update event_cursors set xid = (select xid from events), seq = (select seq from events)",
     );
-    expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 1 });
+    expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 1 });
   });
 
   test("do not wait for a reader of events that has died", async () => {
@@ -204,7 +200,7 @@ describe("ended jobs", () => {
       `insert into event_cursors (consumer, xid, seq, updated_at)
        values ('old', '0', 0, now() - interval '5 hours')`,
     );
-    expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 1 });
+    expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 1 });
   });
 });
 
@@ -214,10 +210,10 @@ describe("a job that is retried while its time is over", () => {
     const [id = ""] = await endedJobs(jobs, 1, { hoursAgo: 30 });
     const removing = after(database.db, "update jobs j set state = 'queued'", () =>
       // The retry has not committed.
-      makeRetention().removeEnded(rules, never, "leave"),
+      makeRetention().removeEnded(rules, never),
     );
     await makeJobs({ on: removing }).retry(ANN, id, { force: true });
-    expect(await makeRetention().removeEnded(rules, never, "leave")).toMatchObject({ jobs: 0 });
+    expect(await makeRetention().removeEnded(rules, never)).toMatchObject({ jobs: 0 });
     expect((await jobs.get(ANN, id)).status).toBe("recovering");
   });
 
@@ -236,7 +232,7 @@ describe("a job that is retried while its time is over", () => {
       }
     });
     const completed = rules.slice(0, 1);
-    await makeRetention({ db: removing }).removeEnded(completed, never, "leave");
+    await makeRetention({ db: removing }).removeEnded(completed, never);
     expect(await retrying).toBe("not_found");
     expect(await count("jobs")).toBe(0);
   });
@@ -248,8 +244,8 @@ describe("a job that is retried while its time is over", () => {
       const ids = await endedJobs(jobs, 12, { hoursAgo: 30 });
       const [codes] = await Promise.all([
         Promise.all(ids.map((id) => refusal(jobs.retry(ANN, id, { force: true })))),
-        makeRetention().removeEnded(rules, never, "wait"),
-        makeRetention().removeEnded(rules, never, "wait"),
+        makeRetention().removeEnded(rules, never),
+        makeRetention().removeEnded(rules, never),
       ]);
       const left = await idsLeft();
       for (const [index, id] of ids.entries()) {
@@ -282,7 +278,7 @@ describe("random jobs", () => {
       const kept: Record<EndedState, number> = { completed: 24, cancelled: 24, failed: 48, timeout: 48 }; // prettier-ignore
       if (hoursAgo < kept[state]) staying.add(id);
     }
-    await makeRetention().removeEnded(rules, never, "leave");
+    await makeRetention().removeEnded(rules, never);
     expect(await idsLeft()).toEqual(staying);
     expect(staying.size).toBeGreaterThan(10);
   });
@@ -322,7 +318,7 @@ describe("templates and requirements", () => {
     );
     await sweepBoth();
     expect(await count("graphs")).toBe(2);
-    await makeRetention().removeEnded(rules, never, "leave");
+    await makeRetention().removeEnded(rules, never);
     await sweepBoth();
     expect([await count("graphs"), await count("requirements")]).toEqual([1, 1]);
   });
@@ -417,7 +413,7 @@ describe("templates and requirements", () => {
     };
     const removing = async (): Promise<void> => {
       while (!isDone) {
-        await makeRetention().removeEnded(rules, never, "wait");
+        await makeRetention().removeEnded(rules, never);
         await sweepBoth();
       }
     };
@@ -428,7 +424,7 @@ describe("templates and requirements", () => {
       isDone = true;
       await Promise.all(removers);
     }
-    await makeRetention().removeEnded(rules, never, "wait");
+    await makeRetention().removeEnded(rules, never);
     expect(await idsLeft()).toEqual(new Set(kept.keys()));
     const { rowCount } = await database.db.query(
       "select 1 from jobs j join graphs g on g.id = j.graph_id join requirements r on r.id = j.requirement_id",
