@@ -185,6 +185,19 @@ describe("a dying ComfyUI", { timeout: 20_000 }, () => {
     expect((await plane.reported(lease.attemptId)).outcome.kind).toBe("instance_died");
   });
 
+  it("is given work again soon after it serves again, however long it was away", async () => {
+    // Looks at an instance that is slow would be minutes apart by now; these are refused.
+    const limits = { troubleEveryMs: 60_000, healthEveryMs: 60_000, goneEveryMs: 20 };
+    harness = await createHarness({ isIdle: true });
+    await harness.startAgent({ limits });
+    await eventually(() => harness.agent().status().instances[0]?.state === "healthy");
+    const killing = await harness.plane.submit({ graph: textToImage(1) });
+    harness.simulator.faults.add({ kind: "crash", match: { nodeClass: "VAEDecode" } });
+    expect((await harness.plane.reported(killing.attemptId)).outcome.kind).toBe("instance_died");
+    const next = await harness.plane.submit({ graph: plainImage(2) });
+    expect((await harness.plane.reported(next.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
   it("is not called healthy while nothing comes through its queue (F26)", async () => {
     harness = await createHarness({ isIdle: true });
     harness.simulator.faults.add({ kind: "zombie" });

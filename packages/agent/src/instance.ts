@@ -280,7 +280,7 @@ export class Instance {
   }
 
   async #run(): Promise<void> {
-    const { limits, log } = this.#deps;
+    const { log } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
@@ -290,10 +290,16 @@ export class Instance {
         log.error({ instance: this.key, err }, "instance check failed");
       }
       this.#noteContact?.();
-      const quickMs = limits.troubleEveryMs * 2 ** Math.min(this.#troubles, 10);
-      const pauseMs = this.facts().isReady ? limits.healthEveryMs : quickMs;
-      await this.#waker.wait(Math.min(limits.healthEveryMs, pauseMs), signal);
+      await this.#waker.wait(this.#pauseMs(), signal);
     }
+  }
+
+  #pauseMs(): number {
+    const { limits } = this.#deps;
+    if (this.facts().isReady) return limits.healthEveryMs;
+    const growing = limits.troubleEveryMs * 2 ** Math.min(this.#troubles, 10);
+    const longest = this.isGone() ? limits.goneEveryMs : limits.healthEveryMs;
+    return Math.min(longest, growing);
   }
 
   async #round(): Promise<void> {

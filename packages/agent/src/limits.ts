@@ -24,6 +24,8 @@ export interface AgentLimits {
   readonly healthEveryMs: number;
   /** Between two looks at an instance that does not; doubles up to `healthEveryMs`. */
   readonly troubleEveryMs: number;
+  /** The same while nothing listens: a refusal costs nothing, and a restart is to be seen soon. */
+  readonly goneEveryMs: number;
   /** No HTTP answer for so long is a death: outlasts garbage collection and model loads (F29). */
   readonly silentDeathMs: number;
   /** Node classes and model lists are read again after so long. */
@@ -100,6 +102,7 @@ export const DEFAULT_LIMITS: AgentLimits = {
   memoryTotalBytes: 32 * MIB,
   healthEveryMs: 5 * SECOND,
   troubleEveryMs: 250,
+  goneEveryMs: SECOND,
   silentDeathMs: 2 * MINUTE,
   inventoryEveryMs: 5 * MINUTE,
   deepCheckEveryMs: 3 * MINUTE,
