@@ -26,6 +26,7 @@ import { findOurs } from "./found-prompts.ts";
 import { createHistoryBroom, type HistoryBroom } from "./history-broom.ts";
 import { toInventory } from "./inventory.ts";
 import type { AgentLimits } from "./limits.ts";
+import { lookPauseMs } from "./look-pause.ts";
 import { createWaker, slept, WAIT_OVER, type Waker } from "./pause.ts";
 
 /** How bytes travel to a ComfyUI and back; whatever is left out is done over the network. */
@@ -280,7 +281,7 @@ export class Instance {
   }
 
   async #run(): Promise<void> {
-    const { log } = this.#deps;
+    const { limits, log } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
@@ -290,16 +291,9 @@ export class Instance {
         log.error({ instance: this.key, err }, "instance check failed");
       }
       this.#noteContact?.();
-      await this.#waker.wait(this.#pauseMs(), signal);
+      const look = { ...this.facts(), isGone: this.isGone(), troubles: this.#troubles };
+      await this.#waker.wait(lookPauseMs(look, limits), signal);
     }
-  }
-
-  #pauseMs(): number {
-    const { limits } = this.#deps;
-    if (this.facts().isReady) return limits.healthEveryMs;
-    const growing = limits.troubleEveryMs * 2 ** Math.min(this.#troubles, 10);
-    const longest = this.isGone() ? limits.goneEveryMs : limits.healthEveryMs;
-    return Math.min(longest, growing);
   }
 
   async #round(): Promise<void> {
