@@ -43,3 +43,21 @@ export type {
 export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
 export { type MessageRule } from "./rules/rule.ts";
 export { BUILT_IN_RULES } from "./rules/rules.ts";
+export { reduceParameters, type Reduced, type Reduction } from "./graph/reduce.ts";
+export { findSites, type Site, type SiteRole } from "./graph/sites.ts";
+export {
+  findPositiveTexts,
+  findSamplers,
+  readParameters,
+  type InputPlace,
+  type SamplingParameters,
+} from "./graph/sampling.ts";
+export { splitBatch, type Split } from "./graph/split-batch.ts";
+export { tileVae, type Tiled } from "./graph/tiled-vae.ts";
+export {
+  DEFAULT_FALLBACK_MODELS,
+  switchModel,
+  type Switched,
+  type SwitchModelRequest,
+} from "./graph/switch-model.ts";
+export { familyOfName, type ModelFamily } from "./graph/model-family.ts";

@@ -1,0 +1,239 @@
+/**
+ * The rung `split_batch`: a batch is rendered in parts inside one prompt, and the pictures are put back
+ * together in order before they are saved. The parts run one after the other, so only one is in VRAM.
+ */
+import {
+  classInfo,
+  dependentsOf,
+  diffGraph,
+  inputOf,
+  isLink,
+  nodeOf,
+  promisedOutputs,
+  topologicalOrder,
+  type Graph,
+  type GraphLink,
+  type GraphNode,
+  type GraphPatch,
+  type ObjectInfo,
+} from "@holdfast/comfyui/protocol";
+import { findSites, type Site } from "./sites.ts";
+
+/** What splitting came to. */
+export type Split =
+  | {
+      readonly kind: "split";
+      readonly patch: GraphPatch;
+      readonly parts: number;
+      /** The same pixels as in one piece (F20); else other pictures of the same prompt. */
+      readonly isIdentical: boolean;
+      /** Why they are not, in words. */
+      readonly notIdentical: string | null;
+    }
+  | { readonly kind: "nothing"; readonly reason: string };
+
+/**
+ * Classes that treat each picture of a batch by itself, with the type they give. Whatever else stands
+ * between the latent and the output might look across the batch.
+ */
+const ONE_BY_ONE: Readonly<Record<string, "IMAGE" | "LATENT">> = {
+  ImageBlur: "IMAGE",
+  ImageInvert: "IMAGE",
+  ImageScale: "IMAGE",
+  ImageScaleBy: "IMAGE",
+  ImageSharpen: "IMAGE",
+  ImageUpscaleWithModel: "IMAGE",
+  KSampler: "LATENT",
+  KSamplerAdvanced: "LATENT",
+  LatentUpscale: "LATENT",
+  LatentUpscaleBy: "LATENT",
+  SamplerCustom: "LATENT",
+  SamplerCustomAdvanced: "LATENT",
+  VAEDecode: "IMAGE",
+  VAEDecodeTiled: "IMAGE",
+};
+const JOINS = {
+  IMAGE: { class_type: "ImageBatch", inputs: ["image1", "image2"] },
+  LATENT: { class_type: "LatentBatch", inputs: ["samples1", "samples2"] },
+} as const;
+/** Samplers whose every step is a function of the latent alone: no noise, no norm over the batch. */
+const STEADY_SAMPLERS: ReadonlySet<string> = new Set([
+  "ddim",
+  "deis",
+  "dpm_2",
+  "dpmpp_2m",
+  "euler",
+  "heun",
+  "heunpp2",
+  "ipndm",
+  "ipndm_v",
+  "lms",
+  "uni_pc",
+  "uni_pc_bh2",
+]);
+/** Largest number of parts: each repeats every node between latent and output. */
+const MAX_PARTS = 64;
+/** Elements of one latent must be a multiple of this for equal noise (F20). */
+const NOISE_BLOCK = 16;
+const PIXELS_PER_LATENT = 8;
+/** The least that a latent has; with more the condition is easier to meet. */
+const LEAST_CHANNELS = 4;
+
+/** Splits the graph's only batch into parts of at most `partSize` pictures. */
+export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectInfo): Split {
+  const sites = findSites(graph, objectInfo);
+  const batches = sites.filter((site) => site.role === "batch" && site.value > 1);
+  const [batch] = batches;
+  if (batch === undefined) return nothing("The graph renders one picture at a time.");
+  if (batches.length > 1) return nothing("The graph has several batches.");
+  if (partSize < 1 || partSize >= batch.value)
+    return nothing("The batch is no larger than a part.");
+  const parts = Math.ceil(batch.value / partSize);
+  if (parts > MAX_PARTS)
+    return nothing(`The batch would be in more than ${String(MAX_PARTS)} parts.`);
+  if (sites.some((site) => site.role === "frames")) {
+    return nothing("Frames of a video belong together.");
+  }
+  const lacking = ["LatentFromBatch", "ImageBatch"].find(
+    (name) => objectInfo !== undefined && classInfo(objectInfo, name) === undefined,
+  );
+  if (lacking !== undefined) return nothing(`No instance in question has ${lacking}.`);
+  const region = findRegion(graph, batch, objectInfo);
+  if (region.kind === "nothing") return region;
+  const split = build(graph, batch, region.nodeIds, partSize);
+  const notIdentical = whyNotIdentical(graph, sites, region.nodeIds);
+  return {
+    kind: "split",
+    patch: diffGraph(graph, split),
+    parts,
+    isIdentical: notIdentical === null,
+    notIdentical,
+  };
+}
+
+function nothing(reason: string): Extract<Split, { kind: "nothing" }> {
+  return { kind: "nothing", reason };
+}
+
+/** The nodes between the batch's latent and the outputs, in the order in which they run. */
+function findRegion(
+  graph: Graph,
+  batch: Site,
+  objectInfo: ObjectInfo | undefined,
+):
+  | { readonly kind: "found"; readonly nodeIds: readonly string[] }
+  | Extract<Split, { kind: "nothing" }> {
+  const outputs = new Set(promisedOutputs(graph, objectInfo).map((output) => output.nodeId));
+  const behind = dependentsOf(graph, batch.nodeId);
+  const nodeIds = topologicalOrder(graph).filter((id) => behind.has(id) && !outputs.has(id));
+  for (const id of nodeIds) {
+    const { class_type } = nodeOf(graph, id) as GraphNode;
+    if (!Object.hasOwn(ONE_BY_ONE, class_type)) {
+      return nothing(`Node ${id} (${class_type}) may look at the whole batch.`);
+    }
+  }
+  if (nodeIds.length === 0) return nothing("Nothing is rendered from the batch.");
+  return { kind: "found", nodeIds };
+}
+
+function build(graph: Graph, batch: Site, region: readonly string[], partSize: number): Graph {
+  const result: Record<string, GraphNode> = { ...graph };
+  const inRegion = new Set(region);
+  const idFor = (base: string): string => {
+    let id = base;
+    for (let n = 2; id in result || Object.hasOwn(graph, id); n += 1) id = `${base}_${String(n)}`;
+    return id;
+  };
+  /** By part: what each node of the region is called there. */
+  const names: ReadonlyMap<string, string>[] = [];
+  for (let at = 0; at < batch.value; at += partSize) {
+    const part = names.length + 1;
+    const length = Math.min(partSize, batch.value - at);
+    const picker = idFor(`${batch.nodeId}:part${String(part)}`);
+    result[picker] = {
+      class_type: "LatentFromBatch",
+      inputs: { samples: [batch.nodeId, 0], batch_index: at, length },
+    };
+    // The first part keeps the names: errors and progress speak of the caller's nodes.
+    const named = new Map(
+      region.map((id) => [id, part === 1 ? id : idFor(`${id}:part${String(part)}`)]),
+    );
+    names.push(named);
+    for (const id of region) {
+      const node = nodeOf(graph, id) as GraphNode;
+      result[named.get(id) ?? id] = relink(node, (link) => {
+        if (link[0] === batch.nodeId) return [picker, link[1]];
+        return [named.get(link[0]) ?? link[0], link[1]];
+      });
+    }
+  }
+  const joined = new Map<string, GraphLink>();
+  for (const [id, node] of Object.entries(graph)) {
+    if (inRegion.has(id) || id === batch.nodeId) continue;
+    result[id] = relink(node, (link) => {
+      if (!inRegion.has(link[0])) return link;
+      const known = joined.get(link[0]) ?? join(graph, link[0], names, result, idFor);
+      joined.set(link[0], known);
+      return known;
+    });
+  }
+  return result;
+}
+
+/** Puts the parts of one node's output back together, in order. */
+function join(
+  graph: Graph,
+  nodeId: string,
+  names: readonly ReadonlyMap<string, string>[],
+  result: Record<string, GraphNode>,
+  idFor: (base: string) => string,
+): GraphLink {
+  const { class_type } = nodeOf(graph, nodeId) as GraphNode;
+  const { class_type: joiner, inputs } = JOINS[ONE_BY_ONE[class_type] ?? "IMAGE"];
+  const [first, ...others] = names.map((named): GraphLink => [named.get(nodeId) ?? nodeId, 0]);
+  return others.reduce<GraphLink>(
+    (joined, next) => {
+      const id = idFor(`${nodeId}:joined`);
+      result[id] = { class_type: joiner, inputs: { [inputs[0]]: joined, [inputs[1]]: next } };
+      return [id, 0];
+    },
+    first ?? [nodeId, 0],
+  );
+}
+
+function relink(node: GraphNode, map: (link: GraphLink) => GraphLink): GraphNode {
+  const inputs = Object.fromEntries(
+    Object.entries(node.inputs).map(([name, value]) => [name, isLink(value) ? map(value) : value]),
+  );
+  return { ...node, inputs };
+}
+
+function whyNotIdentical(
+  graph: Graph,
+  sites: readonly Site[],
+  region: readonly string[],
+): string | null {
+  for (const id of region) {
+    const node = nodeOf(graph, id) as GraphNode;
+    const name = samplerOf(graph, node);
+    if (name !== undefined && !STEADY_SAMPLERS.has(name)) {
+      return `Sampler ${name} draws noise for the whole batch at each step.`;
+    }
+  }
+  const elements = (role: "width" | "height"): number =>
+    Math.floor((sites.find((site) => site.role === role)?.value ?? 0) / PIXELS_PER_LATENT);
+  const each = LEAST_CHANNELS * elements("width") * elements("height");
+  return each % NOISE_BLOCK === 0
+    ? null
+    : "The noise of this size is drawn otherwise for a batch in one piece.";
+}
+
+/** The name of a node's sampler, of its own or by a link; undefined for a node that is none. */
+function samplerOf(graph: Graph, node: GraphNode): string | undefined {
+  const own = inputOf(node, "sampler_name");
+  if (typeof own === "string") return own;
+  const link = inputOf(node, "sampler");
+  if (!isLink(link)) return own === undefined ? undefined : "by a link";
+  const named = nodeOf(graph, link[0])?.inputs["sampler_name"];
+  return typeof named === "string" ? named : (nodeOf(graph, link[0])?.class_type ?? "unknown");
+}

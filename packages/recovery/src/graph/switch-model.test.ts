@@ -1,0 +1,141 @@
+import {
+  applyPatch,
+  parseObjectInfo,
+  type Graph,
+  type ObjectInfo,
+} from "@holdfast/comfyui/protocol";
+import { describe, expect, it } from "vitest";
+import { familyOfName } from "./model-family.ts";
+import { DEFAULT_FALLBACK_MODELS, switchModel, type SwitchModelRequest } from "./switch-model.ts";
+
+const loader = (input: string, names: readonly unknown[]) => ({
+  input: { required: { [input]: [names] } },
+  output: ["MODEL"],
+  output_node: false,
+});
+const withFiles = (checkpoints: readonly string[], loras: readonly string[] = []): ObjectInfo =>
+  parseObjectInfo({
+    CheckpointLoaderSimple: loader("ckpt_name", checkpoints),
+    LoraLoader: loader("lora_name", loras),
+  }) as ObjectInfo;
+const graphWith = (ckpt: string, lora = "style_xl.safetensors"): Graph => ({
+  "4": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: ckpt } },
+  "12:3": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: ckpt } },
+  "20": { class_type: "LoraLoader", inputs: { lora_name: lora, model: ["4", 0] } },
+  "6": { class_type: "CLIPTextEncode", inputs: { text: ckpt } },
+});
+const ask = (ckpt: string, there: readonly string[], more: Partial<SwitchModelRequest> = {}) =>
+  switchModel({
+    graph: graphWith(ckpt),
+    nodeId: "4",
+    input: "ckpt_name",
+    objectInfo: withFiles(there),
+    fallbacks: DEFAULT_FALLBACK_MODELS,
+    tried: new Set(),
+    ...more,
+  });
+
+describe("a checkpoint that is missing", () => {
+  it("is the same file under another ending, folder or separator first", () => {
+    const there = ["sd_xl_base_1.0.safetensors", "sd15\\V1-5-Pruned-EMAonly.safetensors"];
+    expect(ask("v1-5-pruned-emaonly.ckpt", there)).toMatchObject({
+      kind: "switched",
+      to: "sd15\\V1-5-Pruned-EMAonly.safetensors",
+      because: "same_name",
+    });
+  });
+
+  it("is replaced by one of its family before the list's first", () => {
+    const there = ["sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors"];
+    expect(ask("realisticVision_v51.safetensors", there)).toMatchObject({
+      to: "dreamshaper_8.safetensors",
+      because: "same_family",
+    });
+  });
+
+  it("within the family by the list, then by what the names share", () => {
+    const sdxl = ["other_xl.safetensors", "sd_xl_turbo.safetensors"];
+    expect(ask("sd_xl_lightning.safetensors", sdxl)).toMatchObject({
+      to: "sd_xl_turbo.safetensors",
+    });
+    expect(
+      ask("sd_xl_lightning.safetensors", [...sdxl, "sd_xl_base_1.0.safetensors"]),
+    ).toMatchObject({ to: "sd_xl_base_1.0.safetensors", because: "same_family" });
+  });
+
+  it("of a family that is not there is replaced in the order of the list, by what is there", () => {
+    const there = ["unknown.safetensors", "anything-v4.5-pruned.ckpt", "v1-5-pruned-emaonly.ckpt"];
+    expect(ask("mystery.safetensors", there)).toMatchObject({
+      to: "v1-5-pruned-emaonly.ckpt",
+      because: "fallback",
+    });
+    expect(ask("mystery.safetensors", ["unknown.safetensors"])).toMatchObject({
+      kind: "nothing",
+      reason: expect.stringContaining("1 other files in checkpoints"),
+    });
+  });
+
+  it("is never replaced by what was tried, and says so when nothing is left", () => {
+    const tried = new Set(["v1-5-pruned-emaonly.ckpt"]);
+    expect(ask("mystery.ckpt", ["v1-5-pruned-emaonly.ckpt"], { tried })).toEqual({
+      kind: "nothing",
+      reason: "There is no other file in checkpoints to take instead of mystery.ckpt.",
+    });
+  });
+
+  it("is replaced in every loader that names it, and in no text", () => {
+    const graph = graphWith("mystery.ckpt");
+    const switched = ask("mystery.ckpt", ["v1-5-pruned-emaonly.ckpt"]);
+    if (switched.kind === "nothing") throw new Error(switched.reason);
+    const after = applyPatch(graph, switched.patch);
+    expect(after["4"]?.inputs["ckpt_name"]).toBe("v1-5-pruned-emaonly.ckpt");
+    expect(after["12:3"]?.inputs["ckpt_name"]).toBe("v1-5-pruned-emaonly.ckpt");
+    expect(after["6"]).toEqual(graph["6"]);
+  });
+
+  it("goes by what the file itself says before its name", () => {
+    const families = new Map([["mystery2.ckpt", "sdxl"] as const]);
+    expect(ask("sd_xl_base.safetensors", ["mystery2.ckpt"], { families })).toMatchObject({
+      to: "mystery2.ckpt",
+      because: "same_family",
+    });
+  });
+});
+
+describe("a LoRA that is missing", () => {
+  const request = (there: readonly string[]) =>
+    switchModel({
+      graph: graphWith("sd_xl_base_1.0.safetensors"),
+      nodeId: "20",
+      input: "lora_name",
+      objectInfo: withFiles(["sd_xl_base_1.0.safetensors"], there),
+      fallbacks: [...there, ...DEFAULT_FALLBACK_MODELS],
+      tried: new Set(),
+    });
+
+  it("is replaced by one of its family only", () => {
+    expect(request(["film_sd15.safetensors", "film_xl.safetensors"])).toMatchObject({
+      to: "film_xl.safetensors",
+    });
+    expect(request(["film_sd15.safetensors"]).kind).toBe("nothing");
+  });
+});
+
+it.each([
+  ["sd_xl_base_1.0.safetensors", "sdxl"],
+  ["ponyDiffusionV6XL.safetensors", "sdxl"],
+  ["v1-5-pruned-emaonly.ckpt", "sd1"],
+  ["anything-v4.5-pruned.ckpt", "sd1"],
+  ["v2-1_768-ema-pruned.safetensors", "sd2"],
+  ["sd3.5_large.safetensors", "sd3"],
+  ["flux1-dev-fp8.safetensors", "flux"],
+  ["svd_xt.safetensors", "svd"],
+  ["wan2.1_t2v_1.3B_fp16.safetensors", "wan"],
+  ["hunyuan_video_t2v_720p_bf16.safetensors", "hunyuan"],
+  ["SDXL\\my_model.safetensors", "sdxl"],
+  ["my_model.safetensors", null],
+  ["wanderer.safetensors", null],
+  ["excellent.safetensors", null],
+])("the family of %s is %s", (name, family) => {
+  expect(familyOfName(name)).toBe(family);
+});
