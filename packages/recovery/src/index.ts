@@ -43,6 +43,17 @@ export type {
 export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
 export { type MessageRule } from "./rules/rule.ts";
 export { BUILT_IN_RULES } from "./rules/rules.ts";
+export { decideRecovery, type ChangeFacts, type Recovery } from "./recover.ts";
+export {
+  applyRecipe,
+  EMPTY_RECIPE,
+  hasChangingRungs,
+  nextChange,
+  type ChangeRequest,
+  type GraphChange,
+  type Recipe,
+  type SkippedRung,
+} from "./graph/recipe.ts";
 export { reduceParameters, type Reduced, type Reduction } from "./graph/reduce.ts";
 export { findSites, type Site, type SiteRole } from "./graph/sites.ts";
 export {

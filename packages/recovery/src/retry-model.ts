@@ -87,6 +87,7 @@ export type RetryReason =
   | "after_crash"
   | "after_stall"
   | "after_foreign_interrupt"
+  | "graph_changed"
   | "once_more";
 
 /** What becomes of the job. Plain data: logged, stored with the attempt, shown to people. */

@@ -17,8 +17,9 @@ import type {
  * I2  A job during which two different instances died is poison (P5).
  * I3  No decision gives more than RECOVERIES_MAX retries for failures, nor FREE_RETURNS_MAX free ones (P6).
  *     Work that was staged too deep is no sign of trouble: it never ends a job, it only comes to wait.
- * I4  Failures of the job itself, waits for a connection and crashes apart, are retried at most
- *     `maxRetryAttempts` times.
+ * I4  Failures of the job itself, waits for a connection, crashes and lack of memory apart, are retried
+ *     at most `maxRetryAttempts` times; so often may the graph of one that lacks memory be changed with
+ *     a loss (recover.ts). 0 is none at all.
  */
 
 /** Most retries that one round of a job gets for failures, of all classes together. */
@@ -41,6 +42,11 @@ export const CONNECTION_BACKOFF: BackoffPolicy = {
 /** How long another program's lock on a file is given to go away. */
 export const FILE_LOCK_WAIT_MS = 5_000;
 
+/** Classes with rungs that change nothing, each once for an instance: not counted against it either. */
+const MEMORY_CLASSES: ReadonlySet<ErrorClass> = new Set([
+  "cuda_out_of_memory",
+  "host_out_of_memory",
+]);
 /** Classes that are retried patiently: counted against RECOVERIES_MAX, not against `maxRetryAttempts`. */
 const WAITING_CLASSES: ReadonlySet<ErrorClass> = new Set(["network_error", "instance_crash"]);
 
@@ -163,14 +169,20 @@ function withinCaps(
     );
   }
   if (WAITING_CLASSES.has(errorClass)) return decision;
+  // What is done about memory before the graph is changed is done once for each instance.
+  if (MEMORY_CLASSES.has(errorClass) && facts.maxRetryAttempts > 0) return decision;
   const counted = facts.earlierFailures.filter(
-    (earlier) => !WAITING_CLASSES.has(effectiveClass(earlier.outcome, earlier.class)),
+    (earlier) => !isUncounted(effectiveClass(earlier.outcome, earlier.class)),
   ).length;
   if (counted < facts.maxRetryAttempts) return decision;
   return fail(
     "retries_used_up",
     `${title}: all ${String(facts.maxRetryAttempts)} allowed retries were used.`,
   );
+}
+
+function isUncounted(errorClass: ErrorClass): boolean {
+  return WAITING_CLASSES.has(errorClass) || MEMORY_CLASSES.has(errorClass);
 }
 
 /**

@@ -237,7 +237,8 @@ const work = {
     {
       env: "MAX_RETRY_ATTEMPTS",
       unit: "attempts",
-      meaning: "Attempts after the first that a job may spend on its own failures.",
+      meaning:
+        "Attempts after the first that a job may spend on its own failures, and lossy changes of its graph.",
     },
     { min: 0, max: 100, default: 3 },
   ),

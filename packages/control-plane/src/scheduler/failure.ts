@@ -1,14 +1,19 @@
 /** What the control plane makes of an attempt that did not complete its job. Pure. */
 import { SURPLUS, type AttemptOutcome, type JobError } from "@holdfast/contract";
+import type { Graph } from "@holdfast/comfyui/protocol";
 import {
   classify,
-  decideRetry,
+  decideRecovery,
+  EMPTY_RECIPE,
+  hasChangingRungs,
   type ClassifiedError,
   type FailureEvidence,
+  type Recovery,
   type RetryDecision,
   type RetryOutcome,
 } from "@holdfast/recovery";
 import { assertNever, type Random } from "@holdfast/runtime";
+import type { JobPlan } from "./model.ts";
 import type { EarlierEnds, FailureFacts, JobChange } from "./outcome-store.ts";
 
 /** An end that did not complete the job: what the agent reported, or what the reaper found. */
@@ -27,6 +32,10 @@ export interface FailureContext {
   readonly otherInstancesCanServe: boolean;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
+  /** The caller's own graph; null when nothing would be changed in it ({@link wantsGraph}). */
+  readonly graph: Graph | null;
+  /** Whether every instance that could run the job has a class. */
+  readonly hasClass: (classType: string) => boolean;
 }
 
 /** What to write: the attempt's end and the job's next state. */
@@ -40,6 +49,12 @@ export interface FailureVerdict {
 
 /** Longest error text that a job's row keeps; the evidence on the attempt has all of it. */
 const ERROR_MESSAGE_MAX = 2_000;
+
+/** Whether the judgement of an end may change the graph, and so has to see it. */
+export function wantsGraph(outcome: UnfinishedOutcome): boolean {
+  if (outcome.kind !== "failed") return false;
+  return hasChangingRungs(classify(outcome.evidence as unknown as FailureEvidence).class);
+}
 
 /** Judges an attempt's end: class, decision, and the job's next state with its reason. */
 export function judgeFailure(context: FailureContext, random: Random): FailureVerdict {
@@ -55,13 +70,9 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
     : [...facts.deadInstances];
   const spentMs = facts.executionMs + context.executeMs;
   const isOutOfTime = classified !== null && spentMs >= facts.timeoutMs;
-  const decision: RetryDecision = isOutOfTime
-    ? {
-        kind: "fail",
-        reason: "tried_enough",
-        explain: `The job used up its ${Math.round(facts.timeoutMs / 1000)} s of execution time.`,
-      }
-    : decideRetry(
+  const { decision, change }: Recovery = isOutOfTime
+    ? { decision: outOfTime(facts.timeoutMs), change: null }
+    : decideRecovery(
         {
           outcome: retryOutcome,
           error: classified ?? UNCLASSIFIED,
@@ -77,6 +88,15 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
             ? (facts.maxRetryAttempts ?? context.maxRetryAttempts)
             : 0,
         },
+        context.graph === null
+          ? null
+          : {
+              graph: context.graph,
+              recipe: facts.plan?.recipe ?? EMPTY_RECIPE,
+              failedNodeId: evidence?.nodeId ?? null,
+              hasClass: context.hasClass,
+              maxLoss: facts.maxLoss ?? "content",
+            },
         random,
       );
   const error = classified === null || evidence === null ? null : toJobError(classified, evidence);
@@ -85,7 +105,15 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
     error,
     evidence,
     decision,
-    change: changeOf(context, decision, error, deadInstances, isOutOfTime),
+    change: changeOf(context, { decision, change }, error, deadInstances, isOutOfTime),
+  };
+}
+
+function outOfTime(timeoutMs: number): RetryDecision {
+  return {
+    kind: "fail",
+    reason: "tried_enough",
+    explain: `The job used up its ${Math.round(timeoutMs / 1000)} s of execution time.`,
   };
 }
 
@@ -134,7 +162,7 @@ function toRetryOutcome(outcome: UnfinishedOutcome, started: boolean): RetryOutc
 
 function changeOf(
   context: FailureContext,
-  decision: RetryDecision,
+  { decision, change }: Recovery,
   error: JobError | null,
   deadInstances: readonly string[],
   isOutOfTime: boolean,
@@ -149,6 +177,7 @@ function changeOf(
     // What was to be done before the attempt that just ended is done.
     plan: facts.plan === null ? null : { ...facts.plan, before: "nothing" as const },
     error: error ?? null,
+    startsLineage: false,
   };
   if (decision.kind !== "retry") {
     const isTimeout = isOutOfTime || error?.class === "timeout";
@@ -168,21 +197,36 @@ function changeOf(
     delayMs: decision.delayMs,
     failureCount: facts.failureCount + (decision.isFree ? 0 : 1),
     recoveryCount: facts.recoveryCount + (decision.isFree ? 0 : 1),
-    avoidInstances:
-      decision.where === "elsewhere"
-        ? [...new Set([...facts.avoidInstances, facts.instanceId])]
-        : facts.avoidInstances,
+    avoidInstances: avoidedAfter(decision.where, change !== null, facts),
     poison: false,
     waitingReason: decision.explain,
-    plan:
-      decision.before === "free_memory"
-        ? {
-            version: (facts.plan?.version ?? 0) + 1,
-            before: "free_memory",
-            patch: facts.plan?.patch ?? null,
-          }
-        : base.plan,
+    startsLineage: change !== null && change.loss !== "none",
+    plan: planAfter(decision.before, change, base.plan),
   };
+}
+
+/** Another graph may run where the one before it failed. */
+function avoidedAfter(
+  where: "anywhere" | "same" | "elsewhere",
+  hasChanged: boolean,
+  facts: FailureFacts,
+): readonly string[] {
+  if (hasChanged) return [];
+  if (where !== "elsewhere") return facts.avoidInstances;
+  return [...new Set([...facts.avoidInstances, facts.instanceId])];
+}
+
+function planAfter(
+  before: "nothing" | "free_memory" | "restart_instance",
+  change: Recovery["change"],
+  plan: JobPlan | null,
+): JobPlan | null {
+  const version = (plan?.version ?? 0) + 1;
+  if (change !== null) {
+    return { version, before: "nothing", patch: change.patch, recipe: change.recipe };
+  }
+  if (before !== "free_memory") return plan;
+  return { patch: null, ...plan, version, before };
 }
 
 function toJobError(classified: ClassifiedError, evidence: FailureEvidence): JobError {

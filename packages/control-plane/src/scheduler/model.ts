@@ -1,4 +1,5 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
+import type { Recipe } from "@holdfast/recovery";
 
 /** The head of a queue: what ranking looks at. */
 export interface QueueHead {
@@ -32,7 +33,9 @@ export interface Placement {
 export interface JobPlan {
   readonly version: number;
   readonly before: "nothing" | "free_memory";
+  /** From the caller's graph to the one to run; made by `recipe`. */
   readonly patch: GraphPatch | null;
+  readonly recipe?: Recipe;
 }
 
 /** A claimed or taken-over job, as the lease is made from. */

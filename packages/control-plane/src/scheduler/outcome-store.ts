@@ -3,7 +3,14 @@
  * has moved on: zero rows is `lease_lost` (P2).
  */
 import { SURPLUS, type JobError } from "@holdfast/contract";
-import type { EarlierFailure, ErrorClass, FailedOutcome, RetryReason } from "@holdfast/recovery";
+import type { GraphPatch } from "@holdfast/comfyui/protocol";
+import type {
+  EarlierFailure,
+  ErrorClass,
+  FailedOutcome,
+  LossLevel,
+  RetryReason,
+} from "@holdfast/recovery";
 import { statement, toJson, type Queryable } from "../platform/db.ts";
 import type { JobPlan } from "./model.ts";
 
@@ -113,7 +120,11 @@ export interface FailureFacts {
   readonly timeoutMs: number;
   readonly executionMs: number;
   readonly maxRetryAttempts: number | null;
+  readonly maxLoss: LossLevel | null;
   readonly plan: JobPlan | null;
+  readonly graphId: number;
+  /** The caller's values for the template. */
+  readonly patch: GraphPatch | null;
   readonly held: boolean;
 }
 
@@ -129,7 +140,8 @@ export async function lockForFailure(
        j.failure_count as "failureCount", j.recovery_count as "recoveryCount",
        j.dead_instances as "deadInstances", j.avoid_instances as "avoidInstances",
        j.timeout_ms as "timeoutMs", j.execution_ms as "executionMs",
-       (j.policy ->> 'maxRetryAttempts')::int as "maxRetryAttempts", j.plan, j.held
+       (j.policy ->> 'maxRetryAttempts')::int as "maxRetryAttempts",
+       j.policy ->> 'maxLoss' as "maxLoss", j.plan, j.graph_id as "graphId", j.patch, j.held
      from jobs j join leases l on l.job_id = j.id
      where j.id = $1 and j.lease_epoch = $2 and j.state = 'processing'
      for update of j`,
@@ -240,6 +252,8 @@ export interface JobChange {
   readonly error: JobError | null;
   readonly waitingReason: string | null;
   readonly plan: JobPlan | null;
+  /** Outputs of earlier attempts are not those of the next: its pixels are others. */
+  readonly startsLineage: boolean;
 }
 
 /** Writes the change; the epoch moves on, so that nobody can write under the old lease. */
@@ -258,7 +272,7 @@ export async function changeJob(
        ended_at = case when $3 in ('failed', 'timeout') then now() end,
        execution_ms = execution_ms + $5, failure_count = $6, recovery_count = $7,
        dead_instances = $8, avoid_instances = $9, poison = $10, error = $11, waiting_reason = $12,
-       plan = $13
+       plan = $13, lineage = lineage + $14
      where id = $1 and lease_epoch = $2 and state = 'processing'`,
     [
       jobId,
@@ -274,6 +288,7 @@ export async function changeJob(
       change.error === null ? null : toJson(change.error),
       change.waitingReason,
       change.plan === null ? null : toJson(change.plan),
+      change.startsLineage ? 1 : 0,
     ],
   );
   return rowCount === 1;

@@ -7,6 +7,7 @@ import {
   type ReportRequest,
   type ReportResponse,
 } from "@holdfast/contract";
+import type { Graph } from "@holdfast/comfyui/protocol";
 import type { Failpoints, IdSource, Random } from "@holdfast/runtime";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
@@ -15,7 +16,13 @@ import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { thoseThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
 import { cleanText } from "./clean-text.ts";
-import { judgeFailure, type FailureVerdict, type UnfinishedOutcome } from "./failure.ts";
+import {
+  judgeFailure,
+  wantsGraph,
+  type FailureVerdict,
+  type UnfinishedOutcome,
+} from "./failure.ts";
+import { buildGraph, type GraphCache } from "./graph-cache.ts";
 import type { SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
@@ -32,6 +39,7 @@ export interface ReportServiceDeps {
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
   readonly active: ActiveRequirements;
+  readonly graphs: GraphCache;
   readonly recentEnds: RecentEnds;
   readonly blobs: ConfirmedBlobs;
   /** Needs of a requirement, for "could somebody else serve it?". */
@@ -74,6 +82,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
   ): Promise<boolean> => {
     // Before the transaction: inside it, a second connection would be waited for with one in hand.
     const servers = await instancesThatCanServe(deps, ended.jobId);
+    const isGraphWanted = wantsGraph(outcome);
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
       if (facts === null || !(await mayEnd(tx))) return null;
@@ -84,9 +93,11 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           executeMs: ended.executeMs,
           facts,
           earlier: await store.readEarlierEnds(tx, ended.jobId, facts.round),
-          otherInstancesCanServe: servers.some(
+          otherInstancesCanServe: servers.ids.some(
             (id) => id !== facts.instanceId && !facts.avoidInstances.includes(id),
           ),
+          hasClass: servers.haveClass,
+          graph: isGraphWanted ? await readOwnGraph(deps.graphs, tx, facts) : null,
           maxRetryAttempts: deps.settings.maxRetryAttempts,
           recoveryEnabled: deps.settings.recoveryEnabled,
         },
@@ -271,10 +282,17 @@ function lostOutputs(nodeIds: readonly string[]): UnfinishedOutcome {
   };
 }
 
-/** Ids of the healthy instances that could run the job. */
-async function instancesThatCanServe(deps: ReportServiceDeps, jobId: string): Promise<string[]> {
+/** The healthy instances that could run a job. */
+interface Servers {
+  readonly ids: readonly string[];
+  /** Whether all of them have a class. */
+  readonly haveClass: (classType: string) => boolean;
+}
+
+/** Asks who could run the job. */
+async function instancesThatCanServe(deps: ReportServiceDeps, jobId: string): Promise<Servers> {
   const requirementId = await store.readRequirementOf(deps.db, jobId);
-  if (requirementId === null) return [];
+  if (requirementId === null) return { ids: [], haveClass: () => false };
   const instances = await deps.machines.placedInstances();
   const inventories = new Map<string, InventoryIndex>();
   for (const { inventoryDigest } of instances) {
@@ -283,7 +301,23 @@ async function instancesThatCanServe(deps: ReportServiceDeps, jobId: string): Pr
     if (inventory !== undefined) inventories.set(inventoryDigest, inventory);
   }
   const needs = await deps.needsOf(requirementId);
-  return thoseThatCanServe(instances, inventories, needs).map((instance) => instance.id);
+  const serving = thoseThatCanServe(instances, inventories, needs);
+  const known = serving.flatMap(({ inventoryDigest }) =>
+    inventoryDigest === null ? [] : (inventories.get(inventoryDigest) ?? []),
+  );
+  return {
+    ids: serving.map((instance) => instance.id),
+    haveClass: (classType) => known.every(({ nodeClasses }) => nodeClasses.has(classType)),
+  };
+}
+
+/** The graph as its caller submitted it: no plan of recovery in it. */
+async function readOwnGraph(
+  graphs: GraphCache,
+  tx: Transaction,
+  { graphId, patch }: store.FailureFacts,
+): Promise<Graph> {
+  return buildGraph(await graphs.load(tx, [graphId]), graphId, [patch]);
 }
 
 function eventsOf(

@@ -75,6 +75,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
   const reports = createReportService({
     ...deps,
     active,
+    graphs,
     recentEnds,
     needsOf,
     onQueued: (id) => requeued([id]),

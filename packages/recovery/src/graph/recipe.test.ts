@@ -1,0 +1,135 @@
+import { readFileSync } from "node:fs";
+import { applyPatch, type Graph } from "@holdfast/comfyui/protocol";
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { LOSS_LEVELS } from "../ladder.ts";
+import { applyRecipe, EMPTY_RECIPE, nextChange, type ChangeRequest } from "./recipe.ts";
+import { readParameters } from "./sampling.ts";
+
+const GRAPH = applyPatch(
+  JSON.parse(
+    readFileSync(new URL("../../../../examples/sd15-text-to-image.json", import.meta.url), "utf8"),
+  ) as Graph,
+  {
+    set: [
+      { nodeId: "5", input: "batch_size", value: 8 },
+      { nodeId: "5", input: "width", value: 1024 },
+      { nodeId: "5", input: "height", value: 1024 },
+    ],
+  },
+);
+const ask = (more: Partial<ChangeRequest> = {}) =>
+  nextChange({
+    class: "cuda_out_of_memory",
+    graph: GRAPH,
+    recipe: EMPTY_RECIPE,
+    failedNodeId: "3",
+    hasClass: () => true,
+    maxLoss: "content",
+    maxChanges: 3,
+    ...more,
+  });
+
+/** All changes that a job goes through whose every attempt fails, and the graph of each. */
+function climb(more: Partial<ChangeRequest> = {}) {
+  const steps = [];
+  let recipe = EMPTY_RECIPE;
+  for (let n = 0; n < 50; n += 1) {
+    const change = ask({ ...more, recipe });
+    if (change.kind === "none") return { steps, skipped: change.skipped };
+    recipe = change.recipe;
+    steps.push({
+      rung: change.rung,
+      loss: change.loss,
+      graph: applyPatch(GRAPH, change.patch),
+      change,
+    });
+  }
+  throw new Error("it never ends");
+}
+
+describe("a job that runs out of memory again and again", () => {
+  it("goes down the ladder: in parts, in tiles where the VAE failed, then smaller and smaller", () => {
+    const { steps, skipped } = climb({ failedNodeId: "8" });
+    expect(steps.map(({ rung, loss }) => `${rung} ${loss}`)).toEqual([
+      "split_batch none",
+      "tiled_vae pixels",
+      "reduce_params content",
+      "reduce_params content",
+    ]);
+    expect(skipped.at(-1)).toEqual({
+      rung: "reduce_params",
+      reason: "All 3 allowed changes of the graph were made.",
+    });
+    expect(steps.map(({ graph }) => readParameters(graph))).toMatchObject([
+      { batch_size: 8, width: 1024, height: 1024 },
+      { batch_size: 8, width: 1024, height: 1024 },
+      { batch_size: 4, width: 816, height: 816 },
+      { batch_size: 2, width: 648, height: 648 },
+    ]);
+    // Each step starts from the caller's graph: the parts are those of the batch as it is now.
+    expect(Object.keys(steps.at(-1)?.graph ?? {}).filter((id) => id.startsWith("3"))).toEqual([
+      "3",
+      "3:part2",
+    ]);
+    expect(steps.at(-1)?.graph["8:part2"]?.class_type).toBe("VAEDecodeTiled");
+  });
+
+  it("says in words what was made smaller", () => {
+    const { steps } = climb();
+    expect(steps[1]?.change.explain).toBe(
+      "Reduced parameters for cuda_out_of_memory: 5.width 1024 → 816, 5.height 1024 → 816, 5.batch_size 8 → 4",
+    );
+  });
+
+  it.each([
+    ["none", ["split_batch"]],
+    ["pixels", ["split_batch", "tiled_vae"]],
+    ["content", ["split_batch", "tiled_vae", "reduce_params", "reduce_params"]],
+  ] as const)("with a policy of %s goes no further than %o", (maxLoss, rungs) => {
+    const { steps, skipped } = climb({ maxLoss, failedNodeId: "8" });
+    expect(steps.map(({ rung }) => rung)).toEqual(rungs);
+    expect(skipped.at(-1)?.rung).toBe("reduce_params");
+  });
+
+  it("is not split where an instance lacks the node, and tiles the VAE behind a part's node", () => {
+    const hasClass = (name: string): boolean => name !== "ImageBatch";
+    expect(ask({ hasClass })).toMatchObject({
+      rung: "reduce_params",
+      skipped: [
+        { rung: "split_batch", reason: "Not every instance has ImageBatch." },
+        { rung: "tiled_vae" },
+      ],
+    });
+    const recipe = { ...EMPTY_RECIPE, partSize: 1 };
+    expect(ask({ recipe, failedNodeId: "8:part3" })).toMatchObject({
+      rung: "tiled_vae",
+      recipe: { tiledNodes: ["8"] },
+    });
+  });
+
+  it("ends under every policy, never past its loss", () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...LOSS_LEVELS),
+        fc.nat({ max: 20 }),
+        fc.constantFrom("3", "8", "9", "8:part2", "nowhere", null),
+        (maxLoss, maxChanges, failedNodeId) => {
+          const { steps } = climb({ maxLoss, maxChanges, failedNodeId });
+          for (const { loss } of steps) {
+            expect(LOSS_LEVELS.indexOf(loss)).toBeLessThanOrEqual(LOSS_LEVELS.indexOf(maxLoss));
+          }
+        },
+      ),
+    );
+  });
+});
+
+it("other classes are not answered with another graph", () => {
+  expect(ask({ class: "network_error" })).toEqual({ kind: "none", skipped: [] });
+  expect(ask({ class: "host_out_of_memory" })).toMatchObject({ rung: "reduce_params" });
+});
+
+it("an empty recipe is the caller's own graph", () => {
+  expect(applyRecipe(GRAPH, EMPTY_RECIPE)).toBe(GRAPH);
+});
