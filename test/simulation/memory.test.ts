@@ -59,6 +59,11 @@ it("a batch that does not fit is rendered one by one: the same pictures, in orde
     expect.stringContaining("memory is freed first"),
     "The batch is rendered one picture at a time and put back together.",
   ]);
+  expect(parts.job.changes).toEqual({
+    loss: "none",
+    steps: ["The batch is rendered one picture at a time and put back together."],
+  });
+  expect(whole.job.changes).toBeNull();
   expect(whole.attempts).toHaveLength(1);
   expect(parts.pictures).toHaveLength(16);
   expect(parts.pictures.map(pixelsOf)).toEqual(whole.pictures.map(pixelsOf));
@@ -75,6 +80,13 @@ it("a picture that does not fit is made smaller until it does, and the job says 
     "Reduced parameters for cuda_out_of_memory: 5.width 3072 → 2456, 5.height 3072 → 2456",
     "Reduced parameters for cuda_out_of_memory: 5.width 2456 → 1960, 5.height 2456 → 1960",
   ]);
+  expect(job.changes).toMatchObject({
+    loss: "size",
+    steps: [expect.any(String), expect.any(String)],
+  });
+  // Tried again by hand it is the caller's own graph again.
+  await system.client.call("POST", `/api/v1/jobs/${job.id}/retry`, { force: true });
+  expect((await system.client.job(job.id)).changes).toBeNull();
   expect(pictures.map((png) => [png.readUInt32BE(16), png.readUInt32BE(20)])).toEqual([
     [1960, 1960],
   ]);

@@ -123,6 +123,16 @@ export const jobProgressSchema = z.object({
 /** See {@link jobProgressSchema}. */
 export type JobProgress = z.infer<typeof jobProgressSchema>;
 
+/** What recovery has changed in a job's graph. */
+export const jobChangesSchema = z.object({
+  loss: z.enum(["none", "pixels", "size", "content"]).meta({
+    description: "How much the result differs: not at all, in pixels, in size, in content.",
+  }),
+  steps: z.array(z.string()).meta({ description: "The changes in words, in their order." }),
+});
+/** See {@link jobChangesSchema}. */
+export type JobChanges = z.infer<typeof jobChangesSchema>;
+
 /** A job as lists and `GET /api/v1/jobs/{id}` show it. */
 export const jobSchema = z.object({
   id: jobIdSchema,
@@ -144,6 +154,9 @@ export const jobSchema = z.object({
     description: "Why nothing happens now: no machine can serve it, backoff, held, store down.",
   }),
   error: jobErrorSchema.nullable(),
+  changes: jobChangesSchema.nullable().meta({
+    description: "What recovery changed in the graph; null: it runs, or ran, as it was submitted.",
+  }),
   outputCount: z.int(),
   metadata: z.record(z.string(), z.unknown()),
   timeoutMs: z.int(),

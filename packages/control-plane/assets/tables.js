@@ -97,7 +97,10 @@ export function statusText(job) {
 
 /** What a person wants to know next about a job: how far it is, why it waits, why it failed. */
 export function happened(job) {
-  if (job.status === "completed") return job.attemptCount > 1 ? "recovered" : "";
+  if (job.status === "completed") {
+    if (job.changes !== null && job.changes.loss !== "none") return job.changes.steps.at(-1);
+    return job.attemptCount > 1 ? "recovered" : "";
+  }
   if (job.status === "processing" && job.progress !== null) {
     return `${Math.round(job.progress.percent)} %`;
   }

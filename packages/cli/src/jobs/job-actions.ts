@@ -90,8 +90,13 @@ function jobColumns(now: number): readonly Column<JobView>[] {
     { head: "OUT", cell: (job) => String(job.outputCount), isRight: true },
     { head: "STATUS", cell: (job) => job.status },
     { head: "NAME", cell: (job) => job.name ?? job.tags.join(",") },
-    { head: "WHY", cell: (job) => job.waitingReason ?? job.error?.message ?? "" },
+    { head: "WHY", cell: (job) => whyText(job) },
   ];
+}
+
+function whyText(job: JobView): string {
+  const steps = job.changes === null || job.changes.loss === "none" ? [] : job.changes.steps;
+  return job.waitingReason ?? job.error?.message ?? steps.at(-1) ?? "";
 }
 
 /** `holdfast jobs show`. */

@@ -17,6 +17,7 @@ const job: JobView = {
   failureCount: 0,
   progress: { percent: 42, nodeId: "3", nodesDone: 2, nodesTotal: 7 },
   waitingReason: null,
+  changes: null,
   error: null,
   outputCount: 0,
   metadata: {},

@@ -91,7 +91,11 @@ export function endText(job: JobView): string {
   const attempts = job.attemptCount === 1 ? "1 attempt" : `${job.attemptCount} attempts`;
   if (job.status === "completed") {
     const outputs = job.outputCount === 1 ? "1 output" : `${job.outputCount} outputs`;
-    return `job ${job.number} completed: ${outputs}, ${attempts}`;
+    const changed =
+      job.changes === null || job.changes.loss === "none"
+        ? ""
+        : `; not as submitted (${job.changes.loss}): ${plainText(job.changes.steps.join(" "))}`;
+    return `job ${job.number} completed: ${outputs}, ${attempts}${changed}`;
   }
   if (job.error === null) return `job ${job.number} ${job.status} after ${attempts}`;
   const { class: errorClass, message, nodeId, nodeType } = job.error;

@@ -7,7 +7,13 @@
  *    `lease_epoch` grow, so that the holder can write nothing any more.
  * I4 Outwards a job that was once started is never `queued` again: it shows as `recovering`.
  */
-import { isEndedStatus, type JobError, type JobPolicy, type JobStatus } from "@holdfast/contract";
+import {
+  isEndedStatus,
+  type JobChanges,
+  type JobError,
+  type JobPolicy,
+  type JobStatus,
+} from "@holdfast/contract";
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
 import { z } from "zod";
 
@@ -78,6 +84,7 @@ export type JobWebhook = z.infer<typeof webhookColumnSchema>;
 /** What the JSON column `plan` holds that graphs are made from. The scheduler owns the rest of it. */
 export interface PlanInForce {
   readonly patch: GraphPatch | null;
+  readonly changes?: JobChanges;
 }
 
 /** A job. Instants are epoch milliseconds; the graph itself is template `graphId` plus `patch`. */

@@ -34,6 +34,7 @@ export function toJobView({ job, lease }: JobWithLease): JobView {
     progress: lease === null ? null : toProgress(lease.progress),
     waitingReason: job.waitingReason ?? (job.held ? HOLD_REASON : null),
     error: job.error,
+    changes: job.plan?.changes ?? null,
     outputCount: job.outputCount,
     metadata: { ...job.metadata },
     timeoutMs: job.timeoutMs,

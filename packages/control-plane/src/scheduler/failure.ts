@@ -6,8 +6,10 @@ import {
   decideRecovery,
   EMPTY_RECIPE,
   hasChangingRungs,
+  LOSS_LEVELS,
   type ClassifiedError,
   type FailureEvidence,
+  type LossLevel,
   type Recovery,
   type RetryDecision,
   type RetryOutcome,
@@ -223,10 +225,17 @@ function planAfter(
 ): JobPlan | null {
   const version = (plan?.version ?? 0) + 1;
   if (change !== null) {
-    return { version, before: "nothing", patch: change.patch, recipe: change.recipe };
+    const { patch, recipe, loss, explain } = change;
+    const before = plan?.changes ?? { loss: "none", steps: [] };
+    const changes = { loss: worse(before.loss, loss), steps: [...before.steps, explain] };
+    return { version, before: "nothing", patch, recipe, changes };
   }
   if (before !== "free_memory") return plan;
   return { patch: null, ...plan, version, before };
+}
+
+function worse(a: LossLevel, b: LossLevel): LossLevel {
+  return LOSS_LEVELS.indexOf(a) > LOSS_LEVELS.indexOf(b) ? a : b;
 }
 
 function toJobError(classified: ClassifiedError, evidence: FailureEvidence): JobError {

@@ -1,4 +1,5 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
+import type { JobChanges } from "@holdfast/contract";
 import type { Recipe } from "@holdfast/recovery";
 
 /** The head of a queue: what ranking looks at. */
@@ -36,6 +37,8 @@ export interface JobPlan {
   /** From the caller's graph to the one to run; made by `recipe`. */
   readonly patch: GraphPatch | null;
   readonly recipe?: Recipe;
+  /** For whoever asks what the job's outputs are of. */
+  readonly changes?: JobChanges;
 }
 
 /** A claimed or taken-over job, as the lease is made from. */
