@@ -159,6 +159,9 @@ describe("any graph", () => {
     });
     expect(written(reduceParameters(video(848), OBJECT_INFO))).toEqual({ "12:3.width": 672 });
     expect(written(reduceParameters(video(480), OBJECT_INFO))).toEqual({ "12:3.length": 17 });
+    // The rasters of known families are known without a machine that declares them.
+    expect(written(reduceParameters(video(848)))).toEqual({ "12:3.width": 672 });
+    expect(written(reduceParameters(video(480)))).toEqual({ "12:3.length": 17 });
   });
 
   it("a number that comes from a primitive is set where it is used; the primitive stays", () => {

@@ -73,6 +73,16 @@ const FOLLOW_Y: ReadonlySet<string> = new Set(["crop_h", "target_height", "y"]);
 const MIN_PIXELS = 16;
 /** What most latents are rastered by, where the node does not say. */
 const DEFAULT_RASTER = 8;
+/** Rasters of pixels and of frames by family of classes, as they declare them (0.3.64). */
+const RASTERS: readonly (readonly [classes: RegExp, pixels: number, frames: number])[] = [
+  [/LTXV/, 32, 8],
+  [/HunyuanImageLatent/, 32, 1],
+  [/Wan22ImageToVideo/, 32, 4],
+  [/Cosmos/, 16, 8],
+  [/Mochi/, 16, 6],
+  [/Wan|Hunyuan/, 16, 4],
+  [/SD3|Flux|Chroma|Qwen/, 16, 1],
+];
 /** Classes that only speak of a size, for when what a class gives is not known. */
 const SPEAKS_OF_SIZE = /^(?:CLIPTextEncode|Conditioning|ModelSampling|SolidMask|CropMask)/;
 /** What a node must give for a size of its own to be the size of something in memory. */
@@ -205,6 +215,8 @@ function rasterOf(
   const info = objectInfo === undefined ? undefined : classInfo(objectInfo, node.class_type);
   const declared = info === undefined ? undefined : inputSpec(info, input)?.[1]?.["step"];
   if (typeof declared === "number" && declared > 0) return declared;
-  if (role === "width" || role === "height") return DEFAULT_RASTER;
+  const family = RASTERS.find(([classes]) => classes.test(node.class_type));
+  if (role === "width" || role === "height") return family?.[1] ?? DEFAULT_RASTER;
+  if (role === "frames") return family?.[2] ?? 1;
   return role === "megapixels" ? 0.01 : 1;
 }
