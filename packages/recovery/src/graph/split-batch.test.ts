@@ -131,6 +131,16 @@ describe("what cannot be split says why", () => {
       "Node 30 (ImageGrid)",
     ],
     [
+      "a batch of pictures that were never latents",
+      {
+        "1": { class_type: "EmptyImage", inputs: { width: 64, height: 64, batch_size: 4 } },
+        "2": { class_type: "ImageScale", inputs: { image: ["1", 0], width: 512, height: 512 } },
+        "3": { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "a" } },
+      } as Graph,
+      2,
+      "more than a latent",
+    ],
+    [
       "two batches",
       applyPatch(withBatch(4), {
         set: [{ nodeId: "9", input: "images", value: ["31", 0] }],

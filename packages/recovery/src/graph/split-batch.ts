@@ -8,6 +8,7 @@ import {
   diffGraph,
   inputOf,
   isLink,
+  links,
   nodeOf,
   promisedOutputs,
   topologicalOrder,
@@ -71,6 +72,7 @@ const STEADY_SAMPLERS: ReadonlySet<string> = new Set([
   "uni_pc",
   "uni_pc_bh2",
 ]);
+const LATENT_INPUTS: ReadonlySet<string> = new Set(["latent_image", "samples"]);
 /** Largest number of parts: each repeats every node between latent and output. */
 const MAX_PARTS = 64;
 /** Elements of one latent must be a multiple of this for equal noise (F20). */
@@ -98,6 +100,9 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
     (name) => objectInfo !== undefined && classInfo(objectInfo, name) === undefined,
   );
   if (lacking !== undefined) return nothing(`No instance in question has ${lacking}.`);
+  if (!givesLatentOnly(graph, batch.nodeId)) {
+    return nothing(`Node ${batch.nodeId} (${batch.classType}) gives more than a latent.`);
+  }
   const region = findRegion(graph, batch, objectInfo);
   if (region.kind === "nothing") return region;
   const split = build(graph, batch, region.nodeIds, partSize);
@@ -113,6 +118,13 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
 
 function nothing(reason: string): Extract<Split, { kind: "nothing" }> {
   return { kind: "nothing", reason };
+}
+
+/** Whether what takes from a node takes a latent, its first output: only that can be divided here. */
+function givesLatentOnly(graph: Graph, nodeId: string): boolean {
+  return links(graph)
+    .filter(({ fromId }) => fromId === nodeId)
+    .every(({ fromOutput, input }) => fromOutput === 0 && LATENT_INPUTS.has(input));
 }
 
 /** The nodes between the batch's latent and the outputs, in the order in which they run. */
