@@ -75,7 +75,7 @@ describe("lack of memory", () => {
       reason: "graph_changed",
       explain: expect.stringMatching(/^Reduced parameters for cuda_out_of_memory: 5\.width/),
     });
-    expect(change).toMatchObject({ rung: "reduce_params", recipe: { reductions: 1 } });
+    expect(change).toMatchObject({ rung: "reduce_params", recipe: { reductions: ["all"] } });
   });
 
   it("does not use up what other failures may spend, nor the other way round", () => {

@@ -12,15 +12,15 @@ import {
 } from "@holdfast/comfyui/protocol";
 import type { ErrorClass } from "../error-class.ts";
 import { LOSS_LEVELS, type LossLevel, type RungName } from "../ladder.ts";
-import { reduceParameters, type Reduction } from "./reduce.ts";
+import { reduceParameters, type Reduction, type ReductionScope } from "./reduce.ts";
 import { findSites } from "./sites.ts";
 import { splitBatch } from "./split-batch.ts";
 import { tileVae } from "./tiled-vae.ts";
 
 /** The changes in force. Plain JSON, kept with the job. */
 export interface Recipe {
-  /** How often sizes, batch and steps were reduced. */
-  readonly reductions: number;
+  /** What was reduced, each time: everything, or sizes and steps alone. */
+  readonly reductions: readonly ReductionScope[];
   /** VAE nodes of the caller's graph that work in tiles. */
   readonly tiledNodes: readonly string[];
   /** Most pictures rendered together; null while the batch is in one piece. */
@@ -28,7 +28,7 @@ export interface Recipe {
 }
 
 /** No change: the caller's own graph. */
-export const EMPTY_RECIPE: Recipe = { reductions: 0, tiledNodes: [], partSize: null };
+export const EMPTY_RECIPE: Recipe = { reductions: [], tiledNodes: [], partSize: null };
 
 /** What the next change of a graph looks at. */
 export interface ChangeRequest {
@@ -68,6 +68,8 @@ export type GraphChange =
 
 /** More parts than this are rendered several pictures at a time. */
 const PARTS_MAX = 16;
+/** Nodes that put pictures together by pixels: parts that do not shrink alike make another picture. */
+const COMPOSES = /Composite|PadForOutpaint/;
 /** Rungs that change the graph, by class, in the order in which they are tried. */
 const CHANGING_RUNGS: Readonly<Partial<Record<ErrorClass, readonly RungName[]>>> = {
   cuda_out_of_memory: ["split_batch", "tiled_vae", "reduce_params"],
@@ -103,8 +105,8 @@ export function nextChange(request: ChangeRequest): GraphChange {
 /** The graph that a recipe makes of the caller's own. */
 export function applyRecipe(graph: Graph, recipe: Recipe): Graph {
   let result = graph;
-  for (let n = 0; n < recipe.reductions; n += 1) {
-    const reduced = reduceParameters(result);
+  for (const scope of recipe.reductions) {
+    const reduced = reduceParameters(result, undefined, scope);
     if (reduced.kind === "nothing") break;
     result = applyPatch(result, reduced.patch);
   }
@@ -169,21 +171,24 @@ function tryTiles({ graph, recipe, failedNodeId, hasClass }: ChangeRequest): Tri
   };
 }
 
-function tryReducing({ class: errorClass, graph, recipe }: ChangeRequest): Tried {
-  const next = { ...recipe, reductions: recipe.reductions + 1 };
-  const reduced = reduceParameters(
-    applyRecipe(graph, { ...EMPTY_RECIPE, reductions: recipe.reductions }),
-  );
+function tryReducing({ class: errorClass, graph, recipe, maxLoss }: ChangeRequest): Tried {
+  // In parts only one picture is in memory, however many there are; and fewer would be a loss of content.
+  const scope = recipe.partSize === null && maxLoss === "content" ? "all" : "sizes";
+  const current = applyRecipe(graph, { ...EMPTY_RECIPE, reductions: recipe.reductions });
+  const reduced = reduceParameters(current, undefined, scope);
   if (reduced.kind === "nothing") return skip(reduced.reason);
+  if (reduced.reductions.every(({ role }) => role === "steps" || role === "step_mark")) {
+    return skip("Only steps could be made fewer, and they take no memory.");
+  }
   const changes = reduced.reductions
     .map((one) => `${one.nodeId}.${one.input} ${String(one.from)} → ${String(one.written)}`)
     .join(", ");
+  const isFewer = reduced.reductions.some(({ role }) => role === "batch" || role === "frames");
+  const isComposed = Object.values(graph).some((node) => COMPOSES.test(node.class_type));
   return {
     kind: "change",
-    loss: reduced.reductions.some((one) => one.role === "batch" || one.role === "frames")
-      ? "content"
-      : "size",
-    recipe: next,
+    loss: isFewer || isComposed ? "content" : "size",
+    recipe: { ...recipe, reductions: [...recipe.reductions, scope] },
     reductions: reduced.reductions,
     explain: `Reduced parameters for ${errorClass}: ${changes}`,
   };
@@ -200,7 +205,7 @@ function refusal({ recipe, maxLoss, maxChanges }: ChangeRequest, loss: LossLevel
   if (LOSS_LEVELS.indexOf(loss) > LOSS_LEVELS.indexOf(maxLoss)) {
     return `It would cost ${loss}, and the job's policy allows ${maxLoss} at most.`;
   }
-  const lossy = recipe.reductions + recipe.tiledNodes.length;
+  const lossy = recipe.reductions.length + recipe.tiledNodes.length;
   if (loss === "none" || lossy < maxChanges) return null;
   return `All ${String(maxChanges)} allowed changes of the graph were made.`;
 }

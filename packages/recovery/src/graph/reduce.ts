@@ -15,6 +15,9 @@ export interface Reduction {
   readonly written: number;
 }
 
+/** Whether the number of pictures may be reduced, or only what each of them is. */
+export type ReductionScope = "all" | "sizes";
+
 /** What reducing came to. */
 export type Reduced =
   | {
@@ -25,6 +28,7 @@ export type Reduced =
   /** Everything is at or under its minimum, or the graph has nothing of the kind. */
   | { readonly kind: "nothing"; readonly reason: string };
 
+const PICTURE_ROLES: ReadonlySet<SiteRole> = new Set(["batch", "frames"]);
 const KEEP = 0.8;
 const MIN_SIZE = 512;
 const MIN_STEPS = 20;
@@ -39,8 +43,13 @@ const MIN_MEGAPIXELS = (MIN_SIZE * MIN_SIZE) / (1024 * 1024);
  * can. A value at or under its minimum stays. Links to a primitive are replaced by the new number, so
  * that nobody else who takes it is changed.
  */
-export function reduceParameters(graph: Graph, objectInfo?: ObjectInfo): Reduced {
-  const sites = findSites(graph, objectInfo);
+export function reduceParameters(
+  graph: Graph,
+  objectInfo?: ObjectInfo,
+  scope: ReductionScope = "all",
+): Reduced {
+  const found = findSites(graph, objectInfo);
+  const sites = scope === "all" ? found : found.filter(({ role }) => !PICTURE_ROLES.has(role));
   const main = sites.flatMap((site) => reduceSite(site) ?? []);
   const isLessMemory = main.some((one) => one.role !== "steps");
   const frames = isLessMemory ? [] : sites.flatMap((site) => reduceFrames(site) ?? []);

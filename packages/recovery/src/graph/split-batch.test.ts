@@ -102,6 +102,44 @@ describe("a batch in parts", () => {
     });
   });
 
+  it.each([
+    ["LatentUpscale", { width: 600, height: 600 }, "noise of this size"],
+    ["LatentUpscaleBy", { scale_by: 1.5 }, "by a factor"],
+  ])(
+    "with a second sampler behind %s is not identical where its noise is not",
+    (name, size, why) => {
+      const second = { ...nodeOf(withBatch(2), "3"), class_type: "KSampler" };
+      const graph = applyPatch(withBatch(2), {
+        set: [{ nodeId: "8", input: "samples", value: ["31", 0] }],
+        putNodes: [
+          { nodeId: "30", node: { class_type: name, inputs: { ...size, samples: ["3", 0] } } },
+          {
+            nodeId: "31",
+            node: { ...second, inputs: { ...second.inputs, latent_image: ["30", 0] } },
+          },
+        ],
+      });
+      expect(splitBatch(graph, 1)).toMatchObject({
+        isIdentical: false,
+        notIdentical: expect.stringContaining(why),
+      });
+    },
+  );
+
+  it("joins the output that was taken, not the first", () => {
+    const sampler = { class_type: "SamplerCustom", inputs: { latent_image: ["5", 0] } };
+    const graph: Graph = {
+      "5": { class_type: "EmptyLatentImage", inputs: { width: 64, height: 64, batch_size: 2 } },
+      "3": sampler,
+      "9": { class_type: "SaveLatent", inputs: { samples: ["3", 1], filename_prefix: "a" } },
+    };
+    const after = apply(graph, splitBatch(graph, 1));
+    expect(after["3:joined"]).toEqual({
+      class_type: "LatentBatch",
+      inputs: { samples1: ["3", 1], samples2: ["3:part2", 1] },
+    });
+  });
+
   it("does not take ids that the graph has", () => {
     const graph = {
       ...withBatch(2),
@@ -138,7 +176,43 @@ describe("what cannot be split says why", () => {
         "3": { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "a" } },
       } as Graph,
       2,
-      "more than a latent",
+      "is not known",
+    ],
+    [
+      "latents that are repeated: how many there were is not known",
+      applyPatch(withBatch(1), {
+        set: [{ nodeId: "3", input: "latent_image", value: ["30", 0] }],
+        putNodes: [
+          {
+            nodeId: "30",
+            node: { class_type: "RepeatLatentBatch", inputs: { samples: ["5", 0], amount: 2 } },
+          },
+        ],
+      }),
+      1,
+      "RepeatLatentBatch",
+    ],
+    [
+      "a motion model: the batch is a film",
+      applyPatch(withBatch(4), {
+        set: [{ nodeId: "3", input: "model", value: ["30", 0] }],
+        putNodes: [
+          {
+            nodeId: "30",
+            node: { class_type: "ADE_AnimateDiffLoaderWithContext", inputs: { model: ["4", 0] } },
+          },
+        ],
+      }),
+      1,
+      "ADE_AnimateDiffLoaderWithContext",
+    ],
+    [
+      "hints, one for each picture",
+      applyPatch(example("lora-controlnet"), {
+        set: [{ nodeId: "5", input: "batch_size", value: 2 }],
+      }),
+      1,
+      "may give each picture",
     ],
     [
       "two batches",

@@ -3,6 +3,7 @@
  * together in order before they are saved. The parts run one after the other, so only one is in VRAM.
  */
 import {
+  ancestorsOf,
   classInfo,
   dependentsOf,
   diffGraph,
@@ -53,6 +54,14 @@ const ONE_BY_ONE: Readonly<Record<string, "IMAGE" | "LATENT">> = {
   VAEDecode: "IMAGE",
   VAEDecodeTiled: "IMAGE",
 };
+/**
+ * Classes that may stand before a sampler without looking at the batch: everything else (motion models,
+ * hints and masks of one picture each, prompts that change from picture to picture) might.
+ */
+const SAME_FOR_ALL =
+  /^(?:BasicGuider|CFGGuider|CLIPSetLastLayer|CLIPTextEncode\w*|Conditioning(?:Average|Combine|Concat|SetArea\w*|SetTimestepRange|ZeroOut)|FlipSigmas|FluxGuidance|KSamplerSelect|LoraLoader(?:ModelOnly)?|ModelSampling\w*|Primitive\w*|RandomNoise|SplitSigmas\w*|\w*Scheduler|(?:Checkpoint|CLIP|DualCLIP|QuadrupleCLIP|TripleCLIP|UNET|UpscaleModel|VAE)Loader(?:Simple)?)$/;
+/** Classes that make the latents of a batch from nothing: how many there are stands in the node. */
+const MAKES_EMPTY = /^Empty\w*Latent\w*$/;
 const JOINS = {
   IMAGE: { class_type: "ImageBatch", inputs: ["image1", "image2"] },
   LATENT: { class_type: "LatentBatch", inputs: ["samples1", "samples2"] },
@@ -86,6 +95,7 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
   const sites = findSites(graph, objectInfo);
   const batches = sites.filter((site) => site.role === "batch" && site.value > 1);
   const [batch] = batches;
+  const maker = batch === undefined ? undefined : nodeOf(graph, batch.nodeId);
   if (batch === undefined) return nothing("The graph renders one picture at a time.");
   if (batches.length > 1) return nothing("The graph has several batches.");
   if (partSize < 1 || partSize >= batch.value)
@@ -100,13 +110,18 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
     (name) => objectInfo !== undefined && classInfo(objectInfo, name) === undefined,
   );
   if (lacking !== undefined) return nothing(`No instance in question has ${lacking}.`);
+  if (maker === undefined || !MAKES_EMPTY.test(batch.classType)) {
+    return nothing(
+      `How many pictures node ${batch.nodeId} (${batch.classType}) gives is not known.`,
+    );
+  }
   if (!givesLatentOnly(graph, batch.nodeId)) {
     return nothing(`Node ${batch.nodeId} (${batch.classType}) gives more than a latent.`);
   }
   const region = findRegion(graph, batch, objectInfo);
   if (region.kind === "nothing") return region;
   const split = build(graph, batch, region.nodeIds, partSize);
-  const notIdentical = whyNotIdentical(graph, sites, region.nodeIds);
+  const notIdentical = whyNotIdentical(graph, batch.nodeId, sites, region.nodeIds);
   return {
     kind: "split",
     patch: diffGraph(graph, split),
@@ -145,6 +160,12 @@ function findRegion(
     }
   }
   if (nodeIds.length === 0) return nothing("Nothing is rendered from the batch.");
+  const own = new Set([...nodeIds, batch.nodeId]);
+  for (const id of nodeIds.flatMap((one) => [...ancestorsOf(graph, one)])) {
+    const node = nodeOf(graph, id);
+    if (own.has(id) || node === undefined || SAME_FOR_ALL.test(node.class_type)) continue;
+    return nothing(`Node ${id} (${node.class_type}) may give each picture of the batch its own.`);
+  }
   return { kind: "found", nodeIds };
 }
 
@@ -184,8 +205,9 @@ function build(graph: Graph, batch: Site, region: readonly string[], partSize: n
     if (inRegion.has(id) || id === batch.nodeId) continue;
     result[id] = relink(node, (link) => {
       if (!inRegion.has(link[0])) return link;
-      const known = joined.get(link[0]) ?? join(graph, link[0], names, result, idFor);
-      joined.set(link[0], known);
+      const key = link.join("\n");
+      const known = joined.get(key) ?? join(graph, link, names, result, idFor);
+      joined.set(key, known);
       return known;
     });
   }
@@ -195,21 +217,21 @@ function build(graph: Graph, batch: Site, region: readonly string[], partSize: n
 /** Puts the parts of one node's output back together, in order. */
 function join(
   graph: Graph,
-  nodeId: string,
+  [nodeId, output]: GraphLink,
   names: readonly ReadonlyMap<string, string>[],
   result: Record<string, GraphNode>,
   idFor: (base: string) => string,
 ): GraphLink {
   const { class_type } = nodeOf(graph, nodeId) as GraphNode;
   const { class_type: joiner, inputs } = JOINS[ONE_BY_ONE[class_type] ?? "IMAGE"];
-  const [first, ...others] = names.map((named): GraphLink => [named.get(nodeId) ?? nodeId, 0]);
+  const [first, ...others] = names.map((named): GraphLink => [named.get(nodeId) ?? nodeId, output]);
   return others.reduce<GraphLink>(
     (joined, next) => {
       const id = idFor(`${nodeId}:joined`);
       result[id] = { class_type: joiner, inputs: { [inputs[0]]: joined, [inputs[1]]: next } };
       return [id, 0];
     },
-    first ?? [nodeId, 0],
+    first ?? [nodeId, output],
   );
 }
 
@@ -222,6 +244,7 @@ function relink(node: GraphNode, map: (link: GraphLink) => GraphLink): GraphNode
 
 function whyNotIdentical(
   graph: Graph,
+  batchNodeId: string,
   sites: readonly Site[],
   region: readonly string[],
 ): string | null {
@@ -232,12 +255,22 @@ function whyNotIdentical(
       return `Sampler ${name} draws noise for the whole batch at each step.`;
     }
   }
-  const elements = (role: "width" | "height"): number =>
-    Math.floor((sites.find((site) => site.role === role)?.value ?? 0) / PIXELS_PER_LATENT);
-  const each = LEAST_CHANNELS * elements("width") * elements("height");
-  return each % NOISE_BLOCK === 0
-    ? null
-    : "The noise of this size is drawn otherwise for a batch in one piece.";
+  if (region.some((id) => nodeOf(graph, id)?.class_type === "LatentUpscaleBy")) {
+    return "The size of the noise after an upscale by a factor is not known.";
+  }
+  // Noise is drawn for the empty latent, and again where a sampler comes behind an upscale.
+  const drawn = [batchNodeId, ...region].filter((id, index) => {
+    return index === 0 || nodeOf(graph, id)?.class_type === "LatentUpscale";
+  });
+  const isWhole = drawn.every((nodeId) => {
+    const along = (role: "width" | "height"): number | undefined =>
+      sites.find((site) => site.nodeId === nodeId && site.role === role)?.value;
+    const [width, height] = [along("width"), along("height")];
+    if (width === undefined || height === undefined) return false;
+    const rows = Math.floor(height / PIXELS_PER_LATENT);
+    return (LEAST_CHANNELS * Math.floor(width / PIXELS_PER_LATENT) * rows) % NOISE_BLOCK === 0;
+  });
+  return isWhole ? null : "The noise of this size is drawn otherwise for a batch in one piece.";
 }
 
 /** The name of a node's sampler, of its own or by a link; undefined for a node that is none. */

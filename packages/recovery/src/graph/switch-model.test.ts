@@ -45,6 +45,15 @@ describe("a checkpoint that is missing", () => {
     });
   });
 
+  it("of the same name in another folder is another file, as is one of several of that name", () => {
+    const there = ["depth/diffusion_pytorch_model.bin", "x/diffusion_pytorch_model.bin"];
+    expect(ask("canny/diffusion_pytorch_model.safetensors", there).kind).toBe("nothing");
+    expect(ask("diffusion_pytorch_model.safetensors", there).kind).toBe("nothing");
+    expect(
+      ask("diffusion_pytorch_model.safetensors", ["a/diffusion_pytorch_model.bin"]),
+    ).toMatchObject({ because: "same_name" });
+  });
+
   it("is replaced by one of its family before the list's first", () => {
     const there = ["sd_xl_base_1.0.safetensors", "dreamshaper_8.safetensors"];
     expect(ask("realisticVision_v51.safetensors", there)).toMatchObject({
@@ -103,20 +112,21 @@ describe("a checkpoint that is missing", () => {
 });
 
 describe("a LoRA that is missing", () => {
-  const request = (there: readonly string[]) =>
+  const request = (there: readonly string[], fallbacks: readonly string[] = there) =>
     switchModel({
       graph: graphWith("sd_xl_base_1.0.safetensors"),
       nodeId: "20",
       input: "lora_name",
       objectInfo: withFiles(["sd_xl_base_1.0.safetensors"], there),
-      fallbacks: [...there, ...DEFAULT_FALLBACK_MODELS],
+      fallbacks: [...fallbacks, ...DEFAULT_FALLBACK_MODELS],
       tried: new Set(),
     });
 
-  it("is replaced by one of its family only", () => {
-    expect(request(["film_sd15.safetensors", "film_xl.safetensors"])).toMatchObject({
-      to: "film_xl.safetensors",
+  it("is replaced by one of its family only, that shares more with it than the family", () => {
+    expect(request(["style_sd15.safetensors", "hard_style_xl.safetensors"], [])).toMatchObject({
+      to: "hard_style_xl.safetensors",
     });
+    expect(request(["film_xl.safetensors"], []).kind).toBe("nothing");
     expect(request(["film_sd15.safetensors"]).kind).toBe("nothing");
   });
 });

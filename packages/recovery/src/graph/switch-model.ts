@@ -93,14 +93,13 @@ function choose(
   names: readonly string[],
   { fallbacks, families }: SwitchModelRequest,
 ): readonly [string, "same_name" | "same_family" | "fallback"] | undefined {
-  const plain = plainName(missing);
-  const same = names.find((name) => plainName(name) === plain);
-  if (same !== undefined) return [same, "same_name"];
   const familyOf = (name: string): ModelFamily | null => families?.get(name) ?? familyOfName(name);
   const family = familyOf(missing);
+  const same = sameFile(missing, names, familyOf);
+  if (same !== undefined) return [same, "same_name"];
   if (family !== null) {
     const kin = names.filter((name) => familyOf(name) === family);
-    const best = mostAlike(missing, kin, fallbacks);
+    const best = mostAlike(missing, kin, fallbacks, WHOLE_MODEL_FOLDERS.has(folder) ? 0 : 1);
     if (best !== undefined) return [best, "same_family"];
   }
   if (!WHOLE_MODEL_FOLDERS.has(folder)) return undefined;
@@ -108,17 +107,41 @@ function choose(
   return listed === undefined ? undefined : [listed, "fallback"];
 }
 
-/** One of the fallbacks if it is among them; else the name that shares most words; else the first. */
+/**
+ * The same file as another system or packer writes it: separators, case and ending apart. A name without
+ * its folder is the same only when there is one of it, and nothing says that it is of another family.
+ */
+function sameFile(
+  missing: string,
+  names: readonly string[],
+  familyOf: (name: string) => ModelFamily | null,
+): string | undefined {
+  const path = plainPath(missing);
+  const exact = names.find((name) => plainPath(name) === path);
+  if (exact !== undefined) return exact;
+  const alike = names.filter((name) => plainName(name) === plainName(missing));
+  const [only] = alike;
+  if (only === undefined || alike.length > 1) return undefined;
+  if (path.includes("/") && plainPath(only).includes("/")) return undefined;
+  const [one, other] = [familyOf(only), familyOf(missing)];
+  return one !== null && other !== null && one !== other ? undefined : only;
+}
+
+/**
+ * One of the fallbacks if it is among them; else the name that shares most words, at least `least` beside
+ * those that speak of the family.
+ */
 function mostAlike(
   missing: string,
   names: readonly string[],
   fallbacks: readonly string[],
+  least: number,
 ): string | undefined {
   const listed = fallbacks.find((name) => names.includes(name));
   if (listed !== undefined) return listed;
-  const wanted = new Set(wordsOf(missing));
+  const wanted = new Set(wordsOf(missing).filter((word) => familyOfName(word) === null));
   let best: string | undefined;
-  let most = -1;
+  let most = least - 1;
   for (const name of names) {
     const shared = wordsOf(name).filter((word) => wanted.has(word)).length;
     if (shared > most) [best, most] = [name, shared];
@@ -126,10 +149,13 @@ function mostAlike(
   return best;
 }
 
-/** Without folders, case and ending: the same file as another system or packer writes it. */
+function plainPath(name: string): string {
+  const path = name.replaceAll("\\", "/").toLowerCase();
+  return path.replace(/\.(?:safetensors|ckpt|pt|pth|bin|sft)$/, "");
+}
+
 function plainName(name: string): string {
-  const base = name.replaceAll("\\", "/").split("/").at(-1) ?? name;
-  return base.toLowerCase().replace(/\.(?:safetensors|ckpt|pt|pth|bin|sft)$/, "");
+  return plainPath(name).split("/").at(-1) ?? name;
 }
 
 function wordsOf(name: string): readonly string[] {
