@@ -93,6 +93,26 @@ describe("lack of memory", () => {
     );
   });
 
+  it("of the host goes to two instances at most, however many there are", () => {
+    const host = { ...OOM, class: "host_out_of_memory" as const };
+    const over = {
+      instanceId: "i2",
+      otherInstancesCanServe: true,
+      error: {
+        class: "host_out_of_memory",
+        subclass: null,
+        confidence: 1,
+        decidedBy: { kind: "none", rule: "test" },
+        strategy: "RETRY",
+      },
+    } as const;
+    expect(decide([], { ...over, instanceId: "i1" }).decision).toMatchObject({
+      where: "elsewhere",
+    });
+    expect(decide([host], over).decision.reason).toBe("graph_changed");
+    expect(decide([host], over, null).decision.reason).toBe("tried_enough");
+  });
+
   it.each([
     ["no retries are allowed", [OOM], { maxRetryAttempts: 0 }, CHANGE],
     ["all recoveries are used up", Array.from({ length: RECOVERIES_MAX }, () => OOM), {}, CHANGE],

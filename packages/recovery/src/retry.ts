@@ -398,6 +398,7 @@ function elsewhere(failure: Failure): RetryDecision {
 
 /** The rung of a restart is left out where the instance is not ours to restart. */
 function withoutRestart(failure: Failure): RetryDecision {
+  if (failure.places > 1) return triedEnough(failure);
   if (failure.facts.otherInstancesCanServe) return elsewhere(failure);
   if (failure.ofClass > 0) return triedEnough(failure);
   return retry({

@@ -4,11 +4,11 @@
  * subgraphs (`12:3`) count as well as those of a default graph.
  */
 import {
+  ancestorsOf,
   classInfo,
   inputOf,
   inputSpec,
   isLink,
-  links,
   nodeOf,
   promisedOutputs,
   pruneTo,
@@ -96,9 +96,13 @@ export function findSites(graph: Graph, objectInfo?: ObjectInfo): readonly Site[
   const outputs = promisedOutputs(graph, objectInfo).map((output) => output.nodeId);
   const used = outputs.length === 0 ? graph : pruneTo(graph, outputs);
   const sites: Site[] = [];
-  const madeFrom = pictureMakers(used, objectInfo);
   for (const [nodeId, node] of Object.entries(used)) {
-    const roleOf = rolesOf(node, objectInfo, () => madeFrom.has(nodeId));
+    const isBehindPicture = (): boolean =>
+      [...ancestorsOf(used, nodeId)].some((id) => {
+        const source = nodeOf(used, id);
+        return source !== undefined && hasOwnSize(source, objectInfo);
+      });
+    const roleOf = rolesOf(node, objectInfo, isBehindPicture);
     for (const input of Object.keys(node.inputs)) {
       const role = roleOf(input);
       if (role === undefined) continue;
@@ -158,25 +162,11 @@ function rolesOf(
   };
 }
 
-/** Nodes that come behind one that makes a picture of a size of its own. */
-function pictureMakers(graph: Graph, objectInfo: ObjectInfo | undefined): ReadonlySet<string> {
-  const next = new Map<string, string[]>();
-  for (const { fromId, toId } of links(graph))
-    next.set(fromId, [...(next.get(fromId) ?? []), toId]);
-  const stack = Object.entries(graph).flatMap(([id, node]) => {
-    const names = Object.keys(node.inputs);
-    const hasSize = names.some((name) => WIDTH_INPUTS.has(name));
-    return hasSize && !names.includes("x") && givesPicture(node, objectInfo) ? [id] : [];
-  });
-  const behind = new Set<string>();
-  for (let id = stack.pop(); id !== undefined; id = stack.pop()) {
-    for (const other of next.get(id) ?? []) {
-      if (behind.has(other)) continue;
-      behind.add(other);
-      stack.push(other);
-    }
-  }
-  return behind;
+/** Whether a node makes or scales a picture to a size of its own. */
+function hasOwnSize(node: GraphNode, objectInfo: ObjectInfo | undefined): boolean {
+  const names = Object.keys(node.inputs);
+  const hasSize = names.some((name) => WIDTH_INPUTS.has(name));
+  return hasSize && !names.includes("x") && givesPicture(node, objectInfo);
 }
 
 function givesPicture(node: GraphNode, objectInfo: ObjectInfo | undefined): boolean {
