@@ -69,7 +69,14 @@ export {
   type NodeErrors,
   type PromptRejection,
 } from "./rejection.ts";
-export { freshNodeId, insertNodeAfter, renameNodes, rewireOutput, setInput } from "./rewire.ts";
+export {
+  freshNodeId,
+  insertNodeAfter,
+  relinkNode,
+  renameNodes,
+  rewireOutput,
+  setInput,
+} from "./rewire.ts";
 export {
   parseSystemStats,
   versionsOf,

@@ -69,17 +69,21 @@ export function setInput(graph: Graph, nodeId: string, input: string, value: unk
   return { ...graph, [nodeId]: { ...node, inputs: { ...node.inputs, [input]: value } } };
 }
 
-function mapLinks(graph: Graph, map: (link: GraphLink, nodeId: string) => GraphLink): Graph {
-  const entries = Object.entries(graph).map(([id, node]): [string, GraphNode] => {
-    let changed = false;
-    const inputs = Object.entries(node.inputs).map(([name, value]): [string, unknown] => {
-      if (!isLink(value)) return [name, value];
-      const next = map(value, id);
-      if (next[0] === value[0] && next[1] === value[1]) return [name, value];
-      changed = true;
-      return [name, next];
-    });
-    return [id, changed ? { ...node, inputs: Object.fromEntries(inputs) } : node];
+/** The node with every link of its inputs mapped; the same object when none changed. */
+export function relinkNode(node: GraphNode, map: (link: GraphLink) => GraphLink): GraphNode {
+  let changed = false;
+  const inputs = Object.entries(node.inputs).map(([name, value]): [string, unknown] => {
+    if (!isLink(value)) return [name, value];
+    const next = map(value);
+    if (next[0] === value[0] && next[1] === value[1]) return [name, value];
+    changed = true;
+    return [name, next];
   });
-  return Object.fromEntries(entries);
+  return changed ? { ...node, inputs: Object.fromEntries(inputs) } : node;
+}
+
+function mapLinks(graph: Graph, map: (link: GraphLink, nodeId: string) => GraphLink): Graph {
+  return Object.fromEntries(
+    Object.entries(graph).map(([id, node]) => [id, relinkNode(node, (link) => map(link, id))]),
+  );
 }

@@ -12,7 +12,7 @@ import {
 } from "@holdfast/comfyui/protocol";
 import type { ErrorClass } from "../error-class.ts";
 import { LOSS_LEVELS, type LossLevel, type RungName } from "../ladder.ts";
-import { reduceParameters, type Reduction, type ReductionScope } from "./reduce.ts";
+import { reduceParameters, type ReductionScope } from "./reduce.ts";
 import { findSites } from "./sites.ts";
 import { splitBatch } from "./split-batch.ts";
 import { tileVae } from "./tiled-vae.ts";
@@ -60,7 +60,6 @@ export type GraphChange =
       readonly recipe: Recipe;
       /** From the caller's graph to the one to run. */
       readonly patch: GraphPatch;
-      readonly reductions: readonly Reduction[];
       readonly explain: string;
       readonly skipped: readonly SkippedRung[];
     }
@@ -90,14 +89,14 @@ export function nextChange(request: ChangeRequest): GraphChange {
       skipped.push({ rung, reason: tried.reason });
       continue;
     }
-    const { loss, recipe, explain, reductions = [] } = tried;
+    const { loss, recipe, explain } = tried;
     const refused = refusal(request, loss);
     if (refused !== null) {
       skipped.push({ rung, reason: refused });
       continue;
     }
     const patch = diffGraph(request.graph, applyRecipe(request.graph, recipe));
-    return { kind: "changed", rung, loss, recipe, patch, reductions, explain, skipped };
+    return { kind: "changed", rung, loss, recipe, patch, explain, skipped };
   }
   return { kind: "none", skipped };
 }
@@ -126,7 +125,6 @@ type Tried =
       readonly loss: LossLevel;
       readonly recipe: Recipe;
       readonly explain: string;
-      readonly reductions?: readonly Reduction[];
     };
 
 const TRY = {
@@ -189,7 +187,6 @@ function tryReducing({ class: errorClass, graph, recipe, maxLoss }: ChangeReques
     kind: "change",
     loss: isFewer || isComposed ? "content" : "size",
     recipe: { ...recipe, reductions: [...recipe.reductions, scope] },
-    reductions: reduced.reductions,
     explain: `Reduced parameters for ${errorClass}: ${changes}`,
   };
 }

@@ -4,7 +4,6 @@
  */
 import {
   ancestorsOf,
-  classInfo,
   dependentsOf,
   diffGraph,
   inputOf,
@@ -12,12 +11,12 @@ import {
   links,
   nodeOf,
   promisedOutputs,
+  relinkNode,
   topologicalOrder,
   type Graph,
   type GraphLink,
   type GraphNode,
   type GraphPatch,
-  type ObjectInfo,
 } from "@holdfast/comfyui/protocol";
 import { findSites, type Site } from "./sites.ts";
 
@@ -91,8 +90,8 @@ const PIXELS_PER_LATENT = 8;
 const LEAST_CHANNELS = 4;
 
 /** Splits the graph's only batch into parts of at most `partSize` pictures. */
-export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectInfo): Split {
-  const sites = findSites(graph, objectInfo);
+export function splitBatch(graph: Graph, partSize: number): Split {
+  const sites = findSites(graph);
   const batches = sites.filter((site) => site.role === "batch" && site.value > 1);
   const [batch] = batches;
   const maker = batch === undefined ? undefined : nodeOf(graph, batch.nodeId);
@@ -106,10 +105,6 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
   if (sites.some((site) => site.role === "frames")) {
     return nothing("Frames of a video belong together.");
   }
-  const lacking = ["LatentFromBatch", "ImageBatch"].find(
-    (name) => objectInfo !== undefined && classInfo(objectInfo, name) === undefined,
-  );
-  if (lacking !== undefined) return nothing(`No instance in question has ${lacking}.`);
   if (maker === undefined || !MAKES_EMPTY.test(batch.classType)) {
     return nothing(
       `How many pictures node ${batch.nodeId} (${batch.classType}) gives is not known.`,
@@ -118,7 +113,7 @@ export function splitBatch(graph: Graph, partSize: number, objectInfo?: ObjectIn
   if (!givesLatentOnly(graph, batch.nodeId)) {
     return nothing(`Node ${batch.nodeId} (${batch.classType}) gives more than a latent.`);
   }
-  const region = findRegion(graph, batch, objectInfo);
+  const region = findRegion(graph, batch);
   if (region.kind === "nothing") return region;
   const split = build(graph, batch, region.nodeIds, partSize);
   const notIdentical = whyNotIdentical(graph, batch.nodeId, sites, region.nodeIds);
@@ -146,11 +141,10 @@ function givesLatentOnly(graph: Graph, nodeId: string): boolean {
 function findRegion(
   graph: Graph,
   batch: Site,
-  objectInfo: ObjectInfo | undefined,
 ):
   | { readonly kind: "found"; readonly nodeIds: readonly string[] }
   | Extract<Split, { kind: "nothing" }> {
-  const outputs = new Set(promisedOutputs(graph, objectInfo).map((output) => output.nodeId));
+  const outputs = new Set(promisedOutputs(graph).map((output) => output.nodeId));
   const behind = dependentsOf(graph, batch.nodeId);
   const nodeIds = topologicalOrder(graph).filter((id) => behind.has(id) && !outputs.has(id));
   for (const id of nodeIds) {
@@ -194,7 +188,7 @@ function build(graph: Graph, batch: Site, region: readonly string[], partSize: n
     names.push(named);
     for (const id of region) {
       const node = nodeOf(graph, id) as GraphNode;
-      result[named.get(id) ?? id] = relink(node, (link) => {
+      result[named.get(id) ?? id] = relinkNode(node, (link) => {
         if (link[0] === batch.nodeId) return [picker, link[1]];
         return [named.get(link[0]) ?? link[0], link[1]];
       });
@@ -203,7 +197,7 @@ function build(graph: Graph, batch: Site, region: readonly string[], partSize: n
   const joined = new Map<string, GraphLink>();
   for (const [id, node] of Object.entries(graph)) {
     if (inRegion.has(id) || id === batch.nodeId) continue;
-    result[id] = relink(node, (link) => {
+    result[id] = relinkNode(node, (link) => {
       if (!inRegion.has(link[0])) return link;
       const key = link.join("\n");
       const known = joined.get(key) ?? join(graph, link, names, result, idFor);
@@ -233,13 +227,6 @@ function join(
     },
     first ?? [nodeId, output],
   );
-}
-
-function relink(node: GraphNode, map: (link: GraphLink) => GraphLink): GraphNode {
-  const inputs = Object.fromEntries(
-    Object.entries(node.inputs).map(([name, value]) => [name, isLink(value) ? map(value) : value]),
-  );
-  return { ...node, inputs };
 }
 
 function whyNotIdentical(
