@@ -379,6 +379,7 @@ export class Attempt {
   async #giveUp(why: "limit" | "stalled"): Promise<AttemptOutcome> {
     const { instance, limits, log } = this.#deps;
     const timing = this.#timing();
+    const percent = this.held()?.progress?.percent ?? null;
     const ids = { attemptId: this.#lease.attemptId, promptId: this.#promptId };
     log.warn({ ...ids, why, ...timing }, "attempt does not come to an end, interrupting it");
     const cancelled = await instance.client.cancelPrompt(this.#promptId, {
@@ -392,7 +393,8 @@ export class Attempt {
     if (!isInterruptConfirmed) {
       instance.markDead(this.#promptId, "a prompt neither moves nor can be interrupted");
     }
-    const facts = { nodeId: this.#watch?.state.nodeId ?? null, timing, isInterruptConfirmed };
+    const nodeId = this.#watch?.state.nodeId ?? null;
+    const facts = { nodeId, timing, percent, isInterruptConfirmed };
     // An instance that cannot be interrupted gives no files either.
     const outputs = isInterruptConfirmed ? (await this.#collector.settle()).outputs : [];
     if (why === "stalled") return stalled({ ...facts, outputs });

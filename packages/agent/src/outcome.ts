@@ -72,13 +72,15 @@ export function stalled(facts: {
   readonly nodeId: string | null;
   readonly timing: EvidenceTiming;
   readonly isInterruptConfirmed: boolean;
+  /** How far it was, 0 to 100; null when nothing was heard of it. */
+  readonly percent: number | null;
   readonly outputs: readonly CollectedOutput[];
 }): AttemptOutcome {
   const sinceLastSignMs = Math.round(facts.timing.sinceLastSignMs ?? 0);
   const evidence = toEvidence("stall", `No sign of progress for ${sinceLastSignMs} ms.`, {
     nodeId: facts.nodeId ?? undefined,
     timing: facts.timing,
-    extra: { interruptConfirmed: facts.isInterruptConfirmed },
+    extra: { interruptConfirmed: facts.isInterruptConfirmed, percent: facts.percent },
   });
   return { kind: "stalled", evidence, outputs: [...facts.outputs] };
 }
@@ -89,6 +91,8 @@ export function tookTooLong(facts: {
   readonly nodeId: string | null;
   readonly timing: EvidenceTiming;
   readonly isInterruptConfirmed: boolean;
+  /** How far it was, 0 to 100; null when nothing was heard of it. */
+  readonly percent: number | null;
   readonly outputs: readonly CollectedOutput[];
 }): AttemptOutcome {
   const message = `The run took longer than its limit of ${facts.limitMs} ms.`;
@@ -96,7 +100,7 @@ export function tookTooLong(facts: {
     exceptionType: "execution_time_limit",
     nodeId: facts.nodeId ?? undefined,
     timing: facts.timing,
-    extra: { interruptConfirmed: facts.isInterruptConfirmed },
+    extra: { interruptConfirmed: facts.isInterruptConfirmed, percent: facts.percent },
   });
   return failed(evidence, facts.outputs);
 }

@@ -1,5 +1,6 @@
 /** Every feature's services, made and joined: who is told what by whom. */
 import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
+import { DEFAULT_FALLBACK_MODELS } from "@holdfast/recovery";
 import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
@@ -126,6 +127,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       firstLoadStallMs: settings.firstLoadStallMs,
       maxRetryAttempts: settings.maxRetryAttempts,
       recoveryEnabled: settings.errorRecoveryEnabled,
+      fallbackModels: DEFAULT_FALLBACK_MODELS,
     },
     announceQueued: (requirementIds) => {
       for (const id of requirementIds) notifier.notify(QUEUED_CHANNEL, String(id));

@@ -25,6 +25,7 @@ const settings = {
   firstLoadStallMs: 300_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
+      fallbackModels: [],
 };
 const INVENTORY: Inventory = {
   digest: "a".repeat(64),

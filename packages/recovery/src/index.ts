@@ -22,23 +22,21 @@ export {
   type FailureEvidence,
 } from "./evidence.ts";
 export { classify, createClassifier, strategyFor, type Classifier } from "./classify.ts";
-export {
-  CONNECTION_BACKOFF,
-  FILE_LOCK_WAIT_MS,
-  FREE_RETURNS_MAX,
-  POISON_DEATHS,
-  RECOVERIES_MAX,
-  decideRetry,
-} from "./retry.ts";
+export { wantedMemory } from "./memory-cause.ts";
+export { CONNECTION_BACKOFF, FILE_LOCK_WAIT_MS } from "./class-decisions.ts";
+export { FREE_RETURNS_MAX, POISON_DEATHS, RECOVERIES_MAX, decideRetry } from "./retry.ts";
 export type {
+  CardFacts,
   EarlierFailure,
   FailedOutcome,
+  OtherInstance,
   RetryDecision,
   RetryFacts,
   RetryOutcome,
   RetryPlace,
   RetryPreparation,
   RetryReason,
+  TimeFacts,
 } from "./retry-model.ts";
 export { LADDERS, LOSS_LEVELS, type LossLevel, type Rung, type RungName } from "./ladder.ts";
 export { type MessageRule } from "./rules/rule.ts";
@@ -51,6 +49,8 @@ export {
   nextChange,
   type ChangeRequest,
   type GraphChange,
+  type MemoryFacts,
+  type ModelFacts,
   type Recipe,
   type SkippedRung,
 } from "./graph/recipe.ts";
@@ -67,8 +67,17 @@ export { splitBatch, type Split } from "./graph/split-batch.ts";
 export { tileVae, type Tiled } from "./graph/tiled-vae.ts";
 export {
   DEFAULT_FALLBACK_MODELS,
+  isModelFileName,
   switchModel,
   type Switched,
   type SwitchModelRequest,
 } from "./graph/switch-model.ts";
 export { familyOfName, type ModelFamily } from "./graph/model-family.ts";
+export {
+  keyOf,
+  modelPlaces,
+  replaceModel,
+  type ModelPlace,
+  type ModelReplacement,
+} from "./graph/model-places.ts";
+export { findMissingModels } from "./graph/missing-models.ts";

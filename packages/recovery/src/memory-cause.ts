@@ -32,7 +32,7 @@ export function gpuMemoryCause(evidence: FailureEvidence): GpuMemoryCause | null
   const text = evidence.message.slice(0, HEAD);
   const elapsedMs = evidence.timing?.elapsedMs;
   const free = evidence.vramFreeBytes;
-  const wanted = size(text, /(?:tried to allocate|requested *:) *([\d.]+) ?([KMGT]i?B|bytes)/i);
+  const wanted = wantedMemory(evidence);
   if (
     elapsedMs !== undefined &&
     elapsedMs <= REVOKED_WITHIN_MS &&
@@ -55,6 +55,13 @@ export function gpuMemoryCause(evidence: FailureEvidence): GpuMemoryCause | null
   }
   return null;
 }
+
+/** What a failed request for memory asked for, in bytes; null where the message does not say. */
+export function wantedMemory({ message }: FailureEvidence): number | null {
+  return size(message.slice(0, HEAD), WANTED);
+}
+
+const WANTED = /(?:tried to allocate|requested *:) *([\d.]+) ?([KMGT]i?B|bytes)/i;
 
 /** Whether other processes, not this one, hold most of the card. */
 function isForeign(text: string, allocated: number | null, capacity: number | null): boolean {

@@ -19,7 +19,10 @@ const CHANGE: ChangeFacts = {
   failedNodeId: "3",
   hasClass: () => true,
   maxLoss: "content",
+  models: null,
+  memory: null,
 };
+const UNKNOWN_CARD = { totalBytes: null, freeBytes: null };
 const OOM: EarlierFailure = {
   outcome: "failed",
   class: "cuda_out_of_memory",
@@ -45,8 +48,14 @@ const decide = (
       freeReturns: 0,
       surplusReturns: 0,
       deathsOnInstances: [],
-      otherInstancesCanServe: false,
+      machineId: "m1",
+      card: UNKNOWN_CARD,
+      isInstanceAlive: false,
+      wantedBytes: null,
+      others: [],
+      time: { spentMs: 0, limitMs: 60_000, extendedMs: 0, attemptMs: 0, steadyPercent: null },
       canRestartInstance: false,
+      isRecoveryEnabled: true,
       maxRetryAttempts: 3,
       ...over,
     },
@@ -59,7 +68,9 @@ describe("lack of memory", () => {
     const { decision, change } = decide([]);
     expect(decision).toMatchObject({ kind: "retry", before: "free_memory" });
     expect(change).toBeNull();
-    expect(decide([OOM], { otherInstancesCanServe: true }).decision).toMatchObject({
+    expect(
+      decide([OOM], { others: [{ id: "i9", machineId: "m9", card: UNKNOWN_CARD }] }).decision,
+    ).toMatchObject({
       where: "elsewhere",
     });
   });
@@ -97,7 +108,7 @@ describe("lack of memory", () => {
     const host = { ...OOM, class: "host_out_of_memory" as const };
     const over = {
       instanceId: "i2",
-      otherInstancesCanServe: true,
+      others: [{ id: "i9", machineId: "m9", card: UNKNOWN_CARD }],
       error: {
         class: "host_out_of_memory",
         subclass: null,

@@ -36,6 +36,7 @@ export function decideRecovery(
     retry.outcome === "failed" &&
     decision.kind === "fail" &&
     AT_THE_END.has(decision.reason) &&
+    retry.isRecoveryEnabled &&
     retry.maxRetryAttempts > 0 &&
     retry.earlierFailures.length < RECOVERIES_MAX &&
     hasChangingRungs(retry.error.class);
@@ -59,7 +60,10 @@ export function decideRecovery(
     decision: {
       kind: "retry",
       delayMs: 0,
+      rung: change.rung,
       where: "anywhere",
+      avoid: [],
+      extendMs: 0,
       before: "nothing",
       isFree: false,
       reason: "graph_changed",

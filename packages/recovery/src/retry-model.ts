@@ -1,5 +1,6 @@
 /** What is known of an attempt that did not finish, and what can be decided about its job. */
 import type { ClassifiedError, ErrorClass } from "./error-class.ts";
+import type { RungName } from "./ladder.ts";
 
 /**
  * How an attempt ended without finishing. A cancel is not among them: there is nothing to decide.
@@ -34,6 +35,34 @@ export interface EarlierFailure {
   readonly instanceId: string | null;
 }
 
+/** The memory of a card; null where the instance does not tell. */
+export interface CardFacts {
+  readonly totalBytes: number | null;
+  /** As it was last reported; models that are loaded count as taken. */
+  readonly freeBytes: number | null;
+}
+
+/** Another instance that could run the job. */
+export interface OtherInstance {
+  readonly id: string;
+  readonly machineId: string;
+  readonly card: CardFacts;
+}
+
+/** What is known of the job's execution time. */
+export interface TimeFacts {
+  /** Over all attempts, this one included. */
+  readonly spentMs: number;
+  /** What the job may spend, an extension included. */
+  readonly limitMs: number;
+  /** What of that limit is an extension; 0 while there is none. */
+  readonly extendedMs: number;
+  /** How long this attempt executed. */
+  readonly attemptMs: number;
+  /** How far this attempt came, 0 to 100; null when it gave no sign, or its last one is long ago. */
+  readonly steadyPercent: number | null;
+}
+
 /** All that the decision looks at. */
 export interface RetryFacts {
   readonly outcome: RetryOutcome;
@@ -49,10 +78,21 @@ export interface RetryFacts {
   readonly surplusReturns: number;
   /** The instances that died during this job, this attempt's included when it did. */
   readonly deathsOnInstances: readonly string[];
-  /** Whether another instance, healthy and with what the graph needs, could run the job. */
-  readonly otherInstancesCanServe: boolean;
+  /** The machine of that instance. */
+  readonly machineId: string | null;
+  /** The card of that instance. */
+  readonly card: CardFacts;
+  /** Whether that instance answers: it confirmed that the run was stopped. Read for time-outs only. */
+  readonly isInstanceAlive: boolean;
+  /** What the failure itself says it asked the card for, in bytes; null where it does not say. */
+  readonly wantedBytes: number | null;
+  /** Other instances, healthy and with what the graph needs, that the job need not avoid. */
+  readonly others: readonly OtherInstance[];
+  readonly time: TimeFacts;
   /** False for attached instances, which belong to somebody else. */
   readonly canRestartInstance: boolean;
+  /** `ERROR_RECOVERY_ENABLED`: without it the first failure ends a job; free returns stay free. */
+  readonly isRecoveryEnabled: boolean;
   /** `MAX_RETRY_ATTEMPTS`: retries for failures of the job itself. */
   readonly maxRetryAttempts: number;
 }
@@ -86,6 +126,10 @@ export type RetryReason =
   | "wait_for_file_lock"
   | "after_crash"
   | "after_stall"
+  | "resume_same"
+  | "longer_limit"
+  | "out_of_time"
+  | "recovery_disabled"
   | "after_foreign_interrupt"
   | "graph_changed"
   | "once_more";
@@ -95,7 +139,13 @@ export type RetryDecision =
   | {
       readonly kind: "retry";
       readonly delayMs: number;
+      /** The rung of the class's ladder that this is; null for free returns. */
+      readonly rung: RungName | null;
       readonly where: RetryPlace;
+      /** Instances that the next attempt keeps away from, beside those of before. */
+      readonly avoid: readonly string[];
+      /** How much longer the job may execute than it was allowed so far. */
+      readonly extendMs: number;
       readonly before: RetryPreparation;
       /** True when this retry is not counted as a recovery (I1). */
       readonly isFree: boolean;

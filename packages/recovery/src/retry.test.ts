@@ -3,7 +3,8 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 
 import { ERROR_CLASSES, type ClassifiedError, type ErrorClass } from "./error-class.ts";
-import { decideRetry, FILE_LOCK_WAIT_MS, FREE_RETURNS_MAX, RECOVERIES_MAX } from "./retry.ts";
+import { FILE_LOCK_WAIT_MS } from "./class-decisions.ts";
+import { decideRetry, FREE_RETURNS_MAX, RECOVERIES_MAX } from "./retry.ts";
 import type { EarlierFailure, RetryFacts, RetryOutcome } from "./retry-model.ts";
 
 function classified(errorClass: ErrorClass, subclass: string | null = null): ClassifiedError {
@@ -25,12 +26,21 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
     freeReturns: 0,
     surplusReturns: 0,
     deathsOnInstances: [],
-    otherInstancesCanServe: true,
+    machineId: "m1",
+    card: { totalBytes: null, freeBytes: null },
+    isInstanceAlive: false,
+    wantedBytes: null,
+    others: OTHERS,
+    time: { spentMs: 0, limitMs: 60_000, extendedMs: 0, attemptMs: 0, steadyPercent: null },
     canRestartInstance: true,
+    isRecoveryEnabled: true,
     maxRetryAttempts: 5,
     ...changes,
   };
 }
+
+const CARD_OF_UNKNOWN_SIZE = { totalBytes: null, freeBytes: null };
+const OTHERS = [{ id: "z", machineId: "m2", card: CARD_OF_UNKNOWN_SIZE }];
 
 function earlier(
   errorClass: ErrorClass,
@@ -157,7 +167,7 @@ describe("what another machine may have", () => {
   });
 
   it.each(CLASSES)("%s fails where there is no elsewhere", (errorClass) => {
-    expect(decideError(errorClass, { otherInstancesCanServe: false })).toMatchObject({
+    expect(decideError(errorClass, { others: [] })).toMatchObject({
       kind: "fail",
       reason: "nobody_else_can_serve",
     });
@@ -212,14 +222,14 @@ describe("waits", () => {
       where: "elsewhere",
       reason: "after_stall",
     });
-    expect(decide({ outcome: "stalled", otherInstancesCanServe: false })).toMatchObject({
+    expect(decide({ outcome: "stalled", others: [] })).toMatchObject({
       where: "anywhere",
     });
   });
 
   it("moves a job off a dead instance at once, or waits for it to come back", () => {
     expect(decide({ outcome: "instance_died" })).toMatchObject({ where: "elsewhere", delayMs: 0 });
-    const alone = decide({ outcome: "instance_died", otherInstancesCanServe: false });
+    const alone = decide({ outcome: "instance_died", others: [] });
     expect(alone).toMatchObject({ where: "anywhere", reason: "after_crash" });
     expect(alone.kind === "retry" && alone.delayMs > 1_000).toBe(true);
   });
@@ -230,7 +240,7 @@ describe("waits", () => {
       outcome: "instance_died",
       earlierFailures: before,
       maxRetryAttempts: 0,
-      otherInstancesCanServe: false,
+      others: [],
     });
     expect(decision).toMatchObject({ kind: "retry", reason: "after_crash" });
   });
@@ -259,9 +269,9 @@ describe("GPU and memory", () => {
     expect(decideError("cuda_out_of_memory", {}, "foreign_vram")).toMatchObject({
       where: "elsewhere",
     });
-    expect(
-      decideError("cuda_out_of_memory", { otherInstancesCanServe: false }, "foreign_vram"),
-    ).toMatchObject({ where: "same" });
+    expect(decideError("cuda_out_of_memory", { others: [] }, "foreign_vram")).toMatchObject({
+      where: "same",
+    });
   });
 
   it("restarts for host memory and for a poisoned GPU context", () => {
@@ -281,6 +291,131 @@ describe("GPU and memory", () => {
     expect(decideError("gpu_fault", {}, "device_assert").kind).toBe("retry");
     const again = { earlierFailures: [earlier("gpu_fault", "a")] };
     expect(decideError("gpu_fault", again, "device_assert")).toMatchObject({ kind: "fail" });
+  });
+});
+
+describe("which card is better", () => {
+  const oom = "cuda_out_of_memory";
+  const GB = 1e9;
+  const card = (total: number | null, free = total) => ({
+    totalBytes: total === null ? null : total * GB,
+    freeBytes: free === null ? null : free * GB,
+  });
+  const other = (id: string, total: number | null, free = total) => ({
+    id,
+    machineId: id,
+    card: card(total, free),
+  });
+  const after = (here: ReturnType<typeof card>, others: ReturnType<typeof other>[], more = {}) =>
+    decideError(oom, { card: here, others, earlierFailures: [earlier(oom, "a")], ...more });
+
+  it("a larger one is tried, and those that are no larger are avoided", () => {
+    expect(after(card(8), [other("same", 8), other("big", 24)])).toMatchObject({
+      rung: "more_vram",
+      where: "elsewhere",
+      avoid: ["a", "same"],
+    });
+  });
+
+  it("one of the same size is no better, unless something else takes part of this one", () => {
+    expect(after(card(8), [other("same", 8)])).toMatchObject({
+      kind: "fail",
+      reason: "nobody_else_can_serve",
+      explain: expect.stringContaining("any better"),
+    });
+    expect(after(card(8, 5), [other("same", 8)])).toMatchObject({ where: "elsewhere" });
+    expect(after(card(8, 5), [other("fuller", 8, 3)])).toMatchObject({ kind: "fail" });
+  });
+
+  it("one that does not tell is worth a try", () => {
+    expect(after(card(8), [other("silent", null)])).toMatchObject({ where: "elsewhere" });
+    expect(after(card(null), [other("same", 8)])).toMatchObject({ where: "elsewhere" });
+  });
+
+  it("a request larger than the card goes to one that could hold it, without freeing anything", () => {
+    const above = (others: ReturnType<typeof other>[]) =>
+      decideError(oom, { card: card(8), others, wantedBytes: 12 * GB }, "above_card");
+    expect(above([other("ten", 10), other("big", 24)])).toMatchObject({
+      rung: "more_vram",
+      avoid: ["a", "ten"],
+    });
+    expect(above([other("ten", 10)])).toMatchObject({ kind: "fail" });
+  });
+
+  it("fragmented memory comes back with a restart, where one is allowed", () => {
+    expect(decideError(oom, {}, "fragmentation")).toMatchObject({ before: "restart_instance" });
+    expect(decideError(oom, { canRestartInstance: false }, "fragmentation")).toMatchObject({
+      before: "free_memory",
+    });
+  });
+});
+
+it("a full disk is left with its whole machine", () => {
+  const CARD = CARD_OF_UNKNOWN_SIZE;
+  const others = [
+    { id: "b", machineId: "m1", card: CARD },
+    { id: "z", machineId: "m2", card: CARD },
+  ];
+  expect(decideError("disk_full", { others })).toMatchObject({
+    rung: "elsewhere_with_room",
+    avoid: ["a", "b"],
+  });
+  expect(decideError("disk_full", { others: others.slice(0, 1) })).toMatchObject({ kind: "fail" });
+});
+
+describe("time", () => {
+  const time = { spentMs: 60_000, limitMs: 60_000, extendedMs: 0, attemptMs: 60_000 };
+  const late = (more: Partial<RetryFacts["time"]>, over: Partial<RetryFacts> = {}) =>
+    decideError("timeout", { time: { ...time, steadyPercent: 80, ...more }, ...over });
+
+  it("that is used up ends the job", () => {
+    expect(late({ steadyPercent: null })).toMatchObject({ kind: "fail", reason: "out_of_time" });
+    expect(decideError("unknown", { time: { ...time, steadyPercent: 80 } })).toMatchObject({
+      reason: "out_of_time",
+    });
+  });
+
+  it("is extended once for a run that was getting there, where it had come", () => {
+    expect(late({ attemptMs: 30_000 })).toMatchObject({
+      kind: "retry",
+      rung: "longer_limit",
+      where: "same",
+      extendMs: 46_875,
+    });
+    expect(late({ attemptMs: 30_000, spentMs: 61_000 })).toMatchObject({ extendMs: 47_875 });
+    expect(late({ attemptMs: 30_000, extendedMs: 1 })).toMatchObject({ kind: "fail" });
+  });
+
+  it("is not extended for a run that would take twice as long", () => {
+    expect(late({ steadyPercent: 40 })).toMatchObject({
+      kind: "fail",
+      explain: expect.stringContaining("40 %"),
+    });
+  });
+
+  it("is not extended where nothing may be recovered", () => {
+    expect(late({ attemptMs: 30_000 }, { maxRetryAttempts: 0 })).toMatchObject({ kind: "fail" });
+    expect(late({ attemptMs: 30_000 }, { isRecoveryEnabled: false })).toMatchObject({
+      kind: "fail",
+    });
+  });
+
+  it("without a sign is answered where it was lost, as long as the instance answers", () => {
+    const stalled = (over: Partial<RetryFacts>) =>
+      decide({ outcome: "stalled", isInstanceAlive: true, ...over });
+    expect(stalled({})).toMatchObject({ rung: "resume_same", where: "same" });
+    const again = { earlierFailures: [earlier("timeout", "a", "stalled")] };
+    expect(stalled(again)).toMatchObject({ rung: "resume_elsewhere", avoid: ["a"] });
+    expect(stalled({ isInstanceAlive: false })).toMatchObject({ rung: "resume_elsewhere" });
+  });
+});
+
+it("without recovery the first failure ends a job, and what is free stays free", () => {
+  for (const errorClass of ERROR_CLASSES) {
+    expect(decideError(errorClass, { isRecoveryEnabled: false })).toMatchObject({ kind: "fail" });
+  }
+  expect(decide({ outcome: "lease_lost", isRecoveryEnabled: false })).toMatchObject({
+    isFree: true,
   });
 });
 
@@ -322,6 +457,10 @@ const arbitraryError = fc
     subclass: fc.constantFrom(null, "missing_input", "foreign_vram", "device_assert", "hardware"),
   })
   .map((error) => classified(error.class, error.subclass));
+const arbitraryCard = fc.record({
+  totalBytes: fc.option(fc.nat({ max: 100 })),
+  freeBytes: fc.option(fc.nat({ max: 100 })),
+});
 const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
   outcome: fc.constantFrom(...OUTCOMES),
   error: arbitraryError,
@@ -337,7 +476,26 @@ const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
   freeReturns: fc.integer({ min: 0, max: 80 }),
   surplusReturns: fc.integer({ min: 0, max: 200 }),
   deathsOnInstances: fc.array(fc.constantFrom("a", "b", "c"), { maxLength: 4 }),
-  otherInstancesCanServe: fc.boolean(),
+  machineId: fc.constantFrom("m1", "m2"),
+  card: arbitraryCard,
+  isInstanceAlive: fc.boolean(),
+  wantedBytes: fc.option(fc.nat({ max: 100 })),
+  others: fc.array(
+    fc.record({
+      id: fc.constantFrom("x", "y"),
+      machineId: fc.constantFrom("m1", "m2"),
+      card: arbitraryCard,
+    }),
+    { maxLength: 3 },
+  ),
+  time: fc.record({
+    spentMs: fc.nat({ max: 200 }),
+    limitMs: fc.integer({ min: 1, max: 150 }),
+    extendedMs: fc.constantFrom(0, 10),
+    attemptMs: fc.nat({ max: 100 }),
+    steadyPercent: fc.option(fc.integer({ min: 0, max: 100 })),
+  }),
+  isRecoveryEnabled: fc.boolean(),
   canRestartInstance: fc.boolean(),
   maxRetryAttempts: fc.integer({ min: -1, max: 6 }),
 });
@@ -355,7 +513,7 @@ describe("invariants", () => {
         expect(plan !== null && isPastCap).toBe(false);
         expect(plan?.delayMs ?? 0).toBeGreaterThanOrEqual(0);
         expect(plan?.delayMs ?? 0).toBeLessThanOrEqual(30_000);
-        expect(plan?.where === "elsewhere" && !given.otherInstancesCanServe).toBe(false);
+        expect(plan?.where === "elsewhere" && given.others.length === 0).toBe(false);
       }),
     );
   });
@@ -371,7 +529,7 @@ describe("invariants", () => {
               error,
               instanceId,
               earlierFailures: failures,
-              otherInstancesCanServe: hasOther,
+              others: hasOther ? OTHERS : [],
             }),
             seededRandom(7),
           );

@@ -63,6 +63,7 @@ export const SETTINGS = {
   firstLoadStallMs: 20_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
+    fallbackModels: [],
 } as const;
 
 const NOTIFY_MS = 5;

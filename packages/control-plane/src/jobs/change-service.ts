@@ -6,6 +6,7 @@ import * as changes from "./change-store.ts";
 import { isEnded, MAX_JOBS_PER_CANCEL, type JobWithLease } from "./model.ts";
 import type { JobsPorts } from "./ports.ts";
 import type { QueueGauge } from "./queue-gauge.ts";
+import { ensureRequirement } from "./requirement-service.ts";
 
 /** Which jobs to cancel together: all that are given must fit, and one must be given. */
 export interface CancelManyRequest {
@@ -88,12 +89,16 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
     },
     async retry(caller, ref, options = {}) {
       const { job } = await find(caller, ref);
+      let requirementId: number | null = null;
       const refused = await db.transaction(async (tx) => {
         const locked = await changes.lockJob(tx, job.id);
         if (locked === undefined) throw gone(job.id);
         if (!isEnded(locked.state)) return "job_not_ended";
         if (locked.state === "completed" && options.force !== true) return "job_ended";
-        await changes.redriveJob(tx, job.id, { eventId: ids.next("evt"), by: caller.id });
+        const ownNeeds = job.plan?.ownNeeds;
+        requirementId = ownNeeds === undefined ? null : await ensureRequirement(tx, ownNeeds);
+        const told = { eventId: ids.next("evt"), by: caller.id };
+        await changes.redriveJob(tx, job.id, told, requirementId);
         return undefined;
       });
       if (refused === "job_not_ended") {
@@ -110,7 +115,7 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
       }
       gauge.reserve(job.owner, 1).commit();
       ports.onEvents(["job.redriven", "job.held"]);
-      ports.onQueued([{ id: job.requirementId, needs: null }]);
+      ports.onQueued([{ id: requirementId ?? job.requirementId, needs: null }]);
       return await view(job.id);
     },
   };

@@ -115,6 +115,8 @@ export async function redriveJob(
   tx: Transaction,
   jobId: string,
   told: { readonly eventId: string; readonly by: string },
+  /** Of the caller's own graph; null when the job waits under it anyway. */
+  requirementId: number | null,
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
     `with stop as (
@@ -131,6 +133,7 @@ export async function redriveJob(
          round = round + 1, failure_count = 0, recovery_count = 0, poison = false,
          dead_instances = '{}', avoid_instances = '{}', error = null, execution_ms = 0,
          run_at = null, waiting_reason = null, plan = null,
+         requirement_id = coalesce($4, requirement_id),
          lineage = lineage + case when keeps_graph then 0 else 1 end,
          output_count = case when keeps_graph then output_count else 0 end
        from stop, before b
@@ -141,7 +144,7 @@ export async function redriveJob(
      select $2, 'job.redriven', 1, owner, id, jsonb_build_object(
        'jobId', id, 'number', number, 'batchId', batch_id, 'round', round, 'by', $3::text)
      from redriven`,
-    [jobId, told.eventId, told.by],
+    [jobId, told.eventId, told.by, requirementId],
   );
   return rowCount > 0;
 }

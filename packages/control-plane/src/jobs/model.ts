@@ -16,6 +16,7 @@ import {
 } from "@holdfast/contract";
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
 import { z } from "zod";
+import type { Needs } from "../machines/model.ts";
 
 /** The states in the database; the words are the same outside, but see {@link outwardStatus}. */
 export type JobState = JobStatus;
@@ -85,6 +86,8 @@ export type JobWebhook = z.infer<typeof webhookColumnSchema>;
 export interface PlanInForce {
   readonly patch: GraphPatch | null;
   readonly changes?: JobChanges;
+  /** What the caller's own graph needs, where the one to run needs something else. */
+  readonly ownNeeds?: Needs;
 }
 
 /** A job. Instants are epoch milliseconds; the graph itself is template `graphId` plus `patch`. */

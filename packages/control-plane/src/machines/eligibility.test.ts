@@ -6,6 +6,7 @@ const inventory = toInventoryIndex({
   digest: "d",
   nodeClasses: ["KSampler", "SaveImage"],
   models: { checkpoints: ["sd15.safetensors", "sub\\xl.safetensors"] },
+  vramTotalBytes: null,
   simulated: false,
 });
 const inventories = new Map([["d", inventory]]);

@@ -43,6 +43,9 @@ export interface InventoryIndex {
   readonly nodeClasses: ReadonlySet<string>;
   /** `folder/name`, separators normalised. */
   readonly models: ReadonlySet<string>;
+  /** Names by folder, spelled as the instance does. */
+  readonly modelNames: ReadonlyMap<string, readonly string[]>;
+  readonly vramTotalBytes: number | null;
   readonly simulated: boolean;
 }
 
@@ -51,7 +54,7 @@ export const HEARTBEAT_TIMEOUT_MS = 60_000;
 
 /** Brings a wire inventory into its asked form. */
 export function toInventoryIndex(
-  inventory: Pick<Inventory, "digest" | "nodeClasses" | "models" | "simulated">,
+  inventory: Pick<Inventory, "digest" | "nodeClasses" | "models" | "simulated" | "vramTotalBytes">,
 ): InventoryIndex {
   const models = new Set<string>();
   for (const [folder, names] of Object.entries(inventory.models)) {
@@ -61,6 +64,8 @@ export function toInventoryIndex(
     digest: inventory.digest,
     nodeClasses: new Set(inventory.nodeClasses),
     models,
+    modelNames: new Map(Object.entries(inventory.models)),
+    vramTotalBytes: inventory.vramTotalBytes,
     simulated: inventory.simulated,
   };
 }

@@ -1,6 +1,6 @@
 import type { Queryable } from "../platform/db.ts";
-import type { InventoryIndex, Needs, PlacedInstance } from "../machines/model.ts";
-import { canServe, isPlaceable } from "../machines/eligibility.ts";
+import type { InventoryIndex, Needs } from "../machines/model.ts";
+import { canServe } from "../machines/eligibility.ts";
 import { readActiveRequirements } from "./lease-store.ts";
 
 /** Requirements with queued jobs that one replica looks at; more wait for the next look. */
@@ -96,16 +96,4 @@ export function createActiveRequirements(): ActiveRequirements {
       for (const id of ids) if ((notedAt.get(id) ?? 0) <= asOf) active.delete(id);
     },
   };
-}
-
-/** The instances that take work and could serve these needs. */
-export function thoseThatCanServe(
-  instances: readonly PlacedInstance[],
-  inventories: ReadonlyMap<string, InventoryIndex>,
-  needs: Needs,
-): readonly PlacedInstance[] {
-  return instances.filter((instance) => {
-    const inventory = inventories.get(instance.inventoryDigest ?? "");
-    return isPlaceable(instance) && inventory !== undefined && canServe(inventory, needs);
-  });
 }

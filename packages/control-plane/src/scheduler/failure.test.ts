@@ -1,6 +1,43 @@
 import { seededRandom } from "@holdfast/runtime";
 import { describe, expect, it } from "vitest";
-import { judgeFailure, type FailureContext, type UnfinishedOutcome } from "./failure.ts";
+import { toInventoryIndex } from "../machines/model.ts";
+import { createServers } from "./servers.ts";
+import { judgeFailure, needsWith, type FailureContext, type UnfinishedOutcome } from "./failure.ts";
+
+const NEEDS = {
+  nodeClasses: ["KSampler"],
+  models: [{ folder: "checkpoints", name: "a.safetensors" }],
+};
+const fleet = (...ids: readonly string[]) => fleetOf(ids.map((id) => [id, ["a.safetensors"]]));
+function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
+  const known = machines.map(([id, checkpoints]) => ({
+    instance: {
+      id,
+      machineId: `m-${id}`,
+      key: id,
+      name: id,
+      state: "healthy" as const,
+      reason: null,
+      cordoned: false,
+      inventoryDigest: id,
+      vramFreeBytes: null,
+      lastRequirementId: null,
+      stateSince: 0,
+      machineState: "online" as const,
+    },
+    inventory: toInventoryIndex({
+      digest: id,
+      nodeClasses: ["KSampler", "CheckpointLoaderSimple"],
+      models: { checkpoints: [...checkpoints] },
+      vramTotalBytes: null,
+      simulated: true,
+    }),
+  }));
+  return createServers(
+    known.map(({ instance }) => instance),
+    known,
+  );
+}
 
 const context = (
   outcome: UnfinishedOutcome,
@@ -10,11 +47,12 @@ const context = (
   started: true,
   executeMs: 100,
   earlier: { failures: [], freeReturns: 0, surplusReturns: 0 },
-  otherInstancesCanServe: false,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
+  fallbackModels: ["sd_xl_base_1.0.safetensors"],
   graph: null,
-  hasClass: () => true,
+  needs: NEEDS,
+  servers: fleet("i1"),
   ...over,
   facts: {
     number: 1,
@@ -106,7 +144,7 @@ describe("judgeFailure", () => {
       kind: "stalled",
       evidence: { channel: "stall", message: "no progress" },
     };
-    const verdict = judge(context(stalled, { otherInstancesCanServe: true }));
+    const verdict = judge(context(stalled, { servers: fleet("i1", "i2") }));
     expect(verdict.change.avoidInstances).toEqual(["i1"]);
   });
 
@@ -125,5 +163,116 @@ describe("judgeFailure", () => {
   it("gives a job's own retry limit precedence", () => {
     const verdict = judge(context(OOM, { facts: { maxRetryAttempts: 0 } }));
     expect(verdict.change.state).toBe("failed");
+  });
+});
+
+describe("a model that is not there", () => {
+  const GRAPH = {
+    "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "a.safetensors" } },
+  };
+  const GONE: UnfinishedOutcome = {
+    kind: "failed",
+    evidence: {
+      channel: "execution",
+      exceptionType: "FileNotFoundError",
+      message: "Model in folder 'checkpoints' with filename 'a.safetensors' not found.",
+      nodeId: "1",
+      nodeType: "CheckpointLoaderSimple",
+    },
+    outputs: [],
+  };
+  const there = fleetOf([["i1", ["a.safetensors", "sd_xl_base_1.0.safetensors"]]]);
+
+  it("is looked for elsewhere first", () => {
+    const verdict = judge(context(GONE, { graph: GRAPH, servers: fleet("i1", "i2") }));
+    expect(verdict.decision).toMatchObject({ rung: "instance_with_model", where: "elsewhere" });
+    expect(verdict.change).toMatchObject({ avoidInstances: ["i1"], needs: null });
+  });
+
+  it("is switched where nobody else has it, and the job waits for the substitute", () => {
+    const verdict = judge(context(GONE, { graph: GRAPH, servers: there }));
+    expect(verdict.decision).toMatchObject({
+      rung: "switch_model",
+      explain: "Switched model: a.safetensors → sd_xl_base_1.0.safetensors",
+    });
+    const next = {
+      ...NEEDS,
+      models: [{ folder: "checkpoints", name: "sd_xl_base_1.0.safetensors" }],
+    };
+    expect(verdict.change).toMatchObject({
+      state: "queued",
+      startsLineage: true,
+      needs: { own: NEEDS, next },
+      plan: { ownNeeds: NEEDS, changes: { loss: "content" } },
+    });
+  });
+
+  it("keeps the needs of the caller's own graph when it is switched again", () => {
+    const plan = {
+      version: 1,
+      before: "nothing" as const,
+      patch: null,
+      recipe: {
+        reductions: [],
+        tiledNodes: [],
+        partSize: null,
+        models: [{ folder: "checkpoints", from: "own.ckpt", to: "a.safetensors" }],
+      },
+      ownNeeds: { nodeClasses: ["KSampler"], models: [] },
+    };
+    const verdict = judge(
+      context(GONE, {
+        graph: { "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "own.ckpt" } } },
+        servers: there,
+        facts: { plan },
+      }),
+    );
+    expect(verdict.change.needs?.own).toEqual(plan.ownNeeds);
+    expect(verdict.change.needs?.next.models).toEqual([
+      { folder: "checkpoints", name: "sd_xl_base_1.0.safetensors" },
+    ]);
+  });
+});
+
+it("needs name each model once, in order, after a replacement", () => {
+  const model = (name: string) => ({ folder: "checkpoints", name });
+  const replaced = needsWith({ nodeClasses: ["X"], models: [model("a"), model("z")] }, [
+    { folder: "checkpoints", from: "a", to: "z" },
+    { folder: "loras", from: "z", to: "y" },
+  ]);
+  expect(replaced).toEqual({ nodeClasses: ["X"], models: [model("z")] });
+});
+
+describe("time", () => {
+  const late = (percent: unknown, sinceLastSignMs: number): UnfinishedOutcome => ({
+    kind: "failed",
+    evidence: {
+      channel: "stall",
+      exceptionType: "execution_time_limit",
+      message: "The run took longer than its limit of 60000 ms.",
+      timing: { sinceLastSignMs },
+      extra: { interruptConfirmed: true, percent },
+    },
+    outputs: [],
+  });
+
+  it("is extended once for a run that moved, and its plan says by how much", () => {
+    const input = context(late(90, 500), { executeMs: 60_000, facts: { timeoutMs: 60_000 } });
+    expect(judge(input).change.state).toBe("timeout");
+    const near = context(late(90, 500), { executeMs: 40_000, facts: { executionMs: 20_000 } });
+    const verdict = judge(near);
+    expect(verdict.change).toMatchObject({ state: "queued", plan: { extendedMs: 55_556 } });
+    const again = {
+      ...near,
+      facts: { ...near.facts, executionMs: 80_000, plan: verdict.change.plan },
+    };
+    expect(judge(again).change.state).toBe("timeout");
+  });
+
+  it("is not extended for one that stood still, or of which nobody knows", () => {
+    for (const outcome of [late(90, 90_000), late(null, 500), late("90", 500)]) {
+      const input = context(outcome, { executeMs: 40_000, facts: { executionMs: 20_000 } });
+      expect(judge(input).change.state).toBe("timeout");
+    }
   });
 });

@@ -1,22 +1,33 @@
 /** What the control plane makes of an attempt that did not complete its job. Pure. */
 import { SURPLUS, type AttemptOutcome, type JobError } from "@holdfast/contract";
-import type { Graph } from "@holdfast/comfyui/protocol";
+import type { Graph, ModelNeed } from "@holdfast/comfyui/protocol";
 import {
   classify,
   decideRecovery,
   EMPTY_RECIPE,
+  findMissingModels,
   hasChangingRungs,
+  keyOf,
   LOSS_LEVELS,
+  replaceModel,
+  wantedMemory,
+  type ChangeFacts,
   type ClassifiedError,
   type FailureEvidence,
   type LossLevel,
+  type ModelReplacement,
+  type OtherInstance,
+  type Recipe,
   type Recovery,
   type RetryDecision,
   type RetryOutcome,
+  type TimeFacts,
 } from "@holdfast/recovery";
 import { assertNever, type Random } from "@holdfast/runtime";
+import type { Needs } from "../machines/model.ts";
 import type { JobPlan } from "./model.ts";
 import type { EarlierEnds, FailureFacts, JobChange } from "./outcome-store.ts";
+import type { Servers } from "./servers.ts";
 
 /** An end that did not complete the job: what the agent reported, or what the reaper found. */
 export type UnfinishedOutcome =
@@ -31,13 +42,15 @@ export interface FailureContext {
   readonly executeMs: number;
   readonly facts: FailureFacts;
   readonly earlier: EarlierEnds;
-  readonly otherInstancesCanServe: boolean;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
+  /** What to take for a checkpoint of which nothing alike is there, in this order. */
+  readonly fallbackModels: readonly string[];
   /** The caller's own graph; null when nothing would be changed in it ({@link wantsGraph}). */
   readonly graph: Graph | null;
-  /** Whether every instance that could run the job has a class. */
-  readonly hasClass: (classType: string) => boolean;
+  /** What the job needs of an instance, as it ran. */
+  readonly needs: Needs;
+  readonly servers: Servers;
 }
 
 /** What to write: the attempt's end and the job's next state. */
@@ -70,53 +83,100 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   const deadInstances = isDeath
     ? [...new Set([...facts.deadInstances, facts.instanceId])]
     : [...facts.deadInstances];
-  const spentMs = facts.executionMs + context.executeMs;
-  const isOutOfTime = classified !== null && spentMs >= facts.timeoutMs;
-  const { decision, change }: Recovery = isOutOfTime
-    ? { decision: outOfTime(facts.timeoutMs), change: null }
-    : decideRecovery(
-        {
-          outcome: retryOutcome,
-          error: classified ?? UNCLASSIFIED,
-          instanceId: facts.instanceId,
-          earlierFailures: context.earlier.failures,
-          freeReturns: context.earlier.freeReturns,
-          surplusReturns: context.earlier.surplusReturns,
-          deathsOnInstances: deadInstances,
-          otherInstancesCanServe: context.otherInstancesCanServe,
-          // Attached instances belong to somebody else: no restart.
-          canRestartInstance: false,
-          maxRetryAttempts: context.recoveryEnabled
-            ? (facts.maxRetryAttempts ?? context.maxRetryAttempts)
-            : 0,
-        },
-        context.graph === null
-          ? null
-          : {
-              graph: context.graph,
-              recipe: facts.plan?.recipe ?? EMPTY_RECIPE,
-              failedNodeId: evidence?.nodeId ?? null,
-              hasClass: context.hasClass,
-              maxLoss: facts.maxLoss ?? "content",
-            },
-        random,
-      );
+  const { decision, change }: Recovery = decideRecovery(
+    {
+      outcome: retryOutcome,
+      error: classified ?? UNCLASSIFIED,
+      instanceId: facts.instanceId,
+      machineId: context.servers.machineOf(facts.instanceId),
+      card: context.servers.cardOf(facts.instanceId),
+      isInstanceAlive: extraOf(evidence)["interruptConfirmed"] === true,
+      wantedBytes: evidence === null ? null : wantedMemory(evidence),
+      earlierFailures: context.earlier.failures,
+      freeReturns: context.earlier.freeReturns,
+      surplusReturns: context.earlier.surplusReturns,
+      deathsOnInstances: deadInstances,
+      others: othersOf(context),
+      time: timeOf(context, evidence),
+      // Attached instances belong to somebody else: no restart.
+      canRestartInstance: false,
+      isRecoveryEnabled: context.recoveryEnabled,
+      maxRetryAttempts: facts.maxRetryAttempts ?? context.maxRetryAttempts,
+    },
+    context.graph === null ? null : changeFacts(context, context.graph, evidence),
+    random,
+  );
   const error = classified === null || evidence === null ? null : toJobError(classified, evidence);
   return {
     attemptOutcome: outcome.kind,
     error,
     evidence,
     decision,
-    change: changeOf(context, { decision, change }, error, deadInstances, isOutOfTime),
+    change: changeOf(context, { decision, change }, error, deadInstances),
   };
 }
 
-function outOfTime(timeoutMs: number): RetryDecision {
+/** Instances that could run the job and that it need not avoid. */
+function othersOf({ servers, needs, facts }: FailureContext): readonly OtherInstance[] {
+  return servers
+    .serving(needs)
+    .filter(({ id }) => id !== facts.instanceId && !facts.avoidInstances.includes(id));
+}
+
+/** No sign for longer than this is no steady progress. */
+const STEADY_WITHIN_MS = 60_000;
+
+function timeOf({ facts, executeMs }: FailureContext, evidence: FailureEvidence | null): TimeFacts {
+  const extendedMs = facts.plan?.extendedMs ?? 0;
+  const { percent } = extraOf(evidence);
+  const sinceLastSignMs = evidence?.timing?.sinceLastSignMs ?? Infinity;
   return {
-    kind: "fail",
-    reason: "tried_enough",
-    explain: `The job used up its ${Math.round(timeoutMs / 1000)} s of execution time.`,
+    spentMs: facts.executionMs + executeMs,
+    limitMs: facts.timeoutMs + extendedMs,
+    extendedMs,
+    attemptMs: executeMs,
+    steadyPercent:
+      typeof percent === "number" && sinceLastSignMs < STEADY_WITHIN_MS ? percent : null,
   };
+}
+
+/** Agents of other versions leave it out, or write what they like. */
+function extraOf(evidence: FailureEvidence | null): Readonly<Record<string, unknown>> {
+  const extra: unknown = evidence?.extra;
+  return typeof extra === "object" && extra !== null ? { ...extra } : {};
+}
+
+function changeFacts(
+  { facts, servers, needs, fallbackModels }: FailureContext,
+  graph: Graph,
+  evidence: FailureEvidence | null,
+): ChangeFacts {
+  const recipe = facts.plan?.recipe ?? EMPTY_RECIPE;
+  const known = servers.models(needs);
+  const ran = (recipe.models ?? []).reduce(replaceModel, graph);
+  const largestCardBytes = servers.largestCard(needs);
+  const wantedBytes = evidence === null ? null : wantedMemory(evidence);
+  return {
+    graph,
+    recipe,
+    failedNodeId: evidence?.nodeId ?? null,
+    hasClass: (classType) => servers.haveClass(needs, classType),
+    maxLoss: facts.maxLoss ?? "content",
+    models:
+      known === null
+        ? null
+        : {
+            missing: findMissingModels(ran, evidence, (model) => !isAmong(model, known.missing)),
+            there: known.there,
+            fallbacks: fallbackModels,
+          },
+    memory:
+      wantedBytes === null || largestCardBytes === null ? null : { wantedBytes, largestCardBytes },
+  };
+}
+
+function isAmong(model: ModelNeed, models: readonly ModelNeed[]): boolean {
+  return models.some((one) => keyOf(one) === keyOf(model));
 }
 
 const UNCLASSIFIED: ClassifiedError = {
@@ -167,7 +227,6 @@ function changeOf(
   { decision, change }: Recovery,
   error: JobError | null,
   deadInstances: readonly string[],
-  isOutOfTime: boolean,
 ): JobChange {
   const { facts } = context;
   const base = {
@@ -180,9 +239,10 @@ function changeOf(
     plan: facts.plan === null ? null : { ...facts.plan, before: "nothing" as const },
     error: error ?? null,
     startsLineage: false,
+    needs: null,
   };
   if (decision.kind !== "retry") {
-    const isTimeout = isOutOfTime || error?.class === "timeout";
+    const isTimeout = decision.reason === "out_of_time" || error?.class === "timeout";
     return {
       ...base,
       state: isTimeout && decision.kind === "fail" ? "timeout" : "failed",
@@ -199,39 +259,79 @@ function changeOf(
     delayMs: decision.delayMs,
     failureCount: facts.failureCount + (decision.isFree ? 0 : 1),
     recoveryCount: facts.recoveryCount + (decision.isFree ? 0 : 1),
-    avoidInstances: avoidedAfter(decision.where, change !== null, facts),
+    // Another graph may run where the one before it failed.
+    avoidInstances:
+      change === null ? [...new Set([...facts.avoidInstances, ...decision.avoid])] : [],
     poison: false,
     waitingReason: decision.explain,
     startsLineage: change !== null && change.loss !== "none",
-    plan: planAfter(decision.before, change, base.plan),
+    ...withNeeds(
+      planAfter(decision, change, base.plan),
+      change === null ? null : needsAfter(context, change.recipe),
+    ),
   };
 }
 
-/** Another graph may run where the one before it failed. */
-function avoidedAfter(
-  where: "anywhere" | "same" | "elsewhere",
-  hasChanged: boolean,
-  facts: FailureFacts,
-): readonly string[] {
-  if (hasChanged) return [];
-  if (where !== "elsewhere") return facts.avoidInstances;
-  return [...new Set([...facts.avoidInstances, facts.instanceId])];
+/** A plan keeps what the caller's own graph needs: a new round begins with that again. */
+function withNeeds(
+  plan: JobPlan | null,
+  needs: JobChange["needs"],
+): Pick<JobChange, "plan" | "needs"> {
+  if (plan === null || needs === null) return { plan, needs };
+  return { plan: { ...plan, ownNeeds: needs.own }, needs };
 }
 
 function planAfter(
-  before: "nothing" | "free_memory" | "restart_instance",
+  decision: Extract<RetryDecision, { kind: "retry" }>,
   change: Recovery["change"],
   plan: JobPlan | null,
 ): JobPlan | null {
   const version = (plan?.version ?? 0) + 1;
-  if (change !== null) {
-    const { patch, recipe, loss, explain } = change;
-    const before = plan?.changes ?? { loss: "none", steps: [] };
-    const changes = { loss: worse(before.loss, loss), steps: [...before.steps, explain] };
-    return { version, before: "nothing", patch, recipe, changes };
+  const { before, extendMs } = decision;
+  if (change !== null) return { ...plan, version, before: "nothing", ...changedPlan(plan, change) };
+  if (before !== "free_memory" && extendMs === 0) return plan;
+  return {
+    patch: null,
+    ...plan,
+    version,
+    before: before === "free_memory" ? before : "nothing",
+    ...(extendMs > 0 && { extendedMs: (plan?.extendedMs ?? 0) + extendMs }),
+  };
+}
+
+/** The plan's part that a change of the graph writes. */
+export function changedPlan(
+  plan: JobPlan | null,
+  { patch, recipe, loss, explain }: NonNullable<Recovery["change"]>,
+): Pick<JobPlan, "patch" | "recipe" | "changes"> {
+  const before = plan?.changes ?? { loss: "none" as const, steps: [] };
+  const changes = { loss: worse(before.loss, loss), steps: [...before.steps, explain] };
+  return { patch, recipe, changes };
+}
+
+/** What the changed graph needs, where that is something else than before; null where it is not. */
+function needsAfter({ needs, facts }: FailureContext, recipe: Recipe): JobChange["needs"] {
+  const earlier = facts.plan?.recipe?.models?.length ?? 0;
+  const added = (recipe.models ?? []).slice(earlier);
+  if (added.length === 0) return null;
+  return { own: facts.plan?.ownNeeds ?? needs, next: needsWith(needs, added) };
+}
+
+/** Needs in which these models took the place of others. */
+export function needsWith(needs: Needs, replaced: readonly ModelReplacement[]): Needs {
+  const models = new Map<string, ModelNeed>();
+  for (const need of needs.models) {
+    const { folder, name } = replaced.reduce<ModelNeed>(
+      (model, one) =>
+        model.folder === one.folder && model.name === one.from
+          ? { folder: one.folder, name: one.to }
+          : model,
+      need,
+    );
+    models.set(`${folder}\n${name}`, { folder, name });
   }
-  if (before !== "free_memory") return plan;
-  return { patch: null, ...plan, version, before };
+  const sorted = [...models].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, model]) => model);
+  return { nodeClasses: needs.nodeClasses, models: sorted };
 }
 
 function worse(a: LossLevel, b: LossLevel): LossLevel {

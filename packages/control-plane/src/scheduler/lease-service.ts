@@ -476,7 +476,7 @@ function toLease(
     inputs: [...job.inputs],
     storedOutputs: [...job.storedOutputs],
     before: job.plan?.before ?? "nothing",
-    executionLimitMs: Math.max(0, job.timeoutMs - job.executionMs),
+    executionLimitMs: Math.max(0, job.timeoutMs + (job.plan?.extendedMs ?? 0) - job.executionMs),
     stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
     ttlMs: settings.leaseTtlMs,
   };

@@ -1,6 +1,7 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
 import type { JobChanges } from "@holdfast/contract";
 import type { Recipe } from "@holdfast/recovery";
+import type { Needs } from "../machines/model.ts";
 
 /** The head of a queue: what ranking looks at. */
 export interface QueueHead {
@@ -39,6 +40,10 @@ export interface JobPlan {
   readonly recipe?: Recipe;
   /** For whoever asks what the job's outputs are of. */
   readonly changes?: JobChanges;
+  /** How much longer than its limit the job may execute. */
+  readonly extendedMs?: number;
+  /** What the caller's own graph needs, where the one to run needs something else. */
+  readonly ownNeeds?: Needs;
 }
 
 /** A claimed or taken-over job, as the lease is made from. */
@@ -92,4 +97,6 @@ export interface SchedulerSettings {
   readonly firstLoadStallMs: number;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
+  /** What `SWITCH_MODEL` takes for a checkpoint of which nothing alike is there, in this order. */
+  readonly fallbackModels: readonly string[];
 }

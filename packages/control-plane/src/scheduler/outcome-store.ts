@@ -10,8 +10,10 @@ import type {
   FailedOutcome,
   LossLevel,
   RetryReason,
+  RungName,
 } from "@holdfast/recovery";
 import { statement, toJson, type Queryable } from "../platform/db.ts";
+import type { Needs } from "../machines/model.ts";
 import type { JobPlan } from "./model.ts";
 
 /** An output to write, with the id minted for it. */
@@ -209,6 +211,7 @@ export interface AttemptEnd {
     /** In words for a person. */
     readonly reason: string;
     readonly delayMs: number | null;
+    readonly rung: RungName | null;
   };
 }
 
@@ -254,6 +257,8 @@ export interface JobChange {
   readonly plan: JobPlan | null;
   /** Outputs of earlier attempts are not those of the next: its pixels are others. */
   readonly startsLineage: boolean;
+  /** Needs of the caller's own graph and of the one to run, where they part now; null where not. */
+  readonly needs: { readonly own: Needs; readonly next: Needs } | null;
 }
 
 /** Writes the change; the epoch moves on, so that nobody can write under the old lease. */
@@ -262,6 +267,8 @@ export async function changeJob(
   jobId: string,
   leaseEpoch: number,
   change: JobChange,
+  /** Of the graph to run; null leaves the requirement as it is. */
+  requirementId: number | null,
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
     `update jobs set state = $3, lease_epoch = lease_epoch + 1,
@@ -272,7 +279,7 @@ export async function changeJob(
        ended_at = case when $3 in ('failed', 'timeout') then now() end,
        execution_ms = execution_ms + $5, failure_count = $6, recovery_count = $7,
        dead_instances = $8, avoid_instances = $9, poison = $10, error = $11, waiting_reason = $12,
-       plan = $13, lineage = lineage + $14
+       plan = $13, lineage = lineage + $14, requirement_id = coalesce($15, requirement_id)
      where id = $1 and lease_epoch = $2 and state = 'processing'`,
     [
       jobId,
@@ -289,6 +296,7 @@ export async function changeJob(
       change.waitingReason,
       change.plan === null ? null : toJson(change.plan),
       change.startsLineage ? 1 : 0,
+      requirementId,
     ],
   );
   return rowCount === 1;

@@ -9,12 +9,14 @@ import {
 } from "@holdfast/contract";
 import type { Graph } from "@holdfast/comfyui/protocol";
 import type { Failpoints, IdSource, Random } from "@holdfast/runtime";
+import { ensureRequirement } from "../jobs/requirement-service.ts";
+import type { Needs } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { isConnectionFailure } from "../platform/db-errors.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
-import { thoseThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
+import type { ActiveRequirements } from "./active-requirements.ts";
 import { cleanText } from "./clean-text.ts";
 import {
   judgeFailure,
@@ -27,7 +29,7 @@ import type { SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
-import type { InventoryIndex, Needs } from "../machines/model.ts";
+import { readServers } from "./servers.ts";
 
 /** What the report service is made of. */
 export interface ReportServiceDeps {
@@ -81,7 +83,9 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     mayEnd: (tx: Transaction) => Promise<boolean> = () => Promise.resolve(true),
   ): Promise<boolean> => {
     // Before the transaction: inside it, a second connection would be waited for with one in hand.
-    const servers = await instancesThatCanServe(deps, ended.jobId);
+    const servers = await readServers(deps.machines);
+    const requirementId = await store.readRequirementOf(db, ended.jobId);
+    const needs = requirementId === null ? NO_NEEDS : await deps.needsOf(requirementId);
     const isGraphWanted = wantsGraph(outcome);
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
@@ -93,13 +97,12 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           executeMs: ended.executeMs,
           facts,
           earlier: await store.readEarlierEnds(tx, ended.jobId, facts.round),
-          otherInstancesCanServe: servers.ids.some(
-            (id) => id !== facts.instanceId && !facts.avoidInstances.includes(id),
-          ),
-          hasClass: servers.haveClass,
+          servers,
+          needs,
           graph: isGraphWanted ? await readOwnGraph(deps.graphs, tx, facts) : null,
           maxRetryAttempts: deps.settings.maxRetryAttempts,
           recoveryEnabled: deps.settings.recoveryEnabled,
+          fallbackModels: deps.settings.fallbackModels,
         },
         deps.random,
       );
@@ -113,16 +116,20 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           rule: verdict.decision.reason,
           reason: verdict.decision.explain,
           delayMs: verdict.decision.kind === "retry" ? verdict.decision.delayMs : null,
+          rung: verdict.decision.kind === "retry" ? verdict.decision.rung : null,
         },
       });
-      await store.changeJob(tx, ended.jobId, ended.leaseEpoch, verdict.change);
+      const next = verdict.change.needs;
+      const waitsUnder = next === null ? null : await ensureRequirement(tx, next.next);
+      await store.changeJob(tx, ended.jobId, ended.leaseEpoch, verdict.change, waitsUnder);
       const events = eventsOf(deps.ids, ended, facts, verdict);
       await appendEvents(tx, events);
-      return { facts, verdict, written: events.map((event) => event.type) };
+      const queuedUnder = waitsUnder ?? facts.requirementId;
+      return { facts, verdict, queuedUnder, written: events.map((event) => event.type) };
     });
     if (settled === null) return false;
     logVerdict(deps.log, ended, settled.facts, settled.verdict);
-    if (settled.verdict.change.state === "queued") deps.onQueued(settled.facts.requirementId);
+    if (settled.verdict.change.state === "queued") deps.onQueued(settled.queuedUnder);
     deps.onEvents(settled.written);
     return true;
   };
@@ -282,34 +289,7 @@ function lostOutputs(nodeIds: readonly string[]): UnfinishedOutcome {
   };
 }
 
-/** The healthy instances that could run a job. */
-interface Servers {
-  readonly ids: readonly string[];
-  /** Whether all of them have a class. */
-  readonly haveClass: (classType: string) => boolean;
-}
-
-/** Asks who could run the job. */
-async function instancesThatCanServe(deps: ReportServiceDeps, jobId: string): Promise<Servers> {
-  const requirementId = await store.readRequirementOf(deps.db, jobId);
-  if (requirementId === null) return { ids: [], haveClass: () => false };
-  const instances = await deps.machines.placedInstances();
-  const inventories = new Map<string, InventoryIndex>();
-  for (const { inventoryDigest } of instances) {
-    if (inventoryDigest === null || inventories.has(inventoryDigest)) continue;
-    const inventory = await deps.machines.inventory(inventoryDigest);
-    if (inventory !== undefined) inventories.set(inventoryDigest, inventory);
-  }
-  const needs = await deps.needsOf(requirementId);
-  const serving = thoseThatCanServe(instances, inventories, needs);
-  const known = serving.flatMap(({ inventoryDigest }) =>
-    inventoryDigest === null ? [] : (inventories.get(inventoryDigest) ?? []),
-  );
-  return {
-    ids: serving.map((instance) => instance.id),
-    haveClass: (classType) => known.every(({ nodeClasses }) => nodeClasses.has(classType)),
-  };
-}
+const NO_NEEDS: Needs = { nodeClasses: [], models: [] };
 
 /** The graph as its caller submitted it: no plan of recovery in it. */
 async function readOwnGraph(

@@ -27,6 +27,8 @@ const ask = (more: Partial<ChangeRequest> = {}) =>
     hasClass: () => true,
     maxLoss: "content",
     maxChanges: 3,
+    models: null,
+    memory: null,
     ...more,
   });
 
@@ -158,3 +160,101 @@ it("other classes are not answered with another graph", () => {
 it("an empty recipe is the caller's own graph", () => {
   expect(applyRecipe(GRAPH, EMPTY_RECIPE)).toBe(GRAPH);
 });
+
+describe("a model that is not there", () => {
+  const from = "v1-5-pruned-emaonly.safetensors";
+  const models = (there: readonly string[], missing = from): ChangeRequest["models"] => ({
+    missing: [{ folder: "checkpoints", name: missing }],
+    there: new Map([["checkpoints", there]]),
+    fallbacks: ["sd_xl_base_1.0.safetensors"],
+  });
+  const missing = (there: readonly string[], more: Partial<ChangeRequest> = {}) =>
+    ask({ class: "model_missing", models: models(there), ...more });
+
+  it("is the same one under another name first, at no loss", () => {
+    const change = missing(["SD15/V1-5-pruned-emaonly.safetensors", "dreamshaper_8.safetensors"], {
+      graph: named("sd15\\v1-5-pruned-emaonly.safetensors"),
+      models: models(
+        ["SD15/V1-5-pruned-emaonly.safetensors", "dreamshaper_8.safetensors"],
+        "sd15\\v1-5-pruned-emaonly.safetensors",
+      ),
+    });
+    expect(change).toMatchObject({ rung: "same_model_other_name", loss: "none" });
+  });
+
+  it("is another one of its family next, then the list's, in the graph and in words", () => {
+    const change = missing(["dreamshaper_8.safetensors"]);
+    expect(change).toMatchObject({
+      kind: "changed",
+      rung: "switch_model",
+      loss: "content",
+      explain: `Switched model: ${from} → dreamshaper_8.safetensors`,
+    });
+    if (change.kind !== "changed") throw new Error("nothing changed");
+    expect(applyPatch(GRAPH, change.patch)["4"]?.inputs["ckpt_name"]).toBe(
+      "dreamshaper_8.safetensors",
+    );
+  });
+
+  it("is switched again when the substitute fails too, and never back", () => {
+    const first = missing(["dreamshaper_8.safetensors", "sd_xl_base_1.0.safetensors"]);
+    if (first.kind !== "changed") throw new Error("nothing changed");
+    const again = ask({
+      class: "corrupt_model",
+      recipe: first.recipe,
+      models: models(
+        [from, "dreamshaper_8.safetensors", "sd_xl_base_1.0.safetensors"],
+        "dreamshaper_8.safetensors",
+      ),
+    });
+    if (again.kind !== "changed") throw new Error("nothing changed");
+    expect(applyPatch(GRAPH, again.patch)["4"]?.inputs["ckpt_name"]).toBe(
+      "sd_xl_base_1.0.safetensors",
+    );
+  });
+
+  it.each([
+    ["the policy forbids it", { maxLoss: "size" as const }, "policy"],
+    ["nobody says what is there", { models: null }, "not known"],
+    ["nobody knows which is meant", { models: { ...models(["x"])!, missing: [] } }, "which model"],
+    ["nothing fits", { models: models(["lora.safetensors"]) }, "fits in the place"],
+  ])("is not switched when %s", (_, more, words) => {
+    const change = missing(["dreamshaper_8.safetensors"], more);
+    expect(change.kind).toBe("none");
+    expect(change.skipped.map(({ reason }) => reason).join(" ")).toContain(words);
+  });
+});
+
+describe("what a failure asked for", () => {
+  const GB = 1e9;
+  it("shows that parts of the batch could not fit either", () => {
+    const change = ask({ memory: { wantedBytes: 100 * GB, largestCardBytes: 8 * GB } });
+    expect(change).toMatchObject({
+      rung: "reduce_params",
+      skipped: [
+        { rung: "split_batch", reason: expect.stringContaining("not even one part") },
+        expect.anything(),
+      ],
+    });
+  });
+
+  it("shows that the next size cannot fit: straight on to the one after it", () => {
+    const memory = { wantedBytes: 40 * GB, largestCardBytes: 8 * GB };
+    const change = ask({ recipe: { ...EMPTY_RECIPE, partSize: 1 }, memory });
+    expect(change).toMatchObject({
+      rung: "reduce_params",
+      recipe: { reductions: ["sizes", "sizes"] },
+      explain: expect.stringMatching(/5\.width 1024 → 6\d\d/),
+    });
+    const capped = ask({ recipe: { ...EMPTY_RECIPE, partSize: 1 }, memory, maxChanges: 1 });
+    expect(capped).toMatchObject({ recipe: { reductions: ["sizes"] } });
+    const tight = { wantedBytes: 10 * GB, largestCardBytes: 8 * GB };
+    expect(ask({ recipe: { ...EMPTY_RECIPE, partSize: 1 }, memory: tight })).toMatchObject({
+      recipe: { reductions: ["sizes"] },
+    });
+  });
+});
+
+function named(model: string): Graph {
+  return applyPatch(GRAPH, { set: [{ nodeId: "4", input: "ckpt_name", value: model }] });
+}

@@ -9,12 +9,16 @@ import {
   nodeOf,
   type Graph,
   type GraphPatch,
+  type ModelNeed,
 } from "@holdfast/comfyui/protocol";
 import type { ErrorClass } from "../error-class.ts";
 import { LOSS_LEVELS, type LossLevel, type RungName } from "../ladder.ts";
-import { reduceParameters, type ReductionScope } from "./reduce.ts";
+import { leastShare } from "./memory-estimate.ts";
+import { replaceModel, type ModelReplacement } from "./model-places.ts";
+import { reduceParameters, type Reduction, type ReductionScope } from "./reduce.ts";
 import { findSites } from "./sites.ts";
 import { splitBatch } from "./split-batch.ts";
+import { switchModel } from "./switch-model.ts";
 import { tileVae } from "./tiled-vae.ts";
 
 /** The changes in force. Plain JSON, kept with the job. */
@@ -25,6 +29,8 @@ export interface Recipe {
   readonly tiledNodes: readonly string[];
   /** Most pictures rendered together; null while the batch is in one piece. */
   readonly partSize: number | null;
+  /** Models that took the place of others, in the order in which they did. */
+  readonly models?: readonly ModelReplacement[];
 }
 
 /** No change: the caller's own graph. */
@@ -43,6 +49,26 @@ export interface ChangeRequest {
   readonly maxLoss: LossLevel;
   /** `MAX_RETRY_ATTEMPTS`: changes with a loss that a job may go through. */
   readonly maxChanges: number;
+  /** What is known of models; null when no other could be chosen. */
+  readonly models: ModelFacts | null;
+  /** What the failure asked a card for, and the largest card there is; null where either is not known. */
+  readonly memory: MemoryFacts | null;
+}
+
+/** What a choice of another model looks at. */
+export interface ModelFacts {
+  /** Those of the graph as it ran that are not there, or cannot be read. */
+  readonly missing: readonly ModelNeed[];
+  /** Names by folder on the instances that have all else the graph needs. */
+  readonly there: ReadonlyMap<string, readonly string[]>;
+  /** What to take when nothing of the family is there, in this order. */
+  readonly fallbacks: readonly string[];
+}
+
+/** One request for memory that failed, and what there is, in bytes. */
+export interface MemoryFacts {
+  readonly wantedBytes: number;
+  readonly largestCardBytes: number;
 }
 
 /** A rung that was passed over, and why. */
@@ -73,6 +99,8 @@ const COMPOSES = /Composite|PadForOutpaint/;
 const CHANGING_RUNGS: Readonly<Partial<Record<ErrorClass, readonly RungName[]>>> = {
   cuda_out_of_memory: ["split_batch", "tiled_vae", "reduce_params"],
   host_out_of_memory: ["reduce_params"],
+  model_missing: ["same_model_other_name", "switch_model"],
+  corrupt_model: ["switch_model"],
 };
 
 /** Whether a failure of this class can be answered with another graph at all. */
@@ -103,7 +131,7 @@ export function nextChange(request: ChangeRequest): GraphChange {
 
 /** The graph that a recipe makes of the caller's own. */
 export function applyRecipe(graph: Graph, recipe: Recipe): Graph {
-  let result = graph;
+  let result = (recipe.models ?? []).reduce(replaceModel, graph);
   for (const scope of recipe.reductions) {
     const reduced = reduceParameters(result, undefined, scope);
     if (reduced.kind === "nothing") break;
@@ -131,10 +159,44 @@ const TRY = {
   split_batch: trySplit,
   tiled_vae: tryTiles,
   reduce_params: tryReducing,
+  same_model_other_name: (request: ChangeRequest) => tryModels(request, "none"),
+  switch_model: (request: ChangeRequest) => tryModels(request, "content"),
 } as const;
 
+/** Every model that is missing gets a substitute, or none does: half a graph helps nobody. */
+function tryModels({ graph, recipe, models }: ChangeRequest, most: LossLevel): Tried {
+  if (models === null) return skip("It is not known which models are there.");
+  if (models.missing.length === 0) return skip("It is not known which model is meant.");
+  const current = (recipe.models ?? []).reduce(replaceModel, graph);
+  const replaced: ModelReplacement[] = [];
+  for (const missing of models.missing) {
+    const { folder, name } = missing;
+    const earlier = (recipe.models ?? []).filter((one) => one.folder === folder);
+    const switched = switchModel({
+      graph: current,
+      missing,
+      there: models.there.get(folder) ?? [],
+      fallbacks: models.fallbacks,
+      tried: new Set(earlier.flatMap(({ from, to }) => [from, to])),
+    });
+    if (switched.kind === "nothing") return skip(switched.reason);
+    if (switched.loss !== "none" && most === "none") {
+      return skip(`No file in ${folder} is ${name} under another name.`);
+    }
+    replaced.push({ folder, from: name, to: switched.to });
+  }
+  const words = replaced.map(({ from, to }) => `${from} → ${to}`).join(", ");
+  return {
+    kind: "change",
+    loss: most,
+    recipe: { ...recipe, models: [...(recipe.models ?? []), ...replaced] },
+    explain:
+      most === "none" ? `The same model under another name: ${words}` : `Switched model: ${words}`,
+  };
+}
+
 /** Into single pictures at once: a batch in halves mostly fails again, and costs a render to know. */
-function trySplit({ graph, recipe, hasClass }: ChangeRequest): Tried {
+function trySplit({ graph, recipe, hasClass, memory }: ChangeRequest): Tried {
   if (recipe.partSize !== null) return skip("The batch is rendered in parts already.");
   const lacking = ["LatentFromBatch", "ImageBatch"].find((name) => !hasClass(name));
   if (lacking !== undefined) return skip(`Not every instance has ${lacking}.`);
@@ -143,6 +205,10 @@ function trySplit({ graph, recipe, hasClass }: ChangeRequest): Tried {
   const partSize = Math.ceil((batch?.value ?? 1) / PARTS_MAX);
   const split = splitBatch(changed, partSize);
   if (split.kind === "nothing") return skip(split.reason);
+  const share = partSize / (batch?.value ?? 1);
+  if (memory !== null && memory.wantedBytes * share > memory.largestCardBytes) {
+    return skip("By what it asked for, not even one part of the batch fits any card.");
+  }
   const each = partSize === 1 ? "one picture" : `${String(partSize)} pictures`;
   return {
     kind: "change",
@@ -169,26 +235,56 @@ function tryTiles({ graph, recipe, failedNodeId, hasClass }: ChangeRequest): Tri
   };
 }
 
-function tryReducing({ class: errorClass, graph, recipe, maxLoss }: ChangeRequest): Tried {
+function tryReducing(request: ChangeRequest): Tried {
+  const { class: errorClass, graph, recipe, maxLoss, memory } = request;
   // In parts only one picture is in memory, however many there are; and fewer would be a loss of content.
   const scope = recipe.partSize === null && maxLoss === "content" ? "all" : "sizes";
-  const current = applyRecipe(graph, { ...EMPTY_RECIPE, reductions: recipe.reductions });
-  const reduced = reduceParameters(current, undefined, scope);
-  if (reduced.kind === "nothing") return skip(reduced.reason);
-  if (reduced.reductions.every(({ role }) => role === "steps" || role === "step_mark")) {
-    return skip("Only steps could be made fewer, and they take no memory.");
+  const { models = [], reductions } = recipe;
+  let current = applyRecipe(graph, { ...EMPTY_RECIPE, models, reductions });
+  const steps: Reduction[][] = [];
+  for (;;) {
+    const reduced = reduceParameters(current, undefined, scope);
+    if (reduced.kind === "nothing") {
+      if (steps.length > 0) break;
+      return skip(reduced.reason);
+    }
+    if (reduced.reductions.every(({ role }) => role === "steps" || role === "step_mark")) {
+      if (steps.length > 0) break;
+      return skip("Only steps could be made fewer, and they take no memory.");
+    }
+    steps.push([...reduced.reductions]);
+    current = applyPatch(current, reduced.patch);
+    // What even by the kindest estimate cannot fit is not tried: straight on to the next size.
+    const isHopeless =
+      memory !== null && memory.wantedBytes * leastShare(steps) > memory.largestCardBytes;
+    if (!isHopeless || lossyChanges(recipe) + steps.length >= request.maxChanges) break;
   }
-  const changes = reduced.reductions
+  const all = mergeReductions(steps);
+  const changes = all
     .map((one) => `${one.nodeId}.${one.input} ${String(one.from)} → ${String(one.written)}`)
     .join(", ");
-  const isFewer = reduced.reductions.some(({ role }) => role === "batch" || role === "frames");
+  const isFewer = all.some(({ role }) => role === "batch" || role === "frames");
   const isComposed = Object.values(graph).some((node) => COMPOSES.test(node.class_type));
   return {
     kind: "change",
     loss: isFewer || isComposed ? "content" : "size",
-    recipe: { ...recipe, reductions: [...recipe.reductions, scope] },
+    recipe: { ...recipe, reductions: [...reductions, ...steps.map(() => scope)] },
     explain: `Reduced parameters for ${errorClass}: ${changes}`,
   };
+}
+
+/** Several reductions as one: from the first value to the last. */
+function mergeReductions(steps: readonly (readonly Reduction[])[]): readonly Reduction[] {
+  const merged = new Map<string, Reduction>();
+  for (const reduction of steps.flat()) {
+    const key = `${reduction.nodeId}.${reduction.input}`;
+    merged.set(key, { ...reduction, from: merged.get(key)?.from ?? reduction.from });
+  }
+  return [...merged.values()];
+}
+
+function lossyChanges({ reductions, tiledNodes, models = [] }: Recipe): number {
+  return reductions.length + tiledNodes.length + models.length;
 }
 
 /** The caller's node behind one that a split has made (`8:part2`). */
@@ -202,8 +298,7 @@ function refusal({ recipe, maxLoss, maxChanges }: ChangeRequest, loss: LossLevel
   if (LOSS_LEVELS.indexOf(loss) > LOSS_LEVELS.indexOf(maxLoss)) {
     return `It would cost ${loss}, and the job's policy allows ${maxLoss} at most.`;
   }
-  const lossy = recipe.reductions.length + recipe.tiledNodes.length;
-  if (loss === "none" || lossy < maxChanges) return null;
+  if (loss === "none" || lossyChanges(recipe) < maxChanges) return null;
   return `All ${String(maxChanges)} allowed changes of the graph were made.`;
 }
 

@@ -1,24 +1,15 @@
-import {
-  applyPatch,
-  parseObjectInfo,
-  type Graph,
-  type ObjectInfo,
-} from "@holdfast/comfyui/protocol";
 import { describe, expect, it } from "vitest";
+import type { Graph } from "@holdfast/comfyui/protocol";
 import { familyOfName } from "./model-family.ts";
-import { DEFAULT_FALLBACK_MODELS, switchModel, type SwitchModelRequest } from "./switch-model.ts";
+import { replaceModel } from "./model-places.ts";
+import {
+  DEFAULT_FALLBACK_MODELS,
+  isModelFileName,
+  switchModel,
+  type SwitchModelRequest,
+} from "./switch-model.ts";
 
-const loader = (input: string, names: readonly unknown[]) => ({
-  input: { required: { [input]: [names] } },
-  output: ["MODEL"],
-  output_node: false,
-});
-const withFiles = (checkpoints: readonly string[], loras: readonly string[] = []): ObjectInfo =>
-  parseObjectInfo({
-    CheckpointLoaderSimple: loader("ckpt_name", checkpoints),
-    LoraLoader: loader("lora_name", loras),
-  }) as ObjectInfo;
-const graphWith = (ckpt: string, lora = "style_xl.safetensors"): Graph => ({
+const graphWith = (ckpt: string, lora = "style.safetensors"): Graph => ({
   "4": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: ckpt } },
   "12:3": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: ckpt } },
   "20": { class_type: "LoraLoader", inputs: { lora_name: lora, model: ["4", 0] } },
@@ -27,9 +18,8 @@ const graphWith = (ckpt: string, lora = "style_xl.safetensors"): Graph => ({
 const ask = (ckpt: string, there: readonly string[], more: Partial<SwitchModelRequest> = {}) =>
   switchModel({
     graph: graphWith(ckpt),
-    nodeId: "4",
-    input: "ckpt_name",
-    objectInfo: withFiles(there),
+    missing: { folder: "checkpoints", name: ckpt },
+    there,
     fallbacks: DEFAULT_FALLBACK_MODELS,
     tried: new Set(),
     ...more,
@@ -96,7 +86,11 @@ describe("a checkpoint that is missing", () => {
     const graph = graphWith("mystery.ckpt");
     const switched = ask("mystery.ckpt", ["v1-5-pruned-emaonly.ckpt"]);
     if (switched.kind === "nothing") throw new Error(switched.reason);
-    const after = applyPatch(graph, switched.patch);
+    const after = replaceModel(graph, {
+      folder: "checkpoints",
+      from: "mystery.ckpt",
+      to: switched.to,
+    });
     expect(after["4"]?.inputs["ckpt_name"]).toBe("v1-5-pruned-emaonly.ckpt");
     expect(after["12:3"]?.inputs["ckpt_name"]).toBe("v1-5-pruned-emaonly.ckpt");
     expect(after["6"]).toEqual(graph["6"]);
@@ -111,13 +105,53 @@ describe("a checkpoint that is missing", () => {
   });
 });
 
+describe("what comes with a model", () => {
+  const there = ["sd_xl_base_1.0.safetensors", "v1-5-pruned-emaonly.ckpt"];
+  const withLora = (lora: string) =>
+    switchModel({
+      graph: graphWith("mystery.ckpt", lora),
+      missing: { folder: "checkpoints", name: "mystery.ckpt" },
+      there,
+      fallbacks: DEFAULT_FALLBACK_MODELS,
+      tried: new Set(),
+    });
+
+  it("keeps a fallback of another family out", () => {
+    expect(withLora("style.safetensors")).toMatchObject({ to: there[0] });
+    expect(withLora("style_sd15.safetensors")).toMatchObject({ to: there[1] });
+    expect(withLora("flux_style.safetensors").kind).toBe("nothing");
+  });
+});
+
+it("nothing is switched that the graph does not name", () => {
+  expect(
+    ask("a.ckpt", ["v1-5-pruned-emaonly.ckpt"], {
+      missing: { folder: "checkpoints", name: "b.ckpt" },
+    }),
+  ).toMatchObject({ kind: "nothing", reason: expect.stringContaining("b.ckpt") });
+});
+
+it("only another spelling of the same name costs nothing", () => {
+  expect(ask("sd15/a.ckpt", ["sd15\\A.ckpt"])).toMatchObject({ loss: "none" });
+  expect(ask("sd15/a.ckpt", ["sd15/a.safetensors"])).toMatchObject({
+    because: "same_name",
+    loss: "content",
+  });
+});
+
+it.each(["a.safetensors", "x/b.CKPT", "flux.gguf"])("%s is a model file", (name) => {
+  expect(isModelFileName(name)).toBe(true);
+});
+it.each(["a.png", "sd_xl_base_1.0", ""])("%j is none", (name) => {
+  expect(isModelFileName(name)).toBe(false);
+});
+
 describe("a LoRA that is missing", () => {
   const request = (there: readonly string[], fallbacks: readonly string[] = there) =>
     switchModel({
-      graph: graphWith("sd_xl_base_1.0.safetensors"),
-      nodeId: "20",
-      input: "lora_name",
-      objectInfo: withFiles(["sd_xl_base_1.0.safetensors"], there),
+      graph: graphWith("sd_xl_base_1.0.safetensors", "style_xl.safetensors"),
+      missing: { folder: "loras", name: "style_xl.safetensors" },
+      there,
       fallbacks: [...fallbacks, ...DEFAULT_FALLBACK_MODELS],
       tried: new Set(),
     });

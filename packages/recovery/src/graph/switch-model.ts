@@ -1,15 +1,8 @@
 /** `SWITCH_MODEL`: another model that is there, in the place of one that is not. */
-import {
-  choicesOf,
-  classInfo,
-  inputSpec,
-  modelFolderOf,
-  nodeOf,
-  type Graph,
-  type GraphPatch,
-  type ObjectInfo,
-} from "@holdfast/comfyui/protocol";
+import type { Graph, ModelNeed } from "@holdfast/comfyui/protocol";
+import type { LossLevel } from "../ladder.ts";
 import { familyOfName, type ModelFamily } from "./model-family.ts";
+import { keyOf, modelPlaces } from "./model-places.ts";
 
 /** What C1 falls back to, in this order, where it is there. */
 export const DEFAULT_FALLBACK_MODELS: readonly string[] = [
@@ -21,11 +14,10 @@ export const DEFAULT_FALLBACK_MODELS: readonly string[] = [
 /** What is asked. */
 export interface SwitchModelRequest {
   readonly graph: Graph;
-  /** The input whose model is missing. */
-  readonly nodeId: string;
-  readonly input: string;
-  /** Of the instance that shall run it: its lists say what is there (F5). */
-  readonly objectInfo: ObjectInfo;
+  /** The model that is not there, as the graph names it. */
+  readonly missing: ModelNeed;
+  /** Names in the same folder on the instances that have all else the graph needs. */
+  readonly there: readonly string[];
   readonly fallbacks: readonly string[];
   /** Models that this job was given instead before, and that did not help. */
   readonly tried: ReadonlySet<string>;
@@ -37,61 +29,64 @@ export interface SwitchModelRequest {
 export type Switched =
   | {
       readonly kind: "switched";
-      readonly patch: GraphPatch;
-      readonly from: string;
       readonly to: string;
       /** Why this one: the same file written otherwise, the same family, or the list of fallbacks. */
       readonly because: "same_name" | "same_family" | "fallback";
+      /** `none` for the same file under a name that differs in case or separators alone. */
+      readonly loss: LossLevel;
     }
   | { readonly kind: "nothing"; readonly reason: string };
 
 /** Folders whose files may be replaced by one of another family: they are the whole model. */
 const WHOLE_MODEL_FOLDERS: ReadonlySet<string> = new Set(["checkpoints"]);
+/** Folders whose files work with a base model of their own family only. */
+const COMPANION_FOLDERS: ReadonlySet<string> = new Set(["loras", "controlnet", "hypernetworks"]);
+/** Endings of files that loaders of models read. */
+const MODEL_ENDINGS = /\.(?:safetensors|ckpt|pt2?|pth|bin|sft|gguf|pkl)$/i;
+
+/** Whether a name is that of a file a loader of models reads; for lists that people write. */
+export function isModelFileName(name: string): boolean {
+  return MODEL_ENDINGS.test(name);
+}
 
 /**
- * Chooses among the files that the input itself offers, so a checkpoint is never replaced by a LoRA:
- * first the same name written otherwise (separators, case, ending), then one of the same family, and
- * for a checkpoint the list of fallbacks. Every node that names the missing file in an input of the
- * same folder gets the same substitute.
+ * Chooses among the files of the same folder, so a checkpoint is never replaced by a LoRA: first the
+ * same name written otherwise (separators, case, ending), then one of the same family, and for a
+ * checkpoint the list of fallbacks, unless LoRAs or ControlNets of the graph are of another family.
  */
 export function switchModel(request: SwitchModelRequest): Switched {
-  const { graph, nodeId, input, objectInfo } = request;
-  const node = nodeOf(graph, nodeId);
-  const missing = node?.inputs[input];
-  const folder = node === undefined ? undefined : modelFolderOf(node.class_type, input);
-  if (node === undefined || typeof missing !== "string" || folder === undefined) {
-    return { kind: "nothing", reason: `${nodeId}.${input} names no model.` };
+  const { graph, missing, there, tried } = request;
+  const { folder, name } = missing;
+  if (!modelPlaces(graph).some((place) => keyOf(place) === keyOf(missing))) {
+    return {
+      kind: "nothing",
+      reason: `No input of the graph takes a model in the place of ${name}.`,
+    };
   }
-  const info = classInfo(objectInfo, node.class_type);
-  const spec = info === undefined ? undefined : inputSpec(info, input);
-  const there = (spec === undefined ? undefined : choicesOf(spec)) ?? [];
-  const names = there.filter(
-    (name): name is string =>
-      typeof name === "string" && name !== missing && !request.tried.has(name),
-  );
+  const names = there.filter((one) => one !== name && !tried.has(one));
   if (names.length === 0) {
     return {
       kind: "nothing",
-      reason: `There is no other file in ${folder} to take instead of ${missing}.`,
+      reason: `There is no other file in ${folder} to take instead of ${name}.`,
     };
   }
-  const chosen = choose(missing, folder, names, request);
+  const chosen = choose(name, folder, names, request);
   if (chosen === undefined) {
     return {
       kind: "nothing",
-      reason: `None of the ${String(names.length)} other files in ${folder} fits in the place of ${missing}.`,
+      reason: `None of the ${String(names.length)} other files in ${folder} fits in the place of ${name}.`,
     };
   }
   const [to, because] = chosen;
-  const set = placesOf(graph, folder, missing).map((place) => ({ ...place, value: to }));
-  return { kind: "switched", patch: { set }, from: missing, to, because };
+  const isSameFile = because === "same_name" && samePath(to) === samePath(name);
+  return { kind: "switched", to, because, loss: isSameFile ? "none" : "content" };
 }
 
 function choose(
   missing: string,
   folder: string,
   names: readonly string[],
-  { fallbacks, families }: SwitchModelRequest,
+  { graph, fallbacks, families }: SwitchModelRequest,
 ): readonly [string, "same_name" | "same_family" | "fallback"] | undefined {
   const familyOf = (name: string): ModelFamily | null => families?.get(name) ?? familyOfName(name);
   const family = familyOf(missing);
@@ -103,8 +98,22 @@ function choose(
     if (best !== undefined) return [best, "same_family"];
   }
   if (!WHOLE_MODEL_FOLDERS.has(folder)) return undefined;
-  const listed = fallbacks.find((name) => names.includes(name));
+  const companions = companionFamilies(graph, familyOf);
+  const listed = fallbacks.find((name) => {
+    const own = familyOf(name);
+    return names.includes(name) && (own === null || companions.every((one) => one === own));
+  });
   return listed === undefined ? undefined : [listed, "fallback"];
+}
+
+/** Families of what the graph loads beside its base model, as far as they are known. */
+function companionFamilies(
+  graph: Graph,
+  familyOf: (name: string) => ModelFamily | null,
+): readonly ModelFamily[] {
+  return modelPlaces(graph)
+    .filter(({ folder }) => COMPANION_FOLDERS.has(folder))
+    .flatMap(({ name }) => familyOf(name) ?? []);
 }
 
 /**
@@ -149,9 +158,12 @@ function mostAlike(
   return best;
 }
 
+function samePath(name: string): string {
+  return name.replaceAll("\\", "/").toLowerCase();
+}
+
 function plainPath(name: string): string {
-  const path = name.replaceAll("\\", "/").toLowerCase();
-  return path.replace(/\.(?:safetensors|ckpt|pt|pth|bin|sft)$/, "");
+  return samePath(name).replace(/\.(?:safetensors|ckpt|pt|pth|bin|sft)$/, "");
 }
 
 function plainName(name: string): string {
@@ -162,16 +174,4 @@ function wordsOf(name: string): readonly string[] {
   return plainName(name)
     .split(/[^a-z0-9]+/)
     .filter((word) => word !== "");
-}
-
-function placesOf(
-  graph: Graph,
-  folder: string,
-  name: string,
-): readonly { readonly nodeId: string; readonly input: string }[] {
-  return Object.entries(graph).flatMap(([nodeId, node]) =>
-    Object.entries(node.inputs).flatMap(([input, value]) =>
-      value === name && modelFolderOf(node.class_type, input) === folder ? [{ nodeId, input }] : [],
-    ),
-  );
 }

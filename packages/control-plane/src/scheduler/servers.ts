@@ -1,0 +1,113 @@
+/** Who could run a job, and what they have: read once for each failure, asked by the decision. */
+import type { ModelNeed } from "@holdfast/comfyui/protocol";
+import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
+import { canServe, isPlaceable, missingNeeds } from "../machines/eligibility.ts";
+import {
+  modelKey,
+  type InventoryIndex,
+  type Needs,
+  type PlacedInstance,
+} from "../machines/model.ts";
+import type { MachinesService } from "../machines/service.ts";
+
+/** The instances that take work, with what they have; those that have not told are left out. */
+export interface Servers {
+  readonly instances: readonly KnownInstance[];
+  /** Those that have what these needs name. */
+  serving(needs: Needs): readonly OtherInstance[];
+  /** Whether every instance that has what the needs name also has a class. */
+  haveClass(needs: Needs, classType: string): boolean;
+  cardOf(instanceId: string): CardFacts;
+  /** The machine of an instance, whether it takes work or not. */
+  machineOf(instanceId: string): string | null;
+  /** The largest card among those that have the classes; null when one does not tell. */
+  largestCard(needs: Needs): number | null;
+  /** What is missing where least is, and what is there instead; null when no instance has the classes. */
+  models(needs: Needs): Pick<ModelFacts, "missing" | "there"> | null;
+}
+
+/** An instance that takes work, beside what it told of itself. */
+export interface KnownInstance {
+  readonly instance: PlacedInstance;
+  readonly inventory: InventoryIndex;
+}
+
+/** Reads the fleet as it is now. */
+export async function readServers(machines: MachinesService): Promise<Servers> {
+  const all = await machines.placedInstances();
+  const known: KnownInstance[] = [];
+  for (const instance of all) {
+    if (instance.inventoryDigest === null) continue;
+    const inventory = await machines.inventory(instance.inventoryDigest);
+    if (inventory !== undefined) known.push({ instance, inventory });
+  }
+  return createServers(all, known);
+}
+
+/** {@link Servers} of instances and what is known of them. */
+export function createServers(
+  all: readonly PlacedInstance[],
+  known: readonly KnownInstance[],
+): Servers {
+  const instances = known.filter(({ instance }) => isPlaceable(instance));
+  const servingNeeds = (needs: Needs): readonly KnownInstance[] =>
+    instances.filter(({ inventory }) => canServe(inventory, needs));
+  const withClasses = (needs: Needs): readonly KnownInstance[] =>
+    instances.filter(({ inventory }) => missingNeeds(inventory, needs).nodeClasses.length === 0);
+  return {
+    instances,
+    serving: (needs) => servingNeeds(needs).map(toOther),
+    haveClass: (needs, classType) =>
+      servingNeeds(needs).every(({ inventory }) => inventory.nodeClasses.has(classType)),
+    cardOf(instanceId) {
+      const found = known.find(({ instance }) => instance.id === instanceId);
+      return found === undefined ? { totalBytes: null, freeBytes: null } : cardOf(found);
+    },
+    machineOf: (instanceId) => all.find(({ id }) => id === instanceId)?.machineId ?? null,
+    largestCard(needs) {
+      let largest: number | null = null;
+      for (const { inventory } of withClasses(needs)) {
+        if (inventory.vramTotalBytes === null) return null;
+        largest = Math.max(largest ?? 0, inventory.vramTotalBytes);
+      }
+      return largest;
+    },
+    models(needs) {
+      let best: { lacking: readonly ModelNeed[]; at: KnownInstance[] } | null = null;
+      for (const one of withClasses(needs)) {
+        const lacking = needs.models.filter(
+          ({ folder, name }) => !one.inventory.models.has(modelKey(folder, name)),
+        );
+        if (best === null || lacking.length < best.lacking.length) best = { lacking, at: [one] };
+        else if (isSame(lacking, best.lacking)) best.at.push(one);
+      }
+      return best === null ? null : { missing: best.lacking, there: namesOf(best.at) };
+    },
+  };
+}
+
+function toOther(known: KnownInstance): OtherInstance {
+  const { id, machineId } = known.instance;
+  return { id, machineId, card: cardOf(known) };
+}
+
+function cardOf({ instance, inventory }: KnownInstance): CardFacts {
+  return { totalBytes: inventory.vramTotalBytes, freeBytes: instance.vramFreeBytes };
+}
+
+function isSame(some: readonly ModelNeed[], others: readonly ModelNeed[]): boolean {
+  return some.length === others.length && some.every((one, at) => one === others[at]);
+}
+
+/** Every name that one of these instances has, by folder, in the order of the instances. */
+function namesOf(instances: readonly KnownInstance[]): ReadonlyMap<string, readonly string[]> {
+  const names = new Map<string, Set<string>>();
+  for (const { inventory } of instances) {
+    for (const [folder, own] of inventory.modelNames) {
+      const all = names.get(folder) ?? new Set();
+      for (const name of own) all.add(name);
+      names.set(folder, all);
+    }
+  }
+  return new Map([...names].map(([folder, own]) => [folder, [...own]]));
+}
