@@ -26,6 +26,12 @@ export const eventSchema = z.discriminatedUnion("type", [
   event("job.timeout", { ...jobFacts, error: jobErrorSchema }),
   event("job.cancelled", { ...jobFacts, by: z.string() }),
   event("job.redriven", { ...jobFacts, round: z.int(), by: z.string() }),
+  event("job.changed", {
+    ...jobFacts,
+    rung: z.string(),
+    loss: z.enum(["none", "pixels", "size", "content"]),
+    explain: z.string(),
+  }),
   event("attempt.started", { ...attemptFacts, instanceId: z.string() }),
   event("attempt.failed", {
     ...attemptFacts,

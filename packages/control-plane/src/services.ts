@@ -84,6 +84,7 @@ const BYTES_PER_MB = 1024 * 1024;
 /** Stands for "no limit". */
 const UNLIMITED = { perSecond: 1e9, burst: 1e9 };
 const SECONDS_PER_MINUTE = 60;
+const MS_PER_SECOND = 1_000;
 const MS_PER_HOUR = 3_600_000;
 
 /** Makes the services; loops do not run before they are started. */
@@ -128,6 +129,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       maxRetryAttempts: settings.maxRetryAttempts,
       recoveryEnabled: settings.errorRecoveryEnabled,
       fallbackModels: DEFAULT_FALLBACK_MODELS,
+      modelWaitMs: settings.modelWaitSeconds * MS_PER_SECOND,
     },
     announceQueued: (requirementIds) => {
       for (const id of requirementIds) notifier.notify(QUEUED_CHANNEL, String(id));

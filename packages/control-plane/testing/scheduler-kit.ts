@@ -25,7 +25,8 @@ const settings = {
   firstLoadStallMs: 300_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
-      fallbackModels: [],
+  fallbackModels: [],
+  modelWaitMs: 60_000,
 };
 const INVENTORY: Inventory = {
   digest: "a".repeat(64),

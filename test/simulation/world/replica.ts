@@ -63,7 +63,8 @@ export const SETTINGS = {
   firstLoadStallMs: 20_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
-    fallbackModels: [],
+  fallbackModels: [],
+  modelWaitMs: 60_000,
 } as const;
 
 const NOTIFY_MS = 5;

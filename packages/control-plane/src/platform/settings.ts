@@ -242,6 +242,15 @@ const work = {
     },
     { min: 0, max: 100, default: 3 },
   ),
+  modelWaitSeconds: integerSetting(
+    {
+      env: "HOLDFAST_MODEL_WAIT_SEC",
+      unit: "seconds",
+      meaning:
+        "How long jobs wait for a model that no machine has before another takes its place, as far as their policies allow; ten times as long while one that has it is only unhealthy.",
+    },
+    { min: 0, max: 86_400, default: 60 },
+  ),
   errorRecoveryEnabled: booleanSetting(
     {
       env: "ERROR_RECOVERY_ENABLED",

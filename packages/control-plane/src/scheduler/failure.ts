@@ -59,6 +59,8 @@ export interface FailureVerdict {
   readonly error: JobError | null;
   readonly evidence: FailureEvidence | null;
   readonly decision: RetryDecision;
+  /** The change of the graph that the next attempt runs with; null for none. */
+  readonly graphChange: Recovery["change"];
   readonly change: JobChange;
 }
 
@@ -112,6 +114,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
     error,
     evidence,
     decision,
+    graphChange: change,
     change: changeOf(context, { decision, change }, error, deadInstances),
   };
 }

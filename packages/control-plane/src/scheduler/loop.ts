@@ -1,6 +1,5 @@
 import type { Clock, Random } from "@holdfast/runtime";
-import { explainWaiting, isPlaceable } from "../machines/eligibility.ts";
-import { HEARTBEAT_TIMEOUT_MS, type InventoryIndex } from "../machines/model.ts";
+import { HEARTBEAT_TIMEOUT_MS } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
@@ -8,7 +7,10 @@ import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
 import { setWaitingReason } from "./lease-store.ts";
 import type { SchedulerSettings } from "./model.ts";
+import { createUnservedWatch } from "./unserved-watch.ts";
+import { readServers } from "./servers.ts";
 import * as store from "./outcome-store.ts";
+import type { ReplanDeps } from "./replan-service.ts";
 import type { ReportService } from "./report-service.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
@@ -24,7 +26,7 @@ const AVOIDANCE_MS = 60_000;
 const SLOW_EVERY_MS = 5_000;
 
 /** What the loops are made of. */
-export interface SchedulerLoopDeps {
+export interface SchedulerLoopDeps extends ReplanDeps {
   readonly db: Db;
   readonly clock: Clock;
   readonly random: Random;
@@ -94,9 +96,10 @@ async function slowChecks(deps: SchedulerLoopDeps): Promise<void> {
 
 /**
  * Looks which requirements have queued jobs, wakes polls that can serve them, and writes down why
- * nobody can where that is so.
+ * nobody can where that is so; after a time of that, jobs that lack a model get another.
  */
 export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
+  const unserved = createUnservedWatch(deps);
   return createLoop({
     name: "scheduler.queue",
     everyMs: QUEUE_LOOK_EVERY_MS,
@@ -110,35 +113,21 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
         requirements.map((requirement) => requirement.id),
         deps.signal.waiting(),
       );
-      const instances = await deps.machines.placedInstances();
-      const inventories = await inventoriesOf(deps.machines, instances);
-      const placeable = instances.filter(isPlaceable).map((one) => one.inventoryDigest ?? "");
+      const servers = await readServers(deps.machines);
       for (const requirement of requirements) {
-        const isServed = placeable.some((digest) => {
-          const inventory = inventories.get(digest);
-          return inventory !== undefined && deps.active.canServe(inventory, requirement.id);
-        });
-        const reason = isServed ? null : explainWaiting(requirement.needs, instances, inventories);
+        const isServed = servers.inventories.some((inventory) =>
+          deps.active.canServe(inventory, requirement.id),
+        );
+        const reason = isServed ? null : servers.explainWaiting(requirement.needs);
+        unserved.note(requirement, reason);
         if (reason === requirement.waitingReason) continue;
         await setWaitingReason(deps.db, requirement.id, reason);
         if (reason !== null) {
           deps.log.warn({ requirementId: requirement.id, reason }, "jobs wait, nobody can serve");
         }
       }
+      await unserved.replan(servers);
       return "idle";
     },
   });
-}
-
-async function inventoriesOf(
-  machines: MachinesService,
-  instances: readonly { readonly inventoryDigest: string | null }[],
-): Promise<Map<string, InventoryIndex>> {
-  const found = new Map<string, InventoryIndex>();
-  for (const { inventoryDigest } of instances) {
-    if (inventoryDigest === null || found.has(inventoryDigest)) continue;
-    const inventory = await machines.inventory(inventoryDigest);
-    if (inventory !== undefined) found.set(inventoryDigest, inventory);
-  }
-  return found;
 }

@@ -99,4 +99,6 @@ export interface SchedulerSettings {
   readonly recoveryEnabled: boolean;
   /** What `SWITCH_MODEL` takes for a checkpoint of which nothing alike is there, in this order. */
   readonly fallbackModels: readonly string[];
+  /** How long jobs wait for a model that no machine has before they get another. */
+  readonly modelWaitMs: number;
 }

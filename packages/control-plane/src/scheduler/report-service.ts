@@ -329,6 +329,10 @@ function eventsOf(
       delayMs: decision.kind === "retry" ? decision.delayMs : null,
     }),
   ];
+  if (verdict.graphChange !== null) {
+    const { rung, loss, explain } = verdict.graphChange;
+    events.push(event("job.changed", { ...job, rung, loss, explain }));
+  }
   if (change.state === "failed") {
     events.push(event("job.failed", { ...job, error: change.error, poison: change.poison }));
   } else if (change.state === "timeout") {

@@ -89,7 +89,15 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     recentEnds,
     onEvents: deps.announceEvents,
   });
-  const loopDeps = { ...deps, reports, active, signal, onQueued: requeued };
+  const loopDeps = {
+    ...deps,
+    reports,
+    active,
+    signal,
+    graphs,
+    onQueued: requeued,
+    onEvents: deps.announceEvents,
+  };
   const queueLoop = createQueueLoop(loopDeps);
   const loops = [createReconcileLoop(loopDeps), queueLoop];
   return {

@@ -1,7 +1,7 @@
 /** Who could run a job, and what they have: read once for each failure, asked by the decision. */
 import type { ModelNeed } from "@holdfast/comfyui/protocol";
 import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
-import { canServe, isPlaceable, missingNeeds } from "../machines/eligibility.ts";
+import { canServe, explainWaiting, isPlaceable, missingNeeds } from "../machines/eligibility.ts";
 import {
   modelKey,
   type InventoryIndex,
@@ -13,6 +13,12 @@ import type { MachinesService } from "../machines/service.ts";
 /** The instances that take work, with what they have; those that have not told are left out. */
 export interface Servers {
   readonly instances: readonly KnownInstance[];
+  /** What they have, each kind once. */
+  readonly inventories: readonly InventoryIndex[];
+  /** Why none of them can serve these needs, in words; null when one can. */
+  explainWaiting(needs: Needs): string | null;
+  /** Whether an instance that takes no work now could serve them. */
+  couldBeServed(needs: Needs): boolean;
   /** Those that have what these needs name. */
   serving(needs: Needs): readonly OtherInstance[];
   /** Whether every instance that has what the needs name also has a class. */
@@ -50,12 +56,16 @@ export function createServers(
   known: readonly KnownInstance[],
 ): Servers {
   const instances = known.filter(({ instance }) => isPlaceable(instance));
+  const byDigest = new Map(known.map(({ inventory }) => [inventory.digest, inventory]));
   const servingNeeds = (needs: Needs): readonly KnownInstance[] =>
     instances.filter(({ inventory }) => canServe(inventory, needs));
   const withClasses = (needs: Needs): readonly KnownInstance[] =>
     instances.filter(({ inventory }) => missingNeeds(inventory, needs).nodeClasses.length === 0);
   return {
     instances,
+    inventories: [...new Set(instances.map(({ inventory }) => inventory))],
+    explainWaiting: (needs) => explainWaiting(needs, all, byDigest),
+    couldBeServed: (needs) => known.some(({ inventory }) => canServe(inventory, needs)),
     serving: (needs) => servingNeeds(needs).map(toOther),
     haveClass: (needs, classType) =>
       servingNeeds(needs).every(({ inventory }) => inventory.nodeClasses.has(classType)),

@@ -1,0 +1,65 @@
+/** Which requirements nobody can serve, since when, and what is done about them. */
+import type { Clock } from "@holdfast/runtime";
+import type { ActiveRequirement } from "./active-requirements.ts";
+import { replanWaiting, type ReplanDeps } from "./replan-service.ts";
+import type { Servers } from "./servers.ts";
+
+/** Pause between two looks at the jobs of one requirement: those that came since are looked at then. */
+const LOOK_AGAIN_MS = 5_000;
+/** Times longer that jobs wait while an instance has the model, but takes no work now. */
+const UNHEALTHY_FACTOR = 10;
+/** Requirements whose jobs are looked at in one tick. */
+const REQUIREMENTS_AT_ONCE = 10;
+
+/** Remembers what is unserved; a restart of the process begins the wait anew. */
+export interface UnservedWatch {
+  /** One look at a requirement: why nobody can serve it, or null. */
+  note(requirement: ActiveRequirement, reason: string | null): void;
+  /** Gives other models to the jobs whose time of waiting is over. */
+  replan(servers: Servers): Promise<void>;
+}
+
+interface Unserved {
+  readonly requirement: ActiveRequirement;
+  readonly sinceMs: number;
+  lookAtMs: number;
+  afterId: string;
+}
+
+/** Makes an {@link UnservedWatch}. */
+export function createUnservedWatch(
+  deps: ReplanDeps & {
+    readonly clock: Clock;
+    readonly onQueued: (requirementIds: readonly number[]) => void;
+  },
+): UnservedWatch {
+  const { clock, settings } = deps;
+  let unserved = new Map<number, Unserved>();
+  let noted = new Map<number, Unserved>();
+  return {
+    note(requirement, reason) {
+      if (reason === null) return;
+      const sinceMs = clock.elapsed();
+      const before = unserved.get(requirement.id);
+      noted.set(requirement.id, before ?? { requirement, sinceMs, lookAtMs: 0, afterId: "" });
+    },
+    async replan(servers) {
+      // What was not noted this time is served, or has no jobs any more.
+      [unserved, noted] = [noted, new Map()];
+      const now = clock.elapsed();
+      const due = [...unserved.values()].filter((one) => {
+        const { needs } = one.requirement;
+        const factor = servers.couldBeServed(needs) ? UNHEALTHY_FACTOR : 1;
+        return now >= one.lookAtMs && now - one.sinceMs >= settings.modelWaitMs * factor;
+      });
+      for (const one of due.slice(0, REQUIREMENTS_AT_ONCE)) {
+        const { id, needs } = one.requirement;
+        const waiting = { requirementId: id, needs, afterId: one.afterId };
+        const done = await replanWaiting(deps, waiting, servers);
+        one.afterId = done.nextAfterId;
+        one.lookAtMs = one.afterId === "" ? now + LOOK_AGAIN_MS : now;
+        if (done.requirementIds.length > 0) deps.onQueued(done.requirementIds);
+      }
+    },
+  };
+}

@@ -1,0 +1,62 @@
+/** Jobs whose model is not where they could run, on the whole system. */
+import { readFileSync } from "node:fs";
+import type { JobView } from "@holdfast/contract";
+import { afterEach, expect, it } from "vitest";
+import { until } from "../support/processes.ts";
+import { startSystem, type TestSystem } from "../support/system.ts";
+
+let system: TestSystem;
+afterEach(() => system.close());
+
+const NOBODY_HAS = "realisticVision_v51.safetensors";
+const with15 = { models: { checkpoints: ["dreamshaper_8.safetensors"] } };
+
+function graph(checkpoint: string): object {
+  const text = readFileSync(
+    new URL("../../examples/sd15-text-to-image.json", import.meta.url),
+    "utf8",
+  );
+  const nodes = JSON.parse(text) as Record<string, { inputs: Record<string, unknown> }>;
+  Object.assign(nodes["4"]?.inputs ?? {}, { ckpt_name: checkpoint });
+  return nodes;
+}
+const ended = (id: string): Promise<JobView> =>
+  until("the job ends", async () => {
+    const job = await system.client.job(id);
+    return job.endedAt === null ? undefined : job;
+  });
+
+it("a model that nobody has is switched after a time, and the job says so; by hand it is the own one again", async () => {
+  system = await startSystem({ simulators: [with15], env: { HOLDFAST_MODEL_WAIT_SEC: "1" } });
+  const { id } = await system.client.submit(graph(NOBODY_HAS));
+  const job = await ended(id);
+  expect(job).toMatchObject({
+    status: "completed",
+    changes: {
+      loss: "content",
+      steps: [`Switched model: ${NOBODY_HAS} → dreamshaper_8.safetensors`],
+    },
+  });
+  const [output] = await system.client.outputs(id);
+  if (output === undefined) throw new Error("no output");
+  expect((await system.client.download(output)).toString("latin1")).toContain("dreamshaper_8");
+  await system.client.call("POST", `/api/v1/jobs/${id}/retry`, { force: true });
+  await until("it waits for its own model", async () => {
+    const again = await system.client.job(id);
+    return again.changes === null || again.endedAt === null ? true : undefined;
+  });
+  expect((await ended(id)).changes?.steps).toHaveLength(1);
+});
+
+it("a job whose policy forbids it waits on, and says for what", async () => {
+  system = await startSystem({ simulators: [with15], env: { HOLDFAST_MODEL_WAIT_SEC: "0" } });
+  const { id } = await system.client.submit(graph(NOBODY_HAS), { policy: { maxLoss: "size" } });
+  const other = await system.client.submit(graph(NOBODY_HAS));
+  expect((await ended(other.id)).status).toBe("completed");
+  const job = await until("the reason is told", async () => {
+    const now = await system.client.job(id);
+    return now.waitingReason === null ? undefined : now;
+  });
+  expect(job).toMatchObject({ status: "queued", changes: null });
+  expect(job.waitingReason).toContain(NOBODY_HAS);
+});
