@@ -380,8 +380,8 @@ export class Attempt {
     const { instance, limits, log } = this.#deps;
     const timing = this.#timing();
     const percent = this.held()?.progress?.percent ?? null;
-    const ids = { attemptId: this.#lease.attemptId, promptId: this.#promptId };
-    log.warn({ ...ids, why, ...timing }, "attempt does not come to an end, interrupting it");
+    const { attemptId } = this.#lease;
+    log.warn({ attemptId, why, ...timing }, "attempt does not come to an end, interrupting it");
     const cancelled = await instance.client.cancelPrompt(this.#promptId, {
       confirmWithinMs: limits.stopConfirmMs,
       signal: this.#abort.signal,
@@ -395,7 +395,7 @@ export class Attempt {
     }
     const nodeId = this.#watch?.state.nodeId ?? null;
     const facts = { nodeId, timing, percent, isInterruptConfirmed };
-    // An instance that cannot be interrupted gives no files either.
+    // What cannot be interrupted gives no files either.
     const outputs = isInterruptConfirmed ? (await this.#collector.settle()).outputs : [];
     if (why === "stalled") return stalled({ ...facts, outputs });
     return tookTooLong({ ...facts, limitMs: this.#lease.executionLimitMs, outputs });

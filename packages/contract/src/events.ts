@@ -42,6 +42,13 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     delayMs: z.int().nullable(),
   }),
+  event("instance.quarantined", {
+    instanceId: z.string(),
+    machineId: z.string(),
+    name: z.string(),
+    reason: z.string(),
+    forMs: z.int(),
+  }),
 ]);
 /** One event of the outbox, as webhooks and SSE carry it. */
 export type HoldfastEvent = z.infer<typeof eventSchema>;

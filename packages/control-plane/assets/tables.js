@@ -49,9 +49,17 @@ function fillInstanceRow(row, { machine, instance }) {
   const isLost = machine.state === "lost";
   const state = isLost ? "machine lost" : instance.state;
   setText(row.cells[0].firstElementChild, instance.name);
-  const notes = [instance.simulated === true ? "simulated" : null, isLost ? null : instance.reason];
+  const notes = [
+    instance.simulated === true ? "simulated" : null,
+    isLost ? null : instance.reason,
+    instance.quarantine?.reason ?? null,
+  ];
   setText(row.cells[0].lastElementChild, notes.filter(Boolean).join(" · "));
-  setText(row.cells[1], instance.cordoned ? `${state}, cordoned` : state);
+  const isAside = instance.quarantine !== null;
+  setText(
+    row.cells[1],
+    `${state}${instance.cordoned ? ", cordoned" : ""}${isAside ? ", in quarantine" : ""}`,
+  );
   row.cells[1].className = `state ${isLost ? "lost" : instance.state}`;
   setText(row.cells[2], machine.name);
   setTime(row.cells[3].firstElementChild, instance.since);

@@ -81,3 +81,12 @@ export {
   type ModelReplacement,
 } from "./graph/model-places.ts";
 export { findMissingModels } from "./graph/missing-models.ts";
+export {
+  BLAME_ENDS_MAX,
+  BLAME_WINDOW_MS,
+  decideBlame,
+  isBlamable,
+  type Blame,
+  type BlameFacts,
+  type InstanceEnd,
+} from "./blame.ts";

@@ -22,6 +22,7 @@ const instance = (over: Partial<PlacedInstance> = {}): PlacedInstance => ({
   vramFreeBytes: null,
   lastRequirementId: null,
   stateSince: 0,
+  quarantine: null,
   machineState: "online",
   ...over,
 });
@@ -60,9 +61,9 @@ describe("explainWaiting", () => {
   it.each([
     ["no machine is connected", []],
     ["no instance has told what it has yet", [instance({ inventoryDigest: null })]],
-    ["every instance that could serve it is unhealthy or cordoned", [instance({ cordoned: true })]],
+    ["every instance that could serve it is unhealthy, cordoned or in quarantine", [instance({ cordoned: true })]],
     [
-      "every instance that could serve it is unhealthy or cordoned",
+      "every instance that could serve it is unhealthy, cordoned or in quarantine",
       [instance({ machineState: "lost" as const })],
     ],
   ])("says: %s", (words, instances) => {

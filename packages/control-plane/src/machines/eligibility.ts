@@ -29,7 +29,12 @@ export function canServe(inventory: InventoryIndex, needs: Needs): boolean {
 
 /** Whether an instance may be given work at all, whatever the work needs. */
 export function isPlaceable(instance: PlacedInstance): boolean {
-  return instance.state === "healthy" && !instance.cordoned && instance.machineState === "online";
+  return (
+    instance.state === "healthy" &&
+    !instance.cordoned &&
+    instance.quarantine === null &&
+    instance.machineState === "online"
+  );
 }
 
 /**
@@ -54,7 +59,8 @@ export function explainWaiting(
     if (isComplete) someoneUnhealthyCould = true;
     if (best === null || size(missing) < size(best)) best = missing;
   }
-  if (someoneUnhealthyCould) return "every instance that could serve it is unhealthy or cordoned";
+  if (someoneUnhealthyCould)
+    return "every instance that could serve it is unhealthy, cordoned or in quarantine";
   if (best === null) return "no instance has told what it has yet";
   const parts = [
     best.models.length > 0 ? `no machine has model ${someOf(best.models)}` : null,

@@ -24,6 +24,14 @@ export interface Instance {
   readonly vramFreeBytes: number | null;
   readonly lastRequirementId: number | null;
   readonly stateSince: number;
+  /** Set aside for a time, because jobs fail there; null when it is not. */
+  readonly quarantine: Quarantine | null;
+}
+
+/** Why and until when an instance is given no work. */
+export interface Quarantine {
+  readonly until: number;
+  readonly reason: string;
 }
 
 /** An instance beside what placement needs to know of its machine. */

@@ -15,6 +15,10 @@ const instanceViewSchema = z.object({
   reason: z.string().nullable(),
   since: instantSchema,
   cordoned: z.boolean(),
+  quarantine: z
+    .object({ until: instantSchema, reason: z.string() })
+    .nullable()
+    .meta({ description: "Set aside by itself for a time, because jobs fail there." }),
   simulated: z.boolean().nullable(),
   vramFreeBytes: z.number().nullable(),
 });
@@ -71,7 +75,7 @@ export function addMachineRoutes(app: HttpApp, deps: MachineRoutesDeps): void {
 
   for (const [action, cordoned, summary] of [
     ["cordon", true, "Give an instance no more work; what it runs goes on"],
-    ["uncordon", false, "Give an instance work again"],
+    ["uncordon", false, "Give an instance work again; ends a quarantine too"],
   ] as const) {
     app.post(
       `/api/v1/instances/:id/${action}`,
@@ -125,6 +129,13 @@ async function toInstanceView(
     reason: instance.reason,
     since: new Date(instance.stateSince).toISOString(),
     cordoned: instance.cordoned,
+    quarantine:
+      instance.quarantine === null
+        ? null
+        : {
+            until: new Date(instance.quarantine.until).toISOString(),
+            reason: instance.quarantine.reason,
+          },
     simulated: inventory?.simulated ?? null,
     vramFreeBytes: instance.vramFreeBytes,
   };

@@ -54,7 +54,16 @@ export interface MachinesService {
   /** All instances that their agents declare. */
   placedInstances(): Promise<PlacedInstance[]>;
   listMachines(): Promise<Machine[]>;
-  /** Sets or lifts a cordon; throws `not_found`. */
+  /**
+   * Sets an instance, or all of its machine, aside for a time; gives those that were not set aside
+   * already.
+   */
+  quarantine(
+    tx: Queryable,
+    instanceId: string,
+    quarantine: Parameters<typeof store.setQuarantine>[2],
+  ): Promise<readonly store.SetAside[]>;
+  /** Sets or lifts a cordon, and a quarantine with it; throws `not_found`. */
   setCordon(instanceId: string, cordoned: boolean): Promise<Instance>;
   markLost(timeoutMs: number): Promise<Machine[]>;
   /** Asks every kind of healthy machine whether it would accept the graph. */
@@ -101,6 +110,7 @@ export function createMachinesService(db: Db): MachinesService {
     },
     placedInstances: () => store.listPlacedInstances(db),
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
+    quarantine: (tx, instanceId, quarantine) => store.setQuarantine(tx, instanceId, quarantine),
     async setCordon(instanceId, cordoned) {
       const instance = await store.setCordon(db, instanceId, cordoned);
       if (instance === null) {

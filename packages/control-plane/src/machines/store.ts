@@ -24,7 +24,13 @@ interface InstanceRow {
   readonly vram_free_bytes: number | null;
   readonly last_requirement_id: number | null;
   readonly state_since: number;
+  readonly quarantined_until: number | null;
+  readonly quarantine_reason: string | null;
+  /** By the database's clock. */
+  readonly is_quarantined: boolean;
 }
+
+const INSTANCE_COLUMNS = "i.*, coalesce(i.quarantined_until > now(), false) as is_quarantined";
 
 /** A machine's row as a domain value. */
 function toMachine(row: MachineRow): Machine {
@@ -52,6 +58,10 @@ function toInstance(row: InstanceRow): Instance {
     vramFreeBytes: row.vram_free_bytes,
     lastRequirementId: row.last_requirement_id,
     stateSince: row.state_since,
+    quarantine:
+      row.is_quarantined && row.quarantined_until !== null
+        ? { until: row.quarantined_until, reason: row.quarantine_reason ?? "" }
+        : null,
   };
 }
 
@@ -96,7 +106,7 @@ export async function upsertInstances(
      on conflict (machine_id, key) do update set
        name = excluded.name, state = 'starting', reason = null, declared = true,
        state_since = now()
-     returning *`,
+     returning ${INSTANCE_COLUMNS}`,
     [
       machineId,
       instances.map((instance) => instance.id),
@@ -182,21 +192,24 @@ export async function listMachines(db: Queryable, limit: number): Promise<Machin
 /** All instances that their agents declare, with the state of their machines. */
 export async function listPlacedInstances(db: Queryable): Promise<PlacedInstance[]> {
   const { rows } = await db.query<InstanceRow & { machine_state: Machine["state"] }>(
-    `select i.*, m.state as machine_state
+    `select ${INSTANCE_COLUMNS}, m.state as machine_state
      from instances i join machines m on m.id = i.machine_id
      where i.declared order by i.id`,
   );
   return rows.map((row) => ({ ...toInstance(row), machineState: row.machine_state }));
 }
 
-/** Sets or lifts a cordon; null when there is no such instance. */
+/** Sets or lifts a cordon, a quarantine with it; null when there is no such instance. */
 export async function setCordon(
   db: Queryable,
   instanceId: string,
   cordoned: boolean,
 ): Promise<Instance | null> {
   const { rows } = await db.query<InstanceRow>(
-    "update instances set cordoned = $2 where id = $1 returning *",
+    `update instances i set cordoned = $2,
+       quarantined_until = case when $2 then quarantined_until end,
+       quarantine_count = case when $2 then quarantine_count else 0 end
+     where id = $1 returning ${INSTANCE_COLUMNS}`,
     [instanceId, cordoned],
   );
   return rows[0] === undefined ? null : toInstance(rows[0]);
@@ -305,4 +318,39 @@ export async function countFleet(db: Queryable): Promise<FleetCounts> {
     instances: { total: row.instances, healthy: row.healthy },
     machines: { total: row.machines, online: row.online },
   };
+}
+
+/** Who was set aside just now. */
+export interface SetAside {
+  readonly id: string;
+  readonly machineId: string;
+  readonly name: string;
+}
+
+/**
+ * Sets an instance aside, or all of its machine, for a time from now; those that are set aside longer
+ * already stay as they are. Returns those that it newly set aside.
+ */
+export async function setQuarantine(
+  db: Queryable,
+  instanceId: string,
+  quarantine: {
+    readonly scope: "instance" | "machine";
+    readonly forMs: number;
+    readonly reason: string;
+    /** Quarantines in a row before this one. */
+    readonly earlier: number;
+  },
+): Promise<SetAside[]> {
+  const { rows } = await db.query<SetAside & Record<string, unknown>>(
+    `update instances i set quarantined_until = now() + make_interval(secs => $3::float8 / 1000),
+       quarantine_reason = $4, quarantine_count = $5 + 1
+     where (i.id = $1 or ($2 = 'machine' and i.machine_id = (
+         select o.machine_id from instances o where o.id = $1)))
+       -- Attempts that were under way fail after it, and say nothing new.
+       and coalesce(i.quarantined_until < now(), true)
+     returning i.id, i.machine_id as "machineId", i.name`,
+    [instanceId, quarantine.scope, quarantine.forMs, quarantine.reason, quarantine.earlier],
+  );
+  return rows;
 }

@@ -23,6 +23,7 @@ function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
       vramFreeBytes: null,
       lastRequirementId: null,
       stateSince: 0,
+      quarantine: null,
       machineState: "online" as const,
     },
     inventory: toInventoryIndex({

@@ -57,6 +57,8 @@ export interface FailureContext {
 export interface FailureVerdict {
   readonly attemptOutcome: string;
   readonly error: JobError | null;
+  /** What the evidence was classified as; null for free ends. */
+  readonly classified: ClassifiedError | null;
   readonly evidence: FailureEvidence | null;
   readonly decision: RetryDecision;
   /** The change of the graph that the next attempt runs with; null for none. */
@@ -112,6 +114,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   return {
     attemptOutcome: outcome.kind,
     error,
+    classified,
     evidence,
     decision,
     graphChange: change,

@@ -139,6 +139,7 @@ const CLAIM = statement(
    want as materialized (
      select w.* from agent
      join instances i on i.machine_id = agent.id and not i.cordoned
+       and not coalesce(i.quarantined_until > now(), false)
      join unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[])
        as w (job_id, instance_id, attempt_id, prompt_id, event_id, requirement_id)
        on w.instance_id = i.id
@@ -239,7 +240,8 @@ const HEARTBEAT = statement(
         'leaseEpoch', l.lease_epoch)) from leases l where l.machine_id = $1) as leases,
      (select json_agg(json_build_object(
         'instanceId', i.id, 'state', i.state, 'reason', i.reason,
-        'inventoryDigest', i.inventory_digest, 'cordoned', i.cordoned))
+        'inventoryDigest', i.inventory_digest, 'cordoned',
+        i.cordoned or coalesce(i.quarantined_until > now(), false)))
       from instances i where i.machine_id = $1) as instances
    from machine`,
 );
@@ -258,7 +260,7 @@ export interface KnownInstance {
   readonly state: string;
   readonly reason: string | null;
   readonly inventoryDigest: string | null;
-  /** Given no new work. */
+  /** Given no new work: cordoned, or in quarantine. */
   readonly cordoned: boolean;
 }
 

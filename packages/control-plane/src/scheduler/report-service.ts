@@ -17,6 +17,7 @@ import { isConnectionFailure } from "../platform/db-errors.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
+import { blameInstance } from "./blame-service.ts";
 import { cleanText } from "./clean-text.ts";
 import {
   judgeFailure,
@@ -131,6 +132,12 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     logVerdict(deps.log, ended, settled.facts, settled.verdict);
     if (settled.verdict.change.state === "queued") deps.onQueued(settled.queuedUnder);
     deps.onEvents(settled.written);
+    const { classified: error } = settled.verdict;
+    if (error !== null && ended.started) {
+      const { instanceId } = settled.facts;
+      const hasOther = servers.instances.some(({ instance }) => instance.id !== instanceId);
+      await blameInstance(deps, { instanceId, error, hasOther });
+    }
     return true;
   };
 

@@ -1,0 +1,89 @@
+/** Sets instances aside on which jobs fail that do not fail elsewhere (DESIGN §4, blame). */
+import { EVENT_VERSION, type EventType } from "@holdfast/contract";
+import {
+  BLAME_ENDS_MAX,
+  BLAME_WINDOW_MS,
+  decideBlame,
+  isBlamable,
+  type ClassifiedError,
+} from "@holdfast/recovery";
+import type { IdSource } from "@holdfast/runtime";
+import type { MachinesService } from "../machines/service.ts";
+import type { Db } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
+import { appendEvents } from "../platform/outbox.ts";
+import { readInstanceRecord } from "./blame-store.ts";
+
+/** What blaming is made of. */
+export interface BlameDeps {
+  readonly db: Db;
+  readonly ids: IdSource;
+  readonly log: Log;
+  readonly machines: MachinesService;
+  readonly onEvents: (written: readonly EventType[]) => void;
+}
+
+/** Events about the fleet are nobody's job's: those see them who see everybody's. */
+const FLEET_OWNER = "fleet";
+
+/** A failure that was written, and where it happened. */
+export interface BlamedFailure {
+  readonly instanceId: string;
+  readonly error: Pick<ClassifiedError, "class" | "subclass">;
+  /** Whether another instance takes work. */
+  readonly hasOther: boolean;
+}
+
+/**
+ * Judges the instance after a failure on it was written. What goes wrong here is logged and no more: the
+ * failure itself is settled, and the next one is judged again.
+ */
+export async function blameInstance(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
+  if (!isBlamable(failure.error)) return;
+  try {
+    await blame(deps, failure);
+  } catch (err) {
+    deps.log.warn({ err, instanceId: failure.instanceId }, "an instance could not be judged");
+  }
+}
+
+async function blame(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
+  const { instanceId, error, hasOther } = failure;
+  const record = await readInstanceRecord(deps.db, instanceId, BLAME_WINDOW_MS, BLAME_ENDS_MAX);
+  // A job that went well since the last quarantine has ended the row of them.
+  const hasDoneWell = record.ends.some((end) => end.class === null);
+  const quarantines = hasDoneWell ? 0 : record.quarantines;
+  const decided = decideBlame({ error, ends: record.ends, quarantines, hasOther });
+  if (decided.kind === "none") return;
+  const { scope, forMs, reason } = decided;
+  const setAside = await deps.db.transaction(async (tx) => {
+    const quarantine = { scope, forMs, reason, earlier: quarantines };
+    const instances = await deps.machines.quarantine(tx, instanceId, quarantine);
+    await appendEvents(
+      tx,
+      instances.map((instance) => ({
+        id: deps.ids.next("evt"),
+        type: "instance.quarantined" as const,
+        version: EVENT_VERSION,
+        owner: FLEET_OWNER,
+        jobId: null,
+        payload: {
+          instanceId: instance.id,
+          machineId: instance.machineId,
+          name: instance.name,
+          reason,
+          forMs,
+        },
+      })),
+    );
+    return instances;
+  });
+  if (setAside.length === 0) return;
+  deps.onEvents(["instance.quarantined"]);
+  for (const { id, name } of setAside) {
+    deps.log.error(
+      { instanceId: id, name, reason, forMs },
+      "instance set aside, somebody should look",
+    );
+  }
+}

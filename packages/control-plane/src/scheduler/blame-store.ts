@@ -1,0 +1,48 @@
+/** What blame looks at, in SQL. */
+import type { InstanceEnd } from "@holdfast/recovery";
+import type { Queryable } from "../platform/db.ts";
+
+/** What ended on an instance lately, and its quarantines. */
+export interface InstanceRecord {
+  /** Newest first; what ended before its last quarantine was over is left out. */
+  readonly ends: readonly InstanceEnd[];
+  /** Quarantines in a row, the last one over or not. */
+  readonly quarantines: number;
+}
+
+/** Reads the record of an instance; the failure to be judged must be written already. */
+export async function readInstanceRecord(
+  db: Queryable,
+  instanceId: string,
+  windowMs: number,
+  limit: number,
+): Promise<InstanceRecord> {
+  const { rows } = await db.query<{
+    jobId: string;
+    class: InstanceEnd["class"];
+    failedElsewhere: boolean;
+    quarantines: number;
+  }>(
+    `select a.job_id as "jobId", i.quarantine_count as quarantines,
+       case when a.outcome <> 'succeeded' then coalesce(a.error ->> 'class', 'unknown') end as class,
+       a.outcome <> 'succeeded' and exists (
+         select from attempts b where b.job_id = a.job_id and b.instance_id <> a.instance_id
+           and b.error ->> 'class' = a.error ->> 'class') as "failedElsewhere"
+     from instances i
+     join attempts a on a.instance_id = i.id
+     where i.id = $1
+       and a.outcome in ('succeeded', 'failed', 'stalled', 'instance_died')
+       and a.ended_at > greatest(
+         now() - make_interval(secs => $2::float8 / 1000), i.quarantined_until)
+     order by a.id desc limit $3`,
+    [instanceId, windowMs, limit],
+  );
+  return {
+    ends: rows.map(({ jobId, class: errorClass, failedElsewhere }) => ({
+      jobId,
+      class: errorClass,
+      failedElsewhere,
+    })),
+    quarantines: rows[0]?.quarantines ?? 0,
+  };
+}
