@@ -80,7 +80,6 @@ export {
   type ModelPlace,
   type ModelReplacement,
 } from "./graph/model-places.ts";
-export { findMissingModels } from "./graph/missing-models.ts";
 export {
   BLAME_ENDS_MAX,
   BLAME_WINDOW_MS,
@@ -90,3 +89,5 @@ export {
   type BlameFacts,
   type InstanceEnd,
 } from "./blame.ts";
+export { rehearse, type Rehearsal, type RehearsalFacts, type RehearsedStep } from "./rehearse.ts";
+export { toChangeFacts, type KnownFacts } from "./change-facts.ts";

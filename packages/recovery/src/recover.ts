@@ -4,6 +4,7 @@ import {
   nextChange,
   type ChangeRequest,
   type GraphChange,
+  type SkippedRung,
 } from "./graph/recipe.ts";
 import { decideRetry, RECOVERIES_MAX } from "./retry.ts";
 import type { RetryDecision, RetryFacts, RetryReason } from "./retry-model.ts";
@@ -13,6 +14,8 @@ export interface Recovery {
   readonly decision: RetryDecision;
   /** Null when no change was asked for, or none was left. */
   readonly change: Extract<GraphChange, { kind: "changed" }> | null;
+  /** Rungs that were passed over while a change was looked for, and why. */
+  readonly skipped: readonly SkippedRung[];
 }
 
 /** What the change of a graph looks at beside the failure. */
@@ -40,7 +43,7 @@ export function decideRecovery(
     retry.maxRetryAttempts > 0 &&
     retry.earlierFailures.length < RECOVERIES_MAX &&
     hasChangingRungs(retry.error.class);
-  if (!mayChange) return { decision, change: null };
+  if (!mayChange) return { decision, change: null, skipped: [] };
   const change = nextChange({
     ...facts,
     class: retry.error.class,
@@ -54,6 +57,7 @@ export function decideRecovery(
         explain: passed === "" ? decision.explain : `${decision.explain} ${passed}`,
       },
       change: null,
+      skipped: change.skipped,
     };
   }
   return {
@@ -70,5 +74,6 @@ export function decideRecovery(
       explain: change.explain,
     },
     change,
+    skipped: change.skipped,
   };
 }

@@ -61,7 +61,10 @@ describe("explainWaiting", () => {
   it.each([
     ["no machine is connected", []],
     ["no instance has told what it has yet", [instance({ inventoryDigest: null })]],
-    ["every instance that could serve it is unhealthy, cordoned or in quarantine", [instance({ cordoned: true })]],
+    [
+      "every instance that could serve it is unhealthy, cordoned or in quarantine",
+      [instance({ cordoned: true })],
+    ],
     [
       "every instance that could serve it is unhealthy, cordoned or in quarantine",
       [instance({ machineState: "lost" as const })],

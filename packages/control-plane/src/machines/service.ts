@@ -18,6 +18,7 @@ import {
   type Machine,
   type PlacedInstance,
 } from "./model.ts";
+import { createServers, type KnownInstance, type Servers } from "./servers.ts";
 import * as store from "./store.ts";
 
 /** Inventories kept in memory; a fleet has few kinds of machine. */
@@ -53,6 +54,8 @@ export interface MachinesService {
   inventory(digest: string): Promise<InventoryIndex | undefined>;
   /** All instances that their agents declare. */
   placedInstances(): Promise<PlacedInstance[]>;
+  /** The fleet as it is now, to be asked who could run what. */
+  servers(): Promise<Servers>;
   listMachines(): Promise<Machine[]>;
   /**
    * Sets an instance, or all of its machine, aside for a time; gives those that were not set aside
@@ -84,6 +87,12 @@ export function createMachinesService(db: Db): MachinesService {
     }
     return index;
   };
+  const inventory = async (digest: string): Promise<InventoryIndex | undefined> => {
+    const known = inventories.get(digest);
+    if (known !== undefined) return known;
+    const [row] = await store.readInventories(db, [digest]);
+    return row === undefined ? undefined : keep(toInventoryIndex(row));
+  };
   return {
     async register(tx, registration, declared) {
       const machine = await store.upsertMachine(tx, registration);
@@ -102,13 +111,18 @@ export function createMachinesService(db: Db): MachinesService {
       await store.insertInventory(db, upload.inventory, upload.objectInfo);
       keep(toInventoryIndex(upload.inventory));
     },
-    async inventory(digest) {
-      const known = inventories.get(digest);
-      if (known !== undefined) return known;
-      const [row] = await store.readInventories(db, [digest]);
-      return row === undefined ? undefined : keep(toInventoryIndex(row));
-    },
+    inventory,
     placedInstances: () => store.listPlacedInstances(db),
+    async servers() {
+      const all = await store.listPlacedInstances(db);
+      const known: KnownInstance[] = [];
+      for (const instance of all) {
+        if (instance.inventoryDigest === null) continue;
+        const index = await inventory(instance.inventoryDigest);
+        if (index !== undefined) known.push({ instance, inventory: index });
+      }
+      return createServers(all, known);
+    },
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
     quarantine: (tx, instanceId, quarantine) => store.setQuarantine(tx, instanceId, quarantine),
     async setCordon(instanceId, cordoned) {

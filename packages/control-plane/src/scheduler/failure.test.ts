@@ -1,7 +1,7 @@
 import { seededRandom } from "@holdfast/runtime";
 import { describe, expect, it } from "vitest";
 import { toInventoryIndex } from "../machines/model.ts";
-import { createServers } from "./servers.ts";
+import { createServers } from "../machines/servers.ts";
 import { judgeFailure, needsWith, type FailureContext, type UnfinishedOutcome } from "./failure.ts";
 
 const NEEDS = {

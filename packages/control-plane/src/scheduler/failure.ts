@@ -5,11 +5,9 @@ import {
   classify,
   decideRecovery,
   EMPTY_RECIPE,
-  findMissingModels,
   hasChangingRungs,
-  keyOf,
   LOSS_LEVELS,
-  replaceModel,
+  toChangeFacts,
   wantedMemory,
   type ChangeFacts,
   type ClassifiedError,
@@ -27,7 +25,7 @@ import { assertNever, type Random } from "@holdfast/runtime";
 import type { Needs } from "../machines/model.ts";
 import type { JobPlan } from "./model.ts";
 import type { EarlierEnds, FailureFacts, JobChange } from "./outcome-store.ts";
-import type { Servers } from "./servers.ts";
+import type { Servers } from "../machines/servers.ts";
 
 /** An end that did not complete the job: what the agent reported, or what the reaper found. */
 export type UnfinishedOutcome =
@@ -87,7 +85,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   const deadInstances = isDeath
     ? [...new Set([...facts.deadInstances, facts.instanceId])]
     : [...facts.deadInstances];
-  const { decision, change }: Recovery = decideRecovery(
+  const { decision, change } = decideRecovery(
     {
       outcome: retryOutcome,
       error: classified ?? UNCLASSIFIED,
@@ -157,32 +155,16 @@ function changeFacts(
   graph: Graph,
   evidence: FailureEvidence | null,
 ): ChangeFacts {
-  const recipe = facts.plan?.recipe ?? EMPTY_RECIPE;
-  const known = servers.models(needs);
-  const ran = (recipe.models ?? []).reduce(replaceModel, graph);
-  const largestCardBytes = servers.largestCard(needs);
-  const wantedBytes = evidence === null ? null : wantedMemory(evidence);
-  return {
+  return toChangeFacts({
     graph,
-    recipe,
-    failedNodeId: evidence?.nodeId ?? null,
-    hasClass: (classType) => servers.haveClass(needs, classType),
+    recipe: facts.plan?.recipe ?? EMPTY_RECIPE,
+    evidence,
     maxLoss: facts.maxLoss ?? "content",
-    models:
-      known === null
-        ? null
-        : {
-            missing: findMissingModels(ran, evidence, (model) => !isAmong(model, known.missing)),
-            there: known.there,
-            fallbacks: fallbackModels,
-          },
-    memory:
-      wantedBytes === null || largestCardBytes === null ? null : { wantedBytes, largestCardBytes },
-  };
-}
-
-function isAmong(model: ModelNeed, models: readonly ModelNeed[]): boolean {
-  return models.some((one) => keyOf(one) === keyOf(model));
+    hasClass: (classType) => servers.haveClass(needs, classType),
+    models: servers.models(needs),
+    largestCardBytes: servers.largestCard(needs),
+    fallbackModels,
+  });
 }
 
 const UNCLASSIFIED: ClassifiedError = {
@@ -230,7 +212,7 @@ function toRetryOutcome(outcome: UnfinishedOutcome, started: boolean): RetryOutc
 
 function changeOf(
   context: FailureContext,
-  { decision, change }: Recovery,
+  { decision, change }: Pick<Recovery, "decision" | "change">,
   error: JobError | null,
   deadInstances: readonly string[],
 ): JobChange {

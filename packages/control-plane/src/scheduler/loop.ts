@@ -8,7 +8,6 @@ import type { ActiveRequirements } from "./active-requirements.ts";
 import { setWaitingReason } from "./lease-store.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { createUnservedWatch } from "./unserved-watch.ts";
-import { readServers } from "./servers.ts";
 import * as store from "./outcome-store.ts";
 import type { ReplanDeps } from "./replan-service.ts";
 import type { ReportService } from "./report-service.ts";
@@ -113,7 +112,7 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
         requirements.map((requirement) => requirement.id),
         deps.signal.waiting(),
       );
-      const servers = await readServers(deps.machines);
+      const servers = await deps.machines.servers();
       for (const requirement of requirements) {
         const isServed = servers.inventories.some((inventory) =>
           deps.active.canServe(inventory, requirement.id),

@@ -20,7 +20,7 @@ import { changedPlan, needsWith } from "./failure.ts";
 import { buildGraph, type GraphCache } from "./graph-cache.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { lockWaitingJobs, replanWaitingJob, type WaitingJob } from "./replan-store.ts";
-import type { Servers } from "./servers.ts";
+import type { Servers } from "../machines/servers.ts";
 
 /** What replanning is made of. */
 export interface ReplanDeps {

@@ -30,7 +30,6 @@ import type { SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
-import { readServers } from "./servers.ts";
 
 /** What the report service is made of. */
 export interface ReportServiceDeps {
@@ -84,7 +83,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     mayEnd: (tx: Transaction) => Promise<boolean> = () => Promise.resolve(true),
   ): Promise<boolean> => {
     // Before the transaction: inside it, a second connection would be waited for with one in hand.
-    const servers = await readServers(deps.machines);
+    const servers = await deps.machines.servers();
     const requirementId = await store.readRequirementOf(db, ended.jobId);
     const needs = requirementId === null ? NO_NEEDS : await deps.needsOf(requirementId);
     const isGraphWanted = wantsGraph(outcome);

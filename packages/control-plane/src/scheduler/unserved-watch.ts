@@ -2,7 +2,7 @@
 import type { Clock } from "@holdfast/runtime";
 import type { ActiveRequirement } from "./active-requirements.ts";
 import { replanWaiting, type ReplanDeps } from "./replan-service.ts";
-import type { Servers } from "./servers.ts";
+import type { Servers } from "../machines/servers.ts";
 
 /** Pause between two looks at the jobs of one requirement: those that came since are looked at then. */
 const LOOK_AGAIN_MS = 5_000;

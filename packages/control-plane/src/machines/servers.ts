@@ -1,14 +1,8 @@
 /** Who could run a job, and what they have: read once for each failure, asked by the decision. */
 import type { ModelNeed } from "@holdfast/comfyui/protocol";
 import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
-import { canServe, explainWaiting, isPlaceable, missingNeeds } from "../machines/eligibility.ts";
-import {
-  modelKey,
-  type InventoryIndex,
-  type Needs,
-  type PlacedInstance,
-} from "../machines/model.ts";
-import type { MachinesService } from "../machines/service.ts";
+import { canServe, explainWaiting, isPlaceable, missingNeeds } from "./eligibility.ts";
+import { modelKey, type InventoryIndex, type Needs, type PlacedInstance } from "./model.ts";
 
 /** The instances that take work, with what they have; those that have not told are left out. */
 export interface Servers {
@@ -36,18 +30,6 @@ export interface Servers {
 export interface KnownInstance {
   readonly instance: PlacedInstance;
   readonly inventory: InventoryIndex;
-}
-
-/** Reads the fleet as it is now. */
-export async function readServers(machines: MachinesService): Promise<Servers> {
-  const all = await machines.placedInstances();
-  const known: KnownInstance[] = [];
-  for (const instance of all) {
-    if (instance.inventoryDigest === null) continue;
-    const inventory = await machines.inventory(instance.inventoryDigest);
-    if (inventory !== undefined) known.push({ instance, inventory });
-  }
-  return createServers(all, known);
 }
 
 /** {@link Servers} of instances and what is known of them. */
