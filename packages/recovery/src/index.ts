@@ -91,3 +91,4 @@ export {
 } from "./blame.ts";
 export { rehearse, type Rehearsal, type RehearsalFacts, type RehearsedStep } from "./rehearse.ts";
 export { toChangeFacts, type KnownFacts } from "./change-facts.ts";
+export { createRetryBudget, type RetryBudget } from "./retry-budget.ts";

@@ -54,6 +54,7 @@ const context = (
   graph: null,
   needs: NEEDS,
   servers: fleet("i1"),
+  budgetDelayMs: 0,
   ...over,
   facts: {
     number: 1,
@@ -165,6 +166,14 @@ describe("judgeFailure", () => {
     const verdict = judge(context(OOM, { facts: { maxRetryAttempts: 0 } }));
     expect(verdict.change.state).toBe("failed");
   });
+});
+
+it("what is over the budget of retries waits, and says why; what is free does not", () => {
+  const verdict = judge(context(OOM, { budgetDelayMs: 5_000 }));
+  expect(verdict.change).toMatchObject({ state: "recovering", delayMs: 5_000 });
+  expect(verdict.change.waitingReason).toMatch(/waits 5 s first/);
+  const free = judge(context({ kind: "released", reason: "drain" }, { budgetDelayMs: 5_000 }));
+  expect(free.change).toMatchObject({ state: "queued", delayMs: 0 });
 });
 
 describe("a model that is not there", () => {

@@ -49,6 +49,8 @@ export interface FailureContext {
   /** What the job needs of an instance, as it ran. */
   readonly needs: Needs;
   readonly servers: Servers;
+  /** How long a retry has to wait because too much is retried now; 0 within the budget. */
+  readonly budgetDelayMs: number;
 }
 
 /** What to write: the attempt's end and the job's next state. */
@@ -85,7 +87,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   const deadInstances = isDeath
     ? [...new Set([...facts.deadInstances, facts.instanceId])]
     : [...facts.deadInstances];
-  const { decision, change } = decideRecovery(
+  const recovery = decideRecovery(
     {
       outcome: retryOutcome,
       error: classified ?? UNCLASSIFIED,
@@ -108,6 +110,8 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
     context.graph === null ? null : changeFacts(context, context.graph, evidence),
     random,
   );
+  const { change } = recovery;
+  const decision = withinBudget(recovery.decision, context.budgetDelayMs);
   const error = classified === null || evidence === null ? null : toJobError(classified, evidence);
   return {
     attemptOutcome: outcome.kind,
@@ -118,6 +122,15 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
     graphChange: change,
     change: changeOf(context, { decision, change }, error, deadInstances),
   };
+}
+
+/** What is over the budget of retries waits; what is free is not counted. */
+function withinBudget(decision: RetryDecision, budgetDelayMs: number): RetryDecision {
+  if (decision.kind !== "retry" || decision.isFree || decision.delayMs >= budgetDelayMs) {
+    return decision;
+  }
+  const words = `Much fails at this time, so it waits ${String(Math.ceil(budgetDelayMs / 1_000))} s first.`;
+  return { ...decision, delayMs: budgetDelayMs, explain: `${decision.explain} ${words}` };
 }
 
 /** Instances that could run the job and that it need not avoid. */

@@ -8,7 +8,8 @@ import {
   type ReportResponse,
 } from "@holdfast/contract";
 import type { Graph } from "@holdfast/comfyui/protocol";
-import type { Failpoints, IdSource, Random } from "@holdfast/runtime";
+import { createRetryBudget } from "@holdfast/recovery";
+import type { Clock, Failpoints, IdSource, Random } from "@holdfast/runtime";
 import { ensureRequirement } from "../jobs/requirement-service.ts";
 import type { Needs } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
@@ -34,6 +35,7 @@ import * as store from "./outcome-store.ts";
 /** What the report service is made of. */
 export interface ReportServiceDeps {
   readonly db: Db;
+  readonly clock: Clock;
   readonly random: Random;
   readonly ids: IdSource;
   readonly log: Log;
@@ -75,6 +77,7 @@ const REPORTS_AT_ONCE = 4;
 /** Makes the report service. */
 export function createReportService(deps: ReportServiceDeps): ReportService {
   const { db } = deps;
+  const budget = createRetryBudget(deps.clock);
 
   const settleFailure = async (
     ended: store.EndedAttempt,
@@ -99,6 +102,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           earlier: await store.readEarlierEnds(tx, ended.jobId, facts.round),
           servers,
           needs,
+          budgetDelayMs: budget.delayMs(servers.instances.length),
           graph: isGraphWanted ? await readOwnGraph(deps.graphs, tx, facts) : null,
           maxRetryAttempts: deps.settings.maxRetryAttempts,
           recoveryEnabled: deps.settings.recoveryEnabled,
@@ -128,6 +132,8 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
       return { facts, verdict, queuedUnder, written: events.map((event) => event.type) };
     });
     if (settled === null) return false;
+    const { decision } = settled.verdict;
+    if (decision.kind === "retry" && !decision.isFree) budget.spend(servers.instances.length);
     logVerdict(deps.log, ended, settled.facts, settled.verdict);
     if (settled.verdict.change.state === "queued") deps.onQueued(settled.queuedUnder);
     deps.onEvents(settled.written);
@@ -157,6 +163,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     const done = await completeMany(db, completions, confirmed);
     deps.blobs.noteRegistered(confirmed);
     await deps.failpoints.hit("control-plane.completed");
+    budget.earn(done.size);
     if (done.size > 0) deps.onEvents(["job.completed"]);
     for (const { ended, outputs } of completions) {
       const { jobId, attemptId } = ended;
