@@ -109,6 +109,17 @@ export const jobErrorSchema = z.object({
   confidence: z.number(),
   nodeId: z.string().nullable(),
   nodeType: z.string().nullable(),
+  field: z
+    .object({
+      nodeId: z.string(),
+      input: z.string(),
+      received: z.string().nullable(),
+      validValues: z.array(z.string()),
+    })
+    .optional()
+    .meta({
+      description: "The input of the graph that was refused, and some values that would be valid.",
+    }),
 });
 /** See {@link jobErrorSchema}. */
 export type JobError = z.infer<typeof jobErrorSchema>;

@@ -72,6 +72,14 @@ function decideWorkflowError(failure: Failure): RetryDecision {
       explain: "An input file was not on the instance; it is uploaded again and the job retried.",
     });
   }
+  if (failure.ofClass === 0 && !failure.facts.hasExecuted) {
+    return retry({
+      rung: "validate_again",
+      where: "anywhere",
+      reason: "validate_again",
+      explain: "The graph was refused before it ran; it is checked once more, without GPU time.",
+    });
+  }
   return fail(
     "same_graph_fails_everywhere",
     "The graph or its inputs are wrong; the same graph would fail the same way on every machine.",

@@ -92,3 +92,4 @@ export {
 export { rehearse, type Rehearsal, type RehearsalFacts, type RehearsedStep } from "./rehearse.ts";
 export { toChangeFacts, type KnownFacts } from "./change-facts.ts";
 export { createRetryBudget, type RetryBudget } from "./retry-budget.ts";
+export { findFieldFault, type FieldFault } from "./graph/field-fault.ts";

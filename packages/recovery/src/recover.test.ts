@@ -55,6 +55,7 @@ const decide = (
       others: [],
       time: { spentMs: 0, limitMs: 60_000, extendedMs: 0, attemptMs: 0, steadyPercent: null },
       canRestartInstance: false,
+      hasExecuted: true,
       isRecoveryEnabled: true,
       maxRetryAttempts: 3,
       ...over,

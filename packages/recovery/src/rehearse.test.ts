@@ -44,6 +44,7 @@ const facts = (errorClass: ErrorClass, over: Partial<RehearsalFacts> = {}): Rehe
     deathsOnInstances: [],
     time: { spentMs: 0, limitMs: 60_000, extendedMs: 0, attemptMs: 0, steadyPercent: null },
     canRestartInstance: false,
+    hasExecuted: true,
     isRecoveryEnabled: true,
     maxRetryAttempts: 3,
   },

@@ -66,6 +66,8 @@ export interface TimeFacts {
 /** All that the decision looks at. */
 export interface RetryFacts {
   readonly outcome: RetryOutcome;
+  /** Whether ComfyUI ever executed it: a graph that was refused has cost no GPU time. */
+  readonly hasExecuted: boolean;
   /** What the evidence was classified as; read for `failed`, `stalled` and `instance_died` only. */
   readonly error: ClassifiedError;
   /** The instance of the attempt that just ended, or null when it never got to one. */
@@ -115,6 +117,7 @@ export type RetryReason =
   | "recoveries_used_up"
   | "retries_used_up"
   | "same_graph_fails_everywhere"
+  | "validate_again"
   | "credential_refused"
   | "nobody_else_can_serve"
   | "tried_enough"

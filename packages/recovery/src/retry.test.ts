@@ -33,6 +33,7 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
     others: OTHERS,
     time: { spentMs: 0, limitMs: 60_000, extendedMs: 0, attemptMs: 0, steadyPercent: null },
     canRestartInstance: true,
+    hasExecuted: true,
     isRecoveryEnabled: true,
     maxRetryAttempts: 5,
     ...changes,
@@ -294,6 +295,15 @@ describe("GPU and memory", () => {
   });
 });
 
+it("a graph that was refused before it ran is checked once more", () => {
+  expect(decideError("workflow_error", { hasExecuted: false })).toMatchObject({
+    rung: "validate_again",
+    delayMs: 0,
+  });
+  const again = { hasExecuted: false, earlierFailures: [earlier("workflow_error", "a")] };
+  expect(decideError("workflow_error", again)).toMatchObject({ kind: "fail" });
+});
+
 describe("which card is better", () => {
   const oom = "cuda_out_of_memory";
   const GB = 1e9;
@@ -497,6 +507,7 @@ const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
   }),
   isRecoveryEnabled: fc.boolean(),
   canRestartInstance: fc.boolean(),
+  hasExecuted: fc.boolean(),
   maxRetryAttempts: fc.integer({ min: -1, max: 6 }),
 });
 

@@ -5,6 +5,7 @@ import {
   classify,
   decideRecovery,
   EMPTY_RECIPE,
+  findFieldFault,
   hasChangingRungs,
   LOSS_LEVELS,
   toChangeFacts,
@@ -90,6 +91,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
   const recovery = decideRecovery(
     {
       outcome: retryOutcome,
+      hasExecuted: context.started,
       error: classified ?? UNCLASSIFIED,
       instanceId: facts.instanceId,
       machineId: context.servers.machineOf(facts.instanceId),
@@ -340,6 +342,7 @@ function worse(a: LossLevel, b: LossLevel): LossLevel {
 }
 
 function toJobError(classified: ClassifiedError, evidence: FailureEvidence): JobError {
+  const field = findFieldFault(evidence);
   return {
     class: classified.class,
     subclass: classified.subclass,
@@ -348,6 +351,7 @@ function toJobError(classified: ClassifiedError, evidence: FailureEvidence): Job
     confidence: classified.confidence,
     nodeId: evidence.nodeId ?? null,
     nodeType: evidence.nodeType ?? null,
+    ...(field !== null && { field: { ...field, validValues: [...field.validValues] } }),
   };
 }
 
