@@ -101,6 +101,8 @@ describe("judgeFailure", () => {
       state: "queued",
       failureCount: 1,
       plan: { before: "free_memory", version: 1 },
+      // What it finished there is still in that instance's memory.
+      preferInstance: "i1",
     });
   });
 

@@ -236,6 +236,7 @@ function changeOf(
     executionMs: context.executeMs,
     deadInstances,
     avoidInstances: facts.avoidInstances,
+    preferInstance: null,
     failureCount: facts.failureCount,
     recoveryCount: facts.recoveryCount,
     // What was to be done before the attempt that just ended is done.
@@ -265,6 +266,7 @@ function changeOf(
     // Another graph may run where the one before it failed.
     avoidInstances:
       change === null ? [...new Set([...facts.avoidInstances, ...decision.avoid])] : [],
+    preferInstance: decision.where === "same" ? facts.instanceId : null,
     poison: false,
     waitingReason: decision.explain,
     startsLineage: change !== null && change.loss !== "none",

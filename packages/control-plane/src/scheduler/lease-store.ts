@@ -18,14 +18,17 @@ import type {
 
 const HEAD_COLUMNS = `j.id as "jobId", j.requirement_id as "requirementId", j.priority, j.rank,
   (extract(epoch from now() - j.created_at) * 1000)::float8 as "ageMs",
-  j.avoid_instances as "avoidInstances"`;
+  j.avoid_instances as "avoidInstances",
+  case when j.prefer_until > now() then j.prefer_instance end as "preferredInstance"`;
 
 const QUEUE_HEADS = statement(
   "scheduler.queue_heads",
   `select ${HEAD_COLUMNS}
    from unnest($1::bigint[]) as r (id)
    cross join lateral (
-     select id, requirement_id, priority, rank, created_at, avoid_instances from jobs
+     select id, requirement_id, priority, rank, created_at, avoid_instances, prefer_instance,
+       prefer_until
+     from jobs
      where state = 'queued' and not held and requirement_id = r.id
        and not avoid_instances @> $2::text[]
      order by priority desc, rank, id limit $3

@@ -13,6 +13,8 @@ export interface QueueHead {
   readonly ageMs: number;
   /** Instances where it has failed and another one could serve it. */
   readonly avoidInstances: readonly string[];
+  /** Where it waits to run, for a while yet; null when anybody may take it. */
+  readonly preferredInstance: string | null;
 }
 
 /** An instance that wants work, with the requirements it can serve among those that have jobs. */

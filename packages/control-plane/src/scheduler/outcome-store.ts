@@ -242,6 +242,9 @@ export async function endAttempt(
   );
 }
 
+/** How long a job waits for the instance that it is to run on again, while others would take it. */
+const PREFERENCE_MS = 10_000;
+
 /** What becomes of a job whose attempt did not complete it. */
 export interface JobChange {
   readonly state: "queued" | "recovering" | "failed" | "timeout";
@@ -251,6 +254,8 @@ export interface JobChange {
   readonly recoveryCount: number;
   readonly deadInstances: readonly string[];
   readonly avoidInstances: readonly string[];
+  /** Where it waits to run again, for {@link PREFERENCE_MS} after its backoff; null: anywhere. */
+  readonly preferInstance: string | null;
   readonly poison: boolean;
   readonly error: JobError | null;
   readonly waitingReason: string | null;
@@ -279,7 +284,10 @@ export async function changeJob(
        ended_at = case when $3 in ('failed', 'timeout') then now() end,
        execution_ms = execution_ms + $5, failure_count = $6, recovery_count = $7,
        dead_instances = $8, avoid_instances = $9, poison = $10, error = $11, waiting_reason = $12,
-       plan = $13, lineage = lineage + $14, requirement_id = coalesce($15, requirement_id)
+       plan = $13, lineage = lineage + $14, requirement_id = coalesce($15, requirement_id),
+       prefer_instance = $16::text,
+       prefer_until = case when $16::text is not null
+         then now() + make_interval(secs => ($4::float8 + ${PREFERENCE_MS}) / 1000) end
      where id = $1 and lease_epoch = $2 and state = 'processing'`,
     [
       jobId,
@@ -297,6 +305,7 @@ export async function changeJob(
       change.plan === null ? null : toJson(change.plan),
       change.startsLineage ? 1 : 0,
       requirementId,
+      change.preferInstance,
     ],
   );
   return rowCount === 1;

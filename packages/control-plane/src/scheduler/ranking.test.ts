@@ -9,6 +9,7 @@ const head = (over: Partial<QueueHead> & { jobId: string }): QueueHead => ({
   rank: 1,
   ageMs: 0,
   avoidInstances: [],
+  preferredInstance: null,
   ...over,
 });
 const instance = (over: Partial<WantingInstance> = {}): WantingInstance => ({
@@ -28,6 +29,13 @@ describe("choosePlacements", () => {
     ];
     const order = choosePlacements(heads, [instance({ wants: 3 })]).map((one) => one.jobId);
     expect(order).toEqual(["b", "a", "c"]);
+  });
+
+  it("leaves a job that waits for an instance to that one", () => {
+    const heads = [head({ jobId: "a", preferredInstance: "i2" }), head({ jobId: "b", rank: 2 })];
+    expect(choosePlacements(heads, [instance()]).map(({ jobId }) => jobId)).toEqual(["b"]);
+    const other = instance({ instanceId: "i2" });
+    expect(choosePlacements(heads, [other]).map(({ jobId }) => jobId)).toEqual(["a"]);
   });
 
   it("prefers the job whose models are loaded", () => {
@@ -71,6 +79,7 @@ describe("choosePlacements", () => {
         priority: fc.integer({ min: -2, max: 2 }),
         rank: fc.integer({ min: 0, max: 5 }),
         ageMs: fc.integer({ min: 0, max: 2 * AFFINITY_MAX_WAIT_MS }),
+            preferredInstance: fc.constantFrom(null, null, "i1", "i2"),
         avoidInstances: fc.subarray(["i0", "i1", "i2"]),
       }),
       { selector: (one) => one.jobId, maxLength: 12 },
@@ -96,6 +105,7 @@ describe("choosePlacements", () => {
             expect(one.servable.has(place.requirementId)).toBe(true);
             const job = queue.find((candidate) => candidate.jobId === place.jobId);
             expect(job?.avoidInstances).not.toContain(one.instanceId);
+            expect([null, one.instanceId]).toContain(job?.preferredInstance);
           }
           // Work-conserving: room is left only where nothing fits.
           if (given.length < one.wants) {
@@ -104,7 +114,8 @@ describe("choosePlacements", () => {
               (job) =>
                 !taken.has(job.jobId) &&
                 one.servable.has(job.requirementId) &&
-                !job.avoidInstances.includes(one.instanceId),
+                !job.avoidInstances.includes(one.instanceId) &&
+                (job.preferredInstance ?? one.instanceId) === one.instanceId,
             );
             expect(fits).toBe(false);
           }

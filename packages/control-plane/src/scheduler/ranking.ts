@@ -10,7 +10,7 @@ export const AFFINITY_MAX_WAIT_MS = 30_000;
  * Places jobs on the instances that want them. Order: priority, then rank (age, fair between
  * callers), but an instance prefers a job whose models it has loaded among those of equal priority,
  * as long as nobody older has waited over {@link AFFINITY_MAX_WAIT_MS}. An instance never gets a job
- * that avoids it. Instances take turns, so that work spreads before anything is staged behind it.
+ * that avoids it, nor one that waits for another instance. Instances take turns, so that work spreads before anything is staged behind it.
  */
 export function choosePlacements(
   heads: readonly QueueHead[],
@@ -51,7 +51,8 @@ function chooseFor(instance: WantingInstance, heads: readonly QueueHead[]): numb
   for (const [index, head] of heads.entries()) {
     const isFit =
       instance.servable.has(head.requirementId) &&
-      !head.avoidInstances.includes(instance.instanceId);
+      !head.avoidInstances.includes(instance.instanceId) &&
+      (head.preferredInstance ?? instance.instanceId) === instance.instanceId;
     if (!isFit) continue;
     if (first === -1) {
       first = index;
