@@ -4,6 +4,7 @@ export {
   isErrorClass,
   type ClassificationBasis,
   type ClassifiedError,
+  type CustomVerdict,
   type ErrorClass,
   type ErrorClassDescription,
 } from "./error-class.ts";
@@ -22,6 +23,30 @@ export {
   type FailureEvidence,
 } from "./evidence.ts";
 export { classify, createClassifier, strategyFor, type Classifier } from "./classify.ts";
+export {
+  ADJUSTMENT_OPERATIONS,
+  CUSTOM_PATTERNS_MAX,
+  type AdjustmentOperation,
+  type CustomPattern,
+  type ParameterAdjustment,
+  type ParameterAdjustments,
+} from "./custom/custom-pattern.ts";
+export {
+  checkTogether,
+  parseCustomPattern,
+  parseCustomPatterns,
+  toWirePattern,
+  type ParsedPattern,
+  type ParsedPatterns,
+} from "./custom/parse-pattern.ts";
+export { type PatternProblem } from "./custom/pattern-problem.ts";
+export {
+  adjustParameters,
+  type Adjusted,
+  type ParameterChange,
+  type ParameterValue,
+  type UnmatchedParameter,
+} from "./custom/adjust-parameters.ts";
 export {
   CONNECTION_BACKOFF,
   FILE_LOCK_WAIT_MS,
