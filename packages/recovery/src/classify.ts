@@ -4,8 +4,9 @@ import { compileCustomPatterns, type CustomMatch } from "./custom/match-patterns
 import { isErrorClass, type ClassifiedError, type ErrorClass } from "./error-class.ts";
 import { EVIDENCE_MESSAGE_MAX, type EvidenceChannel, type FailureEvidence } from "./evidence.ts";
 import { candidateFromType } from "./exception-types.ts";
-import { compileRules, type RuleMatcher } from "./match-rules.ts";
+import { compileRules, type RuleMatch } from "./match-rules.ts";
 import { gpuMemoryCause } from "./memory-cause.ts";
+import { createNeedleBook } from "./needle-index.ts";
 import type { MessageRule } from "./rules/rule.ts";
 import { BUILT_IN_RULES } from "./rules/rules.ts";
 import type { ErrorStrategy } from "./strategy.ts";
@@ -37,21 +38,24 @@ export function createClassifier(
   rules: readonly MessageRule[],
   customPatterns: readonly CustomPattern[] = [],
 ): Classifier {
-  const match = compileRules(rules);
-  const matchCustom = compileCustomPatterns(customPatterns);
+  const book = createNeedleBook();
+  const match = compileRules(rules, book);
+  const matchCustom = compileCustomPatterns(customPatterns, book);
+  const index = book.compile();
   return (evidence) => {
     const certain = surest([
       candidateFromChannel(evidence.channel),
       candidateFromValidation(evidence),
       candidateFromType(evidence),
-      candidateFromExit(evidence, match),
+      candidateFromExit(evidence, (words) => match(words, "process_exit", index.find(words))),
       candidateFromStatus(evidence),
     ]);
-    const custom = isBeyondPatterns(certain, evidence)
-      ? null
-      : matchCustom(evidence.message.slice(0, EVIDENCE_MESSAGE_MAX));
+    const message = evidence.message.slice(0, EVIDENCE_MESSAGE_MAX);
+    const hits = index.find(message);
+    const custom = isBeyondPatterns(certain, evidence) ? null : matchCustom(message, hits);
     if (custom !== null) return withCustom(custom, certain, evidence);
-    return toClassified(surest([certain, candidateFromMessage(evidence, match)]), evidence);
+    const said = candidateFromMessage(match(message, evidence.channel, hits));
+    return toClassified(surest([certain, said]), evidence);
   };
 }
 
@@ -135,13 +139,16 @@ function candidateFromChannel(channel: EvidenceChannel): Candidate | null {
 }
 
 /** Exit codes and signals are put in words, so that one table of rules knows them in every spelling. */
-function candidateFromExit(evidence: FailureEvidence, match: RuleMatcher): Candidate | null {
+function candidateFromExit(
+  evidence: FailureEvidence,
+  match: (words: string) => RuleMatch | null,
+): Candidate | null {
   const { code, signal } = evidence.exit ?? {};
   const words: string[] = [];
   if (typeof signal === "string" && signal !== "") words.push(`signal ${signal.slice(0, 20)}`);
   if (typeof code === "number") words.push(`exit code ${String(code)}`);
   if (words.length === 0) return null;
-  const found = match(words.join(", "), "process_exit");
+  const found = match(words.join(", "));
   if (found === null) return null;
   const { rule } = found;
   return fromStructure("exit_record", rule.class, rule.subclass, rule.confidence, found.matched);
@@ -177,8 +184,7 @@ function candidateFromStatus(evidence: FailureEvidence): Candidate | null {
   return fromStructure("http_status", errorClass, subclass, confidence, String(status));
 }
 
-function candidateFromMessage(evidence: FailureEvidence, match: RuleMatcher): Candidate | null {
-  const found = match(evidence.message.slice(0, EVIDENCE_MESSAGE_MAX), evidence.channel);
+function candidateFromMessage(found: RuleMatch | null): Candidate | null {
   if (found === null) return null;
   const { rule, matched } = found;
   return {

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { RE2JS } from "re2js";
 import { describe, expect, it } from "vitest";
+import { createNeedleBook } from "../needle-index.ts";
 import { checkRegex } from "./check-regex.ts";
 import type { CustomPattern } from "./custom-pattern.ts";
 import {
@@ -20,7 +21,9 @@ const pattern = (name: string, ...patterns: readonly string[]): CustomPattern =>
   maxRetries: null,
 });
 const match = (message: string, ...patterns: readonly CustomPattern[]) => {
-  const found = compileCustomPatterns(patterns)(message);
+  const book = createNeedleBook();
+  const find = compileCustomPatterns(patterns, book);
+  const found = find(message, book.compile().find(message));
   return found === null ? null : [found.pattern.name, found.matched];
 };
 
