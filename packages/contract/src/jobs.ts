@@ -109,6 +109,9 @@ export const jobErrorSchema = z.object({
   confidence: z.number(),
   nodeId: z.string().nullable(),
   nodeType: z.string().nullable(),
+  customType: z.string().optional().meta({
+    description: "The error type of the custom pattern that matched; absent where none did.",
+  }),
 });
 /** See {@link jobErrorSchema}. */
 export type JobError = z.infer<typeof jobErrorSchema>;

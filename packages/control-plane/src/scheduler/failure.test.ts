@@ -1,12 +1,20 @@
+import { classify } from "@holdfast/recovery";
 import { seededRandom } from "@holdfast/runtime";
 import { describe, expect, it } from "vitest";
-import { judgeFailure, type FailureContext, type UnfinishedOutcome } from "./failure.ts";
+import {
+  classifyOutcome,
+  judgeFailure,
+  wantsGraph,
+  type FailureContext,
+  type UnfinishedOutcome,
+} from "./failure.ts";
 
 const context = (
   outcome: UnfinishedOutcome,
   over: Partial<Omit<FailureContext, "facts">> & { facts?: Partial<FailureContext["facts"]> } = {},
 ): FailureContext => ({
   outcome,
+  classified: classifyOutcome(outcome, classify),
   started: true,
   executeMs: 100,
   earlier: { failures: [], freeReturns: 0, surplusReturns: 0 },
@@ -62,6 +70,20 @@ describe("judgeFailure", () => {
       failureCount: 1,
       plan: { before: "free_memory", version: 1 },
     });
+  });
+
+  it("keeps the operator's own name of an error beside the class", () => {
+    const custom = { pattern: "p", errorType: "vendor_busy", maxRetries: null, adjustments: {} };
+    const own = () => ({ ...classify({ channel: "execution", message: "x" }), custom });
+    const verdict = judge(context(OOM, { classified: classifyOutcome(OOM, own) }));
+    expect(verdict.error).toMatchObject({ class: "unknown", customType: "vendor_busy" });
+    expect(judge(context(OOM)).error).not.toHaveProperty("customType");
+  });
+
+  it("looks at the graph only where another one could help", () => {
+    expect(wantsGraph(OOM, classifyOutcome(OOM, classify))).toBe(true);
+    const drained: UnfinishedOutcome = { kind: "interrupted", reason: "drain" };
+    expect(wantsGraph(drained, classifyOutcome(drained, classify))).toBe(false);
   });
 
   it("ends a job at its first failure when recovery is switched off", () => {

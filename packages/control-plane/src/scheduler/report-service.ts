@@ -8,6 +8,7 @@ import {
   type ReportResponse,
 } from "@holdfast/contract";
 import type { Graph } from "@holdfast/comfyui/protocol";
+import type { Classifier } from "@holdfast/recovery";
 import type { Failpoints, IdSource, Random } from "@holdfast/runtime";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
@@ -17,6 +18,7 @@ import { appendEvents } from "../platform/outbox.ts";
 import { thoseThatCanServe, type ActiveRequirements } from "./active-requirements.ts";
 import { cleanText } from "./clean-text.ts";
 import {
+  classifyOutcome,
   judgeFailure,
   wantsGraph,
   type FailureVerdict,
@@ -42,6 +44,8 @@ export interface ReportServiceDeps {
   readonly graphs: GraphCache;
   readonly recentEnds: RecentEnds;
   readonly blobs: ConfirmedBlobs;
+  /** Says what a failure is: built-in rules and the operators' patterns. */
+  readonly classify: Classifier;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
@@ -82,13 +86,15 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
   ): Promise<boolean> => {
     // Before the transaction: inside it, a second connection would be waited for with one in hand.
     const servers = await instancesThatCanServe(deps, ended.jobId);
-    const isGraphWanted = wantsGraph(outcome);
+    const classified = classifyOutcome(outcome, deps.classify);
+    const isGraphWanted = wantsGraph(outcome, classified);
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
       if (facts === null || !(await mayEnd(tx))) return null;
       const verdict = judgeFailure(
         {
           outcome,
+          classified,
           started: ended.started,
           executeMs: ended.executeMs,
           facts,
