@@ -79,6 +79,16 @@ export const ERROR_CODES = {
     status: 422,
     meaning: "An override names a node or input that is not there.",
   },
+  // Error recovery.
+  error_pattern_invalid: {
+    status: 422,
+    meaning: "The custom error pattern is not one; `details.problems` says why, field by field.",
+  },
+  error_pattern_exists: { status: 409, meaning: "There is a custom error pattern of this name." },
+  error_pattern_in_file: {
+    status: 409,
+    meaning: "The custom error pattern stands in the configured file, and is changed there.",
+  },
   // Agents.
   lease_lost: { status: 409, meaning: "The lease is held by somebody else now; write nothing." },
   machine_unknown: { status: 409, meaning: "The machine is not registered; register again." },

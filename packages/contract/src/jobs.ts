@@ -120,6 +120,9 @@ export const jobErrorSchema = z.object({
     .meta({
       description: "The input of the graph that was refused, and some values that would be valid.",
     }),
+  customType: z.string().optional().meta({
+    description: "The error type of the custom pattern that matched; absent where none did.",
+  }),
 });
 /** See {@link jobErrorSchema}. */
 export type JobError = z.infer<typeof jobErrorSchema>;

@@ -16,6 +16,7 @@ import type { Log } from "./platform/log.ts";
 import type { Metrics } from "./platform/metrics.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { checkReadiness } from "./readiness.ts";
+import { patternRoutes } from "./recovery/pattern-routes.ts";
 import { addAgentRoutes } from "./scheduler/routes.ts";
 import type { Services } from "./services.ts";
 import { webhookRoutes } from "./webhooks/routes.ts";
@@ -82,6 +83,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     maxFileBytes: settings.maxFileMb * BYTES_PER_MB,
   });
   await app.register(webhookRoutes, { access, webhooks: services.webhooks });
+  await app.register(patternRoutes, { access, patterns: services.patterns });
   app.addHook("onSend", async (request) => {
     // The instant between a submit's commit and its answer, for chaos tests.
     if (request.method === "POST" && request.url.startsWith("/api/v1/jobs")) {

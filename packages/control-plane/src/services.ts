@@ -35,6 +35,8 @@ import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { createRemovalTally, type RemovalTally, type RemovedKind } from "./removal-tally.ts";
+import { createPatternLoop } from "./recovery/pattern-loop.ts";
+import { createPatternService, type PatternService } from "./recovery/pattern-service.ts";
 import { leaseTimes } from "./scheduler/lease-times.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
@@ -66,6 +68,7 @@ export interface Services {
   readonly feed: EventFeed;
   readonly scheduler: Scheduler;
   readonly webhooks: WebhookService;
+  readonly patterns: PatternService;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
   /** What this process has removed because its time was over. */
@@ -80,6 +83,8 @@ export interface Services {
 const QUEUED_CHANNEL = "holdfast_queued";
 /** Channel: leases were ended by somebody else; the payload is a machine's id. */
 const REVOKED_CHANNEL = "holdfast_revoked";
+/** Channel: custom error patterns were written. */
+const PATTERNS_CHANNEL = "holdfast_error_patterns";
 const BYTES_PER_MB = 1024 * 1024;
 /** Stands for "no limit". */
 const UNLIMITED = { perSecond: 1e9, burst: 1e9 };
@@ -116,12 +121,22 @@ export async function createServices(options: ServicesOptions): Promise<Services
     hooks.fanOut.wake();
     notifier.notify(EVENTS_CHANNEL);
   };
+  const patterns = createPatternService({
+    db,
+    log,
+    filePatterns: settings.errorPatterns,
+    onChanged: () => notifier.notify(PATTERNS_CHANNEL),
+  });
+  await patterns.refresh();
+  const patternLoop = createPatternLoop({ clock, random, log, patterns });
+  listener.on(PATTERNS_CHANNEL, () => patternLoop.wake());
   const scheduler = createScheduler({
     ...base,
     ids,
     failpoints: options.failpoints,
     machines,
     blobs: registrar,
+    classify: patterns.classify,
     settings: {
       ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
       stallMs: settings.stallMs,
@@ -198,6 +213,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     feed,
     scheduler,
     webhooks,
+    patterns,
     leases: scheduler.leases,
     reports: scheduler.reports,
     removals,
@@ -212,6 +228,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       hooks.fanOut,
       hooks.deliver,
       hooks.prune,
+      patternLoop,
       scheduler,
     ],
     async close() {

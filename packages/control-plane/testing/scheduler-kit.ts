@@ -7,6 +7,7 @@ import type {
   Inventory,
   Lease,
 } from "@holdfast/contract";
+import { classify } from "@holdfast/recovery";
 import { createIdSource, NO_FAILPOINTS, seededRandom, type Failpoints } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
@@ -77,6 +78,7 @@ export async function createSchedulerKit(
       settings,
       machines: createMachinesService(test.db),
       blobs: registrar,
+      classify,
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

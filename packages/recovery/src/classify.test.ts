@@ -5,6 +5,7 @@ import { classify, createClassifier, strategyFor } from "./classify.ts";
 import { ERROR_CLASSES, ERROR_CLASS_DESCRIPTIONS, isErrorClass } from "./error-class.ts";
 import { EVIDENCE_CHANNELS, type FailureEvidence } from "./evidence.ts";
 import { LADDERS } from "./ladder.ts";
+import { BUILT_IN_RULES } from "./rules/rules.ts";
 
 const judge = (evidence: Partial<FailureEvidence>) =>
   classify({ channel: "execution", message: "", ...evidence });
@@ -347,5 +348,85 @@ describe("tables", () => {
     expect(ask("log", "not a full gizmo").class).toBe("unknown");
     expect(ask("log", "an empty gizmo").class).toBe("unknown");
     expect(ask("execution", "a full gizmo").class).toBe("unknown");
+  });
+});
+
+describe("custom patterns", () => {
+  const own = createClassifier(BUILT_IN_RULES, [
+    {
+      name: "vendor_busy",
+      errorType: "vendor_busy",
+      patterns: ["vendor \\w+ busy"],
+      strategy: "RETRY",
+      parameterAdjustments: {},
+      maxRetries: 7,
+    },
+    {
+      name: "our_memory",
+      errorType: "cuda_out_of_memory",
+      patterns: ["allocation on device|arena full"],
+      strategy: "ABORT",
+      parameterAdjustments: { tiles: { operation: "increase", factor: 2 } },
+      maxRetries: null,
+    },
+  ]);
+  const ask = (evidence: Partial<FailureEvidence>) =>
+    own({ channel: "execution", message: "", ...evidence });
+
+  it("come before the built-in rules, and bring their strategy, tries and adjustments", () => {
+    expect(ask({ message: "CUDA out of memory: vendor X busy\n" })).toEqual({
+      class: "network_error",
+      subclass: "vendor_busy",
+      confidence: 0.97,
+      decidedBy: { kind: "pattern", rule: "custom.vendor_busy", matched: "vendor X busy" },
+      strategy: "RETRY",
+      custom: {
+        pattern: "vendor_busy",
+        errorType: "vendor_busy",
+        maxRetries: 7,
+        adjustments: {},
+      },
+    });
+  });
+
+  it("may name a built-in class, and keep the finer cause that the message tells", () => {
+    expect(ask({ message: "arena full. Of it 0 bytes allocated by PyTorch" })).toMatchObject({
+      class: "cuda_out_of_memory",
+      subclass: "foreign_vram",
+      strategy: "ABORT",
+      custom: { pattern: "our_memory" },
+    });
+  });
+
+  it("leave a class that a field of the evidence is certain of, but not what is done", () => {
+    expect(
+      ask({ exceptionType: "torch.OutOfMemoryError", message: "vendor X busy" }),
+    ).toMatchObject({
+      class: "cuda_out_of_memory",
+      decidedBy: { rule: "exception_type" },
+      strategy: "RETRY",
+      custom: { errorType: "vendor_busy", maxRetries: 7 },
+    });
+    // A type that may mean many things does not outweigh an operator's words.
+    expect(ask({ exceptionType: "ValueError", message: "vendor X busy" }).class).toBe(
+      "network_error",
+    );
+  });
+
+  it("do not speak of stalls and interrupts, nor of fields other than the message", () => {
+    const message = "vendor X busy";
+    expect(ask({ channel: "stall", message })).toMatchObject({ class: "timeout" });
+    expect(ask({ channel: "stall", message }).custom).toBeUndefined();
+    const interrupted = "comfy.model_management.InterruptProcessingException";
+    expect(ask({ exceptionType: interrupted, message }).custom).toBeUndefined();
+    expect(ask({ message: "", traceback: [message], extra: { message } }).custom).toBeUndefined();
+  });
+
+  it("change nothing for messages that none of them fits", () => {
+    fc.assert(
+      fc.property(arbitraryEvidence, (evidence) => {
+        expect(own(evidence)).toEqual(classify(evidence));
+      }),
+    );
   });
 });

@@ -1,9 +1,12 @@
 import { fromStructure, type Candidate } from "./candidate.ts";
-import type { ClassifiedError, ErrorClass } from "./error-class.ts";
+import type { CustomPattern } from "./custom/custom-pattern.ts";
+import { compileCustomPatterns, type CustomMatch } from "./custom/match-patterns.ts";
+import { isErrorClass, type ClassifiedError, type ErrorClass } from "./error-class.ts";
 import { EVIDENCE_MESSAGE_MAX, type EvidenceChannel, type FailureEvidence } from "./evidence.ts";
 import { candidateFromType } from "./exception-types.ts";
-import { compileRules, type RuleMatcher } from "./match-rules.ts";
+import { compileRules, type RuleMatch } from "./match-rules.ts";
 import { gpuMemoryCause } from "./memory-cause.ts";
+import { createNeedleBook } from "./needle-index.ts";
 import type { MessageRule } from "./rules/rule.ts";
 import { BUILT_IN_RULES } from "./rules/rules.ts";
 import type { ErrorStrategy } from "./strategy.ts";
@@ -12,31 +15,89 @@ import { candidateFromValidation } from "./validation.ts";
 /** Says what a failure is. */
 export type Classifier = (evidence: FailureEvidence) => ClassifiedError;
 
+/** How sure a field of the evidence must be for a custom pattern not to change the class. */
+const CERTAIN = 0.95;
+/** How sure a match of a custom pattern is: an operator said so, in words for this very message. */
+const CUSTOM_CONFIDENCE = 0.97;
+/** What nobody's pattern makes another thing of: nothing failed. */
+const BEYOND_PATTERNS: ReadonlySet<ErrorClass> = new Set(["interrupted", "not_an_error"]);
+
 /**
  * Makes a classifier over a table of message rules. Compiling takes milliseconds: make it once.
  *
  * Every part of the evidence may put a candidate forward, and the surest one decides. Validation
  * types, the types of exceptions that mean one thing, stalls and exit codes are surer than any
  * words; the message is read for all the rest. Texts of the user are not in the evidence at all.
+ *
+ * Custom patterns, in their order, are read over the message before the built-in rules. The first
+ * that matches decides what is done (strategy, tries, adjustments). It also decides the class,
+ * unless a field of the evidence is certain of it: an `OutOfMemoryError` stays one, whatever it is
+ * called. Stalls, and what is certainly an interrupt, are left to the built-in rules.
  */
-export function createClassifier(rules: readonly MessageRule[]): Classifier {
-  const match = compileRules(rules);
+export function createClassifier(
+  rules: readonly MessageRule[],
+  customPatterns: readonly CustomPattern[] = [],
+): Classifier {
+  const book = createNeedleBook();
+  const match = compileRules(rules, book);
+  const matchCustom = compileCustomPatterns(customPatterns, book);
+  const index = book.compile();
   return (evidence) => {
-    const candidates: Candidate[] = [];
-    const add = (candidate: Candidate | null) => {
-      if (candidate !== null) candidates.push(candidate);
-    };
-    add(candidateFromChannel(evidence.channel));
-    add(candidateFromValidation(evidence));
-    add(candidateFromType(evidence));
-    add(candidateFromExit(evidence, match));
-    add(candidateFromStatus(evidence));
-    add(candidateFromMessage(evidence, match));
-    let best: Candidate | null = null;
-    for (const candidate of candidates) {
-      if (best === null || candidate.confidence > best.confidence) best = candidate;
-    }
-    return toClassified(best, evidence);
+    const certain = surest([
+      candidateFromChannel(evidence.channel),
+      candidateFromValidation(evidence),
+      candidateFromType(evidence),
+      candidateFromExit(evidence, (words) => match(words, "process_exit", index.find(words))),
+      candidateFromStatus(evidence),
+    ]);
+    const message = evidence.message.slice(0, EVIDENCE_MESSAGE_MAX);
+    const hits = index.find(message);
+    const custom = isBeyondPatterns(certain, evidence) ? null : matchCustom(message, hits);
+    if (custom !== null) return withCustom(custom, certain, evidence);
+    const said = candidateFromMessage(match(message, evidence.channel, hits));
+    return toClassified(surest([certain, said]), evidence);
+  };
+}
+
+function surest(candidates: readonly (Candidate | null)[]): Candidate | null {
+  let best: Candidate | null = null;
+  for (const candidate of candidates) {
+    if (candidate === null) continue;
+    if (best === null || candidate.confidence > best.confidence) best = candidate;
+  }
+  return best;
+}
+
+function isBeyondPatterns(certain: Candidate | null, { channel }: FailureEvidence): boolean {
+  if (channel === "stall") return true;
+  return certain !== null && certain.confidence >= CERTAIN && BEYOND_PATTERNS.has(certain.class);
+}
+
+function withCustom(
+  { pattern, matched }: CustomMatch,
+  structural: Candidate | null,
+  evidence: FailureEvidence,
+): ClassifiedError {
+  const { errorType, strategy } = pattern;
+  const isCertain = structural !== null && structural.confidence >= CERTAIN;
+  const own: Candidate = {
+    class: isErrorClass(errorType) ? errorType : CLASS_OF_STRATEGY[strategy],
+    subclass: isErrorClass(errorType) ? null : errorType,
+    confidence: CUSTOM_CONFIDENCE,
+    kind: "pattern",
+    rule: `custom.${pattern.name}`,
+    matched,
+  };
+  const best = isCertain && structural.class !== own.class ? structural : own;
+  return {
+    ...toClassified(best, evidence),
+    strategy,
+    custom: {
+      pattern: pattern.name,
+      errorType,
+      maxRetries: pattern.maxRetries,
+      adjustments: pattern.parameterAdjustments,
+    },
   };
 }
 
@@ -78,13 +139,16 @@ function candidateFromChannel(channel: EvidenceChannel): Candidate | null {
 }
 
 /** Exit codes and signals are put in words, so that one table of rules knows them in every spelling. */
-function candidateFromExit(evidence: FailureEvidence, match: RuleMatcher): Candidate | null {
+function candidateFromExit(
+  evidence: FailureEvidence,
+  match: (words: string) => RuleMatch | null,
+): Candidate | null {
   const { code, signal } = evidence.exit ?? {};
   const words: string[] = [];
   if (typeof signal === "string" && signal !== "") words.push(`signal ${signal.slice(0, 20)}`);
   if (typeof code === "number") words.push(`exit code ${String(code)}`);
   if (words.length === 0) return null;
-  const found = match(words.join(", "), "process_exit");
+  const found = match(words.join(", "));
   if (found === null) return null;
   const { rule } = found;
   return fromStructure("exit_record", rule.class, rule.subclass, rule.confidence, found.matched);
@@ -120,8 +184,7 @@ function candidateFromStatus(evidence: FailureEvidence): Candidate | null {
   return fromStructure("http_status", errorClass, subclass, confidence, String(status));
 }
 
-function candidateFromMessage(evidence: FailureEvidence, match: RuleMatcher): Candidate | null {
-  const found = match(evidence.message.slice(0, EVIDENCE_MESSAGE_MAX), evidence.channel);
+function candidateFromMessage(found: RuleMatch | null): Candidate | null {
   if (found === null) return null;
   const { rule, matched } = found;
   return {
@@ -152,6 +215,18 @@ const STRATEGIES: Readonly<Record<ErrorClass, ErrorStrategy>> = {
   interrupted: "RETRY",
   not_an_error: "RETRY",
   unknown: "RETRY",
+};
+
+/**
+ * The built-in class whose ladder an error of the operator's own goes down when nothing else tells
+ * the class: the one that C1 gives the strategy for.
+ */
+const CLASS_OF_STRATEGY: Readonly<Record<ErrorStrategy, ErrorClass>> = {
+  REDUCE_PARAMS: "cuda_out_of_memory",
+  RESUME_CHECKPOINT: "timeout",
+  SWITCH_MODEL: "model_missing",
+  RETRY: "network_error",
+  ABORT: "workflow_error",
 };
 
 /** The strategy that the error recovery API names for a class; ladders say the rest. */

@@ -1,3 +1,4 @@
+import type { ParameterAdjustments } from "./custom/custom-pattern.ts";
 import type { ErrorStrategy } from "./strategy.ts";
 
 /**
@@ -45,7 +46,21 @@ export interface ClassifiedError {
   /** How sure the classifier is, 0 to 1. Below 0.5 the class is a guess. */
   readonly confidence: number;
   readonly decidedBy: ClassificationBasis;
+  /** That of the custom pattern where one matched, else that of the class. */
   readonly strategy: ErrorStrategy;
+  /** What the operator's own pattern says; absent where none matched. */
+  readonly custom?: CustomVerdict;
+}
+
+/** What a custom pattern that matched asks for (C1). */
+export interface CustomVerdict {
+  /** The pattern's name. */
+  readonly pattern: string;
+  /** A built-in class, or the operator's own name for the error: statistics count it by this. */
+  readonly errorType: string;
+  /** Tries that this error may cost a job; null leaves it to the job's and the general limit. */
+  readonly maxRetries: number | null;
+  readonly adjustments: ParameterAdjustments;
 }
 
 /** What a class is called and means, in words for a person. */

@@ -32,6 +32,12 @@ const TYPE_RULES: readonly TypeRule[] = [
     0.85,
   ),
   row(/(?:ModuleNotFound|Import|VersionConflict)(?:Error)?$/, "dependency_error", null, 0.9),
+  row(
+    /(?:CompilationError|InductorError|BackendCompilerFailed)$/,
+    "dependency_error",
+    "missing_tool",
+    0.85,
+  ),
   row(/(?:UnpicklingError|BadZipFile|InvalidProtobuf)$/, "corrupt_model", "damaged_file", 0.9),
   row(/SafetensorError$/, "corrupt_model", "damaged_file", 0.75),
   row(/UnidentifiedImageError$|DecompressionBomb/, "workflow_error", "bad_input_file", 0.9),
@@ -46,6 +52,7 @@ const TYPE_RULES: readonly TypeRule[] = [
   ),
   row(/AcceleratorError$|CudaError$/, "gpu_fault", null, 0.72),
   row(/EOFError$/, "corrupt_model", "damaged_file", 0.6),
+  row(/^KeyError$/, "workflow_error", "wrong_value", 0.45, IN_NODES),
   row(
     /(?:JSONDecode|Type|Attribute|Index|ZeroDivision|NotImplemented|Value|Name|UnboundLocal)Error$/,
     "workflow_error",

@@ -4,6 +4,7 @@ export {
   isErrorClass,
   type ClassificationBasis,
   type ClassifiedError,
+  type CustomVerdict,
   type ErrorClass,
   type ErrorClassDescription,
 } from "./error-class.ts";
@@ -25,6 +26,30 @@ export { classify, createClassifier, strategyFor, type Classifier } from "./clas
 export { wantedMemory } from "./memory-cause.ts";
 export { CONNECTION_BACKOFF, FILE_LOCK_WAIT_MS } from "./class-decisions.ts";
 export { FREE_RETURNS_MAX, POISON_DEATHS, RECOVERIES_MAX, decideRetry } from "./retry.ts";
+export {
+  ADJUSTMENT_OPERATIONS,
+  CUSTOM_PATTERNS_MAX,
+  type AdjustmentOperation,
+  type CustomPattern,
+  type ParameterAdjustment,
+  type ParameterAdjustments,
+} from "./custom/custom-pattern.ts";
+export {
+  checkTogether,
+  parseCustomPattern,
+  parseCustomPatterns,
+  toWirePattern,
+  type ParsedPattern,
+  type ParsedPatterns,
+} from "./custom/parse-pattern.ts";
+export { type PatternProblem } from "./custom/pattern-problem.ts";
+export {
+  adjustParameters,
+  type Adjusted,
+  type ParameterChange,
+  type ParameterValue,
+  type UnmatchedParameter,
+} from "./custom/adjust-parameters.ts";
 export type {
   CardFacts,
   EarlierFailure,

@@ -1,5 +1,5 @@
 import type { EvidenceChannel } from "./evidence.ts";
-import { createNeedleIndex, type NeedleHits } from "./needle-index.ts";
+import type { HitsByNeedle, NeedleBook, NeedleHits } from "./needle-index.ts";
 import type { MessageRule } from "./rules/rule.ts";
 
 /** How far before a needle a rule's pattern may look. */
@@ -15,8 +15,12 @@ export interface RuleMatch {
   readonly matched: string;
 }
 
-/** Compiled rules: answers the surest rule that fits a message, or null. */
-export type RuleMatcher = (message: string, channel: EvidenceChannel) => RuleMatch | null;
+/** Compiled rules: answers the surest rule that fits a message with these hits, or null. */
+export type RuleMatcher = (
+  message: string,
+  channel: EvidenceChannel,
+  hits: HitsByNeedle,
+) => RuleMatch | null;
 
 interface IndexedRule {
   readonly rule: MessageRule;
@@ -24,25 +28,19 @@ interface IndexedRule {
 }
 
 /**
- * Compiles rules once. The matcher passes over the message once for all needles and then tries,
- * surest first, the rules whose needles occur, each in a window around the places that were kept:
- * its time grows with the length of the message, and hardly with the number of rules.
+ * Compiles rules once; their needles go into the book. The matcher tries, surest first, the rules
+ * whose needles occur, each in a window around the places that were kept: with one pass over the
+ * message for all needles, its time grows with the length of the message, and hardly with the number
+ * of rules.
  */
-export function compileRules(rules: readonly MessageRule[]): RuleMatcher {
-  const numberOf = new Map<string, number>();
+export function compileRules(rules: readonly MessageRule[], book: NeedleBook): RuleMatcher {
   const indexed: IndexedRule[] = rules.map((rule) => ({
     rule,
-    needles: rule.needles.map((needle) => {
-      const number = numberOf.get(needle) ?? numberOf.size;
-      numberOf.set(needle, number);
-      return number;
-    }),
+    needles: rule.needles.map((needle) => book.numberOf(needle)),
   }));
   // The sort is stable: among equally sure rules the one listed first stays first.
   indexed.sort((a, b) => b.rule.confidence - a.rule.confidence);
-  const index = createNeedleIndex([...numberOf.keys()]);
-  return (message, channel) => {
-    const hits = index.find(message);
+  return (message, channel, hits) => {
     if (hits.size === 0) return null;
     for (const { rule, needles } of indexed) {
       if (!appliesTo(rule, channel)) continue;

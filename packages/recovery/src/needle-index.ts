@@ -16,7 +16,31 @@ export const FIRST_HITS_MAX = 3;
 /** Words to look for, compiled. Letters match in either case, any white space matches a blank. */
 export interface NeedleIndex {
   /** Places of the words in `text`, by the word's position in the list that was compiled. */
-  find(text: string): ReadonlyMap<number, NeedleHits>;
+  find(text: string): HitsByNeedle;
+}
+
+/** Places of words in a text, by the word's number. */
+export type HitsByNeedle = ReadonlyMap<number, NeedleHits>;
+
+/** Gathers the words of several readers, so that one pass over a text serves all of them. */
+export interface NeedleBook {
+  /** The number of a word, the same each time it is asked for. */
+  numberOf(word: string): number;
+  /** Compiles all words that were asked for. */
+  compile(): NeedleIndex;
+}
+
+/** Makes an empty book. */
+export function createNeedleBook(): NeedleBook {
+  const numbers = new Map<string, number>();
+  return {
+    numberOf(word) {
+      const number = numbers.get(word) ?? numbers.size;
+      numbers.set(word, number);
+      return number;
+    },
+    compile: () => createNeedleIndex([...numbers.keys()]),
+  };
 }
 
 const UNICODE_UNITS = 65_536;
@@ -28,20 +52,23 @@ export function createNeedleIndex(needles: readonly string[]): NeedleIndex {
   const classCount = fillClasses(classOfUnit, needles);
   const trie = buildTrie(needles, classOfUnit, classCount);
   const { next, ending, shorter } = linkFailures(trie, classCount);
+  // The longest needle that ends in a state, so that most states cost one look.
+  const longest = ending.map((needle, state) =>
+    needle === NO_NEEDLE ? (shorter[state] ?? 0) : state,
+  );
   return {
     find(text) {
       const hits = new Map<number, { starts: number[] }>();
+      const { length } = text;
       let state = 0;
-      for (let at = 0; at < text.length; at += 1) {
-        const unitClass = classOfUnit[text.charCodeAt(at)] ?? 0;
-        state = next[state * classCount + unitClass] ?? 0;
-        let end = state;
+      for (let at = 0; at < length; at += 1) {
+        const unitClass = classOfUnit[text.charCodeAt(at)] as number;
+        state = next[state * classCount + unitClass] as number;
+        let end = longest[state] as number;
         while (end !== 0) {
-          const needle = ending[end] ?? NO_NEEDLE;
-          if (needle !== NO_NEEDLE) {
-            record(hits, needle, at + 1 - (needles[needle]?.length ?? 0));
-          }
-          end = shorter[end] ?? 0;
+          const needle = ending[end] as number;
+          record(hits, needle, at + 1 - (needles[needle]?.length ?? 0));
+          end = shorter[end] as number;
         }
       }
       return hits;
@@ -87,14 +114,15 @@ const LOOKALIKES: readonly (readonly [string, string])[] = [
 
 interface Trie {
   /** Child state by `state * classCount + class`; 0 where there is none. */
-  readonly next: Uint16Array;
+  readonly next: Uint16Array | Uint32Array;
   readonly ending: Int32Array;
   readonly stateCount: number;
 }
 
 function buildTrie(needles: readonly string[], classOfUnit: Uint16Array, classCount: number): Trie {
   const most = needles.reduce((sum, needle) => sum + needle.length, 1);
-  const next = new Uint16Array(most * classCount);
+  const next =
+    most > UNICODE_UNITS ? new Uint32Array(most * classCount) : new Uint16Array(most * classCount);
   const ending = new Int32Array(most).fill(NO_NEEDLE);
   let stateCount = 1;
   for (const [index, needle] of needles.entries()) {
@@ -111,7 +139,8 @@ function buildTrie(needles: readonly string[], classOfUnit: Uint16Array, classCo
     }
     ending[state] = index;
   }
-  return { next, ending, stateCount };
+  const used = next.slice(0, stateCount * classCount);
+  return { next: used, ending: ending.slice(0, stateCount), stateCount };
 }
 
 /** Turns the trie into an automaton: missing edges lead to the longest suffix that is a prefix. */

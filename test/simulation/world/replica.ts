@@ -3,6 +3,7 @@
  * without HTTP, webhooks and streams. Notifications between replicas travel over the network, and
  * may get lost: polling is the truth.
  */
+import { classify } from "@holdfast/recovery";
 import {
   createIdSource,
   NO_FAILPOINTS,
@@ -167,6 +168,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     failpoints: NO_FAILPOINTS,
     machines,
     blobs: registrar,
+    classify,
     settings: SETTINGS,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,

@@ -12,6 +12,7 @@ export function addClassify(program: Command, context: CommandContext): void {
     .option("--channel <name>", "where it was seen: execution, validation, connection, log, …")
     .option("--exception-type <name>", "the exception's type, if known")
     .option("--http-status <number>", "the HTTP status, if known")
+    .option("--patterns <file>", "custom patterns to know as well, as HOLDFAST_ERROR_PATTERNS")
     .action(async (text: string, options: ClassifyOptions) => {
       const { runClassify } = await import("../classify/run-classify.ts");
       await runClassify(text, options, context);

@@ -139,6 +139,12 @@ describe("the control plane's settings", () => {
         maxRetryAttempts: 3,
         errorRecoveryEnabled: true,
         comfyuiUrls: [],
+        fallbackModels: [
+          "sd_xl_base_1.0.safetensors",
+          "v1-5-pruned-emaonly.ckpt",
+          "anything-v4.5-pruned.ckpt",
+        ],
+        errorPatterns: [],
       },
     });
   });
@@ -167,6 +173,48 @@ describe("the control plane's settings", () => {
     const good = { COMFYUI_URL: "http://a:1,http://b:2", HOLDFAST_STORE: "s3://bucket/prefix" };
     expect(readControlPlaneSettings(facts(good))).toMatchObject({
       settings: { comfyuiUrls: ["http://a:1", "http://b:2"], store: "s3://bucket/prefix" },
+    });
+  });
+
+  test("fallback models are checkpoints by name", () => {
+    const read = (HOLDFAST_FALLBACK_MODELS: string) =>
+      readControlPlaneSettings(facts({ HOLDFAST_FALLBACK_MODELS }));
+    expect(read(" own/a.safetensors, b.ckpt ")).toMatchObject({
+      settings: { fallbackModels: ["own/a.safetensors", "b.ckpt"] },
+    });
+    expect(read(",")).toMatchObject({ settings: { fallbackModels: [] } });
+    const bad = read("a.safetensors,notes.txt,.ckpt");
+    expect(bad.kind === "invalid" && bad.problems.map((problem) => problem.message)).toEqual([
+      expect.stringContaining("names of checkpoint files (.safetensors, .ckpt"),
+      expect.stringContaining('found ".ckpt"'),
+    ]);
+  });
+
+  test("error patterns are read from their file, and all that is wrong in it is told", async () => {
+    const path = join(folder, "patterns.json");
+    const read = () => readControlPlaneSettings(facts({ HOLDFAST_ERROR_PATTERNS: path }));
+    const problems = () => {
+      const result = read();
+      return result.kind === "ok" ? [] : result.problems.map((problem) => problem.message);
+    };
+    expect(problems()).toEqual([expect.stringMatching(/patterns\.json: cannot be read: ENOENT/)]);
+    await writeFile(path, "[{");
+    expect(problems()).toEqual([expect.stringMatching(/patterns\.json: is not JSON: /)]);
+    await writeFile(
+      path,
+      JSON.stringify([{ error_type: "x y", patterns: ["("], strategy: "RETRY" }]),
+    );
+    expect(problems()).toEqual([
+      expect.stringMatching(/patterns\.json: \[0\]\.error_type: expected a name in snake_case/),
+      expect.stringMatching(/patterns\.json: \[0\]\.patterns\[0\]: expected a regular expression/),
+    ]);
+    await writeFile(
+      path,
+      JSON.stringify([{ error_type: "vendor_busy", patterns: ["busy"], strategy: "RETRY" }]),
+    );
+    expect(read()).toMatchObject({
+      kind: "ok",
+      settings: { errorPatterns: [{ name: "vendor_busy", strategy: "RETRY" }] },
     });
   });
 

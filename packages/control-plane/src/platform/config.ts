@@ -15,6 +15,8 @@ export interface SettingMeta {
   readonly default: string;
   /** May be given as `…_FILE`, and is never shown. */
   readonly isSecret?: boolean;
+  /** Names a file whose content is what may be wrong: problems say where in it. */
+  readonly isFile?: boolean;
 }
 
 /** A secret, or the file that holds it. Take its value with {@link readSecret} when it is used. */
@@ -131,6 +133,7 @@ export function choiceSetting<const C extends readonly [string, ...string[]]>(
 export function listSetting(
   text: SettingText,
   check?: (value: string) => string | undefined,
+  byDefault: readonly string[] = [],
 ): z.ZodType<readonly string[]> {
   const schema = z
     .union([z.string(), z.array(z.string())], { error: "expected texts separated by commas" })
@@ -145,8 +148,51 @@ export function listSetting(
         if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
       }
     })
-    .default([]);
-  return withMeta(schema, { ...text, type: "texts separated by commas", default: "none" });
+    .default([...byDefault]);
+  const shown = byDefault.length === 0 ? "none" : byDefault.join(",");
+  return withMeta(schema, { ...text, type: "texts separated by commas", default: shown });
+}
+
+/**
+ * The path of a JSON file that is read with the settings; what it holds is the setting. `parse`
+ * answers the value, or every problem in words. Without a path, `byDefault`.
+ */
+export function jsonFileSetting<T>(
+  text: SettingText,
+  parse: (
+    value: unknown,
+  ) =>
+    | { readonly kind: "ok"; readonly value: T }
+    | { readonly kind: "invalid"; readonly problems: readonly string[] },
+  byDefault: T,
+): z.ZodType<T> {
+  const schema = z
+    .string({ error: "expected the path of a JSON file" })
+    .optional()
+    .transform((path, context): T => {
+      if (path === undefined) return byDefault;
+      const read = readJsonFile(path);
+      const parsed = read.kind === "ok" ? parse(read.value) : read;
+      if (parsed.kind === "ok") return parsed.value;
+      for (const problem of parsed.problems) {
+        context.addIssue({ code: "custom", message: `${path}: ${problem}` });
+      }
+      return z.NEVER;
+    });
+  return withMeta(schema, { ...text, type: "path of a JSON file", default: "none", isFile: true });
+}
+
+function readJsonFile(
+  path: string,
+):
+  | { readonly kind: "ok"; readonly value: unknown }
+  | { readonly kind: "invalid"; readonly problems: readonly string[] } {
+  try {
+    return { kind: "ok", value: JSON.parse(readFileSync(path, "utf8")) };
+  } catch (error) {
+    const what = error instanceof SyntaxError ? "is not JSON" : "cannot be read";
+    return { kind: "invalid", problems: [`${what}: ${(error as Error).message}`] };
+  }
 }
 
 /** A secret that may be left out, given as text or, under the name with `_FILE`, as a file's path. */
@@ -226,7 +272,7 @@ export function parseSettings<S extends SettingShape>(
 }
 
 function found(meta: SettingMeta, value: unknown): string {
-  if (meta.isSecret === true || value === undefined) return "";
+  if (meta.isSecret === true || meta.isFile === true || value === undefined) return "";
   return `, found ${JSON.stringify(value)}`;
 }
 

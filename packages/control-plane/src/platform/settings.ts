@@ -1,8 +1,14 @@
+import {
+  DEFAULT_FALLBACK_MODELS,
+  parseCustomPatterns,
+  type CustomPattern,
+} from "@holdfast/recovery";
 import { join } from "node:path";
 import {
   booleanSetting,
   choiceSetting,
   integerSetting,
+  jsonFileSetting,
   listSetting,
   optionalTextSetting,
   parseSettings,
@@ -48,6 +54,26 @@ function checkStore(value: string): string | undefined {
 function checkHttpUrl(value: string): string | undefined {
   return /^https?:\/\/[^/\s]+/.test(value) ? undefined : "expected an http:// or https:// address";
 }
+
+/** What a checkpoint's file is called by; a LoRA or a picture in the list is a slip. */
+const CHECKPOINT_FILE = /[^/\\]\.(?:safetensors|ckpt|sft|pth?|gguf)$/i;
+
+function checkFallback(value: string): string | undefined {
+  return CHECKPOINT_FILE.test(value) && value.length <= 255
+    ? undefined
+    : `expected names of checkpoint files (.safetensors, .ckpt, .sft, .pt, .pth, .gguf), found ${JSON.stringify(value)}`;
+}
+
+function parsePatterns(value: unknown) {
+  const parsed = parseCustomPatterns(value);
+  if (parsed.kind === "ok") return { kind: "ok" as const, value: parsed.patterns };
+  const problems = parsed.problems.map(({ path, message }) =>
+    path === "" ? message : `${path}: ${message}`,
+  );
+  return { kind: "invalid" as const, problems };
+}
+
+const NO_PATTERNS: readonly CustomPattern[] = [];
 
 const storage = (home: string) => ({
   home: textSetting(
@@ -257,6 +283,24 @@ const work = {
       meaning: "Whether failed jobs are recovered; without it the first failure ends a job.",
     },
     true,
+  ),
+  fallbackModels: listSetting(
+    {
+      env: "HOLDFAST_FALLBACK_MODELS",
+      meaning:
+        "Checkpoints that may stand in for one that is missing and has no other of its family, in this order; `,` for none.",
+    },
+    checkFallback,
+    DEFAULT_FALLBACK_MODELS,
+  ),
+  errorPatterns: jsonFileSetting(
+    {
+      env: "HOLDFAST_ERROR_PATTERNS",
+      meaning:
+        "A list of custom error patterns, as `POST /api/error-recovery/patterns` takes them; those made by the API come before them.",
+    },
+    parsePatterns,
+    NO_PATTERNS,
   ),
 };
 

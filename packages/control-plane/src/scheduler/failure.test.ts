@@ -1,8 +1,16 @@
+import { classify } from "@holdfast/recovery";
 import { seededRandom } from "@holdfast/runtime";
 import { describe, expect, it } from "vitest";
 import { toInventoryIndex } from "../machines/model.ts";
 import { createServers } from "../machines/servers.ts";
-import { judgeFailure, needsWith, type FailureContext, type UnfinishedOutcome } from "./failure.ts";
+import {
+  classifyOutcome,
+  judgeFailure,
+  needsWith,
+  wantsGraph,
+  type FailureContext,
+  type UnfinishedOutcome,
+} from "./failure.ts";
 
 const NEEDS = {
   nodeClasses: ["KSampler"],
@@ -45,6 +53,7 @@ const context = (
   over: Partial<Omit<FailureContext, "facts">> & { facts?: Partial<FailureContext["facts"]> } = {},
 ): FailureContext => ({
   outcome,
+  classified: classifyOutcome(outcome, classify),
   started: true,
   executeMs: 100,
   earlier: { failures: [], freeReturns: 0, surplusReturns: 0 },
@@ -104,6 +113,20 @@ describe("judgeFailure", () => {
       // What it finished there is still in that instance's memory.
       preferInstance: "i1",
     });
+  });
+
+  it("keeps the operator's own name of an error beside the class", () => {
+    const custom = { pattern: "p", errorType: "vendor_busy", maxRetries: null, adjustments: {} };
+    const own = () => ({ ...classify({ channel: "execution", message: "x" }), custom });
+    const verdict = judge(context(OOM, { classified: classifyOutcome(OOM, own) }));
+    expect(verdict.error).toMatchObject({ class: "unknown", customType: "vendor_busy" });
+    expect(judge(context(OOM)).error).not.toHaveProperty("customType");
+  });
+
+  it("looks at the graph only where another one could help", () => {
+    expect(wantsGraph(OOM, classifyOutcome(OOM, classify))).toBe(true);
+    const drained: UnfinishedOutcome = { kind: "interrupted", reason: "drain" };
+    expect(wantsGraph(drained, classifyOutcome(drained, classify))).toBe(false);
   });
 
   it("ends a job at its first failure when recovery is switched off", () => {

@@ -2,7 +2,6 @@
 import { SURPLUS, type AttemptOutcome, type JobError } from "@holdfast/contract";
 import type { Graph, ModelNeed } from "@holdfast/comfyui/protocol";
 import {
-  classify,
   decideRecovery,
   EMPTY_RECIPE,
   findFieldFault,
@@ -12,6 +11,7 @@ import {
   wantedMemory,
   type ChangeFacts,
   type ClassifiedError,
+  type Classifier,
   type FailureEvidence,
   type LossLevel,
   type ModelReplacement,
@@ -36,6 +36,8 @@ export type UnfinishedOutcome =
 /** The facts a decision needs beside the job's own. */
 export interface FailureContext {
   readonly outcome: UnfinishedOutcome;
+  /** What its evidence is ({@link classifyOutcome}); null for an end that is nobody's failure. */
+  readonly classified: ClassifiedError | null;
   /** Whether ComfyUI ever executed it: only then may the job be blamed for what died. */
   readonly started: boolean;
   readonly executeMs: number;
@@ -70,17 +72,27 @@ export interface FailureVerdict {
 /** Longest error text that a job's row keeps; the evidence on the attempt has all of it. */
 const ERROR_MESSAGE_MAX = 2_000;
 
+/** Says what an end is, once for all who ask; null for one that is nobody's failure. */
+export function classifyOutcome(
+  outcome: UnfinishedOutcome,
+  classify: Classifier,
+): ClassifiedError | null {
+  const evidence = evidenceOf(outcome);
+  return evidence === null ? null : classify(evidence);
+}
+
 /** Whether the judgement of an end may change the graph, and so has to see it. */
-export function wantsGraph(outcome: UnfinishedOutcome): boolean {
-  if (outcome.kind !== "failed") return false;
-  return hasChangingRungs(classify(outcome.evidence as unknown as FailureEvidence).class);
+export function wantsGraph(
+  outcome: UnfinishedOutcome,
+  classified: ClassifiedError | null,
+): boolean {
+  return outcome.kind === "failed" && classified !== null && hasChangingRungs(classified.class);
 }
 
 /** Judges an attempt's end: class, decision, and the job's next state with its reason. */
 export function judgeFailure(context: FailureContext, random: Random): FailureVerdict {
-  const { outcome, facts } = context;
+  const { outcome, classified, facts } = context;
   const evidence = evidenceOf(outcome);
-  const classified = evidence === null ? null : classify(evidence);
   const retryOutcome = toRetryOutcome(outcome, context.started);
   const isDeath =
     context.started &&
@@ -354,6 +366,7 @@ function toJobError(classified: ClassifiedError, evidence: FailureEvidence): Job
     nodeId: evidence.nodeId ?? null,
     nodeType: evidence.nodeType ?? null,
     ...(field !== null && { field: { ...field, validValues: [...field.validValues] } }),
+    ...(classified.custom === undefined ? {} : { customType: classified.custom.errorType }),
   };
 }
 

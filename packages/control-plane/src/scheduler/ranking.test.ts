@@ -79,7 +79,7 @@ describe("choosePlacements", () => {
         priority: fc.integer({ min: -2, max: 2 }),
         rank: fc.integer({ min: 0, max: 5 }),
         ageMs: fc.integer({ min: 0, max: 2 * AFFINITY_MAX_WAIT_MS }),
-            preferredInstance: fc.constantFrom(null, null, "i1", "i2"),
+        preferredInstance: fc.constantFrom(null, null, "i1", "i2"),
         avoidInstances: fc.subarray(["i0", "i1", "i2"]),
       }),
       { selector: (one) => one.jobId, maxLength: 12 },

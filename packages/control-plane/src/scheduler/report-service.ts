@@ -8,7 +8,7 @@ import {
   type ReportResponse,
 } from "@holdfast/contract";
 import type { Graph } from "@holdfast/comfyui/protocol";
-import { createRetryBudget } from "@holdfast/recovery";
+import { createRetryBudget, type Classifier } from "@holdfast/recovery";
 import type { Clock, Failpoints, IdSource, Random } from "@holdfast/runtime";
 import { ensureRequirement } from "../jobs/requirement-service.ts";
 import type { Needs } from "../machines/model.ts";
@@ -21,6 +21,7 @@ import type { ActiveRequirements } from "./active-requirements.ts";
 import { blameInstance } from "./blame-service.ts";
 import { cleanText } from "./clean-text.ts";
 import {
+  classifyOutcome,
   judgeFailure,
   wantsGraph,
   type FailureVerdict,
@@ -46,6 +47,8 @@ export interface ReportServiceDeps {
   readonly graphs: GraphCache;
   readonly recentEnds: RecentEnds;
   readonly blobs: ConfirmedBlobs;
+  /** Says what a failure is: built-in rules and the operators' patterns. */
+  readonly classify: Classifier;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
@@ -89,13 +92,15 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     const servers = await deps.machines.servers();
     const requirementId = await store.readRequirementOf(db, ended.jobId);
     const needs = requirementId === null ? NO_NEEDS : await deps.needsOf(requirementId);
-    const isGraphWanted = wantsGraph(outcome);
+    const classified = classifyOutcome(outcome, deps.classify);
+    const isGraphWanted = wantsGraph(outcome, classified);
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
       if (facts === null || !(await mayEnd(tx))) return null;
       const verdict = judgeFailure(
         {
           outcome,
+          classified,
           started: ended.started,
           executeMs: ended.executeMs,
           facts,

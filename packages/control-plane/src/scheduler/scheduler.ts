@@ -1,4 +1,5 @@
 import type { EventType } from "@holdfast/contract";
+import type { Classifier } from "@holdfast/recovery";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { startInOrder, stopInOrder } from "@holdfast/runtime";
 import type { Needs } from "../machines/model.ts";
@@ -26,6 +27,8 @@ export interface SchedulerDeps {
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
   readonly blobs: ConfirmedBlobs;
+  /** Says what a failure is: built-in rules and the operators' patterns. */
+  readonly classify: Classifier;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something of these types to read. */

@@ -28,9 +28,16 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "余额不足",
       "欠费",
       "free tier",
+      "enough credit",
+      "spend limit",
+      "spending limit",
+      "usage limit",
+      "credit limit",
+      "monthly limit",
+      "more credits",
     ],
     pattern:
-      /balance (?:is )?(?:too low|exhausted|insufficient|exceeded)|low balance|payment required|add (?:more )?credits|(?:insufficient|not enough|out of|no) (?:account )?(?:credit|balance|fund)|insufficient_quota|billing (?:hard )?(?:limit|error|issue|detail|account)|check your[^\n]{0,20}billing|exceeded your current quota|subscription (?:required|expired|inactive|has)|\b402\b[^\n]{0,20}(?:error|payment|client)|(?:http|status)\W{0,8}402\b|余额不足|欠费|free tier (?:limit|quota|exceeded)/i,
+      /balance (?:is )?(?:too low|exhausted|insufficient|exceeded)|low balance|payment required|add (?:more )?credits|(?:insufficient|not enough|out of|no) (?:account )?(?:credit|balance|fund)|insufficient_quota|(?:spend(?:ing)?|usage|credit|monthly) (?:limit|cap)\b|update your billing|billing (?:hard )?(?:limit|error|issue|detail|account)|check your[^\n]{0,20}billing|exceeded your current quota|subscription (?:required|expired|inactive|has)|\b402\b[^\n]{0,20}(?:error|payment|client)|(?:http|status)\W{0,8}402\b|余额不足|欠费|free tier (?:limit|quota|exceeded)|(?:don'?t|do not|doesn'?t|not) have enough (?:\w+ )?credits?|(?:buy|purchase|need|requires?) more credits/i,
   },
   {
     name: "auth.gated",
@@ -126,6 +133,8 @@ export const AUTH_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "Holdfast: zh, ja, ko, ru, de, fr, es words",
     needles: [
+      "无效",
+      "过期",
       "未授权",
       "未登录",
       "请登录",
@@ -147,6 +156,6 @@ export const AUTH_RULES: readonly MessageRule[] = [
       "autenticazione",
     ],
     pattern:
-      /未授权|未登录|请先?登录|鉴权失败|认证失败|(?:密钥|令牌).{0,8}(?:无效|错误|过期|失效)|認証.{0,6}(?:失敗|エラー|必要)|인증.{0,6}(?:실패|오류|필요)|로그인.{0,6}필요|(?:ошибка|требуется|не удал\S+).{0,10}(?:авториз|аутентифик)|(?:authentifizierung|anmeldung).{0,10}(?:fehlgeschlagen|erforderlich)|authentification.{0,10}(?:échou|requise)|autentica\S+.{0,12}(?:fallid|falh|fallit|requerid)/i,
+      /未授权|未登录|请先?登录|鉴权失败|认证失败|(?:密钥|令牌|凭证|api ?key|token).{0,8}(?:无效|错误|过期|失效)|認証.{0,6}(?:失敗|エラー|必要)|인증.{0,6}(?:실패|오류|필요)|로그인.{0,6}필요|(?:ошибка|требуется|не удал\S+).{0,10}(?:авториз|аутентифик)|(?:authentifizierung|anmeldung).{0,10}(?:fehlgeschlagen|erforderlich)|authentification.{0,10}(?:échou|requise)|autentica\S+.{0,12}(?:fallid|falh|fallit|requerid)/i,
   },
 ];

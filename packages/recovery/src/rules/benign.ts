@@ -33,6 +33,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "abort",
       "interrupt",
       "stopped by",
+      "removed from",
       "terminated by user",
       "用户中断",
       "用户取消",
@@ -62,7 +63,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "sigterm",
     ],
     pattern:
-      /(?:cancel+ed|aborted|interrupted|stopped|terminated) by (?:the )?(?:user|client|caller|operator|admin|owner|request)|user (?:has )?(?:cancel+ed|aborted|interrupted|stopped)|(?:job|prompt|task|request|execution|run|generation|workflow|operation|queue|processing|process)\b[^\n]{0,24}(?:was |were |is |has been |been |got )?(?:cancel+ed|interrupted)|cancellederror|operation was aborted|request (?:was )?aborted|AbortError|aborterror|(?:用户|用戶|手动).{0,4}(?:中断|取消|停止|终止)|已(?:取消|中断|中止)|被(?:用户)?(?:中断|取消)|(?:キャンセル|中断)され|(?:취소|중단)(?:됨|되었|했)|отмен[её]н|прерван\S{0,2} пользователем|(?:vom|durch) (?:den )?Benutzer abgebrochen|annulée? par|interrompue? par|(?:cancelad|interrumpid|interrompid)[oa] (?:por|pelo)|(?:annullat|interrott)[oa] dall|anulowan\S* przez|tarafından iptal|dibatalkan oleh|\bsig(?:int|term)\b/i,
+      /(?:cancel+ed|aborted|interrupted|stopped|terminated) by (?:the )?(?:user|client|caller|operator|admin|owner|request)|user (?:has )?(?:cancel+ed|aborted|interrupted|stopped)|(?:job|prompt|task|request|execution|run|generation|workflow|operation|queue|processing|process)\b[^\n]{0,24}(?:was |were |is |has been |been |got )?(?:cancel+ed|interrupted)|removed from (?:the )?queue by|cancellederror|operation was aborted|request (?:was )?aborted|AbortError|aborterror|(?:用户|用戶|手动).{0,4}(?:中断|取消|停止|终止)|已(?:取消|中断|中止)|被(?:用户)?(?:中断|取消)|(?:キャンセル|中断)され|(?:취소|중단)(?:됨|되었|했)|отмен[её]н|прерван\S{0,2} пользователем|(?:vom|durch) (?:den )?Benutzer abgebrochen|annulée? par|interrompue? par|(?:cancelad|interrumpid|interrompid)[oa] (?:por|pelo)|(?:annullat|interrott)[oa] dall|anulowan\S* przez|tarafından iptal|dibatalkan oleh|\bsig(?:int|term)\b/i,
     unless:
       /due to timeout|due to a timeout|connection[^\n]{0,20}abort|aborted to prevent|econnaborted|software caused|interrupted system call/i,
   },
@@ -102,6 +103,10 @@ export const BENIGN_RULES: readonly MessageRule[] = [
     from: "e297, e298, e342, e344, e418; ComfyUI a125cd84 and ComfyUI-Manager notes",
     needles: [
       "missing {'",
+      "[prompt server]",
+      "attention mask",
+      "weights detected",
+      "nodes are added to",
       "%|",
       "startup tasks",
       "it/s]",
@@ -182,7 +187,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "cudamallocasync",
     ],
     pattern:
-      /^\W{0,4}missing \{'|\d%\||startup tasks|it\/s\]|s\/it\]|using split|^\W{0,4}model_type \w|models? unloaded|empty_cache|(?:^|[;,.] ?|\.{3} ?)falling back|to see the gui|import times for|files will always be loaded|using device|(?:pytorch|python|xformers) version:|(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|ignore this warning|xformers not available|optimized cuda|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
+      /^\W{0,4}missing \{'|^\[prompt server\]|attention mask is not set|no \w+ weights detected|nodes are added to|\d%\||startup tasks|it\/s\]|s\/it\]|using split|^\W{0,4}model_type \w|models? unloaded|empty_cache|(?:^|[;,.] ?|\.{3} ?)falling back|to see the gui|import times for|files will always be loaded|using device|(?:pytorch|python|xformers) version:|(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|ignore this warning|xformers not available|optimized cuda|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
     unless:
       /(?:cuda|hip|xpu|mps) (?:error|out of memory)|outofmemory|out of memory|Traceback|exception during|memory access|no space left|killed|not enough/i,
     channels: ["log"],
@@ -193,9 +198,9 @@ export const BENIGN_RULES: readonly MessageRule[] = [
     subclass: "warning",
     confidence: 0.62,
     from: "e298, e344; lines that call themselves a warning or a note",
-    needles: ["warn", "info", "debug", "notice", "hint", "deprecat"],
+    needles: ["warn", "info", "debug", "notice", "hint", "deprecat", "[w:", "[i:"],
     pattern:
-      /^[^A-Za-z\n]{0,40}(?:\w+[: -]{1,3})?\[?\(?(?:WARN(?:ING)?|INFO|DEBUG|NOTICE|HINT)\b|\[(?:WARN(?:ING)?|INFO|DEBUG|NOTICE)\]|\bdeprecated\b/i,
+      /^[^A-Za-z\n]{0,40}(?:\w+[: -]{1,3})?\[?\(?(?:WARN(?:ING)?|INFO|DEBUG|NOTICE|HINT)\b|\[(?:WARN(?:ING)?|INFO|DEBUG|NOTICE)\]|\bdeprecated\b|\[[wi]:\w+/i,
     unless: /error:|exception|failed|fatal|traceback|cannot/i,
     channels: ["log"],
   },

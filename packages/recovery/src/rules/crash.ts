@@ -119,6 +119,11 @@ export const CRASH_RULES: readonly MessageRule[] = [
       "code: -11",
       "rc=139",
       "rc=-11",
+      "status=11",
+      "status=6/",
+      "status=7/",
+      "status=4/",
+      "code=dumped",
       "signal 11",
       "signal 6",
       "signal 7",
@@ -127,7 +132,7 @@ export const CRASH_RULES: readonly MessageRule[] = [
       "(134)",
     ],
     pattern:
-      /(?:\b(?:code|status|rc)\b\W{0,2}|\()(?:13[24569]|-(?:11|6|7|4))\b|signal:? (?:11|[467])\b/i,
+      /(?:\b(?:code|status|rc)\b\W{0,2}|\()(?:13[24569]|-(?:11|6|7|4))\b|signal:? (?:11|[467])\b|code=dumped|status=(?:11|[467])\//i,
   },
   {
     name: "crash.asked_to_stop",
@@ -150,9 +155,10 @@ export const CRASH_RULES: readonly MessageRule[] = [
       "code: 143",
       "(143)",
       "code -2",
+      "status=15",
     ],
     pattern:
-      /(?:\b(?:code|status|rc)\b\W{0,2}|\()(?:143|130|-15|-2)\b|signal:? (?:15|2)\b|\bsig(?:term|int)\b/i,
+      /(?:\b(?:code|status|rc)\b\W{0,2}|\()(?:143|130|-15|-2)\b|signal:? (?:15|2)\b|status=15\/term|\bsig(?:term|int)\b/i,
     channels: ["process_exit"],
   },
   {

@@ -57,7 +57,8 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "resourcewarning",
     ],
     pattern: /(?:^|[\s:])(?:Runtime|User|Deprecation|Future|Syntax|Resource)Warning:/,
-    unless: /(?:Error|Exception):|Traceback/,
+    // What torch warns of and then fails at is told by its words.
+    unless: /(?:Error|Exception):|Traceback|CUDA initiali[sz]ation|enough free disk/,
   },
   {
     name: "dependency.native_library",
@@ -106,10 +107,12 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "지정된 모듈",
       "modulo specificato",
       "is not a supported wheel",
+      "loadlibrary failed",
+      "able to be loaded",
       "exec format error",
     ],
     pattern:
-      /undefined symbol|open shared object|dll load failed|error loading "|its dependencies|winerror (?:126|127|193|1114)|specified (?:module|procedure)|win32 application|glibc(?:xx)?_?[^\n]{0,30}(?:not found|required)|version `glibc|libgl\.so|libcudart|(?:could not|unable to) load (?:library|dynamic)|dylib|symbol not found|wrong elf|binary incompat|dtype size|using numpy 1|multiarray failed|abi version|incompatible architecture|mach-o|entry point not|找不到指定|指定された|angegebene|spécifié|especificado|указанный|지정된|specificato|supported wheel|exec format/i,
+      /undefined symbol|open shared object|dll load failed|error loading "|its dependencies|winerror (?:126|127|193|1114)|specified (?:module|procedure)|win32 application|glibc(?:xx)?_?[^\n]{0,30}(?:not found|required)|version `glibc|libgl\.so|libcudart|(?:could not|unable to) load (?:library|dynamic)|dylib|symbol not found|wrong elf|binary incompat|dtype size|using numpy 1|multiarray failed|abi version|incompatible architecture|mach-o|entry point not|找不到指定|指定された|angegebene|spécifié|especificado|указанный|지정된|specificato|supported wheel|exec format|loadlibrary failed|(?:wasn'?t|not) able to be loaded/i,
     unless: /winerror 1455|页面文件|out of memory/i,
   },
   {
@@ -119,7 +122,9 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
     confidence: 0.9,
     from: "e083; CPython call and attribute errors between packages",
     needles: [
-      "different cuda versions",
+      "different cuda",
+      "_pb2.py",
+      "ort build",
       "name '_c' is not",
       "unexpected keyword",
       "has no attribute",
@@ -140,7 +145,7 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "numpy is not available",
     ],
     pattern:
-      /different cuda versions|name '_c' is not|unexpected keyword arg|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|numpy is not available|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
+      /different cuda (?:\w+ )?versions|_pb2\.py|ort build has|name '_c' is not|unexpected keyword arg|module ['"][\w.]{1,100}['"] has no attribute|partially initialized|numpy is not available|type object '\w+' has no attribute|operator torchvision|torchvision::|(?:requires?|needs?|expects?|depends on) [\w.-]+ ?(?:version )?[<>=~!]{1,2} ?\d|requires? (?:a )?(?:newer|different|at least)|(?:please )?(?:upgrade|update) (?:your )?(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|to (?:a )?(?:newer|version))|(?:comfyui|torch|pytorch|transformers|diffusers|numpy|xformers|python|package)\b[^\n]{0,40}(?:too old|outdated|incompatible|version mismatch|not compatible)|incompatible (?:version|with (?:torch|numpy|python|transformers))|version (?:conflict|mismatch)|versionconflict/i,
     unless: /driver|state_dict|capability|has no attribute 'x_|^\s*(?:\[?warn)/i,
   },
   {
@@ -190,11 +195,14 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "missing dependenc",
       "dependencies are missing",
       "python_requires",
+      "please install",
+      "please reinstall",
+      "requirements.txt",
       "requires-python",
       "requires a different",
     ],
     pattern:
-      /缺少依赖|依赖缺失|未安装|インストールされていません|설치되어 있지|не установлен|nicht installiert|pas installé|(?:no|não) está instalado|version that satisfies|no matching dist|resolutionimpossible|dependency conflict|conflicting depend|subprocess-exited|failed building|failed to build|build wheels|metadata-gen|externally-managed|no solution found|dependency resolver|(?:package|library|module|dependency|requires?|xformers|triton|accelerate|flash|sage|ffmpeg|bitsandbytes|onnxruntime|insightface|diffusers|transformers|\w+)\b[^\n]{0,40}(?:is|are|was|were) not installed|distributionnotfound|versionconflict|packagenotfound|unsatisfiable|(?:please |try |run |with |using )[^\n]{0,30}pip3? install|`pip3? install|not installed\W{0,4}(?:please|run|install|try)|could not install pack|install requirements|pip subprocess|required packages?|eresolve|missing (?:\w+ )?depend|dependencies are missing|requires[-_ ]python|requires a different python/i,
+      /缺少依赖|依赖缺失|未安装|インストールされていません|설치되어 있지|не установлен(?!о)|nicht installiert|pas installé|(?:no|não) está instalado|version that satisfies|no matching dist|resolutionimpossible|dependency conflict|conflicting depend|subprocess-exited|failed building|failed to build|build wheels|metadata-gen|externally-managed|no solution found|dependency resolver|(?:package|library|module|dependency|requires?|xformers|triton|accelerate|flash|sage|ffmpeg|bitsandbytes|onnxruntime|insightface|diffusers|transformers|\w+)\b[^\n]{0,40}(?:is|are|was|were) not installed|distributionnotfound|versionconflict|packagenotfound|unsatisfiable|(?:please |try |run |with |using )[^\n]{0,30}pip3? install|`pip3? install|not installed\W{0,4}(?:please|run|install|try)|could not install pack|install requirements|pip subprocess|required packages?|eresolve|missing (?:\w+ )?depend|(?:not found|missing|unavailable)\W{1,3}please (?:re)?install|(?:updated?|install|reinstall) (?:the |your )?(?:\w+ )?requirements\.txt|dependencies are missing|requires[-_ ]python|requires a different python/i,
     unless: /custom node may|model|checkpoint|node '|no space left/i,
   },
   {
@@ -216,6 +224,8 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
     from: "e028, e305; Triton 3, attention packs, ffmpeg, build tools",
     needles: [
       "c compiler",
+      "compiler:",
+      "compiler '",
       "c++ compiler",
       "cl.exe",
       "nvcc",
@@ -249,9 +259,11 @@ export const DEPENDENCY_RULES: readonly MessageRule[] = [
       "msvc",
       "visual c++",
       "python.h",
+      "non-zero exit status",
+      "no operator found",
     ],
     pattern:
-      /was(?: not|n't) buil[dt] with cuda|(?:failed to find|could not find|cannot find|can't find|unable to find|not found|no|missing|install)\b[^\n]{0,30}(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|sox|portaudio|torchaudio|torchcodec|ptxas|msvc|visual c\+\+|python\.h)|(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|torchaudio|torchcodec|ptxas|python\.h)\b[^\n]{0,40}(?:not (?:found|installed|available|set|built)|(?:is|was) (?:required|missing|not|n't)|wasn't built|unavailable|environment variable|no such file|can't load|failed to)|command not found|not recognized as an|backend (?:is )?not (?:found|available|supported)/i,
+      /was(?: not|n't) buil[dt] with cuda|compiler\b[^\n]{0,30}(?:is |was )?not (?:found|available|installed)|(?:\bcl\.exe|\bgcc|g\+\+|\bclang|\bnvcc|\bninja|\bcmake|\bpip\b|setup\.py)[\s\S]{0,400}non-zero exit status|no operator found for|(?:failed to find|could not find|cannot find|can't find|unable to find|not found|no|missing|install)\b[^\n]{0,30}(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|sox|portaudio|torchaudio|torchcodec|ptxas|msvc|visual c\+\+|python\.h)|(?:c(?:\+\+)? compiler|cl\.exe|nvcc|cuda_home|triton|ninja|ffmpeg|ffprobe|flash[-_ ]?att\w*|sage[-_ ]?att\w*|xformers|bitsandbytes|espeak|imagemagick|soundfile|sndfile|torchaudio|torchcodec|ptxas|python\.h)\b[^\n]{0,40}(?:not (?:found|installed|available|set|built)|(?:is|was) (?:required|missing|not|n't)|wasn't built|unavailable|environment variable|no such file|can't load|failed to)|command not found|not recognized as an|backend (?:is )?not (?:found|available|supported)/i,
     unless: /cuda error|out of memory|cuda kernel/i,
   },
 ];

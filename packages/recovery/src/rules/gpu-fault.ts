@@ -91,9 +91,10 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "not linked with support",
       "unsupported gpu arch",
       "only supports",
+      "only works",
     ],
     pattern:
-      /invaliddevicefunction|nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
+      /invaliddevicefunction|nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|only (?:supports?|works? (?:on|with)) (?:\w+ )?(?:ampere|turing|hopper|ada|volta|blackwell|nvidia|cuda)\b[^\n]{0,20}(?:gpu|card|newer|device)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
   },
   {
     name: "gpu_fault.device_assert",
@@ -159,6 +160,17 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
     unless: /status_alloc_failed/i,
   },
   {
+    name: "gpu_fault.kernel_driver",
+    class: "gpu_fault",
+    subclass: "driver",
+    confidence: 0.9,
+    from: "Linux kernel drivers amdgpu, nvidia, i915 and xe, in dmesg",
+    needles: ["amdgpu", "nvrm:", "i915", "xe 0000", "nouveau", "radeon"],
+    pattern:
+      /(?:amdgpu|nvrm|i915|\bxe 0000|nouveau|radeon)\b[^\n]{0,120}(?:\*error\*|timeout|timed ?out|fault|hang|reset|failed|wedged|lost)/i,
+    unless: /out of memory/i,
+  },
+  {
     name: "gpu_fault.primitive",
     class: "gpu_fault",
     subclass: null,
@@ -186,6 +198,9 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "cudaerror",
       "cudagetdevicecount",
       "rocm error",
+      "miopenstatus",
+      "rocblas_status",
+      "hipblas_status",
       "cuda failure",
       "cufile",
       "forward compatibility",

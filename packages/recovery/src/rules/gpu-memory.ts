@@ -72,7 +72,7 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     from: "onnxruntime 1.16–1.20 arenas; TensorRT 10",
     needles: ["failed to allocate mem", "bfcarena", "cudamalloc", "hipmalloc", "outofmemory"],
     pattern:
-      /(?:cuda|gpu|tensorrt|rocm|dml)\w*[\s\S]{0,200}failed to allocate mem|failed to allocate mem[\s\S]{0,200}(?:cuda|gpu|tensorrt|rocm|dml)|(?:cuda|hip)malloc\w* (?:failed|error)|OutOfMemory \(/i,
+      /(?:cuda|gpu|tensorrt|rocm|dml)\w*[\s\S]{0,200}failed to allocate mem|bfcarena[\s\S]{0,120}failed to allocate mem|failed to allocate mem[\s\S]{0,200}(?:cuda|gpu|tensorrt|rocm|dml)|(?:cuda|hip)malloc\w* (?:failed|error)|OutOfMemory \(/i,
   },
   {
     name: "gpu_memory.directml",
@@ -88,9 +88,17 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     subclass: null,
     confidence: 0.9,
     from: "Holdfast: usual words of custom nodes and wrappers",
-    needles: ["vram", "gpu memory", "gpu ram", "device memory", "video memory", "graphics memory"],
+    needles: [
+      "vram",
+      "allocat",
+      "gpu memory",
+      "gpu ram",
+      "device memory",
+      "video memory",
+      "graphics memory",
+    ],
     pattern:
-      /(?:not enough|insufficient|exhaust\w*|ran out of|out of|run out of|exceed\w*|too little|lack of|requires? (?:more|at least))\s(?:\w+\s){0,3}(?:vram|(?:gpu|device|video|graphics) (?:memory|ram))|(?:vram|(?:gpu|device|video|graphics) memory)\s(?:is |was |has been )?(?:full|exhausted|exceeded|insufficient|overflow|not enough|too (?:low|small))/i,
+      /(?:not enough|insufficient|exhaust\w*|ran out of|out of|run out of|exceed\w*|too little|lack of|requires? (?:more|at least))\s(?:\w+\s){0,3}(?:vram|(?:gpu|device|video|graphics) (?:memory|ram))|(?:gpu|device|video|graphics) memory\b[^\n]{0,40}(?:could not|cannot|can't) be allocated|(?:failed|unable|could not|cannot) (?:to )?allocat\w+[^\n]{0,60}(?:on|in|from) (?:the )?(?:gpu|cuda|device|vram)\b|(?:vram|(?:gpu|device|video|graphics) memory)\s(?:is |was |has been )?(?:full|exhausted|exceeded|insufficient|overflow|not enough|too (?:low|small))/i,
     unless: RECOVERED,
   },
   {
@@ -99,9 +107,23 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     subclass: null,
     confidence: 0.93,
     from: "Holdfast: zh, ja, ko, ru, de, fr, es, pt words",
-    needles: ["显存", "顯存", "显卡内存", "vram", "gpu", "видеопамят", "grafikspeicher", "vídeo"],
+    needles: [
+      "显存",
+      "顯存",
+      "显卡",
+      "顯卡",
+      "cuda",
+      "memoria",
+      "memória",
+      "speicher",
+      "vram",
+      "gpu",
+      "видеопамят",
+      "grafikspeicher",
+      "vídeo",
+    ],
     pattern:
-      /[显顯]存.{0,6}(?:不足|溢出|不够|耗尽|爆|已满)|爆[显顯]存|(?:vram|gpu ?(?:メモリ|메모리|内存))\s?.{0,6}(?:不足|부족|足り)|видеопамят.{0,30}(?:недостаточно|нехват)|(?:недостаточно|нехватка)\s(?:\S+\s)?видеопамят|(?:nicht gen\S+|zu wenig) (?:Grafik|GPU-?)speicher|m[ée]moire (?:vid[ée]o|GPU) insuffisante|memoria (?:de (?:v[ií]deo|GPU) )insuficiente/i,
+      /[显顯]存.{0,6}(?:不足|溢出|不够|耗尽|爆|已满)|爆[显顯]存|(?:vram|gpu ?(?:メモリ|메모리|内存))\s?.{0,6}(?:不足|부족|足り)|видеопамят.{0,30}(?:недостаточно|нехват)|(?:недостаточно|нехватка)\s(?:\S+\s)?видеопамят|(?:nicht gen\S+|zu wenig) (?:Grafik|GPU-?)speicher|m[ée]moire (?:vid[ée]o|GPU) insuffisante|mem[oó]ria (?:de (?:v[ií]deo|gpu) |gpu )insuficiente|memoria (?:video|gpu) insufficiente|(?:cuda|gpu|[显顯]卡).{0,6}(?:内存|記憶體|记忆体).{0,4}(?:不足|不够|溢出|耗尽)|(?:grafik|gpu-?|video)speicher.{0,20}(?:reicht nicht|voll|erschöpft|nicht aus)|(?:vram|gpu).{0,12}(?:переполнен|закончил|недостаточно)/i,
   },
   {
     name: "gpu_memory.metal_buffer",
@@ -109,9 +131,17 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     subclass: null,
     confidence: 0.9,
     from: "torch 2.x MPS; Metal",
-    needles: ["invalid buffer size", "mtlbuffer", "mps allocated", "high_watermark", "iogpumetal"],
+    needles: [
+      "invalid buffer size",
+      "mtlbuffer",
+      "mps allocated",
+      "high_watermark",
+      "iogpumetal",
+      "maximum allowed buffer",
+      "metal::malloc",
+    ],
     pattern:
-      /invalid buffer size: [\d.]+ ?[GT]|failed to allocate (?:\w+ )?MTLBuffer|mps allocated|max allowed|insufficient memory/i,
+      /invalid buffer size: [\d.]+ ?[GT]|failed to allocate (?:\w+ )?MTLBuffer|mps allocated|max(?:imum)? allowed|insufficient memory/i,
   },
   {
     name: "gpu_memory.symptom",
@@ -128,6 +158,18 @@ export const GPU_MEMORY_RULES: readonly MessageRule[] = [
     confidence: 0.85,
     from: "ComfyUI a125cd84 execution.py",
     needles: ["got an oom", "oom error", "gpu oom", "cuda oom", "vram oom"],
+    unless: /nothing to do|threshold|\bno oom/i,
+  },
+  {
+    name: "gpu_memory.ran_out_of_it",
+    class: "cuda_out_of_memory",
+    subclass: null,
+    confidence: 0.8,
+    from: "Holdfast: the resource before its verb, and sizes over what a card holds",
+    needles: ["vram", "gpu memory", "gpu ram", "video memory", "device memory", "allocate"],
+    pattern:
+      /\b(?:vram|(?:gpu|video|device) (?:memory|ram))\b[^\n]{0,24}\b(?:run|ran|running|runs) out|allocat\w+ [^\n]{0,60}(?:greater|larger|more) than (?:the )?(?:max\w*|device|gpu|available)|(?:fit|fits|fitting) (?:in|into) (?:the )?(?:gpu|vram|video|device)/i,
+    unless: RECOVERED,
   },
   {
     name: "gpu_memory.bare_words",

@@ -166,9 +166,10 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "rc=-9",
       "kill -9",
       "(137)",
+      "status=9",
     ],
     pattern:
-      /\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b/i,
+      /\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|\b(?:exit|exit ?code|return ?code)\W{0,4}(?:137|-9)\b|^\W{0,4}(?:\d+\s)?Killed\b|\bKilled\s*$|\bKilled\s{2,}\S|sigkill|\b(?:code|status|rc)\b\W{0,3}(?:137|-9)\b|\(137\)|signal:? 9\b|by signal: Killed|was killed|got killed|been killed|\bkill -9\b|status=9\/kill/i,
     unless: /by (?:the )?user|by operator|cancel/i,
   },
   {
@@ -216,12 +217,14 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "system ram",
       "host memory",
       "cpu memory",
+      "cpu out of",
+      "vips",
       " ram",
       "swap",
       "of memory",
     ],
     pattern:
-      /(?:not enough|insufficient|out of|ran out of|low on|exhaust\w*|too little)\s(?:free |available )?(?:system|host|cpu|physical|virtual|main)[- ](?:memory|ram)|(?:not enough|insufficient|out of|ran out of|too little|low on) (?:free )?(?:ram|swap)\b|(?:system|host|cpu) (?:memory|ram) (?:is )?(?:exhausted|full)|of memory allocating/i,
+      /(?:not enough|insufficient|out of|ran out of|low on|exhaust\w*|too little)\s(?:free |available )?(?:system|host|cpu|physical|virtual|main)[- ](?:memory|ram)|(?:not enough|insufficient|out of|ran out of|too little|low on) (?:free )?(?:ram|swap)\b|(?:system|host|cpu) (?:memory|ram) (?:is )?(?:exhausted|full)|of memory allocating|\bcpu (?:ran )?out of memory|vips\w*\b[^\n]{0,20}out of memory/i,
   },
   {
     name: "host_memory.localised",

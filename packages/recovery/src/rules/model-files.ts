@@ -57,9 +57,11 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "text encoder",
       "upscaler",
       "unet",
+      "encoder",
+      "repo_id",
     ],
     pattern:
-      /模型.{0,12}(?:不存在|未找到|缺失|找不到|丢失)|(?:找不到|未找到|缺少).{0,8}模型|モデル.{0,30}(?:見つかりません|存在しません)|모델.{0,20}(?:찾을 수 없|없습니다)|модель.{0,40}не найден|download the (?:\w+ )?(?:model|checkpoint|weights)|put (?:it|them) in \S{0,60}models?\/|can't load (?:the )?(?:tokenizer|config\w*|model|image processor|feature extractor|weights) for|model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|\/models?\/|\bmodel file|checkpoint file|\bmodels? (?:found|in))|no file named [^\n]{0,60}(?:\.bin|safetensors)|missing (?:the )?(?:\w+ ?vision|clip|vae|unet|lora|controlnet|ipadapter|insightface|upscale)\w* (?:model|file|weights)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
+      /模型.{0,12}(?:不存在|未找到|缺失|找不到|丢失)|(?:找不到|未找到|缺少).{0,8}模型|モデル.{0,30}(?:見つかりません|存在しません)|모델.{0,20}(?:찾을 수 없|없습니다)|модель.{0,40}не найден|download the (?:\w+ )?(?:model|checkpoint|weights)|put (?:it|them) in \S{0,60}models?\/|(?:can't|cannot|could ?n[o']t|unable to) (?:find|locate) (?:the |any )?(?:\w+ )?(?:model|checkpoint|lora|weights)\b|can't load (?:the )?(?:tokenizer|config\w*|model|image processor|feature extractor|weights) for|model in folder '[^'\n]{0,80}' with filename|(?:model|checkpoint|lora|vae|unet|controlnet|upscaler|text[_ ]encoder|clip|weights?)(?: file| path| weights)?s?\b[^\n]{0,100}(?:(?:was |were |is |are )?(?:not found|missing\b(?! key)|not available|not installed|not present|not downloaded)|does(?: not|n't) exist|could not be (?:found|located|loaded from))|(?:no such file|cannot find|can't find|could not find|couldn't find|unable to find|not found|missing|no)\b[^\n]{0,160}(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx|bin)\b|[\\/]models?[\\/]|\bmodel file|checkpoint file|\b(?:models?|checkpoints?|loras?|weights|vaes?) (?:were |was )?(?:found|in\b))|no file named [^\n]{0,60}(?:\.bin|safetensors)|(?:model|checkpoint|weights|encoder)s? (?:is|are) (?:required|needed)\b|incorrect path_or_model_id|not a (?:valid|known) (?:\w+ ){0,2}model name|either the path to a local|missing (?:the )?(?:\w+ ?vision|clip|vae|unet|lora|controlnet|ipadapter|insightface|upscale)\w* (?:model|file|weights)|is not a valid model identifier|not a local folder|(?:\.(?:safetensors|ckpt|pth?|sft|gguf|onnx)['"]?)[^\n]{0,40}(?:not found|does not exist|is missing|missing$)/i,
     unless:
       /no module named|missing key|clip missing|permission|header|corrupt|class_type|node type|node '|node_type|import name|custom node|401 client|'\w+' object has no|keyerror|ignoring|size mismatch/i,
   },
@@ -137,6 +139,7 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "corrupted",
       "corrupt file",
       "file is truncated",
+      "wrong byte size",
       "file not fully covered",
       "unexpected eof",
       "git-lfs",
@@ -174,12 +177,13 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "sha256",
       "consistency check",
       "size does not match",
-      "file size mismatch",
+      "file size",
+      "bytes",
       "invalid hash",
       "md5",
     ],
     pattern:
-      /hash (?:mismatch|does not match)|checksum[^\n]{0,30}(?:mismatch|fail|invalid|error|differ|incorrect)|(?:sha256|md5)[^\n]{0,60}(?:mismatch|differ|does not|expected|fail)|consistency check failed|size (?:does not match|mismatch[^\n]{0,20}expected)|invalid hash/i,
+      /hash (?:mismatch|does not match)|checksum[^\n]{0,30}(?:mismatch|fail|invalid|error|differ|incorrect)|(?:sha256|md5)[^\n]{0,60}(?:mismatch|differ|does not|expected|fail)|consistency check failed|size (?:does not match|mismatch[^\n]{0,20}expected)|file ?size\b[^\n]{0,40}(?:does not match|doesn't match|mismatch|differs|but expected|smaller than expected)|(?:downloaded|received|got|read) (?:only )?\d+ (?:of|\/|out of) \d+ bytes|invalid hash/i,
   },
   {
     name: "model.wrong_pairing",

@@ -141,6 +141,17 @@ export const NETWORK_RULES: readonly MessageRule[] = [
     notChannels: ["validation"],
   },
   {
+    name: "network.transfer",
+    class: "network_error",
+    subclass: null,
+    confidence: 0.8,
+    from: "git 2, curl 8, aria2, rsync: what their transfers say when one is cut",
+    needles: ["curl", "rpc failed", "early eof", "transfer", "download", "upload", "fetch-pack"],
+    pattern:
+      /curl:? \(?(?:5|6|7|18|35|52|55|56|92)\)?\b|rpc failed|early eof|fetch-pack: unexpected|transfer (?:closed|interrupted|aborted|failed)|(?:download|upload)(?:ing)?\b[^\n]{0,60}(?:interrupted|connection|network)/i,
+    unless: /timed? ?out|no space|disk|checksum|sha256|40[13]/i,
+  },
+  {
     name: "network.dns",
     class: "network_error",
     subclass: "dns",

@@ -55,6 +55,7 @@ export const NODE_RULES: readonly MessageRule[] = [
     ],
     pattern:
       /not a (?:registered|known|valid) node|(?:unrecognized|unknown|unregistered|unsupported) class_type|because node [^\n]{1,120}? does not exist|custom node may not|unsupported node|missing[_ ](?:custom )?node(?:[_ ]types?|s\b| class)|node types? (?:were |was |is |are )?(?:not found|missing|unknown|not (?:supported|registered|available|recognized))|(?:unknown|unrecognized|undefined|unregistered|invalid|missing|unavailable) (?:custom )?node(?: type| class|s)?\b|node (?:type |class )?['"`][^'"`\n]{1,120}['"`]\s(?:was |is )?(?:not (?:found|installed|registered|available|recognized|defined)|does not exist|missing|unknown)|nodes? (?:not found|are missing|(?:is|are) not installed)|custom nodes? (?:\S+ )?(?:not (?:installed|found|available)|(?:is|are) (?:missing|not installed|required))|node_class_mappings|class_type[^\n]{0,60}(?:not (?:found|registered|available|in)|unknown|does not exist|unregistered)|缺[失少](?:以下|自定义)?节点|节点.{0,30}(?:不存在|未安装|缺失|未找到)|(?:找不到|未找到).{0,20}节点|ノード.{0,20}見つかりません|노드.{0,20}찾을 수 없|узел.{0,40}не найден/i,
-    unless: /cannot import|import failed|node down|no module named|linked/i,
+    unless:
+      /cannot import|import failed|node down|no module named|linked|links? to\b|missing node \d/i,
   },
 ];

@@ -59,6 +59,7 @@ export const TIMEOUT_RULES: readonly MessageRule[] = [
       "semaphore timeout",
       "timeoutexpired",
       "read timed out",
+      "timelimitexceeded",
       "connect timed out",
     ],
   },
