@@ -1,6 +1,5 @@
 /** Every feature's services, made and joined: who is told what by whom. */
 import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
-import { DEFAULT_FALLBACK_MODELS } from "@holdfast/recovery";
 import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
@@ -143,7 +142,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       firstLoadStallMs: settings.firstLoadStallMs,
       maxRetryAttempts: settings.maxRetryAttempts,
       recoveryEnabled: settings.errorRecoveryEnabled,
-      fallbackModels: DEFAULT_FALLBACK_MODELS,
+      fallbackModels: settings.fallbackModels,
       modelWaitMs: settings.modelWaitSeconds * MS_PER_SECOND,
     },
     announceQueued: (requirementIds) => {

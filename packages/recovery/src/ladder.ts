@@ -21,6 +21,7 @@ const RUNGS = {
   split_batch: ["none", "render the batch in parts and put the images back together"],
   tiled_vae: ["pixels", "decode in tiles"],
   reduce_params: ["content", "smaller batch, then size, then steps"],
+  adjust_params: ["content", "change the parameters that the operator's pattern names"],
   restart_instance: ["none", "restart the instance, try there again"],
   more_ram: ["none", "a machine with more memory"],
   resume_same: ["none", "resume from the last checkpoint on the same instance if it lives"],

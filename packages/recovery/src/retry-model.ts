@@ -33,6 +33,8 @@ export interface EarlierFailure {
   readonly class: ErrorClass;
   /** Where it failed; null when it never got to an instance. */
   readonly instanceId: string | null;
+  /** The operator's name for the error, where a custom pattern matched. */
+  readonly customType?: string | null;
 }
 
 /** The memory of a card; null where the instance does not tell. */
@@ -133,6 +135,7 @@ export type RetryReason =
   | "longer_limit"
   | "out_of_time"
   | "recovery_disabled"
+  | "custom_pattern"
   | "after_foreign_interrupt"
   | "graph_changed"
   | "once_more";

@@ -86,7 +86,7 @@ export function wantsGraph(
   outcome: UnfinishedOutcome,
   classified: ClassifiedError | null,
 ): boolean {
-  return outcome.kind === "failed" && classified !== null && hasChangingRungs(classified.class);
+  return outcome.kind === "failed" && classified !== null && hasChangingRungs(classified);
 }
 
 /** Judges an attempt's end: class, decision, and the job's next state with its reason. */

@@ -179,9 +179,10 @@ export async function readEarlierEnds(
     outcome: string;
     class: ErrorClass;
     instanceId: string;
+    customType: string | null;
     rule: string | null;
   }>(
-    `select outcome, coalesce(error ->> 'class', 'unknown') as class, instance_id as "instanceId",
+    `select outcome, error ->> 'customType' as "customType", coalesce(error ->> 'class', 'unknown') as class, instance_id as "instanceId",
        decision ->> 'rule' as rule
      from attempts where job_id = $1 and round = $2 and outcome is not null order by number`,
     [jobId, round],

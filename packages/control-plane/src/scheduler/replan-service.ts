@@ -97,6 +97,7 @@ function changeOf(
   if (maxChanges === 0 || job.recoveryCount >= RECOVERIES_MAX) return { kind: "none", skipped: [] };
   return nextChange({
     class: "model_missing",
+    custom: null,
     graph,
     recipe: job.plan?.recipe ?? EMPTY_RECIPE,
     failedNodeId: null,

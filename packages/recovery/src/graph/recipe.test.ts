@@ -21,6 +21,7 @@ const GRAPH = applyPatch(
 const ask = (more: Partial<ChangeRequest> = {}) =>
   nextChange({
     class: "cuda_out_of_memory",
+    custom: null,
     graph: GRAPH,
     recipe: EMPTY_RECIPE,
     failedNodeId: "3",

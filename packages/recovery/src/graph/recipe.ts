@@ -11,8 +11,11 @@ import {
   type GraphPatch,
   type ModelNeed,
 } from "@holdfast/comfyui/protocol";
-import type { ErrorClass } from "../error-class.ts";
+import { adjustParameters } from "../custom/adjust-parameters.ts";
+import type { ParameterAdjustments } from "../custom/custom-pattern.ts";
+import type { ClassifiedError, ErrorClass } from "../error-class.ts";
 import { LOSS_LEVELS, type LossLevel, type RungName } from "../ladder.ts";
+import type { ErrorStrategy } from "../strategy.ts";
 import { leastShare } from "./memory-estimate.ts";
 import { replaceModel, type ModelReplacement } from "./model-places.ts";
 import { reduceParameters, type Reduction, type ReductionScope } from "./reduce.ts";
@@ -31,6 +34,8 @@ export interface Recipe {
   readonly partSize: number | null;
   /** Models that took the place of others, in the order in which they did. */
   readonly models?: readonly ModelReplacement[];
+  /** What operators' patterns adjusted, each time. */
+  readonly adjustments?: readonly ParameterAdjustments[];
 }
 
 /** No change: the caller's own graph. */
@@ -39,6 +44,8 @@ export const EMPTY_RECIPE: Recipe = { reductions: [], tiledNodes: [], partSize: 
 /** What the next change of a graph looks at. */
 export interface ChangeRequest {
   readonly class: ErrorClass;
+  /** What an operator's pattern asks for instead of the class's ladder; null where none matched. */
+  readonly custom: CustomChange | null;
   /** The caller's own graph. */
   readonly graph: Graph;
   readonly recipe: Recipe;
@@ -53,6 +60,14 @@ export interface ChangeRequest {
   readonly models: ModelFacts | null;
   /** What the failure asked a card for, and the largest card there is; null where either is not known. */
   readonly memory: MemoryFacts | null;
+}
+
+/** What an operator's pattern asks for. */
+export interface CustomChange {
+  /** What the operator calls the error. */
+  readonly errorType: string;
+  readonly strategy: ErrorStrategy;
+  readonly adjustments: ParameterAdjustments;
 }
 
 /** What a choice of another model looks at. */
@@ -103,15 +118,35 @@ const CHANGING_RUNGS: Readonly<Partial<Record<ErrorClass, readonly RungName[]>>>
   corrupt_model: ["switch_model"],
 };
 
-/** Whether a failure of this class can be answered with another graph at all. */
-export function hasChangingRungs(errorClass: ErrorClass): boolean {
-  return CHANGING_RUNGS[errorClass] !== undefined;
+/** Whether a failure can be answered with another graph at all. */
+export function hasChangingRungs(
+  error: Pick<ClassifiedError, "class" | "strategy" | "custom">,
+): boolean {
+  return rungsOf(error.class, toCustomChange(error)).length > 0;
+}
+
+/** What an operator's pattern says about a change; null where none matched. */
+export function toCustomChange({
+  strategy,
+  custom,
+}: Pick<ClassifiedError, "strategy" | "custom">): CustomChange | null {
+  return custom === undefined
+    ? null
+    : { errorType: custom.errorType, strategy, adjustments: custom.adjustments };
+}
+
+function rungsOf(errorClass: ErrorClass, custom: CustomChange | null): readonly RungName[] {
+  if (custom === null) return CHANGING_RUNGS[errorClass] ?? [];
+  if (custom.strategy === "ABORT") return [];
+  if (custom.strategy === "SWITCH_MODEL") return ["same_model_other_name", "switch_model"];
+  if (Object.keys(custom.adjustments).length > 0) return ["adjust_params"];
+  return custom.strategy === "REDUCE_PARAMS" ? ["reduce_params"] : [];
 }
 
 /** Chooses the next change of a graph; pure, and the same for the same request. */
 export function nextChange(request: ChangeRequest): GraphChange {
   const skipped: SkippedRung[] = [];
-  for (const rung of CHANGING_RUNGS[request.class] ?? []) {
+  for (const rung of rungsOf(request.class, request.custom)) {
     const tried = TRY[rung as keyof typeof TRY](request);
     if (tried.kind === "skip") {
       skipped.push({ rung, reason: tried.reason });
@@ -132,6 +167,10 @@ export function nextChange(request: ChangeRequest): GraphChange {
 /** The graph that a recipe makes of the caller's own. */
 export function applyRecipe(graph: Graph, recipe: Recipe): Graph {
   let result = (recipe.models ?? []).reduce(replaceModel, graph);
+  for (const adjustments of recipe.adjustments ?? []) {
+    const adjusted = adjustParameters(result, adjustments);
+    if (adjusted.kind === "adjusted") result = applyPatch(result, adjusted.patch);
+  }
   for (const scope of recipe.reductions) {
     const reduced = reduceParameters(result, undefined, scope);
     if (reduced.kind === "nothing") break;
@@ -156,12 +195,38 @@ type Tried =
     };
 
 const TRY = {
+  adjust_params: tryAdjusting,
   split_batch: trySplit,
   tiled_vae: tryTiles,
   reduce_params: tryReducing,
   same_model_other_name: (request: ChangeRequest) => tryModels(request, "none"),
   switch_model: (request: ChangeRequest) => tryModels(request, "content"),
 } as const;
+
+/** What an operator wrote: only sizes and steps are no more than a loss of size. */
+function tryAdjusting({ graph, recipe, custom }: ChangeRequest): Tried {
+  const { adjustments: earlier = [] } = recipe;
+  const adjustments = custom?.adjustments ?? {};
+  const current = applyRecipe(graph, { ...recipe, tiledNodes: [], partSize: null });
+  const adjusted = adjustParameters(current, adjustments);
+  if (adjusted.kind === "nothing") {
+    return skip(
+      adjusted.unmatched.map(({ parameter, reason }) => `${parameter}: ${reason}`).join(" "),
+    );
+  }
+  const changes = adjusted.changes
+    .map((one) => `${one.nodeId}.${one.input} ${String(one.from)} → ${String(one.written)}`)
+    .join(", ");
+  const isSize = adjusted.changes.every(({ parameter }) => SIZE_PARAMETERS.has(parameter));
+  return {
+    kind: "change",
+    loss: isSize ? "size" : "content",
+    recipe: { ...recipe, adjustments: [...earlier, adjustments] },
+    explain: `Adjusted parameters for ${custom?.errorType ?? ""}: ${changes}`,
+  };
+}
+
+const SIZE_PARAMETERS: ReadonlySet<string> = new Set(["width", "height", "num_inference_steps"]);
 
 /** Every model that is missing gets a substitute, or none does: half a graph helps nobody. */
 function tryModels({ graph, recipe, models }: ChangeRequest, most: LossLevel): Tried {
@@ -236,11 +301,12 @@ function tryTiles({ graph, recipe, failedNodeId, hasClass }: ChangeRequest): Tri
 }
 
 function tryReducing(request: ChangeRequest): Tried {
-  const { class: errorClass, graph, recipe, maxLoss, memory } = request;
+  const { custom, graph, recipe, maxLoss, memory } = request;
+  const errorType = custom?.errorType ?? request.class;
   // In parts only one picture is in memory, however many there are; and fewer would be a loss of content.
   const scope = recipe.partSize === null && maxLoss === "content" ? "all" : "sizes";
-  const { models = [], reductions } = recipe;
-  let current = applyRecipe(graph, { ...EMPTY_RECIPE, models, reductions });
+  const { reductions } = recipe;
+  let current = applyRecipe(graph, { ...recipe, tiledNodes: [], partSize: null });
   const steps: Reduction[][] = [];
   for (;;) {
     const reduced = reduceParameters(current, undefined, scope);
@@ -269,7 +335,7 @@ function tryReducing(request: ChangeRequest): Tried {
     kind: "change",
     loss: isFewer || isComposed ? "content" : "size",
     recipe: { ...recipe, reductions: [...reductions, ...steps.map(() => scope)] },
-    explain: `Reduced parameters for ${errorClass}: ${changes}`,
+    explain: `Reduced parameters for ${errorType}: ${changes}`,
   };
 }
 
@@ -283,8 +349,8 @@ function mergeReductions(steps: readonly (readonly Reduction[])[]): readonly Red
   return [...merged.values()];
 }
 
-function lossyChanges({ reductions, tiledNodes, models = [] }: Recipe): number {
-  return reductions.length + tiledNodes.length + models.length;
+function lossyChanges({ reductions, tiledNodes, models = [], adjustments = [] }: Recipe): number {
+  return reductions.length + tiledNodes.length + models.length + adjustments.length;
 }
 
 /** The caller's node behind one that a split has made (`8:part2`). */
