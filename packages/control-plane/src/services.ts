@@ -18,6 +18,7 @@ import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
 import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
 import {
   createFoldLoop,
+  createHoldLoop,
   createKeyPruneLoop,
   createRetentionLoop,
   createUnnamedLoop,
@@ -33,6 +34,13 @@ import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { checkReadiness, type ReadinessCheck } from "./readiness.ts";
+import { createErrorFoldLoop } from "./recovery/loop.ts";
+import { createRecoveryService, type RecoveryService } from "./recovery/service.ts";
+import {
+  createRecoveryStatistics,
+  type RecoveryStatisticsService,
+} from "./recovery/statistics-service.ts";
 import { createRemovalTally, type RemovalTally, type RemovedKind } from "./removal-tally.ts";
 import { leaseTimes } from "./scheduler/lease-times.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
@@ -65,6 +73,10 @@ export interface Services {
   readonly feed: EventFeed;
   readonly scheduler: Scheduler;
   readonly webhooks: WebhookService;
+  readonly recovery: RecoveryService;
+  readonly statistics: RecoveryStatisticsService;
+  /** What a job needs to start, and whether it is there. */
+  readonly readiness: () => Promise<readonly ReadinessCheck[]>;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
   /** What this process has removed because its time was over. */
@@ -114,12 +126,14 @@ export async function createServices(options: ServicesOptions): Promise<Services
     hooks.fanOut.wake();
     notifier.notify(EVENTS_CHANNEL);
   };
+  const statistics = createRecoveryStatistics(db, settings.recoveryStatisticsEnabled);
   const scheduler = createScheduler({
     ...base,
     ids,
     failpoints: options.failpoints,
     machines,
     blobs: registrar,
+    recordFailure: (tx, failed) => statistics.record(tx, failed),
     settings: {
       ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
       stallMs: settings.stallMs,
@@ -132,12 +146,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
     announceEvents: onEvents,
   });
+  const graphLimits = { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes };
   const jobs = createJobsService({
     db,
     clock,
     ids,
     maxQueuedJobs: settings.maxQueuedJobs,
-    graphLimits: { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes },
+    graphLimits,
     retention: kept,
     ports: {
       resolveInputs,
@@ -182,6 +197,21 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fetch: guarded,
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
+  const readiness = () => checkReadiness({ db, store, machines });
+  const recovery = createRecoveryService({
+    db,
+    random,
+    jobs,
+    machines,
+    maxRetries: settings.maxRetryAttempts,
+    graphLimits,
+    ports: {
+      // Finished outputs are all that a later attempt goes on from.
+      countCheckpoints: () => Promise.resolve(0),
+      lastCheckpoint: () => Promise.resolve(null),
+      removeCheckpoints: () => Promise.resolve(0),
+    },
+  });
   return {
     access,
     store,
@@ -194,6 +224,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
     feed,
     scheduler,
     webhooks,
+    recovery,
+    statistics,
+    readiness,
     leases: scheduler.leases,
     reports: scheduler.reports,
     removals,
@@ -203,6 +236,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
       feed,
       watch,
       createFoldLoop(base),
+      createErrorFoldLoop(base),
+      createHoldLoop({ ...base, hold: jobs }),
       registrar,
       ...createRemovalLoops(options, { store, removals, kept }),
       hooks.fanOut,

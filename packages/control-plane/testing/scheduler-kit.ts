@@ -13,6 +13,7 @@ import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
+import { createRecoveryStatistics } from "../src/recovery/statistics-service.ts";
 import { createScheduler, type Scheduler } from "../src/scheduler/scheduler.ts";
 import { withoutFence } from "./unfenced.ts";
 
@@ -64,6 +65,7 @@ export async function createSchedulerKit(
     random: seededRandom(7),
     log: SILENT_LOG,
   });
+  const statistics = createRecoveryStatistics(test.db, true);
   const makeScheduler = (): Scheduler =>
     createScheduler({
       db: options.isUnfenced === true ? withoutFence(test.db) : test.db,
@@ -75,6 +77,7 @@ export async function createSchedulerKit(
       settings,
       machines: createMachinesService(test.db),
       blobs: registrar,
+      recordFailure: (tx, failed) => statistics.record(tx, failed),
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

@@ -23,6 +23,8 @@ import {
 } from "../../../packages/control-plane/src/jobs/service.ts";
 import { createMachinesService } from "../../../packages/control-plane/src/machines/service.ts";
 import { leaseTimes } from "../../../packages/control-plane/src/scheduler/lease-times.ts";
+import { createErrorFoldLoop } from "../../../packages/control-plane/src/recovery/loop.ts";
+import { createRecoveryStatistics } from "../../../packages/control-plane/src/recovery/statistics-service.ts";
 import { createScheduler } from "../../../packages/control-plane/src/scheduler/scheduler.ts";
 import type { ControlPlaneLink } from "@holdfast/contract";
 import type { SimDatabase } from "./database.ts";
@@ -159,12 +161,14 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
       options.timeline.after(NOTIFY_MS * random.next(), () => other.hear(news));
     }
   };
+  const statistics = createRecoveryStatistics(db, true);
   const scheduler = createScheduler({
     ...base,
     ids,
     failpoints: NO_FAILPOINTS,
     machines,
     blobs: registrar,
+    recordFailure: (tx, failed) => statistics.record(tx, failed),
     settings: SETTINGS,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,
@@ -197,7 +201,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
   });
   const { leases, reports } = scheduler;
   const link = createDirectLink({ leases, reports, machines, blobs, putAhead });
-  void startInOrder([createFoldLoop(base), registrar, scheduler]);
+  void startInOrder([createFoldLoop(base), createErrorFoldLoop(base), registrar, scheduler]);
   return {
     process,
     api: { link, jobs },

@@ -134,13 +134,13 @@ export async function holdRunning(
  */
 export async function lockWaiting(tx: Transaction, limit: number): Promise<string[]> {
   const { rows } = await tx.query<{ id: string }>(
-    `with some as materialized (
+    `with found as materialized (
        (select id from jobs where state = 'queued' and not held limit $1)
        union all
        (select id from jobs where state = 'recovering' and not held limit $1)
      )
      select id from jobs
-     where id in (select id from some) and state in ('queued', 'recovering') and not held
+     where id in (select id from found) and state in ('queued', 'recovering') and not held
      order by id for update skip locked`,
     [limit],
   );
@@ -173,8 +173,8 @@ export async function holdWaiting(
 /** Lets held jobs go, at most `limit`; gives the requirements they wait under, one entry a job. */
 export async function releaseHeld(tx: Transaction, limit: number): Promise<number[]> {
   const { rows } = await tx.query<{ requirement_id: number }>(
-    `with some as (select id from jobs where held order by id limit $1 for update skip locked)
-     update jobs j set held = false from some where j.id = some.id returning j.requirement_id`,
+    `with found as (select id from jobs where held order by id limit $1 for update skip locked)
+     update jobs j set held = false from found where j.id = found.id returning j.requirement_id`,
     [limit],
   );
   return rows.map((row) => row.requirement_id);

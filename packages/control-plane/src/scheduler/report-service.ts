@@ -23,7 +23,7 @@ import {
   type UnfinishedOutcome,
 } from "./failure.ts";
 import { buildGraph, type GraphCache } from "./graph-cache.ts";
-import type { SchedulerSettings } from "./model.ts";
+import type { RecordFailure, SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
@@ -42,6 +42,7 @@ export interface ReportServiceDeps {
   readonly graphs: GraphCache;
   readonly recentEnds: RecentEnds;
   readonly blobs: ConfirmedBlobs;
+  readonly recordFailure: RecordFailure;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
@@ -115,6 +116,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           delayMs: verdict.decision.kind === "retry" ? verdict.decision.delayMs : null,
         },
       });
+      await recordFailure(deps, tx, { ended, outcome, facts, verdict });
       await store.changeJob(tx, ended.jobId, ended.leaseEpoch, verdict.change);
       const events = eventsOf(deps.ids, ended, facts, verdict);
       await appendEvents(tx, events);
@@ -318,6 +320,31 @@ async function readOwnGraph(
   { graphId, patch }: store.FailureFacts,
 ): Promise<Graph> {
   return buildGraph(await graphs.load(tx, [graphId]), graphId, [patch]);
+}
+
+/** What was staged and never ran did not fail by itself: its instance did. */
+async function recordFailure(
+  deps: ReportServiceDeps,
+  tx: Transaction,
+  of: {
+    readonly ended: store.EndedAttempt;
+    readonly outcome: UnfinishedOutcome;
+    readonly facts: store.FailureFacts;
+    readonly verdict: FailureVerdict;
+  },
+): Promise<void> {
+  const { ended, outcome, facts, verdict } = of;
+  const { error, decision } = verdict;
+  if (error === null || (outcome.kind !== "failed" && !ended.started)) return;
+  await deps.recordFailure(tx, {
+    attemptId: ended.attemptId,
+    jobId: ended.jobId,
+    owner: facts.owner,
+    class: error.class,
+    strategy: error.strategy,
+    rung: decision.reason,
+    nodeType: error.nodeType,
+  });
 }
 
 function eventsOf(

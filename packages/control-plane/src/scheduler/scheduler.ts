@@ -10,7 +10,7 @@ import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
-import type { SchedulerSettings } from "./model.ts";
+import type { RecordFailure, SchedulerSettings } from "./model.ts";
 import { createRecentEnds } from "./recent-ends.ts";
 import { createReportService, type ConfirmedBlobs, type ReportService } from "./report-service.ts";
 import { createWorkSignal } from "./work-signal.ts";
@@ -26,6 +26,7 @@ export interface SchedulerDeps {
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
   readonly blobs: ConfirmedBlobs;
+  readonly recordFailure: RecordFailure;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something of these types to read. */
