@@ -9,10 +9,12 @@ import { jobErrorSchema, jobPolicySchema, jobStatusSchema } from "./jobs.ts";
 /** What all its routes begin with. */
 export const ERROR_RECOVERY_PATH = "/api/error-recovery";
 
-/** Longest prompt, job type and name of a parameter; most parameters. */
+/** Longest prompt and job type. */
 export const MAX_PROMPT_LENGTH = 100_000;
 const MAX_JOB_TYPE_LENGTH = 64;
-const MAX_PARAMETER_NAME_LENGTH = 256;
+/** Largest size, batch or count of steps; longest name of a model. */
+const MAX_COUNT = 1_000_000;
+const MAX_MODEL_LENGTH = 512;
 /** Longest and default limit on a job's execution, in minutes. */
 const MAX_TIMEOUT_MINUTES = 1_440;
 export const DEFAULT_TIMEOUT_MINUTES = 30;
@@ -22,6 +24,22 @@ const MIN_TIMEOUT_MINUTES = 1 / 60;
 const success = z.literal(true);
 /** Jobs are known by their number here. */
 const jobNumberSchema = z.int().meta({ description: "The job's number." });
+
+const countSchema = z.int().min(1).max(MAX_COUNT).nullish();
+/** Parameters of a submit; further names are `node.input`, with any value. */
+const recoveryParametersSchema = z.looseObject({
+  batch_size: countSchema,
+  width: countSchema,
+  height: countSchema,
+  num_inference_steps: countSchema,
+  steps: countSchema,
+  seed: z
+    .union([z.int().min(0), z.string().regex(/^[0-9]{1,20}$/)])
+    .nullish()
+    .meta({ description: "Beyond 2^53 as text." }),
+  cfg: z.number().min(0).nullish(),
+  model: z.string().max(MAX_MODEL_LENGTH).regex(/\S/).nullish(),
+});
 
 /** `POST …/jobs/submit`. Other fields are told in a warning and left out. */
 export const recoverySubmitSchema = z.looseObject({
@@ -36,9 +54,8 @@ export const recoverySubmitSchema = z.looseObject({
   job_type: z.string().min(1).max(MAX_JOB_TYPE_LENGTH).nullish().meta({
     description: "image, video, …: kept with the job.",
   }),
-  parameters: z.record(z.string().max(MAX_PARAMETER_NAME_LENGTH), z.unknown()).nullish().meta({
-    description:
-      "batch_size, width, height, num_inference_steps, seed, cfg, model, or node.input; what fits nothing is told in a warning.",
+  parameters: recoveryParametersSchema.nullish().meta({
+    description: "What fits nothing in the graph is told in a warning and left out.",
   }),
   timeout_minutes: z
     .number()
@@ -227,7 +244,7 @@ export const DEFAULT_CLEANUP_HOURS = 24;
 export const cleanupQuerySchema = z.strictObject({
   hours: z
     .string()
-    .regex(/^[0-9]{1,6}$/, "expected a whole number of hours, 0 to 876000")
+    .regex(/^[0-9]{1,6}$/, "expected a whole number of hours, 0 to 999999")
     .optional()
     .meta({
       description: `How long ago a job must have ended. Default ${DEFAULT_CLEANUP_HOURS}.`,
@@ -248,9 +265,21 @@ export const cleanedUpSchema = z.object({
 
 /** Longest message that is classified. */
 const MAX_CLASSIFIED_LENGTH = 131_072;
+const shortTextSchema = z.string().max(500).nullish();
 const evidenceInputSchema = z.looseObject({
   channel: z.string().max(32).optional(),
   message: z.string().max(MAX_CLASSIFIED_LENGTH),
+  exceptionType: shortTextSchema,
+  validationType: shortTextSchema,
+  nodeId: shortTextSchema,
+  nodeType: shortTextSchema,
+  httpStatus: z.number().nullish(),
+  traceback: z.array(z.string()).max(1_000).optional(),
+  exit: z.object({ code: z.number().nullish(), signal: shortTextSchema }).optional(),
+  timing: z
+    .object({ elapsedMs: z.number().optional(), sinceLastSignMs: z.number().optional() })
+    .optional(),
+  vramFreeBytes: z.number().optional(),
 });
 /** `POST …/plan`: what would be done about an error. Nothing is run and nothing is changed. */
 export const recoveryPlanRequestSchema = z.strictObject({

@@ -9,12 +9,6 @@ export interface Composed {
   readonly warnings: readonly string[];
 }
 
-/** A parameter whose value can be nothing anywhere. */
-export interface BadParameter {
-  readonly name: string;
-  readonly message: string;
-}
-
 const PROMPT_MARK = "{{prompt}}";
 /** Names of parameters, and what each is in a graph. */
 const NAMES: Readonly<Record<string, keyof SamplingParameters>> = {
@@ -27,49 +21,10 @@ const NAMES: Readonly<Record<string, keyof SamplingParameters>> = {
   cfg: "cfg",
   model: "model",
 };
-/** Largest whole number that a size, a batch or a count of steps may be. */
-const MAX_COUNT = 1_000_000;
-const MAX_MODEL_NAME = 512;
-const SEED_TEXT = /^[0-9]{1,20}$/;
-
-/** The first parameter with a value that is wrong whatever the graph is; undefined when all may do. */
-export function findBadParameter(
-  parameters: Readonly<Record<string, unknown>>,
-): BadParameter | undefined {
-  for (const [name, value] of Object.entries(parameters)) {
-    const known = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined;
-    if (known === undefined || value === null) continue;
-    const expected = expectedOf(known, value);
-    if (expected !== undefined) {
-      return {
-        name,
-        message: `expected ${expected}, found ${JSON.stringify(value)?.slice(0, 100)}`,
-      };
-    }
-  }
-  return undefined;
-}
-
-/** What a value should have been; undefined when it is that. */
-function expectedOf(name: keyof SamplingParameters, value: unknown): string | undefined {
-  switch (name) {
-    case "model":
-      return typeof value === "string" && value.trim() !== "" && value.length <= MAX_MODEL_NAME
-        ? undefined
-        : "the name of a model file";
-    case "seed":
-      return (Number.isSafeInteger(value) && Number(value) >= 0) ||
-        (typeof value === "string" && SEED_TEXT.test(value))
-        ? undefined
-        : "a whole number from 0";
-    case "cfg":
-      return typeof value === "number" && value >= 0 ? undefined : "a number from 0";
-    default:
-      return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MAX_COUNT
-        ? undefined
-        : `a whole number, 1 to ${MAX_COUNT}`;
-  }
-}
+/** Warnings told of; a caller who is wrong more often knows by then. */
+const MAX_WARNINGS = 50;
+/** Characters of a name that a warning shows. */
+const NAME_SHOWN = 100;
 
 /**
  * Puts prompt and parameters into a graph. A prompt takes the place of every `{{prompt}}`, or, where
@@ -83,10 +38,10 @@ export function composeGraph(
   const warnings: string[] = [];
   let composed = graph;
   for (const [name, value] of Object.entries(parameters)) {
-    if (value === null) continue;
+    if (value === null || value === undefined) continue;
     const placed = placeParameter(composed, name, value);
-    if (typeof placed === "string") warnings.push(placed);
-    else composed = placed;
+    if (typeof placed !== "string") composed = placed;
+    else if (warnings.length < MAX_WARNINGS) warnings.push(placed);
   }
   if (prompt === null) return { graph: composed, warnings };
   // Last, and against the caller's own graph: a parameter's value is no place for a mark.
@@ -105,7 +60,7 @@ function placeParameter(graph: Graph, name: string, value: unknown): Graph | str
   const known = Object.hasOwn(NAMES, name) ? NAMES[name] : undefined;
   if (known !== undefined) {
     const places = placesOfParameter(graph, known);
-    if (places.length === 0) return `${name}: the graph has no place for it; it was left out`;
+    if (places.length === 0) return warningOf(name, "the graph has no place for it");
     return applyPatch(graph, { set: places.map((place) => ({ ...place, value })) });
   }
   const applied = applyOverrides(graph, { [name]: value });
@@ -113,7 +68,11 @@ function placeParameter(graph: Graph, name: string, value: unknown): Graph | str
   const why = name.includes(".")
     ? applied.reason
     : `it is none of ${Object.keys(NAMES).join(", ")}, nor node.input`;
-  return `${name}: ${why}; it was left out`;
+  return warningOf(name, why);
+}
+
+function warningOf(name: string, why: string): string {
+  return `${name.slice(0, NAME_SHOWN)}: ${why}; it was left out`;
 }
 
 function promptPlaces(graph: Graph, prompt: string): InputValue[] {

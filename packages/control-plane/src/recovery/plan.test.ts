@@ -29,6 +29,19 @@ test.each([
   ]);
 });
 
+test.each([
+  5,
+  [],
+  null,
+  "x",
+  { "1": null },
+  { "1": { errors: 3 } },
+  { "1": { errors: [{ type: 4 }] } },
+])("node errors that are none (%j) are no reason to fail", (nodeErrors) => {
+  const error = { channel: "validation", message: "prompt is bad", nodeErrors };
+  expect(planFor(error, {}).success).toBe(true);
+});
+
 test("an unknown channel counts as a run's own, and words that say nothing are unknown", () => {
   expect(planFor({ channel: "carrier pigeon", message: OOM }, {}).class).toBe("cuda_out_of_memory");
   expect(planFor({ message: "blorp" }, {})).toMatchObject({

@@ -414,7 +414,7 @@ describe("clean-up", () => {
     expect((await statusOf(live.id)).data.recovery_history).toHaveLength(1);
   });
 
-  test.each(["-1", "abc", "1.5", "", "1e3", "9999999", "876001", "24&hours=1", "24&days=1"])(
+  test.each(["-1", "abc", "1.5", "", "1e3", "9999999", "24&hours=1", "24&days=1"])(
     "hours=%s is refused, and nothing is removed",
     async (hours) => {
       const { body: job } = await submit({ workflow_data: WORKFLOW });
@@ -476,6 +476,30 @@ describe("bad input changes nothing", () => {
       "invalid_request",
     ],
     [
+      "a seed in hex",
+      submitPath,
+      { workflow_data: WORKFLOW, parameters: { seed: "0x10" } },
+      400,
+      "invalid_request",
+    ],
+    [
+      "half a picture",
+      submitPath,
+      { workflow_data: WORKFLOW, parameters: { batch_size: 1.5 } },
+      400,
+      "invalid_request",
+    ],
+    [
+      "1,001 parameters",
+      submitPath,
+      {
+        workflow_data: WORKFLOW,
+        parameters: Object.fromEntries(Array.from({ length: 1_001 }, (_, n) => [`${n}.x`, n])),
+      },
+      400,
+      "invalid_request",
+    ],
+    [
       "a model that is a number",
       submitPath,
       { workflow_data: WORKFLOW, parameters: { model: 5 } },
@@ -513,6 +537,13 @@ describe("bad input changes nothing", () => {
     ],
     ["a stop with a field", `${API}/emergency-stop`, { now: true }, 400, "invalid_request"],
     ["a plan without an error", `${API}/plan`, {}, 400, "invalid_request"],
+    [
+      "a plan with evidence of the wrong kind",
+      `${API}/plan`,
+      { error: { message: "x", exceptionType: 5 } },
+      400,
+      "invalid_request",
+    ],
     [
       "a plan for a job that is not there",
       `${API}/plan`,

@@ -7,7 +7,6 @@ import {
   emergencyReleaseSchema,
   emergencyStopSchema,
   ERROR_RECOVERY_PATH,
-  HoldfastError,
   recoveryHealthSchema,
   recoveryPlanRequestSchema,
   recoveryPlanSchema,
@@ -42,8 +41,6 @@ export interface RecoveryRoutesDeps {
   readonly isRecoveryEnabled: boolean;
 }
 
-/** Largest age that a clean-up takes, in hours: a century. */
-const MAX_CLEANUP_HOURS = 876_000;
 const tags = ["error recovery"];
 const success = true as const;
 const paramsSchema = z.object({
@@ -221,11 +218,6 @@ function addUpkeepRoutes(app: HttpApp, deps: RecoveryRoutesDeps): void {
     async (request) => {
       await deps.identify(request, ALLOWED.operate);
       const hours = Number(request.query.hours ?? DEFAULT_CLEANUP_HOURS);
-      if (hours > MAX_CLEANUP_HOURS) {
-        throw new HoldfastError("invalid_request", `hours is at most ${MAX_CLEANUP_HOURS}`, {
-          details: { field: "querystring.hours" },
-        });
-      }
       const { more, ...removed } = await deps.recovery.cleanUp(hours);
       const message = `Removed the history of ${removed.histories} jobs (${removed.attempts} attempts) and ${removed.checkpoints} checkpoints.`;
       return { success, hours, removed, more, message };

@@ -2,12 +2,12 @@ import { parseGraph, type Graph, type GraphLimits } from "@holdfast/comfyui/prot
 import { DEFAULT_TIMEOUT_MINUTES, HoldfastError, type RecoverySubmit } from "@holdfast/contract";
 import { invariant, nextInt, type Random } from "@holdfast/runtime";
 import type { Caller } from "../access/model.ts";
-import type { JobWithLease } from "../jobs/model.ts";
+import { MAX_OVERRIDES, type JobWithLease } from "../jobs/model.ts";
 import type { JobsService } from "../jobs/service.ts";
 import { isPlaceable } from "../machines/eligibility.ts";
 import type { MachinesService } from "../machines/service.ts";
 import { builtInGraph, builtInGraphOnNamed } from "./built-in-graph.ts";
-import { composeGraph, findBadParameter } from "./compose.ts";
+import { composeGraph } from "./compose.ts";
 import { METADATA_KEY } from "./status.ts";
 
 /** What submitting is made of. */
@@ -40,6 +40,8 @@ const MAX_KEPT_BYTES = 12 * 1024;
 const MS_PER_MINUTE = 60_000;
 /** Seeds are drawn below this: every client reads them exactly. */
 const SEED_BOUND = 2 ** 48;
+/** Unknown fields that are told of. */
+const MAX_STRANGERS = 50;
 const CHECKPOINTS = "checkpoints/";
 /** Fields of a submit; others are told in a warning. */
 const KNOWN_FIELDS = new Set([
@@ -54,7 +56,7 @@ const KNOWN_FIELDS = new Set([
 export function createRecoverySubmit(deps: RecoverySubmitDeps): RecoverySubmitService {
   return {
     async submit(caller, request, idempotencyKey) {
-      refuseBadParameter(request.parameters ?? {});
+      refuseTooMany(request.parameters ?? {});
       const { graph, warnings } = await makeGraph(deps, request);
       const timeoutMinutes = request.timeout_minutes ?? DEFAULT_TIMEOUT_MINUTES;
       const { jobs: made, ...told } = await deps.jobs.submit(
@@ -84,6 +86,7 @@ async function makeGraph(
   const parameters = request.parameters ?? {};
   const strangers = Object.keys(request)
     .filter((field) => !KNOWN_FIELDS.has(field))
+    .slice(0, MAX_STRANGERS)
     .map((field) => `${field.slice(0, 100)}: there is no such field; it was left out`);
   if (own === null || own === undefined) {
     const base = await chooseBuiltIn(deps, prompt, parameters);
@@ -100,11 +103,14 @@ async function makeGraph(
   return { graph: { ...graph }, warnings: [...strangers, ...warnings] };
 }
 
-function refuseBadParameter(parameters: Readonly<Record<string, unknown>>): void {
-  const bad = findBadParameter(parameters);
-  if (bad === undefined) return;
-  const field = `body.parameters.${bad.name}`;
-  throw new HoldfastError("invalid_request", `${field}: ${bad.message}`, { details: { field } });
+function refuseTooMany(parameters: Readonly<Record<string, unknown>>): void {
+  const count = Object.keys(parameters).length;
+  if (count <= MAX_OVERRIDES) return;
+  throw new HoldfastError(
+    "invalid_request",
+    `body.parameters: has ${count} values; at most ${MAX_OVERRIDES} are taken`,
+    { details: { field: "body.parameters" } },
+  );
 }
 
 const isOther = (jobType: string | null | undefined): boolean =>
