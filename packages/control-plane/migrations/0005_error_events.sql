@@ -37,7 +37,8 @@ create table error_changes (
 create table error_counts (
   grain text not null,
   dimension text not null,
-  bucket timestamptz not null,
+  -- When it begins, in seconds since 1970; 0 under `all`.
+  bucket bigint not null,
   owner text collate "C" not null,
   key text collate "C" not null,
   errors bigint not null,

@@ -49,13 +49,16 @@ const TALLIES = `count(*) filter (where kind = 'error') as errors,
   count(*) filter (where kind = 'failed') as failed,
   count(*) filter (where kind = 'cancelled') as cancelled`;
 
-const BUCKETS = `case $1::text when 'all' then to_timestamp(0) else date_trunc($1::text, %at%) end`;
-const bucketOf = (at: string): string => BUCKETS.replace("%at%", at);
+/** The beginning of a bucket, in seconds since 1970. */
+const beginOf = (grain: string, at: string): string =>
+  `extract(epoch from date_trunc(${grain}, ${at}))::bigint`;
+const bucketOf = (at: string): string =>
+  `case $1::text when 'all' then 0 else ${beginOf("$1::text", at)} end`;
 
 const READ_COUNTS = statement(
   "recovery.counts",
   `with since as materialized (
-     select case when $2::float8 is null then to_timestamp(0)
+     select case when $2::float8 is null then 0
        else ${bucketOf("now() - make_interval(secs => $2::float8)")} end as at
    )
    select dimension, key, sum(errors)::bigint as errors, sum(recovered)::bigint as recovered,
@@ -123,7 +126,7 @@ const FOLD = statement(
    room as materialized (
      select w.owner, w.dimension, (
        select count(*) from error_counts c
-       where c.grain = 'all' and c.dimension = w.dimension and c.bucket = to_timestamp(0)
+       where c.grain = 'all' and c.dimension = w.dimension and c.bucket = 0
          and c.owner = w.owner) < ${MAX_KEYS} as is_left
      from (select distinct owner, dimension from keyed) w
    ),
@@ -131,18 +134,18 @@ const FOLD = statement(
      select k.owner, k.kind, k.at, k.dimension,
        case when room.is_left or exists (
          select from error_counts c
-         where c.grain = 'all' and c.dimension = k.dimension and c.bucket = to_timestamp(0)
+         where c.grain = 'all' and c.dimension = k.dimension and c.bucket = 0
            and c.owner = k.owner and c.key = k.key)
        then k.key else '${OTHER_KEY}' end as key
      from keyed k join room on room.owner = k.owner and room.dimension = k.dimension
    ),
    spread as (
-     select 'all' as grain, to_timestamp(0) as bucket, n.* from named n
+     select 'all' as grain, 0::bigint as bucket, n.* from named n
      union all
-     select 'hour', date_trunc('hour', n.at), n.* from named n
+     select 'hour', ${beginOf("'hour'", "n.at")}, n.* from named n
      where n.at > now() - interval '8 days'
      union all
-     select 'minute', date_trunc('minute', n.at), n.* from named n
+     select 'minute', ${beginOf("'minute'", "n.at")}, n.* from named n
      where n.at > now() - interval '2 hours'
    ),
    counted as (
@@ -173,8 +176,8 @@ export async function pruneCounts(db: Queryable): Promise<number> {
   const { rowCount } = await db.query(
     `delete from error_counts
      where dimension = any($1::text[])
-       and ((grain = 'minute' and bucket < now() - interval '2 hours 2 minutes')
-         or (grain = 'hour' and bucket < now() - interval '8 days 2 hours'))`,
+       and ((grain = 'minute' and bucket < extract(epoch from now() - interval '2 hours 2 minutes'))
+         or (grain = 'hour' and bucket < extract(epoch from now() - interval '8 days 2 hours')))`,
     [DIMENSIONS],
   );
   return rowCount;
