@@ -16,7 +16,7 @@ import { createCircuitStore } from "../../../packages/control-plane/src/files/ci
 import { createPutAhead } from "../../../packages/control-plane/src/files/put-ahead.ts";
 import { createRegistrar } from "../../../packages/control-plane/src/files/registrar.ts";
 import { resolveInputs } from "../../../packages/control-plane/src/files/service.ts";
-import { createFoldLoop } from "../../../packages/control-plane/src/jobs/loop.ts";
+import { createFoldLoop, createHoldLoop } from "../../../packages/control-plane/src/jobs/loop.ts";
 import {
   createJobsService,
   type JobsService,
@@ -201,7 +201,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
   });
   const { leases, reports } = scheduler;
   const link = createDirectLink({ leases, reports, machines, blobs, putAhead });
-  void startInOrder([createFoldLoop(base), createErrorFoldLoop(base), registrar, scheduler]);
+  const upkeep = [createErrorFoldLoop(base), createHoldLoop({ ...base, hold: jobs })];
+  void startInOrder([createFoldLoop(base), ...upkeep, registrar, scheduler]);
   return {
     process,
     api: { link, jobs },
