@@ -535,7 +535,6 @@ describe("bad input changes nothing", () => {
       400,
       "invalid_request",
     ],
-    ["a stop with a field", `${API}/emergency-stop`, { now: true }, 400, "invalid_request"],
     ["a plan without an error", `${API}/plan`, {}, 400, "invalid_request"],
     [
       "a plan with evidence of the wrong kind",

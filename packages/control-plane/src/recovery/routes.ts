@@ -140,8 +140,6 @@ function addStatisticsRoutes(app: HttpApp, { identify, statistics }: RecoveryRou
   );
 }
 
-const noBodySchema = z.strictObject({}).nullish();
-
 function addStopRoutes(app: HttpApp, { identify, jobs }: RecoveryRoutesDeps): void {
   app.post(
     `${ERROR_RECOVERY_PATH}/emergency-stop`,
@@ -150,7 +148,6 @@ function addStopRoutes(app: HttpApp, { identify, jobs }: RecoveryRoutesDeps): vo
         tags,
         summary: "Stop all jobs now: running ones are interrupted, waiting ones held",
         description: "At no cost to the jobs. New ones are taken in, and held.",
-        body: noBodySchema,
         response: { 200: emergencyStopSchema },
       },
     },
@@ -167,7 +164,6 @@ function addStopRoutes(app: HttpApp, { identify, jobs }: RecoveryRoutesDeps): vo
       schema: {
         tags,
         summary: "Go on after an emergency stop",
-        body: noBodySchema,
         response: { 200: emergencyReleaseSchema },
       },
     },
