@@ -103,7 +103,8 @@ Every error answer has one shape:
 \`message\` says what was expected, what was found and what to do; \`details\` names fields, limits and
 ids; \`requestId\` finds the lines in the log. Codes are never reused. 429 and 503 carry
 \`Retry-After\` where a wait is known. What a job's failure is called (\`cuda_out_of_memory\`, …) is
-another list: see [failures](failures.md).
+another list: see [failures](failures.md). Under \`/api/error-recovery\` a body also has
+\`"success": false\`, which scripts written for that API look for.
 
 | code | HTTP | meaning |
 | --- | --- | --- |

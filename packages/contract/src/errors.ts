@@ -74,6 +74,15 @@ export const ERROR_CODES = {
     status: 410,
     meaning: "The job ended, and was removed when the time was over that ended jobs are kept.",
   },
+  retry_limit_reached: {
+    status: 409,
+    meaning:
+      "The job was retried by hand as often as MAX_RETRY_ATTEMPTS allows; only by force again.",
+  },
+  model_unavailable: {
+    status: 422,
+    meaning: "No machine has a checkpoint model for the built-in graph; send a graph of your own.",
+  },
   output_gone: { status: 410, meaning: "The output's bytes are no longer in the store." },
   override_unmatched: {
     status: 422,

@@ -1,5 +1,5 @@
 /** The HTTP server with every feature's routes. */
-import { HoldfastError } from "@holdfast/contract";
+import { ERROR_RECOVERY_PATH, HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource } from "@holdfast/runtime";
 import { z } from "zod";
 import { decideBind } from "./access/logic.ts";
@@ -15,8 +15,8 @@ import { buildHttpServer, type HttpApp, type HttpServer } from "./platform/http/
 import type { Log } from "./platform/log.ts";
 import type { Metrics } from "./platform/metrics.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
-import { checkReadiness } from "./readiness.ts";
 import { patternRoutes } from "./recovery/pattern-routes.ts";
+import { addRecoveryRoutes } from "./recovery/routes.ts";
 import { addAgentRoutes } from "./scheduler/routes.ts";
 import type { Services } from "./services.ts";
 import { webhookRoutes } from "./webhooks/routes.ts";
@@ -47,12 +47,14 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     ids,
     bodyLimitBytes: settings.maxBodyMb * BYTES_PER_MB,
     onAnswer: metrics.onAnswer,
+    // Scripts written for the error recovery API look at `success`.
+    errorFields: (path) => (path.startsWith(ERROR_RECOVERY_PATH) ? { success: false } : {}),
   });
   const { app, closing } = server;
   await registerOpenApi(app, {
     title: "Holdfast",
     description:
-      "Runs ComfyUI so that no render is lost. Errors have one shape: `{error: {code, message, details?, requestId}}`. As soon as an API key was made, every call needs one: press Authorize.",
+      "Runs ComfyUI so that no render is lost. Errors have one shape: `{error: {code, message, details?, requestId}}`, with `success: false` beside it under /api/error-recovery. As soon as an API key was made, every call needs one: press Authorize.",
     version: options.version,
   });
   const { access } = services;
@@ -75,6 +77,14 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     reports: services.reports,
     machines: services.machines,
   });
+  addRecoveryRoutes(app, {
+    identify,
+    recovery: services.recovery,
+    statistics: services.statistics,
+    jobs: services.jobs,
+    readiness: services.readiness,
+    isRecoveryEnabled: settings.errorRecoveryEnabled,
+  });
   await app.register(accessRoutes, { db, ids, log, access });
   await app.register(fileRoutes, {
     access,
@@ -86,7 +96,10 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
   await app.register(patternRoutes, { access, patterns: services.patterns });
   app.addHook("onSend", async (request) => {
     // The instant between a submit's commit and its answer, for chaos tests.
-    if (request.method === "POST" && request.url.startsWith("/api/v1/jobs")) {
+    const isSubmit = ["/api/v1/jobs", `${ERROR_RECOVERY_PATH}/jobs/submit`].some((path) =>
+      request.url.startsWith(path),
+    );
+    if (request.method === "POST" && isSubmit) {
       await options.failpoints.hit("control-plane.submitted");
     }
   });
@@ -101,7 +114,7 @@ const checkSchema = z.object({
 const readinessSchema = z.object({ ready: z.boolean(), checks: z.array(checkSchema) });
 
 function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
-  const { db, services, metrics } = options;
+  const { services, metrics } = options;
   const tags = ["health"];
   app.get(
     "/healthz",
@@ -126,11 +139,7 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
       },
     },
     async (_request, reply) => {
-      const checks = await checkReadiness({
-        db,
-        store: services.store,
-        machines: services.machines,
-      });
+      const checks = await services.readiness();
       const ready = checks.every((one) => one.ok);
       return reply.code(ready ? 200 : 503).send({ ready, checks: [...checks] });
     },

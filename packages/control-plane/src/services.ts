@@ -18,6 +18,7 @@ import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
 import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
 import {
   createFoldLoop,
+  createHoldLoop,
   createKeyPruneLoop,
   createRetentionLoop,
   createUnnamedLoop,
@@ -33,6 +34,13 @@ import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { checkReadiness, type ReadinessCheck } from "./readiness.ts";
+import { createErrorFoldLoop } from "./recovery/loop.ts";
+import { createRecoveryService, type RecoveryService } from "./recovery/service.ts";
+import {
+  createRecoveryStatistics,
+  type RecoveryStatisticsService,
+} from "./recovery/statistics-service.ts";
 import { createRemovalTally, type RemovalTally, type RemovedKind } from "./removal-tally.ts";
 import { createPatternLoop } from "./recovery/pattern-loop.ts";
 import { createPatternService, type PatternService } from "./recovery/pattern-service.ts";
@@ -68,6 +76,10 @@ export interface Services {
   readonly scheduler: Scheduler;
   readonly webhooks: WebhookService;
   readonly patterns: PatternService;
+  readonly recovery: RecoveryService;
+  readonly statistics: RecoveryStatisticsService;
+  /** What a job needs to start, and whether it is there. */
+  readonly readiness: () => Promise<readonly ReadinessCheck[]>;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
   /** What this process has removed because its time was over. */
@@ -129,6 +141,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
   await patterns.refresh();
   const patternLoop = createPatternLoop({ clock, random, log, patterns });
   listener.on(PATTERNS_CHANNEL, () => patternLoop.wake());
+  const statistics = createRecoveryStatistics(db, settings.recoveryStatisticsEnabled);
   const scheduler = createScheduler({
     ...base,
     ids,
@@ -136,6 +149,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     machines,
     blobs: registrar,
     classify: patterns.classify,
+    recordFailure: (tx, failed) => statistics.record(tx, failed),
     settings: {
       ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
       stallMs: settings.stallMs,
@@ -150,12 +164,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
     },
     announceEvents: onEvents,
   });
+  const graphLimits = { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes };
   const jobs = createJobsService({
     db,
     clock,
     ids,
     maxQueuedJobs: settings.maxQueuedJobs,
-    graphLimits: { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes },
+    graphLimits,
     retention: kept,
     ports: {
       resolveInputs,
@@ -200,6 +215,21 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fetch: guarded,
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
+  const readiness = () => checkReadiness({ db, store, machines });
+  const recovery = createRecoveryService({
+    db,
+    random,
+    jobs,
+    machines,
+    maxRetries: settings.maxRetryAttempts,
+    graphLimits,
+    ports: {
+      // Finished outputs are all that a later attempt goes on from.
+      countCheckpoints: () => Promise.resolve(0),
+      lastCheckpoint: () => Promise.resolve(null),
+      removeCheckpoints: () => Promise.resolve(0),
+    },
+  });
   return {
     access,
     store,
@@ -213,6 +243,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
     scheduler,
     webhooks,
     patterns,
+    recovery,
+    statistics,
+    readiness,
     leases: scheduler.leases,
     reports: scheduler.reports,
     removals,
@@ -222,6 +255,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
       feed,
       watch,
       createFoldLoop(base),
+      createErrorFoldLoop(base),
+      createHoldLoop({ ...base, hold: jobs }),
       registrar,
       ...createRemovalLoops(options, { store, removals, kept }),
       hooks.fanOut,

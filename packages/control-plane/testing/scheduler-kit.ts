@@ -14,6 +14,7 @@ import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
+import { createRecoveryStatistics } from "../src/recovery/statistics-service.ts";
 import { createScheduler, type Scheduler } from "../src/scheduler/scheduler.ts";
 import { withoutFence } from "./unfenced.ts";
 
@@ -67,6 +68,7 @@ export async function createSchedulerKit(
     random: seededRandom(7),
     log: SILENT_LOG,
   });
+  const statistics = createRecoveryStatistics(test.db, true);
   const makeScheduler = (): Scheduler =>
     createScheduler({
       db: options.isUnfenced === true ? withoutFence(test.db) : test.db,
@@ -79,6 +81,7 @@ export async function createSchedulerKit(
       machines: createMachinesService(test.db),
       blobs: registrar,
       classify,
+      recordFailure: (tx, failed) => statistics.record(tx, failed),
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

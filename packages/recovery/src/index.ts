@@ -88,6 +88,7 @@ export {
   type InputPlace,
   type SamplingParameters,
 } from "./graph/sampling.ts";
+export { placesOfParameter } from "./graph/sampling-places.ts";
 export { splitBatch, type Split } from "./graph/split-batch.ts";
 export { tileVae, type Tiled } from "./graph/tiled-vae.ts";
 export {

@@ -17,13 +17,15 @@ import { createCircuitStore } from "../../../packages/control-plane/src/files/ci
 import { createPutAhead } from "../../../packages/control-plane/src/files/put-ahead.ts";
 import { createRegistrar } from "../../../packages/control-plane/src/files/registrar.ts";
 import { resolveInputs } from "../../../packages/control-plane/src/files/service.ts";
-import { createFoldLoop } from "../../../packages/control-plane/src/jobs/loop.ts";
+import { createFoldLoop, createHoldLoop } from "../../../packages/control-plane/src/jobs/loop.ts";
 import {
   createJobsService,
   type JobsService,
 } from "../../../packages/control-plane/src/jobs/service.ts";
 import { createMachinesService } from "../../../packages/control-plane/src/machines/service.ts";
 import { leaseTimes } from "../../../packages/control-plane/src/scheduler/lease-times.ts";
+import { createErrorFoldLoop } from "../../../packages/control-plane/src/recovery/loop.ts";
+import { createRecoveryStatistics } from "../../../packages/control-plane/src/recovery/statistics-service.ts";
 import { createScheduler } from "../../../packages/control-plane/src/scheduler/scheduler.ts";
 import type { ControlPlaneLink } from "@holdfast/contract";
 import type { SimDatabase } from "./database.ts";
@@ -162,6 +164,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
       options.timeline.after(NOTIFY_MS * random.next(), () => other.hear(news));
     }
   };
+  const statistics = createRecoveryStatistics(db, true);
   const scheduler = createScheduler({
     ...base,
     ids,
@@ -169,6 +172,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     machines,
     blobs: registrar,
     classify,
+    recordFailure: (tx, failed) => statistics.record(tx, failed),
     settings: SETTINGS,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,
@@ -201,7 +205,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
   });
   const { leases, reports } = scheduler;
   const link = createDirectLink({ leases, reports, machines, blobs, putAhead });
-  void startInOrder([createFoldLoop(base), registrar, scheduler]);
+  const upkeep = [createErrorFoldLoop(base), createHoldLoop({ ...base, hold: jobs })];
+  void startInOrder([createFoldLoop(base), ...upkeep, registrar, scheduler]);
   return {
     process,
     api: { link, jobs },

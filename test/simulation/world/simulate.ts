@@ -26,7 +26,9 @@ import { READ_CHANGES, type Change } from "./journal.ts";
 import { createLedger, type Ledger, type Violation } from "./ledger.ts";
 import { createMachine } from "./machine.ts";
 import { createNetwork } from "./network.ts";
+import { checkErrorCounts } from "./error-counts.ts";
 import { createOperator } from "./operator.ts";
+import { createStopper } from "./stopper.ts";
 import { createProcess, EPOCH_MS, type Skew } from "./process.ts";
 import { createReplica, type Replica } from "./replica.ts";
 import { createStore } from "./store.ts";
@@ -217,6 +219,7 @@ class Run {
     const chance = seededRandom(this.#ground.fork());
     this.#caller = startCaller(callers, route, chance, this.#jobs);
     createOperator(world, seededRandom(this.#ground.fork()));
+    createStopper(world, seededRandom(this.#ground.fork()), this.#activeMs);
     for (const fault of this.#faults) {
       timeline.after(fault.atMs, () => void this.#struck.push(strike(world, fault)));
     }
@@ -237,6 +240,7 @@ class Run {
     await this.#tidyUp(() => [...checkEnd(world, this.#ledger), ...checkDisks(world)]);
     if (this.#violations.length === 0) {
       this.#checkOutcomes();
+      this.#violations.push(...(await checkErrorCounts(this.#ground.database)));
       for (const place of await this.#ground.database.foreignInstants()) {
         this.#bad("time", `${place} holds an instant of another clock than the simulation's`);
       }

@@ -3,7 +3,7 @@ import type { IdSource } from "@holdfast/runtime";
 import { ownerScope, type Caller } from "../access/model.ts";
 import type { Db } from "../platform/db.ts";
 import * as changes from "./change-store.ts";
-import { isEnded, MAX_JOBS_PER_CANCEL, type JobWithLease } from "./model.ts";
+import { isEnded, MAX_JOBS_PER_CANCEL, type JobState, type JobWithLease } from "./model.ts";
 import type { JobsPorts } from "./ports.ts";
 import type { QueueGauge } from "./queue-gauge.ts";
 import { ensureRequirement } from "./requirement-service.ts";
@@ -25,9 +25,18 @@ export interface ChangeService {
   ): Promise<{ readonly cancelled: number; readonly more: boolean }>;
   /**
    * Queues an ended job again in a new round; a completed one only with `force`. Throws
-   * `job_not_ended`, `job_ended`.
+   * `job_not_ended`, `job_ended`, `retry_limit_reached`.
    */
-  retry(caller: Caller, ref: string, options?: { readonly force?: boolean }): Promise<JobView>;
+  retry(caller: Caller, ref: string, options?: RetryOptions): Promise<JobView>;
+}
+
+/** How to retry by hand. `force` lifts the other limits. */
+export interface RetryOptions {
+  readonly force?: boolean;
+  /** Ends that are retried; by default all but `completed`. */
+  readonly from?: readonly JobState[];
+  /** Retries by hand that a job may have; its own policy comes first. By default any number. */
+  readonly maxRetries?: number;
 }
 
 /** What the change service is made of. */
@@ -38,6 +47,34 @@ export interface ChangeDeps {
   readonly gauge: QueueGauge;
   readonly find: (caller: Caller, ref: string) => Promise<JobWithLease>;
   readonly view: (jobId: string) => Promise<JobView>;
+}
+
+/** What a retry by hand takes up again unless told otherwise. */
+const RETRIED: readonly JobState[] = ["failed", "timeout", "cancelled"];
+
+/** Why a locked job is not retried; undefined when it is. */
+function refusalOf(job: changes.LockedJob, options: RetryOptions): HoldfastError | undefined {
+  const { number, state, round } = job;
+  if (!isEnded(state)) {
+    return new HoldfastError(
+      "job_not_ended",
+      `job ${number} has not ended: it is still being worked on; cancel it first`,
+    );
+  }
+  if (options.force === true) return undefined;
+  if (!(options.from ?? RETRIED).includes(state)) {
+    const what = state === "completed" ? "render it once more" : "retry it all the same";
+    return new HoldfastError("job_ended", `job ${number} is ${state}; say force to ${what}`);
+  }
+  const limit =
+    options.maxRetries === undefined ? undefined : (job.maxRetryAttempts ?? options.maxRetries);
+  // The first round is no retry.
+  if (limit === undefined || round <= limit) return undefined;
+  return new HoldfastError(
+    "retry_limit_reached",
+    `job ${number} was retried by hand ${round - 1} times, and ${limit} are allowed; say force to retry it all the same`,
+    { details: { retries: round - 1, limit } },
+  );
 }
 
 /** Jobs ended in one transaction of a cancel by batch or tag. */
@@ -90,29 +127,16 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
     async retry(caller, ref, options = {}) {
       const { job } = await find(caller, ref);
       let requirementId: number | null = null;
-      const refused = await db.transaction(async (tx) => {
+      await db.transaction(async (tx) => {
         const locked = await changes.lockJob(tx, job.id);
         if (locked === undefined) throw gone(job.id);
-        if (!isEnded(locked.state)) return "job_not_ended";
-        if (locked.state === "completed" && options.force !== true) return "job_ended";
+        const refused = refusalOf(locked, options);
+        if (refused !== undefined) throw refused;
         const ownNeeds = job.plan?.ownNeeds;
         requirementId = ownNeeds === undefined ? null : await ensureRequirement(tx, ownNeeds);
         const told = { eventId: ids.next("evt"), by: caller.id };
         await changes.redriveJob(tx, job.id, told, requirementId);
-        return undefined;
       });
-      if (refused === "job_not_ended") {
-        throw new HoldfastError(
-          refused,
-          `job ${job.number} has not ended: it is still being worked on; cancel it first`,
-        );
-      }
-      if (refused === "job_ended") {
-        throw new HoldfastError(
-          refused,
-          `job ${job.number} is completed; say force to render it once more`,
-        );
-      }
       gauge.reserve(job.owner, 1).commit();
       ports.onEvents(["job.redriven", "job.held"]);
       ports.onQueued([{ id: requirementId ?? job.requirementId, needs: null }]);

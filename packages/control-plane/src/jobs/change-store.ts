@@ -9,10 +9,15 @@ export interface LockedJob {
   readonly state: JobState;
   readonly attemptCount: number;
   readonly requirementId: number;
+  /** Grows with every retry by hand, from 1. */
+  readonly round: number;
+  /** The job's own limit on retries; null leaves it to the setting. */
+  readonly maxRetryAttempts: number | null;
 }
 
 const LOCKED_COLUMNS = `id, number, owner, state, attempt_count as "attemptCount",
-  requirement_id as "requirementId"`;
+  requirement_id as "requirementId", round,
+  (policy ->> 'maxRetryAttempts')::int as "maxRetryAttempts"`;
 
 const LOCK = statement("jobs.lock", `select ${LOCKED_COLUMNS} from jobs where id = $1 for update`);
 

@@ -101,8 +101,10 @@ export function toJob(row: JobRow): Job {
 /** A row with lease and requirement as a domain value. */
 export function toJobWithLease(row: JobViewRow): JobWithLease {
   const job = toJob(row);
+  // Who could serve it does not matter while it is held.
+  const ofRequirement = job.held ? null : row.requirement_waiting_reason;
   return {
-    job: { ...job, waitingReason: job.waitingReason ?? row.requirement_waiting_reason },
+    job: { ...job, waitingReason: job.waitingReason ?? ofRequirement },
     lease:
       row.lease_phase === null ? null : { phase: row.lease_phase, progress: row.lease_progress },
   };

@@ -9,6 +9,7 @@ import {
   tryLockFolding,
   vacuumTransitions,
 } from "./count-store.ts";
+import type { HoldService } from "./hold-service.ts";
 import { IDEMPOTENCY_KEPT_MS } from "./model.ts";
 import type { Retention } from "./retention-service.ts";
 import type { SharedTable } from "./retention-store.ts";
@@ -38,6 +39,8 @@ const PRUNE_EVERY_MS = 10 * 60 * 1000;
 const PRUNE_STEP = 5_000;
 /** Pause between looks for ended jobs whose time is over. */
 const REMOVE_EVERY_MS = 10 * 60 * 1000;
+/** Pause between looks whether an emergency stop, or its release, has left something undone. */
+const HOLD_EVERY_MS = 2_000;
 /** Pause between passes over templates and requirements. */
 const SWEEP_EVERY_MS = 60 * 60 * 1000;
 
@@ -81,6 +84,16 @@ export function createKeyPruneLoop(
       deps.onRemoved(removed);
       return removed === PRUNE_STEP ? "more" : "idle";
     },
+  });
+}
+
+/** Brings to its end what was left of an emergency stop, or of its release. */
+export function createHoldLoop(deps: JobsLoopDeps & { readonly hold: HoldService }): Loop {
+  return createLoop({
+    ...deps,
+    name: "jobs:hold",
+    everyMs: HOLD_EVERY_MS,
+    tick: () => deps.hold.keepHold(),
   });
 }
 

@@ -12,6 +12,7 @@ import { z } from "zod";
 import type { Caller, Role } from "../access/model.ts";
 import type { EventFeed } from "./event-feed.ts";
 import type { JobWatch } from "./job-watch.ts";
+import { MAX_IDEMPOTENCY_KEY_LENGTH } from "./model.ts";
 import type { JobsService } from "./service.ts";
 
 /** What the routes of jobs need. */
@@ -29,6 +30,30 @@ export interface JobRoutesDeps {
 export const jobParamsSchema = z.object({
   id: z.string().min(1).max(MAX_ID_LENGTH).meta({ description: "`job_…`, or the job's number." }),
 });
+
+/** The headers of a submit. */
+export const submitHeadersSchema = z.looseObject({
+  "idempotency-key": z
+    .string()
+    .optional()
+    .meta({
+      description: `Any text of yours, at most ${MAX_IDEMPOTENCY_KEY_LENGTH} characters: the same key with the same body gives the same jobs for 48 hours.`,
+    }),
+});
+
+/** The Idempotency-Key header: one, not empty, of bounded length. Throws `invalid_request`. */
+export function readIdempotencyKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const key = header.trim();
+  if (key === "" || key.length > MAX_IDEMPOTENCY_KEY_LENGTH) {
+    throw new HoldfastError(
+      "invalid_request",
+      `Idempotency-Key has ${key.length} characters; 1 to ${MAX_IDEMPOTENCY_KEY_LENGTH} are taken`,
+      { details: { field: "headers.idempotency-key" } },
+    );
+  }
+  return key;
+}
 
 /** Statuses separated by commas; none stands for all. Throws `invalid_request`. */
 export function readStatuses(text: string | undefined): JobStatus[] {

@@ -21,6 +21,7 @@ import {
   readRemovedCount,
 } from "./count-store.ts";
 import { decodeCursor, encodeCursor, type ListOrder } from "./cursor.ts";
+import { createHoldService, type HoldService } from "./hold-service.ts";
 import { idStartAt, timeOfId } from "./id-time.ts";
 import { DEFAULT_MAX_QUEUED_JOBS, type Job, type JobWithLease } from "./model.ts";
 import type { JobsPorts } from "./ports.ts";
@@ -58,7 +59,7 @@ export interface ListRequest {
 }
 
 /** Jobs as callers use them. `ref` is a job's id or its number. A job of somebody else is `not_found`. */
-export interface JobsService extends SubmitService, ChangeService {
+export interface JobsService extends SubmitService, ChangeService, HoldService {
   get(caller: Caller, ref: string): Promise<JobView>;
   list(
     caller: Caller,
@@ -66,8 +67,11 @@ export interface JobsService extends SubmitService, ChangeService {
   ): Promise<{ readonly items: JobView[]; readonly next: string | null }>;
   attempts(caller: Caller, ref: string): Promise<AttemptView[]>;
   outputs(caller: Caller, ref: string): Promise<OutputView[]>;
-  /** The graph as it runs now: template, the caller's values, the plan of recovery in force. */
-  graph(caller: Caller, ref: string): Promise<Graph>;
+  /**
+   * The graph as it runs now: template, the caller's values, the plan of recovery in force; or as it
+   * was submitted, without the plan.
+   */
+  graph(caller: Caller, ref: string, as?: "running" | "submitted"): Promise<Graph>;
   /** A job's events in order, after the one named. */
   timeline(
     caller: Caller,
@@ -153,6 +157,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
       return { items, next: hasMore ? encodeCursor({ order, id: last.id }) : null };
     },
     ...createChangeService({ db, ids, ports, gauge, find, view }),
+    ...createHoldService({ db, ids, ports }),
     async attempts(caller, ref) {
       const { job } = await find(caller, ref);
       const found = await reads.readAttempts(db, job.id, MAX_ATTEMPTS_LISTED);
@@ -164,9 +169,10 @@ export function createJobsService(deps: JobsDeps): JobsService {
       if (found === undefined || !maySee(caller, found.owner)) throw noSuchJob(ref);
       return found.outputs.map(toOutputView);
     },
-    async graph(caller, ref) {
+    async graph(caller, ref, as = "running") {
       const { job } = await find(caller, ref);
-      return effectiveGraph(await reads.readGraphBody(db, job.graphId), job);
+      const plan = as === "running" ? job.plan : null;
+      return effectiveGraph(await reads.readGraphBody(db, job.graphId), { ...job, plan });
     },
     async timeline(caller, ref, { after, limit }) {
       const { job } = await find(caller, ref);

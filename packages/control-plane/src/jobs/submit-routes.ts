@@ -1,5 +1,4 @@
 import {
-  HoldfastError,
   submitJobSchema,
   submitJobsSchema,
   submitQuerySchema,
@@ -14,9 +13,8 @@ import { z } from "zod";
 import { ALLOWED } from "../access/model.ts";
 import { invalidRequest } from "../platform/http/http-error.ts";
 import type { HttpApp } from "../platform/http/server.ts";
-import { MAX_IDEMPOTENCY_KEY_LENGTH } from "./model.ts";
 import { refuseMistakenBody } from "./raw-body.ts";
-import type { JobRoutesDeps } from "./requests.ts";
+import { readIdempotencyKey, submitHeadersSchema, type JobRoutesDeps } from "./requests.ts";
 import { toJobView } from "./view.ts";
 
 /** The compiler of every other part, without the types of this one route. */
@@ -25,14 +23,6 @@ const compileSchema = validatorCompiler as FastifySchemaCompiler<unknown>;
 /** What a submit's body may be. */
 const submitBodySchema = z.union([submitJobSchema, submitJobsSchema]);
 const answerSchema = z.union([submittedJobSchema, submittedJobsSchema]);
-const headersSchema = z.looseObject({
-  "idempotency-key": z
-    .string()
-    .optional()
-    .meta({
-      description: `Any text of yours, at most ${MAX_IDEMPOTENCY_KEY_LENGTH} characters: the same key with the same body gives the same jobs for 48 hours.`,
-    }),
-});
 
 /** `POST /api/v1/jobs`. */
 export function addSubmitRoute(app: HttpApp, deps: JobRoutesDeps): void {
@@ -45,7 +35,7 @@ export function addSubmitRoute(app: HttpApp, deps: JobRoutesDeps): void {
         description:
           "Takes all or none. 201 when the jobs are on disk; 200 when the Idempotency-Key was used before with this body.",
         querystring: submitQuerySchema,
-        headers: headersSchema,
+        headers: submitHeadersSchema,
         body: submitBodySchema,
         response: { 200: answerSchema, 201: answerSchema },
       },
@@ -57,7 +47,7 @@ export function addSubmitRoute(app: HttpApp, deps: JobRoutesDeps): void {
       const caller = await deps.identify(request, ALLOWED.use);
       const { body, query } = request;
       const isMany = "jobs" in body;
-      const idempotencyKey = readKey(request.headers["idempotency-key"]);
+      const idempotencyKey = readIdempotencyKey(request.headers["idempotency-key"]);
       const { jobs, created, warnings } = await deps.jobs.submit(
         caller,
         isMany ? body.jobs : [body],
@@ -97,18 +87,4 @@ function readSubmitBody(body: unknown): { readonly value: SubmitBody } | { reado
       })),
     ),
   };
-}
-
-/** The Idempotency-Key header: one, not empty, of bounded length. */
-function readKey(header: string | undefined): string | undefined {
-  if (header === undefined) return undefined;
-  const key = header.trim();
-  if (key === "" || key.length > MAX_IDEMPOTENCY_KEY_LENGTH) {
-    throw new HoldfastError(
-      "invalid_request",
-      `Idempotency-Key has ${key.length} characters; 1 to ${MAX_IDEMPOTENCY_KEY_LENGTH} are taken`,
-      { details: { field: "headers.idempotency-key" } },
-    );
-  }
-  return key;
 }

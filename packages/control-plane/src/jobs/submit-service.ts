@@ -27,6 +27,8 @@ export interface SubmitDeps extends PreparationDeps {
 export interface SubmitOptions {
   readonly idempotencyKey?: string;
   readonly validate?: "strict" | "lenient";
+  /** What the key stands for, when the requests were made from something else; by default they. */
+  readonly keyedBody?: unknown;
 }
 
 /** What a submit gave: the jobs in the order of the requests. */
@@ -90,7 +92,10 @@ export function createSubmitService(deps: SubmitDeps): SubmitService {
       const idempotency =
         idempotencyKey === undefined
           ? null
-          : { key: idempotencyKey, requestHash: sha256(canonicalJson(requests)) };
+          : {
+              key: idempotencyKey,
+              requestHash: sha256(canonicalJson(options.keyedBody ?? requests)),
+            };
       if (idempotency !== null) {
         // A repeat gives the same jobs even when the queue is full or the files are gone by now.
         const [stored] = await readKeys(db, [{ owner: caller.id, key: idempotency.key }]);

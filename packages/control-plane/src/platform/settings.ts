@@ -302,6 +302,21 @@ const work = {
     parsePatterns,
     NO_PATTERNS,
   ),
+  recoveryStatisticsEnabled: booleanSetting(
+    {
+      env: "RECOVERY_STATISTICS_ENABLED",
+      meaning: "Whether failed attempts are counted for the statistics of recovery.",
+    },
+    true,
+  ),
+  checkpointRetentionHours: integerSetting(
+    {
+      env: "CHECKPOINT_RETENTION_HOURS",
+      unit: "hours",
+      meaning: "How long saved states of half-done jobs are kept.",
+    },
+    { min: 1, max: 876_000, default: 48 },
+  ),
 };
 
 const logging = {

@@ -137,6 +137,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     return missing.flatMap((attemptId): Revoked[] => {
       const outcome = outcomes.get(attemptId);
       // A cancel writes `interrupted` over a running attempt; whoever takes a lease over, nothing.
+      if (outcome === "held") return [{ attemptId, reason: "held" }];
       if (outcome === "interrupted") return [{ attemptId, reason: "cancelled" }];
       if (outcome === undefined || outcome === "lease_lost") return [{ attemptId, reason: "lost" }];
       // Reported by its own agent, to another replica perhaps: nobody took it away.

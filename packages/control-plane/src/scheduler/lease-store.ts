@@ -137,7 +137,11 @@ const CLAIM = statement(
   "scheduler.claim",
   `with agent as materialized (
      -- Locked, so that a registration that has begun a newer session is waited for, and seen.
-     select id from machines where id = $1 and session = $9 for share
+     -- During an emergency stop nobody is granted anything.
+     select id from machines where id = $1 and session = $9
+       and not exists (
+         select from settings where key = 'hold' and value not in ('null', 'false'))
+     for share
    ),
    want as materialized (
      select w.* from agent
@@ -393,13 +397,14 @@ export async function readGrants(
   return rows.map(toGrantedJob);
 }
 
-/** How these attempts ended, for those that have. */
+/** How these attempts ended, for those that have; `held` for those that an emergency stop ended. */
 export async function readOutcomes(
   db: Queryable,
   attemptIds: readonly string[],
 ): Promise<ReadonlyMap<string, string>> {
   const { rows } = await db.query<{ id: string; outcome: string }>(
-    "select id, outcome from attempts where id = any($1::text[]) and outcome is not null",
+    `select id, case when decision ->> 'rule' = 'held' then 'held' else outcome end as outcome
+     from attempts where id = any($1::text[]) and outcome is not null`,
     [attemptIds],
   );
   return new Map(rows.map((row) => [row.id, row.outcome]));

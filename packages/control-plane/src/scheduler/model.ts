@@ -2,6 +2,7 @@ import type { GraphPatch } from "@holdfast/comfyui/protocol";
 import type { JobChanges } from "@holdfast/contract";
 import type { Recipe } from "@holdfast/recovery";
 import type { Needs } from "../machines/model.ts";
+import type { Transaction } from "../platform/db.ts";
 
 /** The head of a queue: what ranking looks at. */
 export interface QueueHead {
@@ -89,6 +90,21 @@ export interface AgentSession {
   readonly machineId: string;
   readonly session: number;
 }
+
+/** An attempt that failed: for the statistics. */
+export interface FailedAttempt {
+  readonly attemptId: string;
+  readonly jobId: string;
+  readonly owner: string;
+  readonly class: string;
+  readonly strategy: string;
+  /** What was decided, by its stable name. */
+  readonly rung: string;
+  readonly nodeType: string | null;
+}
+
+/** Notes a failed attempt in the transaction that ends it, before its job ends; `services.ts` fills it. */
+export type RecordFailure = (tx: Transaction, failed: FailedAttempt) => Promise<void>;
 
 /** Times and limits of scheduling; all in ms. */
 export interface SchedulerSettings {

@@ -191,12 +191,16 @@ export async function readEarlierEnds(
   let freeReturns = 0;
   let surplusReturns = 0;
   for (const row of rows) {
+    if (row.rule === HELD) continue;
     if (isFailedOutcome(row.outcome)) failures.push({ ...row, outcome: row.outcome });
     else if (row.rule === SURPLUS) surplusReturns += 1;
     else if (row.outcome !== "succeeded") freeReturns += 1;
   }
   return { failures, freeReturns, surplusReturns };
 }
+
+/** The rule of attempts that an emergency stop ended: they cost nothing, not even a free return. */
+const HELD = "held";
 
 function isFailedOutcome(outcome: string): outcome is FailedOutcome {
   return outcome === "failed" || outcome === "stalled" || outcome === "instance_died";

@@ -28,7 +28,7 @@ import {
   type UnfinishedOutcome,
 } from "./failure.ts";
 import { buildGraph, type GraphCache } from "./graph-cache.ts";
-import type { SchedulerSettings } from "./model.ts";
+import type { RecordFailure, SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
@@ -49,6 +49,7 @@ export interface ReportServiceDeps {
   readonly blobs: ConfirmedBlobs;
   /** Says what a failure is: built-in rules and the operators' patterns. */
   readonly classify: Classifier;
+  readonly recordFailure: RecordFailure;
   /** Needs of a requirement, for "could somebody else serve it?". */
   readonly needsOf: (requirementId: number) => Promise<Needs>;
   /** Told after commit: a job was queued again under this requirement. */
@@ -130,6 +131,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
       });
       const next = verdict.change.needs;
       const waitsUnder = next === null ? null : await ensureRequirement(tx, next.next);
+      await recordFailure(deps, tx, { ended, outcome, facts, verdict });
       await store.changeJob(tx, ended.jobId, ended.leaseEpoch, verdict.change, waitsUnder);
       const events = eventsOf(deps.ids, ended, facts, verdict);
       await appendEvents(tx, events);
@@ -316,6 +318,31 @@ async function readOwnGraph(
   { graphId, patch }: store.FailureFacts,
 ): Promise<Graph> {
   return buildGraph(await graphs.load(tx, [graphId]), graphId, [patch]);
+}
+
+/** What was staged and never ran did not fail by itself: its instance did. */
+async function recordFailure(
+  deps: ReportServiceDeps,
+  tx: Transaction,
+  of: {
+    readonly ended: store.EndedAttempt;
+    readonly outcome: UnfinishedOutcome;
+    readonly facts: store.FailureFacts;
+    readonly verdict: FailureVerdict;
+  },
+): Promise<void> {
+  const { ended, outcome, facts, verdict } = of;
+  const { error, decision } = verdict;
+  if (error === null || (outcome.kind !== "failed" && !ended.started)) return;
+  await deps.recordFailure(tx, {
+    attemptId: ended.attemptId,
+    jobId: ended.jobId,
+    owner: facts.owner,
+    class: error.customType ?? error.class,
+    strategy: error.strategy,
+    rung: decision.kind === "retry" ? (decision.rung ?? decision.reason) : decision.reason,
+    nodeType: error.nodeType,
+  });
 }
 
 function eventsOf(

@@ -11,7 +11,7 @@ import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
-import type { SchedulerSettings } from "./model.ts";
+import type { RecordFailure, SchedulerSettings } from "./model.ts";
 import { createRecentEnds } from "./recent-ends.ts";
 import { createReportService, type ConfirmedBlobs, type ReportService } from "./report-service.ts";
 import { createWorkSignal } from "./work-signal.ts";
@@ -29,6 +29,7 @@ export interface SchedulerDeps {
   readonly blobs: ConfirmedBlobs;
   /** Says what a failure is: built-in rules and the operators' patterns. */
   readonly classify: Classifier;
+  readonly recordFailure: RecordFailure;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something of these types to read. */

@@ -36,10 +36,12 @@ export interface SamplingParameters {
 const TEXT_INPUTS = ["text", "prompt", "text_g", "text_l", "clip_l", "t5xxl", "positive_prompt"];
 /** Inputs of nodes that only hold a text. */
 const HELD_TEXT_INPUTS = ["value", "string", "text", "String"];
-const SEED_INPUTS = ["seed", "noise_seed"];
+/** Inputs that hold a seed. */
+export const SEED_INPUTS: readonly string[] = ["seed", "noise_seed"];
 /** Inputs by which conditioning goes through a node, for the branch that is followed. */
 const CONDITIONING_INPUTS = /^conditioning/;
-const MODEL_FOLDERS: ReadonlySet<string> = new Set(["checkpoints", "diffusion_models"]);
+/** Folders of the models that make the picture; the others help them. */
+export const MODEL_FOLDERS: ReadonlySet<string> = new Set(["checkpoints", "diffusion_models"]);
 /** Longest way from a sampler up to its text; a graph that is deeper is none people draw. */
 const MAX_WAY = 10_000;
 

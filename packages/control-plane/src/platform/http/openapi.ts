@@ -18,6 +18,7 @@ export interface OpenApiOptions {
 /** The one shape of every error answer. */
 const errorAnswerSchema = z
   .object({
+    success: z.literal(false).optional(),
     error: z.object({
       code: z.string(),
       message: z.string(),

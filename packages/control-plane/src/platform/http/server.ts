@@ -45,6 +45,8 @@ export interface HttpServerOptions {
   readonly loopbackOnly?: boolean;
   /** Told of each answer, for metrics. `route` is the pattern, never the path. */
   readonly onAnswer?: (answer: HttpAnswer) => void;
+  /** What an error's body has beside `error`, by path: for callers that look for it. */
+  readonly errorFields?: (path: string) => Readonly<Record<string, unknown>>;
 }
 
 /** What metrics want to know of an answer. */
@@ -81,7 +83,7 @@ const PROTOTYPE_KEY = /"__proto__"\s*:/;
 
 /** Makes the server: errors in one shape, security headers, request ids, limits. Does not listen. */
 export function buildHttpServer(options: HttpServerOptions): HttpServer {
-  const { log, clock } = options;
+  const { clock } = options;
   const closing = new AbortController();
   // Every poll and stream that is held open listens to it; each stops listening when it ends.
   setMaxListeners(0, closing.signal);
@@ -93,7 +95,7 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
     return503OnClosing: false,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
     genReqId: (request) => requestId(request, options.ids),
-    frameworkErrors: (error, request, reply) => void sendError(error, request, reply, log),
+    frameworkErrors: (error, request, reply) => void sendError(error, request, reply, options),
     clientErrorHandler: answerBrokenRequest,
   });
   const connections = watchConnections(base.server);
@@ -107,9 +109,9 @@ export function buildHttpServer(options: HttpServerOptions): HttpServer {
     app.hasRoute({ method: method as HTTPMethods, url }),
   );
   app.addHook("onRoute", ({ url }) => routes.add(url));
-  app.setErrorHandler((error, request, reply) => sendError(error, request, reply, log));
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply, options));
   // For a route that finds nothing of its own, such as a folder of files: see `refuseUnknown`.
-  app.setNotFoundHandler((request, reply) => sendError(notFound(request), request, reply, log));
+  app.setNotFoundHandler((request, reply) => sendError(notFound(request), request, reply, options));
   addRequestGuards(app, options, closing.signal, routes);
   addAnswerHooks(app, options);
 
@@ -188,7 +190,7 @@ function addRequestGuards(
     }
     // Before the body is looked at: what is wrong with it does not matter where no route takes it.
     if (request.is404) {
-      refuseUnknown(request, reply, routes, options.log);
+      refuseUnknown(request, reply, routes, options);
       return;
     }
     // Refused before a byte of it is read; Node drops the rest as it arrives, without parsing it.
@@ -248,7 +250,7 @@ function sendError(
   thrown: unknown,
   request: FastifyRequest,
   reply: FastifyReply,
-  log: Log,
+  { log, errorFields }: Pick<HttpServerOptions, "log" | "errorFields">,
 ): FastifyReply {
   const error = toHoldfastError(thrown);
   const status = errorStatus(error);
@@ -268,7 +270,7 @@ function sendError(
     .code(status)
     .header("content-type", "application/json; charset=utf-8")
     .serializer((body: unknown) => JSON.stringify(body))
-    .send(errorBody(error, request.id));
+    .send({ ...errorFields?.(pathOf(request)), ...errorBody(error, request.id) });
 }
 
 /**
@@ -279,13 +281,13 @@ function refuseUnknown(
   request: FastifyRequest,
   reply: FastifyReply,
   routes: RouteTable,
-  log: Log,
+  options: HttpServerOptions,
 ): void {
   const path = pathOf(request);
   const methods = routes.methodsOf(path);
   // "GET is allowed, not GET" would help nobody, should the router be stricter than the table.
   if (methods.length === 0 || (methods.includes(request.method) && request.method !== "OPTIONS")) {
-    sendError(notFound(request), request, reply, log);
+    sendError(notFound(request), request, reply, options);
     return;
   }
   void reply.header("allow", methods.join(", "));
@@ -298,7 +300,7 @@ function refuseUnknown(
     new HoldfastError("method_not_allowed", message, { details: { allowed: methods } }),
     request,
     reply,
-    log,
+    options,
   );
 }
 

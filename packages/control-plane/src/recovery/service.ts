@@ -1,0 +1,119 @@
+import { parseGraph } from "@holdfast/comfyui/protocol";
+import {
+  HoldfastError,
+  type RecoveryPlan,
+  type RecoveryPlanRequest,
+  type RecoveryStatus,
+} from "@holdfast/contract";
+import { readParameters } from "@holdfast/recovery";
+import type { Caller } from "../access/model.ts";
+import type { JobsService } from "../jobs/service.ts";
+import { toJobView } from "../jobs/view.ts";
+import type { Db } from "../platform/db.ts";
+import type { RecoveryPorts } from "./model.ts";
+import { planFor } from "./plan.ts";
+import { toRecoveryStatus } from "./status.ts";
+import * as store from "./store.ts";
+import {
+  createRecoverySubmit,
+  type RecoverySubmitDeps,
+  type RecoverySubmitService,
+} from "./submit-service.ts";
+
+/** What the service is made of. */
+export interface RecoveryServiceDeps extends RecoverySubmitDeps {
+  readonly db: Db;
+  readonly ports: RecoveryPorts;
+  /** `MAX_RETRY_ATTEMPTS`: retries by hand without force. */
+  readonly maxRetries: number;
+}
+
+/** What a clean-up removed. */
+export interface CleanUp {
+  readonly histories: number;
+  readonly attempts: number;
+  readonly checkpoints: number;
+  readonly more: boolean;
+}
+
+/** The error recovery API's deeds. `ref` is a job's number or its id. */
+export interface RecoveryService extends RecoverySubmitService {
+  status(caller: Caller, ref: string): Promise<RecoveryStatus>;
+  /** Queues a job again that failed or ran out of time; any ended one with `force`. */
+  retry(caller: Caller, ref: string, force: boolean): ReturnType<JobsService["retry"]>;
+  /** What would be done about an error. */
+  plan(caller: Caller, request: RecoveryPlanRequest): Promise<RecoveryPlan>;
+  /** Removes what recovery keeps of jobs that ended so long ago. Never touches a live job. */
+  cleanUp(endedHoursAgo: number): Promise<CleanUp>;
+}
+
+/** Steps of a history that a status tells. */
+const MAX_STEPS = 1_000;
+/** Attempts looked at in one transaction of a clean-up, and in one call. */
+const CLEANUP_STEP = 500;
+const CLEANUP_MAX = 200_000;
+/** Makes the service. */
+export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryService {
+  const { db, jobs, ports } = deps;
+  return {
+    ...createRecoverySubmit(deps),
+    async status(caller, ref) {
+      const found = await jobs.find(caller, ref);
+      const { job } = found;
+      const [steps, outputs, submitted, running, savedStates, lastCheckpoint] = await Promise.all([
+        store.readSteps(db, job.id, MAX_STEPS),
+        jobs.outputs(caller, job.id),
+        jobs.graph(caller, job.id, "submitted"),
+        jobs.graph(caller, job.id),
+        ports.countCheckpoints(job.id),
+        ports.lastCheckpoint(job.id),
+      ]);
+      return toRecoveryStatus({
+        job,
+        view: toJobView(found),
+        steps,
+        outputs,
+        savedStates,
+        lastCheckpoint,
+        submitted: readParameters(submitted),
+        running: readParameters(running),
+      });
+    },
+    retry: (caller, ref, force) =>
+      jobs.retry(caller, ref, {
+        force,
+        from: ["failed", "timeout"],
+        maxRetries: deps.maxRetries,
+      }),
+    async plan(caller, { error, job_id: ref, workflow_data: own, policy }) {
+      const jobPolicy = ref === undefined ? {} : (await jobs.find(caller, String(ref))).job.policy;
+      if (own !== undefined) {
+        const parsed = parseGraph(own, deps.graphLimits);
+        if (parsed.kind === "refused") throw refusedGraph(parsed.message);
+      }
+      return planFor(error, { ...jobPolicy, ...policy });
+    },
+    async cleanUp(endedHoursAgo) {
+      let histories = 0;
+      let attempts = 0;
+      let after: string | null = "";
+      while (after !== null && attempts < CLEANUP_MAX) {
+        const from: string = after;
+        const step = await db.transaction((tx) =>
+          store.removeHistories(tx, from, endedHoursAgo, CLEANUP_STEP),
+        );
+        histories += step.jobs;
+        attempts += step.attempts;
+        after = step.last;
+      }
+      const checkpoints = await ports.removeCheckpoints(endedHoursAgo);
+      return { histories, attempts, checkpoints, more: after !== null };
+    },
+  };
+}
+
+function refusedGraph(message: string): HoldfastError {
+  return new HoldfastError("invalid_request", `body.workflow_data: ${message}`, {
+    details: { field: "body.workflow_data" },
+  });
+}
