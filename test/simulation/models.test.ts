@@ -40,6 +40,25 @@ it("a model that nobody has is switched after a time, and the job says so; by ha
   const [output] = await system.client.outputs(id);
   if (output === undefined) throw new Error("no output");
   expect((await system.client.download(output)).toString("latin1")).toContain("dreamshaper_8");
+  const status = await system.client.call<{ data: { recovery_history: object[] } }>(
+    "GET",
+    `/api/error-recovery/jobs/${String(job.number)}/status`,
+  );
+  expect(status.data.recovery_history).toMatchObject([
+    { attempt: 0, message: "Switched model for model_missing", success: true },
+  ]);
+  const counts = await until("the error is counted", async () => {
+    const now = await system.client.call<{ total_errors: number }>(
+      "GET",
+      "/api/error-recovery/statistics",
+    );
+    return now.total_errors > 0 ? now : undefined;
+  });
+  expect(counts).toMatchObject({
+    successful_recoveries: 1,
+    recovery_rate: 100,
+    error_distribution: { model_missing: 1 },
+  });
   await system.client.call("POST", `/api/v1/jobs/${id}/retry`, { force: true });
   await until("it waits for its own model", async () => {
     const again = await system.client.job(id);

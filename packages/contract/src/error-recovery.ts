@@ -300,13 +300,29 @@ export const recoveryPlanSchema = z.object({
   subclass: z.string().nullable(),
   confidence: z.number(),
   strategy: z.string(),
-  steps: z.array(
-    z.object({
-      rung: z.string(),
-      loss: z.enum(["none", "pixels", "size", "content"]),
-      explain: z.string(),
-    }),
-  ),
+  error_type: z.string().meta({
+    description: "The operator's name for it where a custom pattern matched, else the class.",
+  }),
+  steps: z
+    .array(
+      z.object({
+        rung: z.string(),
+        loss: z.enum(["none", "pixels", "size", "content"]),
+        explain: z.string(),
+        attempt: z.int().nullable().meta({
+          description: "The attempt it would lead to; null for what depends on a graph.",
+        }),
+        where: z.enum(["anywhere", "same", "elsewhere"]),
+        delay_ms: z.int(),
+      }),
+    )
+    .meta({ description: "What would be tried, in order, if every attempt failed this way." }),
+  end: z
+    .object({ kind: z.enum(["fail", "poison"]), reason: z.string(), explain: z.string() })
+    .meta({ description: "How the job would end if nothing helped." }),
+  skipped: z
+    .array(z.object({ rung: z.string(), reason: z.string() }))
+    .meta({ description: "Rungs that would be passed over for this graph and fleet, and why." }),
 });
 /** See {@link recoveryPlanSchema}. */
 export type RecoveryPlan = z.infer<typeof recoveryPlanSchema>;

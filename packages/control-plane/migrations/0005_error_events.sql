@@ -2,6 +2,7 @@
 
 -- Open ones alone: as many as jobs that failed and have not ended have failed attempts.
 create table error_events (
+  -- The attempt that failed, or a made-up id for a job that nobody could serve.
   attempt_id text collate "C" primary key,
   job_id text collate "C" not null,
   owner text collate "C" not null,
@@ -9,7 +10,7 @@ create table error_events (
   strategy text not null,
   rung text not null,
   node_type text,
-  machine_id text collate "C" not null,
+  machine_id text collate "C",
   at timestamptz not null default now()
 );
 
@@ -24,7 +25,7 @@ create table error_changes (
   strategy text not null,
   rung text not null,
   node_type text,
-  machine_id text collate "C" not null,
+  machine_id text collate "C",
   -- When the error happened, also in a row that tells how it ended: both count for that instant.
   at timestamptz not null
 ) with (
@@ -72,10 +73,10 @@ begin
   return null;
 end $$;
 
--- A job that completed at its first attempt has none.
+-- A job that completed at its first attempt has none, unless it waited for what nobody had.
 create trigger jobs_errors_settled after update on jobs for each row
   when (old.ended_at is null and new.ended_at is not null
-    and (new.state <> 'completed' or new.attempt_count > 1))
+    and (new.state <> 'completed' or new.attempt_count > 1 or new.recovery_count > 0))
   execute function settle_error_events();
 
 -- Evidence and history of failed attempts, for whoever removes them; few attempts are in it.

@@ -150,6 +150,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     blobs: registrar,
     classify: patterns.classify,
     recordFailure: (tx, failed) => statistics.record(tx, failed),
+    recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
     settings: {
       ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
       stallMs: settings.stallMs,
@@ -222,6 +223,9 @@ export async function createServices(options: ServicesOptions): Promise<Services
     jobs,
     machines,
     maxRetries: settings.maxRetryAttempts,
+    isRecoveryEnabled: settings.errorRecoveryEnabled,
+    fallbackModels: settings.fallbackModels,
+    classify: patterns.classify,
     graphLimits,
     ports: {
       // Finished outputs are all that a later attempt goes on from.

@@ -82,6 +82,7 @@ export async function createSchedulerKit(
       blobs: registrar,
       classify,
       recordFailure: (tx, failed) => statistics.record(tx, failed),
+      recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

@@ -173,6 +173,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     blobs: registrar,
     classify,
     recordFailure: (tx, failed) => statistics.record(tx, failed),
+    recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
     settings: SETTINGS,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,

@@ -88,6 +88,12 @@ export interface PlanInForce {
   readonly changes?: JobChanges;
   /** What the caller's own graph needs, where the one to run needs something else. */
   readonly ownNeeds?: Needs;
+  /** Changes that were made while the job waited, without an attempt. Instants in epoch ms. */
+  readonly replanned?: readonly {
+    readonly at: number;
+    readonly rung: string;
+    readonly explain: string;
+  }[];
 }
 
 /** A job. Instants are epoch milliseconds; the graph itself is template `graphId` plus `patch`. */

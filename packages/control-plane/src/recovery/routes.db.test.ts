@@ -612,5 +612,7 @@ test("a plan says what would be done, as far as the policy allows", async () => 
     error: "CUDA out of memory",
     job_id: job.job_id,
   });
-  expect(rungs(ofJob)).toEqual(rungs(careful));
+  // Its own graph is known, and there is no batch to split in it.
+  expect(rungs(ofJob)).toEqual(["free_memory"]);
+  expect(ofJob.body.skipped).toContainEqual(expect.objectContaining({ rung: "split_batch" }));
 });

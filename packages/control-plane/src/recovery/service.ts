@@ -1,16 +1,17 @@
-import { parseGraph } from "@holdfast/comfyui/protocol";
+import { graphNeeds, parseGraph, type Graph } from "@holdfast/comfyui/protocol";
 import {
   HoldfastError,
   type RecoveryPlan,
   type RecoveryPlanRequest,
   type RecoveryStatus,
 } from "@holdfast/contract";
-import { readParameters } from "@holdfast/recovery";
+import { readParameters, type Classifier } from "@holdfast/recovery";
 import type { Caller } from "../access/model.ts";
+import { DEFAULT_JOB_TIMEOUT_MS, type Job } from "../jobs/model.ts";
 import type { JobsService } from "../jobs/service.ts";
 import { toJobView } from "../jobs/view.ts";
 import type { Db } from "../platform/db.ts";
-import type { RecoveryPorts } from "./model.ts";
+import type { RecoveryPorts, RecoveryStepFacts } from "./model.ts";
 import { planFor } from "./plan.ts";
 import { toRecoveryStatus } from "./status.ts";
 import * as store from "./store.ts";
@@ -24,8 +25,12 @@ import {
 export interface RecoveryServiceDeps extends RecoverySubmitDeps {
   readonly db: Db;
   readonly ports: RecoveryPorts;
-  /** `MAX_RETRY_ATTEMPTS`: retries by hand without force. */
+  /** `MAX_RETRY_ATTEMPTS`: retries by hand without force, and what a plan goes by. */
   readonly maxRetries: number;
+  readonly isRecoveryEnabled: boolean;
+  readonly fallbackModels: readonly string[];
+  /** Built-in rules and the operators' patterns. */
+  readonly classify: Classifier;
 }
 
 /** What a clean-up removed. */
@@ -52,9 +57,24 @@ const MAX_STEPS = 1_000;
 /** Attempts looked at in one transaction of a clean-up, and in one call. */
 const CLEANUP_STEP = 500;
 const CLEANUP_MAX = 200_000;
+const NO_NEEDS = { nodeClasses: [], models: [] };
+
 /** Makes the service. */
 export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryService {
   const { db, jobs, ports } = deps;
+  /** The graph given, else the job's own, else none. */
+  const graphToPlanFor = async (
+    caller: Caller,
+    jobId: string | null,
+    own: RecoveryPlanRequest["workflow_data"],
+  ): Promise<Graph | null> => {
+    if (own !== undefined) {
+      const parsed = parseGraph(own, deps.graphLimits);
+      if (parsed.kind === "refused") throw refusedGraph(parsed.message);
+      return parsed.graph;
+    }
+    return jobId === null ? null : await jobs.graph(caller, jobId, "submitted");
+  };
   return {
     ...createRecoverySubmit(deps),
     async status(caller, ref) {
@@ -71,7 +91,7 @@ export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryServic
       return toRecoveryStatus({
         job,
         view: toJobView(found),
-        steps,
+        steps: withWaiting(steps, job),
         outputs,
         savedStates,
         lastCheckpoint,
@@ -86,12 +106,20 @@ export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryServic
         maxRetries: deps.maxRetries,
       }),
     async plan(caller, { error, job_id: ref, workflow_data: own, policy }) {
-      const jobPolicy = ref === undefined ? {} : (await jobs.find(caller, String(ref))).job.policy;
-      if (own !== undefined) {
-        const parsed = parseGraph(own, deps.graphLimits);
-        if (parsed.kind === "refused") throw refusedGraph(parsed.message);
-      }
-      return planFor(error, { ...jobPolicy, ...policy });
+      const job = ref === undefined ? null : (await jobs.find(caller, String(ref))).job;
+      const graph = await graphToPlanFor(caller, job?.id ?? null, own);
+      return planFor({
+        error,
+        classify: deps.classify,
+        graph,
+        needs: graph === null ? NO_NEEDS : graphNeeds(graph),
+        servers: await deps.machines.servers(),
+        policy: { ...job?.policy, ...policy },
+        timeoutMs: job?.timeoutMs ?? DEFAULT_JOB_TIMEOUT_MS,
+        maxRetryAttempts: deps.maxRetries,
+        isRecoveryEnabled: deps.isRecoveryEnabled,
+        fallbackModels: deps.fallbackModels,
+      });
     },
     async cleanUp(endedHoursAgo) {
       let histories = 0;
@@ -110,6 +138,21 @@ export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryServic
       return { histories, attempts, checkpoints, more: after !== null };
     },
   };
+}
+
+/** Changes that were made before the first attempt stand first, those between attempts among them. */
+function withWaiting(steps: readonly RecoveryStepFacts[], job: Job): readonly RecoveryStepFacts[] {
+  const waited = (job.plan?.replanned ?? []).map(({ at, rung, explain }) => ({
+    attempt: steps.filter(({ endedAt }) => endedAt <= at).length,
+    round: job.round,
+    errorClass: "model_missing",
+    strategy: "SWITCH_MODEL",
+    rung,
+    explain,
+    endedAt: at,
+    recovered: job.state === "completed",
+  }));
+  return [...steps, ...waited].sort((one, other) => one.endedAt - other.endedAt);
 }
 
 function refusedGraph(message: string): HoldfastError {

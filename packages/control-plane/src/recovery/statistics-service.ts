@@ -15,6 +15,8 @@ export interface RecoveryStatisticsService {
   readonly isEnabled: boolean;
   /** Writes that an attempt failed, in the transaction that ends it. Nothing when not enabled. */
   record(tx: Queryable, event: store.NewErrorEvent): Promise<void>;
+  /** Writes that nobody could serve a job, in the transaction that changes it for that. */
+  recordUnserved(tx: Queryable, event: store.NewUnservedEvent): Promise<void>;
   /** Over all time. A `user` is told of its own jobs. */
   totals(caller: Caller): Promise<RecoveryStatistics>;
   /** By class, strategy, rung, node type and machine; of one window, or of each. */
@@ -39,6 +41,9 @@ export function createRecoveryStatistics(db: Db, isEnabled: boolean): RecoverySt
     isEnabled,
     async record(tx, event) {
       if (isEnabled) await store.insertErrorEvent(tx, event);
+    },
+    async recordUnserved(tx, event) {
+      if (isEnabled) await store.insertUnservedEvent(tx, event);
     },
     async totals(caller) {
       const told = toStatistics(await read(caller, "all", ["class"]));

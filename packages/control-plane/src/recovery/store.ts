@@ -39,6 +39,21 @@ export async function insertErrorEvent(tx: Queryable, event: NewErrorEvent): Pro
   ]);
 }
 
+/** A job that nobody could serve, and what was done about it; as an error event. */
+export type NewUnservedEvent = Pick<
+  NewErrorEvent,
+  "jobId" | "owner" | "class" | "strategy" | "rung"
+> & { readonly id: string };
+
+/** Writes the error event of a job that no attempt was made for. */
+export async function insertUnservedEvent(tx: Queryable, event: NewUnservedEvent): Promise<void> {
+  await tx.query(
+    `insert into error_events (attempt_id, job_id, owner, class, strategy, rung)
+     values ($1, $2, $3, $4, $5, $6)`,
+    [event.id, event.jobId, event.owner, event.class, event.strategy, event.rung],
+  );
+}
+
 /** The key of a change in each dimension. Longer names are cut: they come from graphs. */
 const KEYS = `(values ('class', %c.class), ('strategy', %c.strategy), ('rung', %c.rung),
   ('node_type', left(%c.node_type, 200)), ('machine', %c.machine_id)) as d (dimension, key)`;

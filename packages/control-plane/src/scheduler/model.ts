@@ -47,6 +47,15 @@ export interface JobPlan {
   readonly extendedMs?: number;
   /** What the caller's own graph needs, where the one to run needs something else. */
   readonly ownNeeds?: Needs;
+  /** Changes that were made while the job waited, without an attempt. Written by the database. */
+  readonly replanned?: readonly ReplanNote[];
+}
+
+/** A change that was made while a job waited. */
+export interface ReplanNote {
+  readonly at: number;
+  readonly rung: string;
+  readonly explain: string;
 }
 
 /** A claimed or taken-over job, as the lease is made from. */
@@ -105,6 +114,15 @@ export interface FailedAttempt {
 
 /** Notes a failed attempt in the transaction that ends it, before its job ends; `services.ts` fills it. */
 export type RecordFailure = (tx: Transaction, failed: FailedAttempt) => Promise<void>;
+
+/** A job that nobody could serve, for the statistics. */
+export interface UnservedJob extends Omit<FailedAttempt, "attemptId" | "nodeType"> {
+  /** Made up: there was no attempt. */
+  readonly id: string;
+}
+
+/** Notes one in the transaction that changes its job for that; `services.ts` fills it. */
+export type RecordUnserved = (tx: Transaction, unserved: UnservedJob) => Promise<void>;
 
 /** Times and limits of scheduling; all in ms. */
 export interface SchedulerSettings {

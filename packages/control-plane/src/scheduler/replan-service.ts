@@ -18,7 +18,7 @@ import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { changedPlan, needsWith } from "./failure.ts";
 import { buildGraph, type GraphCache } from "./graph-cache.ts";
-import type { SchedulerSettings } from "./model.ts";
+import type { RecordUnserved, SchedulerSettings } from "./model.ts";
 import { lockWaitingJobs, replanWaitingJob, type WaitingJob } from "./replan-store.ts";
 import type { Servers } from "../machines/servers.ts";
 
@@ -29,6 +29,7 @@ export interface ReplanDeps {
   readonly log: Log;
   readonly settings: SchedulerSettings;
   readonly graphs: GraphCache;
+  readonly recordUnserved: RecordUnserved;
   /** Told after commit. */
   readonly onEvents: (written: readonly EventType[]) => void;
 }
@@ -67,6 +68,14 @@ export async function replanWaiting(
       const change = changeOf(deps.settings, job, graph, models, servers, waiting.needs);
       if (change.kind === "none") continue;
       requirementIds.add(await replanOne(tx, job, change, waiting.needs));
+      await deps.recordUnserved(tx, {
+        id: deps.ids.next("evt"),
+        jobId: job.id,
+        owner: job.owner,
+        class: "model_missing",
+        strategy: "SWITCH_MODEL",
+        rung: change.rung,
+      });
       events.push(eventOf(deps.ids, job, change));
     }
     await appendEvents(tx, events);
@@ -128,6 +137,7 @@ async function replanOne(
     },
     requirementId,
     startsLineage: change.loss !== "none",
+    rung: change.rung,
     explain: change.explain,
   });
   return requirementId;

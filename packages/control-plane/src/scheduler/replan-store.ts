@@ -45,12 +45,17 @@ export async function replanWaitingJob(
     readonly plan: JobPlan;
     readonly requirementId: number;
     readonly startsLineage: boolean;
+    readonly rung: string;
     readonly explain: string;
   },
 ): Promise<void> {
   await tx.query(
-    `update jobs set plan = $2, requirement_id = $3, lineage = lineage + $4,
-       recovery_count = recovery_count + 1, avoid_instances = '{}', waiting_reason = $5
+    `update jobs set
+       plan = jsonb_set($2::jsonb, '{replanned}', coalesce($2::jsonb -> 'replanned', '[]'::jsonb)
+         || jsonb_build_object('at', floor(extract(epoch from now()) * 1000), 'rung', $6::text,
+              'explain', $5::text)),
+       requirement_id = $3, lineage = lineage + $4,
+       recovery_count = recovery_count + 1, avoid_instances = '{}', waiting_reason = $5::text
      where id = $1`,
     [
       jobId,
@@ -58,6 +63,7 @@ export async function replanWaitingJob(
       change.requirementId,
       change.startsLineage ? 1 : 0,
       change.explain,
+      change.rung,
     ],
   );
 }

@@ -11,7 +11,7 @@ import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
 import { createQueueLoop, createReconcileLoop } from "./loop.ts";
-import type { RecordFailure, SchedulerSettings } from "./model.ts";
+import type { RecordFailure, RecordUnserved, SchedulerSettings } from "./model.ts";
 import { createRecentEnds } from "./recent-ends.ts";
 import { createReportService, type ConfirmedBlobs, type ReportService } from "./report-service.ts";
 import { createWorkSignal } from "./work-signal.ts";
@@ -30,6 +30,7 @@ export interface SchedulerDeps {
   /** Says what a failure is: built-in rules and the operators' patterns. */
   readonly classify: Classifier;
   readonly recordFailure: RecordFailure;
+  readonly recordUnserved: RecordUnserved;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something of these types to read. */
