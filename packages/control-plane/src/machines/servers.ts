@@ -1,6 +1,12 @@
 /** Who could run a job, and what they have: read once for each failure, asked by the decision. */
 import type { ModelNeed } from "@holdfast/comfyui/protocol";
-import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
+import type {
+  CardFacts,
+  ModelFacts,
+  ModelFile,
+  ModelFiles,
+  OtherInstance,
+} from "@holdfast/recovery";
 import { canServe, explainWaiting, isPlaceable, missingNeeds } from "./eligibility.ts";
 import { modelKey, type InventoryIndex, type Needs, type PlacedInstance } from "./model.ts";
 
@@ -22,8 +28,11 @@ export interface Servers {
   machineOf(instanceId: string): string | null;
   /** The largest card among those that have the classes; null when one does not tell. */
   largestCard(needs: Needs): number | null;
-  /** What is missing where least is, and what is there instead; null when no instance has the classes. */
-  models(needs: Needs): Pick<ModelFacts, "missing" | "there"> | null;
+  /**
+   * What is missing where least is, what is there instead, and what files say of themselves: on any
+   * instance, for who has the missing one may be away. Null when no instance has the classes.
+   */
+  models(needs: Needs): Pick<ModelFacts, "missing" | "there" | "files"> | null;
 }
 
 /** An instance that takes work, beside what it told of itself. */
@@ -73,7 +82,15 @@ export function createServers(
         if (best === null || lacking.length < best.lacking.length) best = { lacking, at: [one] };
         else if (isSame(lacking, best.lacking)) best.at.push(one);
       }
-      return best === null ? null : { missing: best.lacking, there: namesOf(best.at) };
+      if (best === null) return null;
+      return {
+        missing: best.lacking,
+        there: namesOf(best.at),
+        files: filesAt(
+          [...byDigest.values()],
+          best.at.map(({ inventory }) => inventory),
+        ),
+      };
     },
   };
 }
@@ -102,4 +119,41 @@ function namesOf(instances: readonly KnownInstance[]): ReadonlyMap<string, reado
     }
   }
   return new Map([...names].map(([folder, own]) => [folder, [...own]]));
+}
+
+/**
+ * What files say of themselves, as far as nobody contradicts: a name may be of one file here and of
+ * another there. Where one of `places` has a file and does not tell its hash, the hash counts for nobody.
+ * Looked up when asked, for most failures never ask.
+ */
+function filesAt(
+  everywhere: readonly InventoryIndex[],
+  places: readonly InventoryIndex[],
+): ModelFiles {
+  const tellers = everywhere.filter(({ modelFiles }) => modelFiles.size > 0);
+  const here = [...new Set(places)];
+  return {
+    get(key) {
+      let known: ModelFile | undefined;
+      for (const { modelFiles } of tellers) {
+        const file = modelFiles.get(key);
+        if (file !== undefined) known = known === undefined ? file : agreement(known, file);
+      }
+      if (known === undefined || known.tensorHash === null) return known;
+      const isDoubted = here.some(
+        ({ models, modelFiles }) =>
+          models.has(key) && (modelFiles.get(key)?.tensorHash ?? null) === null,
+      );
+      return isDoubted ? { ...known, tensorHash: null } : known;
+    },
+  };
+}
+
+/** What two instances say alike; what differs is not known. */
+function agreement(one: ModelFile, two: ModelFile): ModelFile {
+  return {
+    family: one.family === two.family ? one.family : null,
+    tensorHash: one.tensorHash === two.tensorHash ? one.tensorHash : null,
+    sizeBytes: one.sizeBytes === two.sizeBytes ? one.sizeBytes : null,
+  };
 }
