@@ -62,7 +62,10 @@ export const inventorySchema = z.object({
   vramTotalBytes: bytesSchema.nullable(),
   deviceName: z.string().max(256).nullable(),
   simulated: z.boolean(),
-  /** Of those files that say anything; left out until they are read, and by agents that do not. */
+  /**
+   * Of those files that say anything; left out until they are read, and by agents that do not. A
+   * control plane that does not know it drops it, and keeps the inventory under the same digest.
+   */
   modelFacts: z.array(modelFactsSchema).max(MAX_MODEL_FACTS).optional(),
 });
 /** See {@link inventorySchema}. */
