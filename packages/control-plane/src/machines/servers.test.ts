@@ -1,6 +1,7 @@
 import type { ModelFileFacts } from "@holdfast/contract";
 import { describe, expect, it } from "vitest";
 import { toInventoryIndex, type PlacedInstance } from "./model.ts";
+import { createFilesMerger } from "./model-files.ts";
 import { createServers, type KnownInstance } from "./servers.ts";
 
 const needs = {
@@ -95,10 +96,19 @@ describe("what files say of themselves", () => {
   });
 
   it("proves nothing where an instance that could run it does not tell the hash", () => {
-    const said = instance("one", { "a.safetensors": aa });
+    const said = instance("one", { "a.safetensors": aa, "b.safetensors": aa });
     const silent = { "a.safetensors": null };
     expect(filesOf(said, instance("two", silent))("a.safetensors")?.tensorHash).toBeNull();
     const away = instance("two", silent, { state: "unhealthy" });
     expect(filesOf(said, away)("a.safetensors")?.tensorHash).toBe("aa");
   });
+});
+
+it("what a fleet tells is brought together once, until it tells something else", () => {
+  const merge = createFilesMerger();
+  const [one, two] = [instance("one", { "a.safetensors": aa }), instance("two", {})];
+  const first = merge([one.inventory]);
+  expect(merge([one.inventory])).toBe(first);
+  expect(merge([one.inventory, two.inventory])).not.toBe(first);
+  expect(merge([]).files.size).toBe(0);
 });

@@ -1,13 +1,8 @@
 /** Who could run a job, and what they have: read once for each failure, asked by the decision. */
 import type { ModelNeed } from "@holdfast/comfyui/protocol";
-import type {
-  CardFacts,
-  ModelFacts,
-  ModelFile,
-  ModelFiles,
-  OtherInstance,
-} from "@holdfast/recovery";
+import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
 import { canServe, explainWaiting, isPlaceable, missingNeeds } from "./eligibility.ts";
+import { filesAt, mergeFiles } from "./model-files.ts";
 import { modelKey, type InventoryIndex, type Needs, type PlacedInstance } from "./model.ts";
 
 /** The instances that take work, with what they have; those that have not told are left out. */
@@ -45,9 +40,12 @@ export interface KnownInstance {
 export function createServers(
   all: readonly PlacedInstance[],
   known: readonly KnownInstance[],
+  merge: typeof mergeFiles = mergeFiles,
 ): Servers {
   const instances = known.filter(({ instance }) => isPlaceable(instance));
   const byDigest = new Map(known.map(({ inventory }) => [inventory.digest, inventory]));
+  // In an order of their own: the same fleet is the same list.
+  const everywhere = [...byDigest.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
   const servingNeeds = (needs: Needs): readonly KnownInstance[] =>
     instances.filter(({ inventory }) => canServe(inventory, needs));
   const withClasses = (needs: Needs): readonly KnownInstance[] =>
@@ -87,7 +85,7 @@ export function createServers(
         missing: best.lacking,
         there: namesOf(best.at),
         files: filesAt(
-          [...byDigest.values()],
+          () => merge(everywhere),
           best.at.map(({ inventory }) => inventory),
         ),
       };
@@ -119,41 +117,4 @@ function namesOf(instances: readonly KnownInstance[]): ReadonlyMap<string, reado
     }
   }
   return new Map([...names].map(([folder, own]) => [folder, [...own]]));
-}
-
-/**
- * What files say of themselves, as far as nobody contradicts: a name may be of one file here and of
- * another there. Where one of `places` has a file and does not tell its hash, the hash counts for nobody.
- * Looked up when asked, for most failures never ask.
- */
-function filesAt(
-  everywhere: readonly InventoryIndex[],
-  places: readonly InventoryIndex[],
-): ModelFiles {
-  const tellers = everywhere.filter(({ modelFiles }) => modelFiles.size > 0);
-  const here = [...new Set(places)];
-  return {
-    get(key) {
-      let known: ModelFile | undefined;
-      for (const { modelFiles } of tellers) {
-        const file = modelFiles.get(key);
-        if (file !== undefined) known = known === undefined ? file : agreement(known, file);
-      }
-      if (known === undefined || known.tensorHash === null) return known;
-      const isDoubted = here.some(
-        ({ models, modelFiles }) =>
-          models.has(key) && (modelFiles.get(key)?.tensorHash ?? null) === null,
-      );
-      return isDoubted ? { ...known, tensorHash: null } : known;
-    },
-  };
-}
-
-/** What two instances say alike; what differs is not known. */
-function agreement(one: ModelFile, two: ModelFile): ModelFile {
-  return {
-    family: one.family === two.family ? one.family : null,
-    tensorHash: one.tensorHash === two.tensorHash ? one.tensorHash : null,
-    sizeBytes: one.sizeBytes === two.sizeBytes ? one.sizeBytes : null,
-  };
 }

@@ -68,7 +68,7 @@ export function isModelFileName(name: string): boolean {
  * checkpoint the list of fallbacks, unless LoRAs or ControlNets of the graph are of another family.
  */
 export function switchModel(request: SwitchModelRequest): Switched {
-  const { graph, missing, there, tried } = request;
+  const { graph, missing, there, tried, files } = request;
   const { folder, name } = missing;
   if (!modelPlaces(graph).some((place) => keyOf(place) === keyOf(missing))) {
     return {
@@ -95,7 +95,8 @@ export function switchModel(request: SwitchModelRequest): Switched {
     because === "same_hash" ||
     (because === "same_name" &&
       samePath(to) === samePath(name) &&
-      compareFiles(request, to) !== "other");
+      compareFiles(files?.get(keyOf(missing)), files?.get(keyOf({ folder, name: to }))) !==
+        "other");
   return { kind: "switched", to, because, loss: isSameFile ? "none" : "content" };
 }
 
@@ -110,7 +111,12 @@ function choose(
     files?.get(keyOf(need))?.family ?? familyOfName(need.name);
   const familyOf = (name: string): ModelFamily | null => familyIn({ folder, name });
   const family = familyOf(missing);
-  const twin = names.find((name) => compareFiles(request, name) === "same");
+  const own = files?.get(keyOf({ folder, name: missing }));
+  // Most files tell no hash: then there is nothing to look for among the others.
+  const isTelling = own !== undefined && own.tensorHash !== null;
+  const twin = isTelling
+    ? names.find((name) => compareFiles(own, files?.get(keyOf({ folder, name }))) === "same")
+    : undefined;
   if (twin !== undefined) return [twin, "same_hash"];
   const same = sameFile(missing, names, familyOf);
   if (same !== undefined) return [same, "same_name"];
@@ -139,14 +145,13 @@ function companionFamilies(
 }
 
 /**
- * Whether a file is the missing one, by what both say. Tools that convert a file often copy its
+ * Whether two files are the same, by what both say. Tools that convert a file often copy its
  * metadata, the hash of the original with it: only the size then tells that it is another one.
  */
 function compareFiles(
-  { missing, files }: SwitchModelRequest,
-  name: string,
+  one: ModelFile | undefined,
+  two: ModelFile | undefined,
 ): "same" | "other" | "unknown" {
-  const [one, two] = [files?.get(keyOf(missing)), files?.get(keyOf({ ...missing, name }))];
   if (one === undefined || two === undefined) return "unknown";
   const hashes = compare(one.tensorHash, two.tensorHash);
   const sizes = compare(one.sizeBytes, two.sizeBytes);
