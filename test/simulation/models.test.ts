@@ -79,3 +79,66 @@ it("a job whose policy forbids it waits on, and says for what", async () => {
   expect(job).toMatchObject({ status: "queued", changes: null });
   expect(job.waitingReason).toContain(NOBODY_HAS);
 });
+
+const HASH = "d7a9105a900fd52748f20725fe52fe52b507fd36bee4fc107b1550a26e6ee1d7";
+
+it("a model whose instance takes no work is the same file under another name elsewhere, by its hash", async () => {
+  const metadata = { "modelspec.hash_sha256": `0x${HASH}` };
+  const having = (files: readonly (readonly [string, number])[]) => ({
+    models: { checkpoints: files.map(([name]) => name) },
+    modelFiles: {
+      checkpoints: Object.fromEntries(
+        files.map(([name, sizeBytes]) => [name, { metadata, sizeBytes }]),
+      ),
+    },
+  });
+  system = await startSystem({
+    simulators: [
+      having([["ours_v1.safetensors", 7]]),
+      // One of a hash that was copied along, but of another size.
+      having([
+        ["a_ours_fp8.safetensors", 4],
+        ["backup.safetensors", 7],
+      ]),
+    ],
+    env: { HOLDFAST_MODEL_WAIT_SEC: "0" },
+  });
+  const { machines } = await system.client.call<{
+    machines: { instances: { id: string; url: string }[] }[];
+  }>("GET", "/api/v1/machines");
+  const first = machines
+    .flatMap(({ instances }) => instances)
+    .find(({ url }) => url === system.simulators[0]?.url);
+  await system.client.call("POST", `/api/v1/instances/${first?.id}/cordon`);
+  const { id } = await system.client.submit(graph("ours_v1.safetensors"), {
+    policy: { maxLoss: "none" },
+  });
+  expect(await ended(id)).toMatchObject({
+    status: "completed",
+    changes: {
+      loss: "none",
+      steps: [
+        "The same model under another name: ours_v1.safetensors → backup.safetensors (the same file by its hash)",
+      ],
+    },
+  });
+});
+
+it("a model that nobody has is switched to one that says it is of the same family", async () => {
+  const of = (architecture: string) => ({ metadata: { "modelspec.architecture": architecture } });
+  const files = {
+    "alpha.safetensors": of("stable-diffusion-xl-v1-base"),
+    "beta.safetensors": of("stable-diffusion-v1"),
+  };
+  system = await startSystem({
+    simulators: [
+      { models: { checkpoints: Object.keys(files) }, modelFiles: { checkpoints: files } },
+    ],
+    env: { HOLDFAST_MODEL_WAIT_SEC: "0" },
+  });
+  const { id } = await system.client.submit(graph(NOBODY_HAS));
+  expect(await ended(id)).toMatchObject({
+    status: "completed",
+    changes: { loss: "content", steps: [`Switched model: ${NOBODY_HAS} → beta.safetensors`] },
+  });
+});

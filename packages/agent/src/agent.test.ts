@@ -126,6 +126,37 @@ describe("an agent beside a living ComfyUI", { timeout: 20_000 }, () => {
     expect(harness.simulator.stats().requests["POST /prompt"]).toBe(before);
   });
 
+  it("tells at once what an instance has, and what its model files say when that is read", async () => {
+    const models = { checkpoints: ["said.safetensors", "silent.safetensors"] };
+    const metadata = { "modelspec.architecture": "stable-diffusion-v1" };
+    harness = await createHarness({
+      simulator: {
+        models,
+        modelFiles: { checkpoints: { "said.safetensors": { metadata, sizeBytes: 7 } } },
+      },
+    });
+    const { plane } = harness;
+    await eventually(() => plane.inventories.size === 2);
+    const [first, second] = [...plane.inventories.values()].map(({ inventory }) => inventory);
+    expect(first?.models).toMatchObject(models);
+    expect(first).not.toHaveProperty("modelFacts");
+    expect(second?.digest).not.toBe(first?.digest);
+    expect(second).toEqual({
+      ...first,
+      digest: second?.digest,
+      modelFacts: [
+        {
+          folder: "checkpoints",
+          name: "said.safetensors",
+          architecture: "stable-diffusion-v1",
+          baseModel: null,
+          tensorHash: null,
+          sizeBytes: 7,
+        },
+      ],
+    });
+  });
+
   it("does not poll in a storm for an inventory that cannot be sent", async () => {
     harness = await createHarness({ isIdle: true });
     const { plane } = harness;

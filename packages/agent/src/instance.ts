@@ -13,21 +13,20 @@ import {
   observeProcess,
   UNOBSERVED_PROCESS,
   versionsOf,
-  type ObjectInfo,
   type ProcessIdentity,
   type ProcessSign,
 } from "@holdfast/comfyui/protocol";
-import type { InstanceState, Inventory } from "@holdfast/contract";
+import type { InstanceState } from "@holdfast/contract";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { runDeepCheck } from "./deep-check.ts";
 import { troubleText } from "./evidence.ts";
 import { findOurs } from "./found-prompts.ts";
 import { createHistoryBroom, type HistoryBroom } from "./history-broom.ts";
-import { toInventory } from "./inventory.ts";
+import { InstanceInventory, type KnownInventory } from "./instance-inventory.ts";
 import type { AgentLimits } from "./limits.ts";
 import { lookPauseMs } from "./look-pause.ts";
-import { createWaker, slept, WAIT_OVER, type Waker } from "./pause.ts";
+import { createWaker, type Waker } from "./pause.ts";
 
 /** How bytes travel to a ComfyUI and back; whatever is left out is done over the network. */
 export type ComfyTransport = Pick<ComfyClientOptions, "dispatcher"> &
@@ -66,12 +65,6 @@ export interface InstanceFacts {
   readonly vramFreeBytes: number | null;
 }
 
-/** What an instance can run, for the control plane and for looking at graphs here. */
-export interface KnownInventory {
-  readonly inventory: Inventory;
-  readonly objectInfo: ObjectInfo;
-}
-
 /**
  * One attached ComfyUI: its client and socket, which process it is, and whether it works. Refused,
  * slow and answering are three things: refused is the end of a process (F12), slow is borne for as
@@ -91,7 +84,7 @@ export class Instance {
   readonly #waker: Waker;
   readonly #deadPrompts = new Set<string>();
   readonly #orphans = new Set<string>();
-  readonly #inventoryWaiters = new Set<() => void>();
+  readonly #inventory: InstanceInventory;
   #noteContact: (() => void) | undefined;
   #identity: ProcessIdentity = UNOBSERVED_PROCESS;
   #marker: string | undefined;
@@ -108,8 +101,6 @@ export class Instance {
   #idleQueueSince: number | undefined;
   #troubles = 0;
   #vramFreeBytes: number | null = null;
-  #known: KnownInventory | undefined;
-  #inventoryAt = -Infinity;
   #refreshedAt = -Infinity;
   #told = "";
   #running: Promise<void> | undefined;
@@ -130,6 +121,13 @@ export class Instance {
     const { transport } = deps;
     const common = { baseUrl: deps.url, clientId: nextUuid(random), clock, random, ...transport };
     this.client = createComfyClient({ ...common, timeouts: deps.timeouts });
+    this.#inventory = new InstanceInventory({
+      ...deps,
+      key: deps.url,
+      client: this.client,
+      onFacts: () => this.#tell(),
+      signal: this.#stopping.signal,
+    });
     this.#socket = createComfySocket({ ...common, onEvent: (event) => this.#onSocket(event) });
     this.broom = createHistoryBroom({
       client: this.client,
@@ -154,7 +152,7 @@ export class Instance {
 
   facts(): InstanceFacts {
     const base = {
-      inventoryDigest: this.#known?.inventory.digest ?? null,
+      inventoryDigest: this.#inventory.known()?.inventory.digest ?? null,
       vramFreeBytes: this.#vramFreeBytes,
       isReady: false,
     };
@@ -163,7 +161,9 @@ export class Instance {
     if (this.#deadReason !== undefined) {
       return { ...base, state: "unhealthy", reason: this.#deadReason };
     }
-    if (!this.#isProven || this.#known === undefined) return { ...base, state: "starting", reason };
+    if (!this.#isProven || this.#inventory.known() === undefined) {
+      return { ...base, state: "starting", reason };
+    }
     return {
       ...base,
       state: "healthy",
@@ -173,24 +173,12 @@ export class Instance {
   }
 
   inventory(): KnownInventory | undefined {
-    return this.#known;
+    return this.#inventory.known();
   }
 
   /** Resolves when node classes are known, undefined when they are not in time; rejects when aborted. */
-  async waitForInventory(
-    withinMs: number,
-    signal: AbortSignal,
-  ): Promise<KnownInventory | undefined> {
-    if (this.#known !== undefined) return this.#known;
-    const patience = new AbortController();
-    const onEnd = (): void => patience.abort(WAIT_OVER);
-    this.#inventoryWaiters.add(onEnd);
-    signal.addEventListener("abort", onEnd, { once: true });
-    if (!signal.aborted) await slept(this.#deps.clock, withinMs, patience.signal);
-    this.#inventoryWaiters.delete(onEnd);
-    signal.removeEventListener("abort", onEnd);
-    signal.throwIfAborted();
-    return this.#known;
+  waitForInventory(withinMs: number, signal: AbortSignal): Promise<KnownInventory | undefined> {
+    return this.#inventory.waitFor(withinMs, signal);
   }
 
   /** Takes in a sign of which process answers; another one ends every prompt of the old. */
@@ -299,7 +287,7 @@ export class Instance {
   async #round(): Promise<void> {
     const { clock, limits } = this.#deps;
     const isBusy = this.#deps.isBusy();
-    const isFresh = clock.elapsed() - this.#inventoryAt < limits.inventoryEveryMs;
+    const isFresh = this.#inventory.isFresh();
     if (isBusy && isFresh && this.#isTelling()) return;
     const stats = await this.client.systemStats(this.#stopping.signal);
     if (stats.kind !== "ok") {
@@ -313,7 +301,11 @@ export class Instance {
     await this.#checkMarker();
     // Only now: whoever looks for lost prompts must know whether the process is the old one.
     this.#noteContact?.();
-    if ((!isFresh || this.#known === undefined) && !(await this.#readInventory())) return;
+    const trouble = isFresh ? undefined : await this.#inventory.read();
+    if (trouble !== undefined) {
+      this.#onTrouble(trouble);
+      return;
+    }
     this.#isAnswering = true;
     this.#troubles = 0;
     await this.#takeOutOrphans();
@@ -322,6 +314,8 @@ export class Instance {
     const isDue = this.#isCheckDue || isOld || this.#deadReason !== undefined;
     if (isDue && !this.#deps.isBusy()) await this.#checkDeeply();
     this.#tell();
+    // Not in the way of the check, without which nothing can run here.
+    if (this.#isProven) this.#inventory.readModelFacts();
   }
 
   /** Its own events are the best sign of life; asking as well would only take its time. */
@@ -334,28 +328,6 @@ export class Instance {
       this.#orphans.size === 0 &&
       this.#socket.silentForMs() < this.#deps.limits.healthEveryMs
     );
-  }
-
-  async #readInventory(): Promise<boolean> {
-    const { signal } = this.#stopping;
-    const stats = await this.client.systemStats(signal);
-    if (stats.kind !== "ok") {
-      this.#onTrouble(stats);
-      return false;
-    }
-    const info = await this.client.objectInfo(signal);
-    if (info.kind !== "ok") {
-      this.#onTrouble(info);
-      return false;
-    }
-    const { inventory, omitted } = toInventory(info.objectInfo, stats.stats);
-    if (omitted > 0 && inventory.digest !== this.#known?.inventory.digest) {
-      this.#deps.log.warn({ instance: this.key, omitted }, "names left out of the inventory");
-    }
-    this.#known = { inventory, objectInfo: info.objectInfo };
-    this.#inventoryAt = this.#deps.clock.elapsed();
-    for (const resolve of this.#inventoryWaiters) resolve();
-    return true;
   }
 
   /** Whether the process is still the one that ran the last check: its entry is there (F9). */
@@ -376,7 +348,7 @@ export class Instance {
 
   async #checkDeeply(): Promise<void> {
     const { clock, random, limits } = this.#deps;
-    const objectInfo = this.#known?.objectInfo;
+    const objectInfo = this.#inventory.known()?.objectInfo;
     if (objectInfo === undefined) return;
     const promptId = nextUuid(random);
     const { generation } = this.#identity;
@@ -474,7 +446,7 @@ export class Instance {
     this.#isCheckDue = true;
     this.#deadReason = undefined;
     this.#idleQueueSince = undefined;
-    this.#inventoryAt = -Infinity;
+    this.#inventory.outdate();
     this.#marker = undefined;
     this.#deadPrompts.clear();
     this.broom.clear();

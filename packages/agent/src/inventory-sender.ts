@@ -1,7 +1,7 @@
 import type { ControlPlaneLink } from "@holdfast/contract";
 import { backoffMs, type Clock, type Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
-import type { KnownInventory } from "./instance.ts";
+import type { KnownInventory } from "./instance-inventory.ts";
 import { cleanDeep } from "./wire-text.ts";
 
 /** What a sender is made of. */

@@ -3,7 +3,7 @@ import { HoldfastError, inventorySchema, type InventoryUpload } from "@holdfast/
 import { parseObjectInfo, type SystemStats } from "@holdfast/comfyui/protocol";
 import { seededRandom, type Clock } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
-import { toInventory } from "./inventory.ts";
+import { toInventory, withModelFacts } from "./inventory.ts";
 import { InventorySender } from "./inventory-sender.ts";
 
 const nothing = (): void => undefined;
@@ -45,6 +45,26 @@ describe("an inventory", () => {
     expect(Object.values(inventory.models)).toEqual([["a.safetensors"]]);
     expect(inventory.comfyuiVersion).not.toContain("\0");
     expect(omitted).toBe(5);
+  });
+});
+
+describe("what model files say", () => {
+  const { inventory } = toInventory(objectInfoWith(["a.safetensors"]), stats);
+  const fact = {
+    folder: "checkpoints",
+    name: "a.safetensors",
+    architecture: "flux-1-dev",
+    baseModel: null,
+    tensorHash: "a".repeat(64),
+    sizeBytes: 7,
+  };
+
+  it("makes another inventory, which the contract takes, and without it the same as before", () => {
+    const telling = withModelFacts(inventory, [fact]);
+    expect(inventorySchema.parse(telling)).toEqual(telling);
+    expect(telling.digest).not.toBe(inventory.digest);
+    expect(withModelFacts(inventory, [{ ...fact, sizeBytes: 8 }]).digest).not.toBe(telling.digest);
+    expect(withModelFacts(telling, undefined)).toEqual(inventory);
   });
 });
 

@@ -40,8 +40,21 @@ export function toInventory(objectInfo: ObjectInfo, stats: SystemStats): Bounded
     deviceName: device === undefined ? null : cutText(device.name, 256),
     simulated: isSimulated(stats),
   };
+  return { inventory: withDigest(facts), omitted: classes.omitted + models.omitted };
+}
+
+/** The inventory with what is known of its model files, and so with another digest. */
+export function withModelFacts(
+  inventory: Inventory,
+  modelFacts: Inventory["modelFacts"],
+): Inventory {
+  const { digest: _old, modelFacts: _before, ...facts } = inventory;
+  return withDigest(modelFacts === undefined ? facts : { ...facts, modelFacts });
+}
+
+function withDigest(facts: Omit<Inventory, "digest">): Inventory {
   const digest = createHash("sha256").update(canonicalJson(facts)).digest("hex");
-  return { inventory: { digest, ...facts }, omitted: classes.omitted + models.omitted };
+  return { digest, ...facts };
 }
 
 /** The names that fit, sorted, and how many do not. */

@@ -30,6 +30,11 @@ export interface AgentLimits {
   readonly silentDeathMs: number;
   /** Node classes and model lists are read again after so long. */
   readonly inventoryEveryMs: number;
+  /** Model files of one process whose headers are read, and how many at once. */
+  readonly modelFactsMax: number;
+  readonly modelFactsAtOnce: number;
+  /** Longest time spent on them without a rest of `inventoryEveryMs`. */
+  readonly modelFactsMs: number;
   /** An idle instance proves itself again after so long (F26). */
   readonly deepCheckEveryMs: number;
   /** A deep check that nothing stands in the way of must be through in this time. */
@@ -105,6 +110,9 @@ export const DEFAULT_LIMITS: AgentLimits = {
   goneEveryMs: SECOND,
   silentDeathMs: 2 * MINUTE,
   inventoryEveryMs: 5 * MINUTE,
+  modelFactsMax: 2_000,
+  modelFactsAtOnce: 2,
+  modelFactsMs: MINUTE,
   deepCheckEveryMs: 3 * MINUTE,
   deepCheckMs: 30 * SECOND,
   idleQueueMs: 15 * SECOND,

@@ -9,10 +9,13 @@ import {
 import {
   parseHistoryEntry,
   parseHistoryList,
+  parseModelMetadata,
+  parseModelSizes,
   parseObjectInfo,
   parseQueue,
   parseSystemStats,
   type HistoryEntry,
+  type ModelMetadata,
   type ObjectInfo,
   type Queue,
   type SystemStats,
@@ -25,6 +28,20 @@ export type Reply<T> = ({ readonly kind: "ok" } & T) | ClientTrouble;
 export interface ComfyCalls {
   systemStats(signal?: Abortable): Promise<Reply<{ readonly stats: SystemStats }>>;
   objectInfo(signal?: Abortable): Promise<Reply<{ readonly objectInfo: ObjectInfo }>>;
+  /**
+   * What a model file says of itself; undefined where there is no such file, or no metadata in it.
+   * `http` with 500 is what a broken file is answered with.
+   */
+  modelMetadata(
+    folder: string,
+    name: string,
+    signal?: Abortable,
+  ): Promise<Reply<{ readonly metadata: ModelMetadata | undefined }>>;
+  /** Sizes in bytes of the files of a model folder, by name; older versions answer with 404. */
+  modelSizes(
+    folder: string,
+    signal?: Abortable,
+  ): Promise<Reply<{ readonly sizes: ReadonlyMap<string, number> }>>;
   queue(signal?: Abortable): Promise<Reply<{ readonly queue: Queue }>>;
   /** `entry` is undefined until the prompt has ended. */
   history(
@@ -48,6 +65,11 @@ export interface ComfyCalls {
     signal?: Abortable,
   ): Promise<Reply<object>>;
 }
+
+/** A header of at most 1 MiB (server.py, 0.3.64), of which each character may be escaped in six. */
+const METADATA_MAX_BYTES = 6 * 1024 * 1024;
+/** A header is read in the event loop; a file on a dead mount must not hold whoever asks for long. */
+const METADATA_MS = 10_000;
 
 /** Makes the calls over a port, all with the same limits. */
 export function createCalls(
@@ -77,6 +99,28 @@ export function createCalls(
       get("/object_info", signal, (value) => {
         const objectInfo = parseObjectInfo(value);
         return objectInfo && { objectInfo };
+      }),
+    async modelMetadata(folder, name, signal) {
+      const path = `/view_metadata/${encodeURIComponent(folder)}?filename=${encodeURIComponent(name)}`;
+      const answer = await port.call({
+        method: "GET",
+        path,
+        timeoutMs: Math.min(limits.timeoutMs, METADATA_MS),
+        maxBodyBytes: Math.min(limits.maxBodyBytes, METADATA_MAX_BYTES),
+        signal,
+      });
+      if (answer.kind === "answer" && answer.status === 404) {
+        return { kind: "ok", metadata: undefined };
+      }
+      return readJson(answer, path, (value) => {
+        const metadata = parseModelMetadata(value);
+        return metadata && { metadata };
+      });
+    },
+    modelSizes: (folder, signal) =>
+      get(`/experiment/models/${encodeURIComponent(folder)}`, signal, (value) => {
+        const sizes = parseModelSizes(value);
+        return sizes && { sizes };
       }),
     queue: (signal) =>
       get("/queue", signal, (value) => {

@@ -456,3 +456,46 @@ test("an upload that is refused is told with its status, one whose source breaks
     await clientFor().uploadInput({ ...upload, content: { stream: breakingStream() } }),
   ).toMatchObject({ kind: "unreachable", message: "disk gone" });
 });
+
+test("the metadata of a model file is asked for by folder and name; none and broken are told apart", async () => {
+  fake.handler = (request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? "", fake.url);
+    if (pathname !== "/view_metadata/loras") return false;
+    const name = searchParams.get("filename");
+    if (name === "none.safetensors") response.writeHead(404).end();
+    else if (name === "broken.safetensors")
+      response.writeHead(500).end("500 Internal Server Error");
+    else if (name === "huge.safetensors") response.end("x".repeat(7 * 1024 * 1024));
+    else response.end(JSON.stringify({ ss_base_model_version: name }));
+    return true;
+  };
+  const client = clientFor();
+  expect(await client.modelMetadata("loras", "a/b & c.safetensors")).toMatchObject({
+    kind: "ok",
+    metadata: { baseModel: "a/b & c.safetensors" },
+  });
+  expect(await client.modelMetadata("loras", "none.safetensors")).toEqual({
+    kind: "ok",
+    metadata: undefined,
+  });
+  expect(await client.modelMetadata("loras", "broken.safetensors")).toMatchObject({
+    kind: "http",
+    status: 500,
+  });
+  expect(await client.modelMetadata("loras", "huge.safetensors")).toMatchObject({
+    kind: "malformed",
+  });
+});
+
+test("the sizes of a folder's files are those of its list; a version without one says so", async () => {
+  const client = clientFor();
+  expect(await client.modelSizes("loras")).toMatchObject({ kind: "http", status: 404 });
+  fake.handler = (_request, response) => {
+    response.end(JSON.stringify([{ name: "a.safetensors", size: 7 }]));
+    return true;
+  };
+  expect(await client.modelSizes("loras")).toEqual({
+    kind: "ok",
+    sizes: new Map([["a.safetensors", 7]]),
+  });
+});

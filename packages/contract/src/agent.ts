@@ -31,6 +31,27 @@ const bytesSchema = z.int().min(0);
 
 const modelNames = z.record(z.string().max(128), z.array(z.string().max(512)).max(20_000));
 
+/** Most model files of an instance that an inventory tells more of than their names. */
+export const MAX_MODEL_FACTS = 5_000;
+/** Longest text of a model file that an inventory repeats. */
+const MODEL_TEXT_MAX = 128;
+
+/** What a model file says of itself; nobody has checked it. */
+export const modelFactsSchema = z.object({
+  folder: z.string().max(128),
+  name: z.string().max(512),
+  /** `modelspec.architecture`, as the file spells it. */
+  architecture: z.string().max(MODEL_TEXT_MAX).nullable(),
+  /** `ss_base_model_version`, as the file spells it. */
+  baseModel: z.string().max(MODEL_TEXT_MAX).nullable(),
+  /** SHA-256 of the tensors, without the header. */
+  tensorHash: sha256Schema.nullable(),
+  /** Of the whole file. */
+  sizeBytes: bytesSchema.nullable(),
+});
+/** See {@link modelFactsSchema}. */
+export type ModelFileFacts = z.infer<typeof modelFactsSchema>;
+
 /** What an instance can serve: read from its `/object_info` and model lists. */
 export const inventorySchema = z.object({
   /** SHA-256 of the canonical inventory: a changed digest makes the control plane ask for it. */
@@ -41,6 +62,11 @@ export const inventorySchema = z.object({
   vramTotalBytes: bytesSchema.nullable(),
   deviceName: z.string().max(256).nullable(),
   simulated: z.boolean(),
+  /**
+   * Of those files that say anything; left out until they are read, and by agents that do not. A
+   * control plane that does not know it drops it, and keeps the inventory under the same digest.
+   */
+  modelFacts: z.array(modelFactsSchema).max(MAX_MODEL_FACTS).optional(),
 });
 /** See {@link inventorySchema}. */
 export type Inventory = z.infer<typeof inventorySchema>;

@@ -17,7 +17,7 @@ export interface KnownFacts {
   /** Whether every instance that may run it has a class. */
   readonly hasClass: (classType: string) => boolean;
   /** What is missing where least is, and what is there; null when no instance has the classes. */
-  readonly models: Pick<ModelFacts, "missing" | "there"> | null;
+  readonly models: Pick<ModelFacts, "missing" | "there" | "files"> | null;
   /** The largest card that may run it, in bytes; null when one does not tell. */
   readonly largestCardBytes: number | null;
   readonly fallbackModels: readonly string[];
@@ -40,6 +40,7 @@ export function toChangeFacts(known: KnownFacts): ChangeFacts {
         : {
             missing: findMissingModels(ran, evidence, (model) => !isAmong(model, models.missing)),
             there: models.there,
+            ...(models.files !== undefined && { files: models.files }),
             fallbacks: known.fallbackModels,
           },
     memory:

@@ -95,10 +95,17 @@ export {
   DEFAULT_FALLBACK_MODELS,
   isModelFileName,
   switchModel,
+  type ModelFile,
+  type ModelFiles,
   type Switched,
   type SwitchModelRequest,
 } from "./graph/switch-model.ts";
-export { familyOfName, type ModelFamily } from "./graph/model-family.ts";
+export {
+  familyOfDeclared,
+  familyOfName,
+  type DeclaredModel,
+  type ModelFamily,
+} from "./graph/model-family.ts";
 export {
   keyOf,
   modelPlaces,

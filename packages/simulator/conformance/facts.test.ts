@@ -387,6 +387,51 @@ function facts(start: () => Promise<Target>): void {
     });
   });
 
+  describe("model files", () => {
+    const metadataOf = (folder: string, name: string): ReturnType<typeof ask> =>
+      ask(target, "GET", `/view_metadata/${folder}?${new URLSearchParams({ filename: name })}`);
+
+    it("are listed with their sizes, and only under their folders' present names", async () => {
+      const list = await ask(target, "GET", "/experiment/models/checkpoints");
+      const files = list.json<{ name: string; pathIndex: number; size: number }[]>();
+      const names = (await ask(target, "GET", "/models/checkpoints")).json<string[]>();
+      expect(files.map(({ name }) => name).sort()).toEqual([...names].sort());
+      for (const file of files) {
+        expect(file).toMatchObject({ pathIndex: expect.any(Number), size: expect.any(Number) });
+      }
+      for (const folder of ["unet", "nothing"]) {
+        const other = await ask(target, "GET", `/experiment/models/${folder}`);
+        expect([other.status, other.bytes.length]).toEqual([404, 0]);
+      }
+    });
+
+    it("tell what their headers say, as texts, or that there is nothing", async () => {
+      const names = (await ask(target, "GET", "/models/checkpoints")).json<string[]>();
+      expect(names).toContain("tiny.safetensors");
+      for (const name of names) {
+        const answer = await metadataOf("checkpoints", name);
+        expect([200, 404]).toContain(answer.status);
+        if (answer.status === 404) continue;
+        const texts = Object.values(answer.json<Record<string, unknown>>());
+        expect(texts.every((text) => typeof text === "string")).toBe(true);
+        expect((await metadataOf("checkpoints", `../${name}`)).bytes).toEqual(answer.bytes);
+      }
+    });
+
+    it("that are no safetensors, not there, or in no folder, answer with a bare 404", async () => {
+      for (const [folder, name] of [
+        ["checkpoints", "none.safetensors"],
+        ["checkpoints", "tiny.ckpt"],
+        ["nothing", "tiny.safetensors"],
+        ["unet", "tiny.safetensors"],
+      ] as const) {
+        const answer = await metadataOf(folder, name);
+        expect([answer.status, answer.bytes.length]).toEqual([404, 0]);
+      }
+      expect((await ask(target, "GET", "/view_metadata/checkpoints")).status).toBe(404);
+    });
+  });
+
   it("an Origin that is not the server's own is refused on loopback", async () => {
     const answer = await ask(target, "GET", "/prompt", undefined, { Origin: "http://127.0.0.1:1" });
     expect([answer.status, answer.bytes.length]).toEqual([403, 0]);

@@ -28,6 +28,7 @@ export async function startSimulated(): Promise<Target & { readonly simulator: S
     clock: systemClock,
     timeScale: 0,
     restartDelayMs: 20,
+    modelFiles: { checkpoints: { "tiny.safetensors": { metadata: { format: "pt" } } } },
   });
   return {
     name: "simulator",

@@ -19,6 +19,8 @@ export interface SimulatorOptions {
   readonly vram?: VramPreset | keyof typeof VRAM_PRESETS;
   /** Model files by folder; default {@link DEFAULT_MODELS}. */
   readonly models?: Readonly<Record<string, readonly string[]>>;
+  /** What is in model files, by folder and name; those that are not named have no metadata. */
+  readonly modelFiles?: Readonly<Record<string, Readonly<Record<string, ModelFile>>>>;
   /** Folder for input, output and temp files; null keeps them in memory. Default null. */
   readonly dataDir?: string | null;
   /** Limit of files kept in memory; the oldest go first. Default 128 MiB. */
@@ -40,6 +42,17 @@ export interface SimulatorOptions {
   /** Faults in force from the start. */
   readonly faults?: readonly FaultRule[];
 }
+
+/** A model file as routes tell of it. */
+export interface ModelFile {
+  /** `__metadata__` of its header; null has none. Default null. */
+  readonly metadata?: Readonly<Record<string, string>> | null;
+  /** Default {@link MODEL_FILE_BYTES}. */
+  readonly sizeBytes?: number;
+}
+
+/** The size that a model file is listed with unless told otherwise. */
+export const MODEL_FILE_BYTES = 2_132_625_894;
 
 /** Models that a simulator has unless told otherwise: one or two of each kind that people use. */
 export const DEFAULT_MODELS: Readonly<Record<string, readonly string[]>> = {

@@ -9,7 +9,7 @@ import { createDiskFiles } from "./files/disk-files.ts";
 import type { FileStore, StoredFile } from "./files/file-store.ts";
 import { createMemoryFiles } from "./files/memory-files.ts";
 import type { FileTamper } from "./http/file-routes.ts";
-import { DEFAULT_MODELS, DEFAULTS, type SimulatorOptions } from "./options.ts";
+import { DEFAULT_MODELS, DEFAULTS, type ModelFile, type SimulatorOptions } from "./options.ts";
 import { SocketHub } from "./sockets.ts";
 import { seededRandom, type Random } from "@holdfast/runtime";
 
@@ -166,6 +166,10 @@ export class Simulation {
       requests: Object.fromEntries(this.#requests),
     };
   }
+
+  /** What is in a model file. */
+  readonly modelFile = (folder: string, name: string): ModelFile =>
+    this.#options.modelFiles?.[folder]?.[name] ?? {};
 
   /** Lets faults have a file on its way out of `/view`. */
   readonly tamper: FileTamper = (file, name) => {

@@ -20,6 +20,7 @@ export {
   type SocketMessage,
   type UnparsableMessage,
 } from "./messages.ts";
+export { parseModelMetadata, parseModelSizes, type ModelMetadata } from "./model-metadata.ts";
 export {
   graphNeeds,
   isFileInput,

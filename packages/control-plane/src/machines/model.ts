@@ -1,4 +1,5 @@
 import type { InstanceState, Inventory } from "@holdfast/contract";
+import { familyOfDeclared, type ModelFile } from "@holdfast/recovery";
 
 /** A host that runs the agent. `lost` when its heartbeat has been away too long. */
 export interface Machine {
@@ -53,6 +54,8 @@ export interface InventoryIndex {
   readonly models: ReadonlySet<string>;
   /** Names by folder, spelled as the instance does. */
   readonly modelNames: ReadonlyMap<string, readonly string[]>;
+  /** What files say of themselves, under the keys of {@link models}; those that say nothing are left out. */
+  readonly modelFiles: ReadonlyMap<string, ModelFile>;
   readonly vramTotalBytes: number | null;
   readonly simulated: boolean;
 }
@@ -62,7 +65,10 @@ export const HEARTBEAT_TIMEOUT_MS = 60_000;
 
 /** Brings a wire inventory into its asked form. */
 export function toInventoryIndex(
-  inventory: Pick<Inventory, "digest" | "nodeClasses" | "models" | "simulated" | "vramTotalBytes">,
+  inventory: Pick<
+    Inventory,
+    "digest" | "nodeClasses" | "models" | "modelFacts" | "simulated" | "vramTotalBytes"
+  >,
 ): InventoryIndex {
   const models = new Set<string>();
   for (const [folder, names] of Object.entries(inventory.models)) {
@@ -73,6 +79,12 @@ export function toInventoryIndex(
     nodeClasses: new Set(inventory.nodeClasses),
     models,
     modelNames: new Map(Object.entries(inventory.models)),
+    modelFiles: new Map(
+      (inventory.modelFacts ?? []).map(({ folder, name, tensorHash, sizeBytes, ...declared }) => [
+        modelKey(folder, name),
+        { family: familyOfDeclared(declared), tensorHash, sizeBytes },
+      ]),
+    ),
     vramTotalBytes: inventory.vramTotalBytes,
     simulated: inventory.simulated,
   };

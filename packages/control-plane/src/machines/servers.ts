@@ -2,6 +2,7 @@
 import type { ModelNeed } from "@holdfast/comfyui/protocol";
 import type { CardFacts, ModelFacts, OtherInstance } from "@holdfast/recovery";
 import { canServe, explainWaiting, isPlaceable, missingNeeds } from "./eligibility.ts";
+import { filesAt, mergeFiles } from "./model-files.ts";
 import { modelKey, type InventoryIndex, type Needs, type PlacedInstance } from "./model.ts";
 
 /** The instances that take work, with what they have; those that have not told are left out. */
@@ -22,8 +23,11 @@ export interface Servers {
   machineOf(instanceId: string): string | null;
   /** The largest card among those that have the classes; null when one does not tell. */
   largestCard(needs: Needs): number | null;
-  /** What is missing where least is, and what is there instead; null when no instance has the classes. */
-  models(needs: Needs): Pick<ModelFacts, "missing" | "there"> | null;
+  /**
+   * What is missing where least is, what is there instead, and what files say of themselves: on any
+   * instance, for who has the missing one may be away. Null when no instance has the classes.
+   */
+  models(needs: Needs): Pick<ModelFacts, "missing" | "there" | "files"> | null;
 }
 
 /** An instance that takes work, beside what it told of itself. */
@@ -36,9 +40,12 @@ export interface KnownInstance {
 export function createServers(
   all: readonly PlacedInstance[],
   known: readonly KnownInstance[],
+  merge: typeof mergeFiles = mergeFiles,
 ): Servers {
   const instances = known.filter(({ instance }) => isPlaceable(instance));
   const byDigest = new Map(known.map(({ inventory }) => [inventory.digest, inventory]));
+  // In an order of their own: the same fleet is the same list.
+  const everywhere = [...byDigest.values()].sort((a, b) => (a.digest < b.digest ? -1 : 1));
   const servingNeeds = (needs: Needs): readonly KnownInstance[] =>
     instances.filter(({ inventory }) => canServe(inventory, needs));
   const withClasses = (needs: Needs): readonly KnownInstance[] =>
@@ -73,7 +80,15 @@ export function createServers(
         if (best === null || lacking.length < best.lacking.length) best = { lacking, at: [one] };
         else if (isSame(lacking, best.lacking)) best.at.push(one);
       }
-      return best === null ? null : { missing: best.lacking, there: namesOf(best.at) };
+      if (best === null) return null;
+      return {
+        missing: best.lacking,
+        there: namesOf(best.at),
+        files: filesAt(
+          () => merge(everywhere),
+          best.at.map(({ inventory }) => inventory),
+        ),
+      };
     },
   };
 }

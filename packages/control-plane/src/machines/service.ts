@@ -18,6 +18,7 @@ import {
   type Machine,
   type PlacedInstance,
 } from "./model.ts";
+import { createFilesMerger } from "./model-files.ts";
 import { createServers, type KnownInstance, type Servers } from "./servers.ts";
 import * as store from "./store.ts";
 
@@ -79,6 +80,7 @@ export interface MachinesService {
 /** Makes the machines service on a database. */
 export function createMachinesService(db: Db): MachinesService {
   const inventories = new Map<string, InventoryIndex>();
+  const merge = createFilesMerger();
   const keep = (index: InventoryIndex): InventoryIndex => {
     inventories.set(index.digest, index);
     for (const digest of inventories.keys()) {
@@ -121,7 +123,7 @@ export function createMachinesService(db: Db): MachinesService {
         const index = await inventory(instance.inventoryDigest);
         if (index !== undefined) known.push({ instance, inventory: index });
       }
-      return createServers(all, known);
+      return createServers(all, known, merge);
     },
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
     quarantine: (tx, instanceId, quarantine) => store.setQuarantine(tx, instanceId, quarantine),

@@ -235,8 +235,8 @@ export async function insertInventory(
   await db.query(
     `insert into inventories
        (digest, node_classes, models, comfyui_version, vram_total_bytes, device_name, simulated,
-        object_info)
-     values ($1, $2, $3, $4, $5, $6, $7, $8)
+        object_info, model_facts)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
      on conflict (digest) do nothing`,
     [
       inventory.digest,
@@ -247,6 +247,7 @@ export async function insertInventory(
       inventory.deviceName,
       inventory.simulated,
       toJson(objectInfo),
+      inventory.modelFacts === undefined ? null : toJson(inventory.modelFacts),
     ],
   );
 }
@@ -264,8 +265,10 @@ export async function readInventories(
     vram_total_bytes: number | null;
     device_name: string | null;
     simulated: boolean;
+    model_facts: NonNullable<Inventory["modelFacts"]> | null;
   }>(
-    `select digest, node_classes, models, comfyui_version, vram_total_bytes, device_name, simulated
+    `select digest, node_classes, models, comfyui_version, vram_total_bytes, device_name, simulated,
+       model_facts
      from inventories where digest = any($1::text[])`,
     [digests],
   );
@@ -277,6 +280,7 @@ export async function readInventories(
     vramTotalBytes: row.vram_total_bytes,
     deviceName: row.device_name,
     simulated: row.simulated,
+    ...(row.model_facts !== null && { modelFacts: row.model_facts }),
   }));
 }
 

@@ -183,6 +183,23 @@ describe("a model that is not there", () => {
     expect(change).toMatchObject({ rung: "same_model_other_name", loss: "none" });
   });
 
+  it("is the file with the same hash, also where the policy allows no loss", () => {
+    const twin = { family: null, tensorHash: "aa", sizeBytes: 7 };
+    const files = new Map([
+      [`checkpoints/${from}`, twin],
+      ["checkpoints/copy.safetensors", twin],
+    ]);
+    const change = missing(["dreamshaper_8.safetensors", "copy.safetensors"], {
+      models: { ...models(["dreamshaper_8.safetensors", "copy.safetensors"])!, files },
+      maxLoss: "none",
+    });
+    expect(change).toMatchObject({
+      rung: "same_model_other_name",
+      loss: "none",
+      explain: `The same model under another name: ${from} → copy.safetensors (the same file by its hash)`,
+    });
+  });
+
   it("is another one of its family next, then the list's, in the graph and in words", () => {
     const change = missing(["dreamshaper_8.safetensors"]);
     expect(change).toMatchObject({

@@ -21,7 +21,7 @@ import { replaceModel, type ModelReplacement } from "./model-places.ts";
 import { reduceParameters, type Reduction, type ReductionScope } from "./reduce.ts";
 import { findSites } from "./sites.ts";
 import { splitBatch } from "./split-batch.ts";
-import { switchModel } from "./switch-model.ts";
+import { switchModel, type ModelFiles } from "./switch-model.ts";
 import { tileVae } from "./tiled-vae.ts";
 
 /** The changes in force. Plain JSON, kept with the job. */
@@ -76,6 +76,8 @@ export interface ModelFacts {
   readonly missing: readonly ModelNeed[];
   /** Names by folder on the instances that have all else the graph needs. */
   readonly there: ReadonlyMap<string, readonly string[]>;
+  /** What files say of themselves, those that are not there too; absent when nobody has told. */
+  readonly files?: ModelFiles;
   /** What to take when nothing of the family is there, in this order. */
   readonly fallbacks: readonly string[];
 }
@@ -234,6 +236,7 @@ function tryModels({ graph, recipe, models }: ChangeRequest, most: LossLevel): T
   if (models.missing.length === 0) return skip("It is not known which model is meant.");
   const current = (recipe.models ?? []).reduce(replaceModel, graph);
   const replaced: ModelReplacement[] = [];
+  const words: string[] = [];
   for (const missing of models.missing) {
     const { folder, name } = missing;
     const earlier = (recipe.models ?? []).filter((one) => one.folder === folder);
@@ -242,6 +245,7 @@ function tryModels({ graph, recipe, models }: ChangeRequest, most: LossLevel): T
       missing,
       there: models.there.get(folder) ?? [],
       fallbacks: models.fallbacks,
+      ...(models.files !== undefined && { files: models.files }),
       tried: new Set(earlier.flatMap(({ from, to }) => [from, to])),
     });
     if (switched.kind === "nothing") return skip(switched.reason);
@@ -249,14 +253,16 @@ function tryModels({ graph, recipe, models }: ChangeRequest, most: LossLevel): T
       return skip(`No file in ${folder} is ${name} under another name.`);
     }
     replaced.push({ folder, from: name, to: switched.to });
+    const how = switched.because === "same_hash" ? " (the same file by its hash)" : "";
+    words.push(`${name} → ${switched.to}${how}`);
   }
-  const words = replaced.map(({ from, to }) => `${from} → ${to}`).join(", ");
+  const all = words.join(", ");
   return {
     kind: "change",
     loss: most,
     recipe: { ...recipe, models: [...(recipe.models ?? []), ...replaced] },
     explain:
-      most === "none" ? `The same model under another name: ${words}` : `Switched model: ${words}`,
+      most === "none" ? `The same model under another name: ${all}` : `Switched model: ${all}`,
   };
 }
 

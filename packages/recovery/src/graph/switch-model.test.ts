@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { Graph } from "@holdfast/comfyui/protocol";
-import { familyOfName } from "./model-family.ts";
+import { familyOfDeclared, familyOfName } from "./model-family.ts";
 import { replaceModel } from "./model-places.ts";
 import {
   DEFAULT_FALLBACK_MODELS,
   isModelFileName,
   switchModel,
+  type ModelFile,
+  type ModelFiles,
   type SwitchModelRequest,
 } from "./switch-model.ts";
 
@@ -24,6 +26,14 @@ const ask = (ckpt: string, there: readonly string[], more: Partial<SwitchModelRe
     tried: new Set(),
     ...more,
   });
+
+const filesOf = (known: Readonly<Record<string, Partial<ModelFile>>>): ModelFiles =>
+  new Map(
+    Object.entries(known).map(([key, file]) => [
+      key,
+      { family: null, tensorHash: null, sizeBytes: null, ...file },
+    ]),
+  );
 
 describe("a checkpoint that is missing", () => {
   it("is the same file under another ending, folder or separator first", () => {
@@ -97,11 +107,56 @@ describe("a checkpoint that is missing", () => {
   });
 
   it("goes by what the file itself says before its name", () => {
-    const families = new Map([["mystery2.ckpt", "sdxl"] as const]);
-    expect(ask("sd_xl_base.safetensors", ["mystery2.ckpt"], { families })).toMatchObject({
-      to: "mystery2.ckpt",
+    const files = filesOf({ "checkpoints/mystery2.safetensors": { family: "sdxl" } });
+    const there = ["v1-5-pruned-emaonly.ckpt", "mystery2.safetensors"];
+    expect(ask("sd_xl_turbo.safetensors", there, { files })).toMatchObject({
+      to: "mystery2.safetensors",
       because: "same_family",
     });
+    // A name that lies: the file is of another family, and does not fit the LoRA either.
+    const lying = filesOf({ "checkpoints/sdxl_mix.safetensors": { family: "sd1" } });
+    expect(ask("sd_xl_turbo.safetensors", ["sdxl_mix.safetensors"], { files: lying }).kind).toBe(
+      "nothing",
+    );
+  });
+
+  it("is the file that says it has the same tensors and is as large, whatever its name", () => {
+    const twin = { tensorHash: "aa", sizeBytes: 7 };
+    const files = filesOf({
+      "checkpoints/mystery.safetensors": twin,
+      "checkpoints/sub/other.safetensors": twin,
+      "loras/lora.safetensors": twin,
+    });
+    const there = ["MYSTERY.safetensors", "lora.safetensors", "sub\\other.safetensors"];
+    expect(ask("mystery.safetensors", there, { files })).toEqual({
+      kind: "switched",
+      to: "sub\\other.safetensors",
+      because: "same_hash",
+      loss: "none",
+    });
+  });
+
+  it.each([
+    ["another hash", { tensorHash: "bb", sizeBytes: 7 }],
+    ["the hash of the file it was made from, and another size", { tensorHash: "aa", sizeBytes: 4 }],
+    ["another size alone", { sizeBytes: 4 }],
+  ])("of the same name that has %s is another file", (_, other) => {
+    const files = filesOf({
+      "checkpoints/sd15/a.safetensors": { tensorHash: "aa", sizeBytes: 7 },
+      "checkpoints/SD15/a.safetensors": other,
+    });
+    expect(ask("sd15/a.safetensors", ["SD15/a.safetensors"], { files })).toMatchObject({
+      because: "same_name",
+      loss: "content",
+    });
+  });
+
+  it("is not known to be the same file where a size is not known", () => {
+    const files = filesOf({
+      "checkpoints/a.safetensors": { tensorHash: "aa", sizeBytes: 7 },
+      "checkpoints/b.safetensors": { tensorHash: "aa" },
+    });
+    expect(ask("a.safetensors", ["b.safetensors"], { files }).kind).toBe("nothing");
   });
 });
 
@@ -120,6 +175,15 @@ describe("what comes with a model", () => {
     expect(withLora("style.safetensors")).toMatchObject({ to: there[0] });
     expect(withLora("style_sd15.safetensors")).toMatchObject({ to: there[1] });
     expect(withLora("flux_style.safetensors").kind).toBe("nothing");
+  });
+
+  it("counts by what the LoRA says of itself, not by a checkpoint of its name", () => {
+    const files = filesOf({
+      "loras/style.safetensors": { family: "sd1" },
+      "checkpoints/style.safetensors": { family: "flux" },
+    });
+    const missing = { folder: "checkpoints", name: "mystery.ckpt" };
+    expect(ask("mystery.ckpt", there, { files, missing })).toMatchObject({ to: there[1] });
   });
 });
 
@@ -173,6 +237,10 @@ it.each([
   ["v2-1_768-ema-pruned.safetensors", "sd2"],
   ["sd3.5_large.safetensors", "sd3"],
   ["flux1-dev-fp8.safetensors", "flux"],
+  ["flux2-dev.safetensors", "flux2"],
+  ["flux1-chroma.safetensors", "chroma"],
+  ["sd_xl_refiner_1.0.safetensors", "sdxl_refiner"],
+  ["z_image_turbo_bf16.safetensors", "zimage"],
   ["svd_xt.safetensors", "svd"],
   ["wan2.1_t2v_1.3B_fp16.safetensors", "wan"],
   ["hunyuan_video_t2v_720p_bf16.safetensors", "hunyuan"],
@@ -182,4 +250,50 @@ it.each([
   ["excellent.safetensors", null],
 ])("the family of %s is %s", (name, family) => {
   expect(familyOfName(name)).toBe(family);
+});
+
+it.each([
+  ["stable-diffusion-v1", "sd1"],
+  ["stable-diffusion-v1-inpainting", "sd1"],
+  ["stable-diffusion-v1/lora", "sd1"],
+  ["stable-diffusion-v2-768-v", "sd2"],
+  ["stable-diffusion-xl-v1-base", "sdxl"],
+  ["stable-diffusion-xl-v1-edit", "sdxl"],
+  ["stable-diffusion-xl-v1-refiner", "sdxl_refiner"],
+  ["stable-diffusion-v3-medium", "sd3"],
+  ["stable-diffusion-3-m", "sd3"],
+  ["stable-video-diffusion-img2vid-v1", "svd"],
+  ["flux-1-dev/lora", "flux"],
+  ["Flux.1-dev", "flux"],
+  ["Flux.2-klein-9b", "flux2"],
+  ["chroma", "chroma"],
+  ["wan2.1", "wan"],
+  ["WAN-2.2", "wan"],
+  ["hunyuan-video-1.5", "hunyuan"],
+  ["Qwen-Image-Edit-2511/lora", "qwen"],
+  ["Z-Image", "zimage"],
+  ["lumina-2", "lumina"],
+  ["stable-diffusion", null],
+  ["krea2", null],
+])("a file of the architecture %s is of the family %s", (architecture, family) => {
+  expect(familyOfDeclared({ architecture, baseModel: null })).toBe(family);
+});
+
+it.each([
+  ["sdxl_base_v1-0", "sdxl"],
+  ["sdxl_", "sdxl"],
+  ["SDXL 1.0", "sdxl"],
+  ["sd_v1", "sd1"],
+  ["ss_v1", "sd1"],
+  ["sd_1.5", "sd1"],
+  ["sd_v2_v", "sd2"],
+  ["sd_2.1", "sd2"],
+  ["sd3_m", "sd3"],
+  ["flux1", "flux"],
+  ["flux2_klein_9b", "flux2"],
+  ["minimax_h3", null],
+])("a LoRA made for %s is of the family %s", (baseModel, family) => {
+  expect(familyOfDeclared({ architecture: null, baseModel })).toBe(family);
+  expect(familyOfDeclared({ architecture: "krea2", baseModel })).toBe(family);
+  expect(familyOfDeclared({ architecture: "auraflow-v1", baseModel })).toBe("auraflow");
 });

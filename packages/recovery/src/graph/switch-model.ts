@@ -21,18 +21,31 @@ export interface SwitchModelRequest {
   readonly fallbacks: readonly string[];
   /** Models that this job was given instead before, and that did not help. */
   readonly tried: ReadonlySet<string>;
-  /** Families known from the files themselves, by name; they outrank what the name says. */
-  readonly families?: ReadonlyMap<string, ModelFamily>;
+  /** What files say of themselves, by {@link keyOf}; it outranks what their names say. */
+  readonly files?: ModelFiles;
 }
+
+/** What is known of a model file beside its name. */
+export interface ModelFile {
+  readonly family: ModelFamily | null;
+  /** Of its tensors, as the file declares it. */
+  readonly tensorHash: string | null;
+  readonly sizeBytes: number | null;
+}
+
+/** Asks for a file by {@link keyOf}; undefined for one that says nothing. */
+export type ModelFiles = Pick<ReadonlyMap<string, ModelFile>, "get">;
+
+/** Why a file was chosen: the same by its hash or name, the same family, or the list of fallbacks. */
+type SwitchReason = "same_hash" | "same_name" | "same_family" | "fallback";
 
 /** What switching came to. */
 export type Switched =
   | {
       readonly kind: "switched";
       readonly to: string;
-      /** Why this one: the same file written otherwise, the same family, or the list of fallbacks. */
-      readonly because: "same_name" | "same_family" | "fallback";
-      /** `none` for the same file under a name that differs in case or separators alone. */
+      readonly because: SwitchReason;
+      /** `none` for the same file: by its hash, or by a name that differs in case or separators alone. */
       readonly loss: LossLevel;
     }
   | { readonly kind: "nothing"; readonly reason: string };
@@ -51,11 +64,11 @@ export function isModelFileName(name: string): boolean {
 
 /**
  * Chooses among the files of the same folder, so a checkpoint is never replaced by a LoRA: first the
- * same name written otherwise (separators, case, ending), then one of the same family, and for a
+ * same file by its hash, then the same name written otherwise (separators, case, ending), then one of the same family, and for a
  * checkpoint the list of fallbacks, unless LoRAs or ControlNets of the graph are of another family.
  */
 export function switchModel(request: SwitchModelRequest): Switched {
-  const { graph, missing, there, tried } = request;
+  const { graph, missing, there, tried, files } = request;
   const { folder, name } = missing;
   if (!modelPlaces(graph).some((place) => keyOf(place) === keyOf(missing))) {
     return {
@@ -78,7 +91,12 @@ export function switchModel(request: SwitchModelRequest): Switched {
     };
   }
   const [to, because] = chosen;
-  const isSameFile = because === "same_name" && samePath(to) === samePath(name);
+  const isSameFile =
+    because === "same_hash" ||
+    (because === "same_name" &&
+      samePath(to) === samePath(name) &&
+      compareFiles(files?.get(keyOf(missing)), files?.get(keyOf({ folder, name: to }))) !==
+        "other");
   return { kind: "switched", to, because, loss: isSameFile ? "none" : "content" };
 }
 
@@ -86,10 +104,20 @@ function choose(
   missing: string,
   folder: string,
   names: readonly string[],
-  { graph, fallbacks, families }: SwitchModelRequest,
-): readonly [string, "same_name" | "same_family" | "fallback"] | undefined {
-  const familyOf = (name: string): ModelFamily | null => families?.get(name) ?? familyOfName(name);
+  request: SwitchModelRequest,
+): readonly [string, SwitchReason] | undefined {
+  const { graph, fallbacks, files } = request;
+  const familyIn = (need: ModelNeed): ModelFamily | null =>
+    files?.get(keyOf(need))?.family ?? familyOfName(need.name);
+  const familyOf = (name: string): ModelFamily | null => familyIn({ folder, name });
   const family = familyOf(missing);
+  const own = files?.get(keyOf({ folder, name: missing }));
+  // Most files tell no hash: then there is nothing to look for among the others.
+  const isTelling = own !== undefined && own.tensorHash !== null;
+  const twin = isTelling
+    ? names.find((name) => compareFiles(own, files?.get(keyOf({ folder, name }))) === "same")
+    : undefined;
+  if (twin !== undefined) return [twin, "same_hash"];
   const same = sameFile(missing, names, familyOf);
   if (same !== undefined) return [same, "same_name"];
   if (family !== null) {
@@ -98,7 +126,7 @@ function choose(
     if (best !== undefined) return [best, "same_family"];
   }
   if (!WHOLE_MODEL_FOLDERS.has(folder)) return undefined;
-  const companions = companionFamilies(graph, familyOf);
+  const companions = companionFamilies(graph, familyIn);
   const listed = fallbacks.find((name) => {
     const own = familyOf(name);
     return names.includes(name) && (own === null || companions.every((one) => one === own));
@@ -109,11 +137,31 @@ function choose(
 /** Families of what the graph loads beside its base model, as far as they are known. */
 function companionFamilies(
   graph: Graph,
-  familyOf: (name: string) => ModelFamily | null,
+  familyIn: (need: ModelNeed) => ModelFamily | null,
 ): readonly ModelFamily[] {
   return modelPlaces(graph)
     .filter(({ folder }) => COMPANION_FOLDERS.has(folder))
-    .flatMap(({ name }) => familyOf(name) ?? []);
+    .flatMap((place) => familyIn(place) ?? []);
+}
+
+/**
+ * Whether two files are the same, by what both say. Tools that convert a file often copy its
+ * metadata, the hash of the original with it: only the size then tells that it is another one.
+ */
+function compareFiles(
+  one: ModelFile | undefined,
+  two: ModelFile | undefined,
+): "same" | "other" | "unknown" {
+  if (one === undefined || two === undefined) return "unknown";
+  const hashes = compare(one.tensorHash, two.tensorHash);
+  const sizes = compare(one.sizeBytes, two.sizeBytes);
+  if (hashes === "other" || sizes === "other") return "other";
+  return hashes === "same" && sizes === "same" ? "same" : "unknown";
+}
+
+function compare<T>(one: T | null, two: T | null): "same" | "other" | "unknown" {
+  if (one === null || two === null) return "unknown";
+  return one === two ? "same" : "other";
 }
 
 /**

@@ -1,6 +1,15 @@
+import path from "node:path";
 import type { ProcessState } from "../engine/process-state.ts";
 import { NODE_CLASSES, toObjectInfo } from "../nodes/catalogue.ts";
+import { MODEL_FILE_BYTES, type ModelFile } from "../options.ts";
 import { empty, json, type Reply } from "./reply.ts";
+import type { SimRequest } from "./request.ts";
+
+/** Where the model files are. */
+interface ModelFiles {
+  readonly state: ProcessState;
+  readonly modelFile: (folder: string, name: string) => ModelFile;
+}
 
 /** What the simulator calls itself wherever ComfyUI gives its version. */
 const SIMULATED_VERSION = "0.3.64-simulated";
@@ -28,6 +37,15 @@ export const MODEL_FOLDERS: readonly string[] = [
   "model_patches",
   "audio_encoders",
 ];
+
+/** Folders that got other names (`map_legacy` in folder_paths.py, 0.3.64). */
+const LEGACY_FOLDERS: ReadonlyMap<string, string> = new Map([
+  ["unet", "diffusion_models"],
+  ["clip", "text_encoders"],
+]);
+
+/** When the model files were made, in seconds since 1970. */
+const MODELS_MADE_AT = 1_700_000_000.5;
 
 const RAM_BYTES = 64 * 1024 ** 3;
 
@@ -89,6 +107,41 @@ export function getSystemStats(state: ProcessState, deviceName: string): Reply {
 /** `GET /models/{folder}`. */
 export function getModels(state: ProcessState, folder: string): Reply {
   return MODEL_FOLDERS.includes(folder) ? json(state.surroundings.modelNames(folder)) : empty(404);
+}
+
+/** `GET /view_metadata/{folder}`: what a safetensors file says of itself (server.py:520, 0.3.64). */
+export function getMetadata(files: ModelFiles, folder: string, request: SimRequest): Reply {
+  const name = request.query.get("filename");
+  if (name === null || !name.endsWith(".safetensors")) return empty(404);
+  const relative = plainName(name);
+  const isThere = files.state.surroundings.modelNames(currentName(folder)).includes(relative);
+  const metadata = files.modelFile(currentName(folder), relative).metadata ?? null;
+  return !isThere || metadata === null ? empty(404) : json(metadata);
+}
+
+/** `GET /experiment/models/{folder}`: names and sizes (app/model_manager.py:44, 0.3.64). */
+export function getModelFiles(files: ModelFiles, folder: string): Reply {
+  // Other than elsewhere, folders by their old names are not there.
+  if (!MODEL_FOLDERS.includes(folder)) return empty(404);
+  const names = files.state.surroundings.modelNames(folder);
+  return json(
+    names.map((name) => ({
+      name,
+      pathIndex: 0,
+      modified: MODELS_MADE_AT,
+      created: MODELS_MADE_AT,
+      size: files.modelFile(folder, name).sizeBytes ?? MODEL_FILE_BYTES,
+    })),
+  );
+}
+
+function currentName(folder: string): string {
+  return LEGACY_FOLDERS.get(folder) ?? folder;
+}
+
+/** As ComfyUI makes of it what lies below the folder: it never leads out of that. */
+function plainName(name: string): string {
+  return path.posix.relative("/", path.posix.join("/", name));
 }
 
 /** `GET /embeddings`: names without their endings. */

@@ -5,6 +5,8 @@ import { faultRoutes } from "./fault-routes.ts";
 import { uploadImage, uploadMask, viewFile } from "./file-routes.ts";
 import {
   getEmbeddings,
+  getMetadata,
+  getModelFiles,
   getModels,
   getObjectInfo,
   getSystemStats,
@@ -83,7 +85,8 @@ const PREFIXES: readonly (readonly [
   ["GET", "/history/", (id, _request, state) => getHistoryOf(state, id)],
   ["GET", "/object_info/", (name, _request, state) => getObjectInfo(state, name)],
   ["GET", "/models/", (folder, _request, state) => getModels(state, folder)],
-  ["GET", "/view_metadata/", () => empty(404)],
+  ["GET", "/experiment/models/", (folder, _r, _s, simulation) => getModelFiles(simulation, folder)],
+  ["GET", "/view_metadata/", (folder, r, _s, simulation) => getMetadata(simulation, folder, r)],
   ["GET", "/settings/", (key, _r, _s, simulation) => json(simulation.settings.get(key) ?? null)],
   [
     "POST",
