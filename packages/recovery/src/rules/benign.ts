@@ -165,6 +165,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "non-critical",
       "non critical",
       "can be ignored",
+      "will be ignored",
       "can safely ignore",
       "safely be ignored",
       "harmless",
