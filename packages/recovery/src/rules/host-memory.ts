@@ -218,6 +218,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "system memory",
       "system ram",
       "host memory",
+      "virtual memory",
       "cpu memory",
       "cpu out of",
       "vips",

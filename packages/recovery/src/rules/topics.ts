@@ -13,7 +13,7 @@ const HINT = 0.56;
 const SHORT_OF =
   /not enough|insufficient|too (?:large|big|small|low|little)|exhaust|\bfull\b|ran out|out of|run(?:s|ning)? out|exceed|lack of|shortage|\bonly [\d.]+ ?[kmgt]|不足|不够|耗尽|已满|爆|부족|足り|いっぱい|недостат|не хватает|нехват|закончил|nicht gen[uü]g|zu wenig|reicht nicht|\bvoll\b|insuffisant|saturé|\bplein\b|insuficiente|agotad|insufficiente|esaurit|za mało|brak |pełn|yetersiz|yeterli[^\n]{0,20}yok|dolu|hết|không đủ|onvoldoende|te weinig|\bvol\b|tidak cukup|penuh|nedostat|otillräcklig/i;
 const ABSENT =
-  /not (?:be )?(?:found|available|present|installed|exist)|does(?: not|n't) exist|missing|absent|cannot find|can't find|unable to (?:find|locate)|找不到|未找到|不存在|缺[少失]|見つかりません|存在しません|찾을 수 없|없습니다|не найден|не існує|не существует|отсутству|nicht gefunden|nicht vorhanden|fehl(?:t|en)\b|introuvable|manquant|n'existe pas|no se encontr|no encontrad|no existe|não encontrad|não existe|non trovat|non esiste|nie znalezion|brak |bulunamadı|không tìm thấy|niet gevonden|tidak ditemukan|nebyl nalezen|hittades inte/i;
+  /not (?:in|on|among) the (?:list|available)|not (?:be )?(?:found|available|present|installed|exist)|does(?: not|n't) exist|missing|absent|cannot find|can't find|unable to (?:find|locate)|找不到|未找到|不存在|缺[少失]|見つかりません|存在しません|찾을 수 없|없습니다|не найден|не існує|не существует|отсутству|nicht gefunden|nicht vorhanden|fehl(?:t|en)\b|introuvable|manquant|n'existe pas|no se encontr|no encontrad|no existe|não encontrad|não existe|non trovat|non esiste|nie znalezion|brak |bulunamadı|không tìm thấy|niet gevonden|tidak ditemukan|nebyl nalezen|hittades inte/i;
 const BROKEN =
   /refus|\blost\b|broken|unreachable|not reach|dropped|interrupted|\breset\b|misbehav|拒绝|断开|中断|失败|异常|拒否|切断|失敗|거부|끊|실패|отказ|разорв|потерян|ошибка|розірв|помилк|втрачен|verweigert|abgebrochen|verloren|fehlgeschlagen|fehler|perdu|échou|échec|erreur|perdid|fallo|falló|rechaz|falha|perdida|persa|interrott|errore|utracon|odrzucon|błąd|reddedildi|kesildi|hata|mất|từ chối|lỗi|geweigerd|verbroken|geen |gagal|terputus/i;
 const ENDED =
@@ -211,7 +211,7 @@ export const TOPIC_RULES: readonly MessageRule[] = [
       "rock module",
     ],
     FAULTY,
-    /memory|temperature/i,
+    /out of memory|temperature/i,
   ),
   topic(
     "process",
