@@ -351,6 +351,32 @@ describe("tables", () => {
   });
 });
 
+describe("finer causes that change the action", () => {
+  it.each([
+    ["execution", "CUDA error: an illegal memory access was encountered", "poisoned_context"],
+    ["execution", "CUDA error: unspecified launch failure", "poisoned_context"],
+    ["log", "HIP error: illegal address", "poisoned_context"],
+    ["execution", "CUDA error: device-side assert triggered", "device_assert"],
+    ["log", "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.", "hardware"],
+    ["execution", "CUDA error: no kernel image is available for execution", "unsupported_card"],
+    ["log", "Failed to initialize NVML: Driver/library version mismatch", "driver"],
+    ["execution", "[Errno 122] Disk quota exceeded: '/out/a.png'", "quota"],
+    ["execution", "You are trying to access a gated repo.", "gated"],
+    ["log", "Access to model x/y is restricted. You must have access to it", "gated"],
+    ["execution", "Payment Required: Please add credits to your account", "billing"],
+    ["execution", "[Errno 30] Read-only file system: '/out/a.png'", "read_only"],
+    ["execution", "[WinError 32] The process cannot access the file", "file_in_use"],
+    ["validation", "Value not in list: lora_name: 'a.safetensors' not in []", "list_empty"],
+    ["execution", "[WinError 1455] The paging file is too small", "commit_limit"],
+    ["process_exit", "Memory cgroup out of memory: Killed process 12 (python3)", "killed"],
+    ["connection", "HTTP 429 Too Many Requests", "rate_limit"],
+    ["connection", "getaddrinfo ENOTFOUND gpu-3", "dns"],
+  ] as const)("%s, %s: %s", (channel, message, subclass) => {
+    const validationType = channel === "validation" ? "value_not_in_list" : null;
+    expect(judge({ channel, message, validationType }).subclass).toBe(subclass);
+  });
+});
+
 describe("custom patterns", () => {
   const own = createClassifier(BUILT_IN_RULES, [
     {

@@ -18,6 +18,9 @@ const IN_NODES: readonly EvidenceChannel[] = ["execution", "history", "validatio
  * `module.qualname` (ComfyUI a125cd84 execution.py:960). The first row that fits counts.
  */
 const TYPE_RULES: readonly TypeRule[] = [
+  row(/^torch\S*\.OutOfMemoryError$/, "cuda_out_of_memory", null, 0.97),
+  // The bare name is also what supervisors and other languages say of the system's memory.
+  row(/(?:^|\.)OutOfMemoryError$/, "host_out_of_memory", "killed", 0.94, ["process_exit"]),
   row(/(?:^|\.)OutOfMemoryError$/, "cuda_out_of_memory", null, 0.97),
   row(/InterruptProcessing|KeyboardInterrupt$/, "interrupted", null, 0.99),
   row(/DependencyCycleError$/, "workflow_error", "dependency_cycle", 0.99),

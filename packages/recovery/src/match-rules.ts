@@ -61,8 +61,8 @@ function appliesTo(rule: MessageRule, channel: EvidenceChannel): boolean {
 
 function matchNear(rule: MessageRule, message: string, hits: NeedleHits): string | null {
   for (const start of hits.starts) {
-    const from = Math.max(0, start - WINDOW_BEFORE);
-    const window = message.slice(from, start + WINDOW_AFTER);
+    const from = Math.max(0, start - (rule.reach ?? WINDOW_BEFORE));
+    const window = message.slice(from, start + (rule.reach ?? WINDOW_AFTER));
     if (rule.unless?.test(window) === true) continue;
     if (rule.pattern === undefined) return excerpt(message.slice(start));
     const match = rule.pattern.exec(window);

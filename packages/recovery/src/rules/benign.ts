@@ -104,6 +104,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
     needles: [
       "missing {'",
       "[prompt server]",
+      "cache updated",
       "attention mask",
       "weights detected",
       "nodes are added to",
@@ -165,6 +166,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "non-critical",
       "non critical",
       "can be ignored",
+      "will be ignored",
       "can safely ignore",
       "safely be ignored",
       "harmless",
@@ -187,7 +189,7 @@ export const BENIGN_RULES: readonly MessageRule[] = [
       "cudamallocasync",
     ],
     pattern:
-      /^\W{0,4}missing \{'|^\[prompt server\]|attention mask is not set|no \w+ weights detected|nodes are added to|\d%\||startup tasks|it\/s\]|s\/it\]|using split|^\W{0,4}model_type \w|models? unloaded|empty_cache|(?:^|[;,.] ?|\.{3} ?)falling back|to see the gui|import times for|files will always be loaded|using device|(?:pytorch|python|xformers) version:|(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|ignore this warning|xformers not available|optimized cuda|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
+      /^\W{0,4}missing \{'|^\[prompt server\]|cache updated|attention mask is not set|no \w+ weights detected|nodes are added to|\d%\||startup tasks|it\/s\]|s\/it\]|using split|^\W{0,4}model_type \w|models? unloaded|empty_cache|(?:^|[;,.] ?|\.{3} ?)falling back|to see the gui|import times for|files will always be loaded|using device|(?:pytorch|python|xformers) version:|(?:clip|unet|vae|model) (?:missing|unexpected)\b|left over keys|key not loaded|for attention|using (?:pytorch|xformers|sage|flash|split) |comfyregistry|fetch data|requested to load|loaded (?:completely|partially)|prompt executed|got prompt|vram state|total vram|free vram|unloading models|manual cast|weight dtype|no longer maintained|token indices|(?:embedding|warning)[^\n]{0,100}ignoring|pip version|pip is available|already satisfied|non?t?[- ](?:a )?(?:critical|fatal)|be ignored|safely ignore|harmless|git executable|git_python|will be skipped|continuing without|speed issues|ignore this warning|xformers not available|optimized cuda|some weights of|pad_token|device: cuda|starting server|lowvram|cudamallocasync/i,
     unless:
       /(?:cuda|hip|xpu|mps) (?:error|out of memory)|outofmemory|out of memory|Traceback|exception during|memory access|no space left|killed|not enough/i,
     channels: ["log"],

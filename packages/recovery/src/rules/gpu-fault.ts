@@ -41,6 +41,9 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "nvidia driver",
       "nvidia-smi",
       "cuda driver",
+      "gpu driver",
+      "driver too old",
+      "driver version",
       "no cuda gpus",
       "no cuda-capable",
       "no cuda devices",
@@ -80,6 +83,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "without cuda support",
       "compiled without",
       "no kernel image",
+      "code object for",
       "not compiled with",
       "invalid device function",
       "nobinaryforgpu",
@@ -94,7 +98,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "only works",
     ],
     pattern:
-      /invaliddevicefunction|nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|only (?:supports?|works? (?:on|with)) (?:\w+ )?(?:ampere|turing|hopper|ada|volta|blackwell|nvidia|cuda)\b[^\n]{0,20}(?:gpu|card|newer|device)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
+      /invaliddevicefunction|nokernelimage|compiled without (?:cuda|gpu|rocm)|without cuda support|no kernel image|code object for (?:all|the|any)|not compiled with (?:cuda|rocm|hip|xpu)|invalid device function|no ?binary ?for ?gpu|(?:sm_\d+|capability)[^\n]{0,80}(?:not (?:compatible|supported)|unsupported|required|or (?:higher|above|newer))|(?:requires?|supports?|needs?)[^\n]{0,60}(?:sm_\d+|compute capability)|only (?:supports?|works? (?:on|with)) (?:\w+ )?(?:ampere|turing|hopper|ada|volta|blackwell|nvidia|cuda)\b[^\n]{0,20}(?:gpu|card|newer|device)|not linked with support for (?:cuda|hip|xpu|mps)|unsupported gpu arch/i,
   },
   {
     name: "gpu_fault.device_assert",

@@ -122,10 +122,12 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "killed process",
       "cgroup",
       "memory limit",
+      "killed due to",
+      "memory usage",
       "killed by oom",
     ],
     pattern:
-      /earlyoom|oomd|oom[-_ ](?:kill|reaper)|OOMKill|killed process \d+|(?:cgroup|container)\b[^\n]{0,40}(?:out of memory|\boom\b|limit)|(?:exceed|over|reach|hit)\w*\b[^\n]{0,30}memory limit|killed by oom/i,
+      /earlyoom|oomd|oom[-_ ](?:kill|reaper)|OOMKill|killed process \d+|killed (?:due to|because of|for) (?:\w+ )?memory|(?:cgroup|container)\b[^\n]{0,40}(?:out of memory|\boom\b|limit)|(?:exceed|over|reach|hit)\w*\b[^\n]{0,30}memory limit|killed by oom/i,
     unless: /\bno (?:signs? of )?oom|gpu memory/i,
   },
   {
@@ -216,6 +218,7 @@ export const HOST_MEMORY_RULES: readonly MessageRule[] = [
       "system memory",
       "system ram",
       "host memory",
+      "virtual memory",
       "cpu memory",
       "cpu out of",
       "vips",

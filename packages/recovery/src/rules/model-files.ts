@@ -162,7 +162,7 @@ export const MODEL_FILE_RULES: readonly MessageRule[] = [
       "partially downloaded",
     ],
     unless:
-      /image file|jpeg|\.png|mp4|moov|while serializing|os error 12\)|no space left|heap|workflow json|double[- ]free|corrupted size|database|violation of protocol|size vs|\btls\b|\bssl\b/i,
+      /image file|jpeg|\.png|mp4|moov|while serializing|os error 12\)|no space left|heap|workflow json|double[- ]free|corrupted size|database|cuda context|violation of protocol|size vs|\btls\b|\bssl\b/i,
   },
   {
     name: "model.checksum",

@@ -155,7 +155,7 @@ export const NETWORK_RULES: readonly MessageRule[] = [
     name: "network.dns",
     class: "network_error",
     subclass: "dns",
-    confidence: 0.95,
+    confidence: 0.955,
     from: "e205, e371; glibc, musl, Windows resolvers",
     needles: [
       "getaddrinfo",

@@ -23,6 +23,8 @@ export interface MessageRule {
    * every turn of it must consume a character of its own, and gaps are bounded.
    */
   readonly pattern?: RegExp;
+  /** How far before and past the start of a needle the patterns look; the usual window without it. */
+  readonly reach?: number;
   /** Must not match near the needle. */
   readonly unless?: RegExp;
   /** Applies to these channels only. */

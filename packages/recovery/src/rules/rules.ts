@@ -12,6 +12,7 @@ import { NODE_RULES } from "./nodes.ts";
 import { PERMISSION_RULES } from "./permission.ts";
 import type { MessageRule } from "./rule.ts";
 import { TIMEOUT_RULES } from "./timeout.ts";
+import { TOPIC_RULES } from "./topics.ts";
 import { WORKFLOW_RULES } from "./workflow.ts";
 
 /** Every built-in row of the pattern table; among equally sure ones the earlier family wins. */
@@ -30,4 +31,5 @@ export const BUILT_IN_RULES: readonly MessageRule[] = [
   ...TIMEOUT_RULES,
   ...NETWORK_RULES,
   ...BENIGN_RULES,
+  ...TOPIC_RULES,
 ];

@@ -109,6 +109,8 @@ export const TIMEOUT_RULES: readonly MessageRule[] = [
       "stall",
       "within",
       "not ready",
+      "allotted",
+      "allowed time",
       "wait time",
       "polls",
       "poll limit",
@@ -116,7 +118,7 @@ export const TIMEOUT_RULES: readonly MessageRule[] = [
       "attempts",
     ],
     pattern:
-      /took (?:longer|more) than|longer than (?:the )?(?:\w+ )?\d+|hung\b[^\n]{0,40}\d+|unchanged for \d+|exceeded (?:its |the )?(?:\w+ )?(?:of )?\d+(?:\.\d+)?\s?(?:s|sec\w*|m|min\w*|h|hours?|ms)\b|exceeded (?:the )?(?:maximum|max|allowed|allotted) (?:\w+ )?(?:time|duration|runtime|wait)|no (?:progress|response|output|update|heartbeat|activity)\b[^\n]{0,40}(?:for|after|within|in) (?:\w+ )?\d+|(?:did(?: not|n't)|has(?: not|n't)|not) (?:finish|complete|respond|return|become ready|start|ready|appear|come up)\w*[^\n]{0,40}(?:within|in|after|for) (?:\w+ )?\d+|(?:gave|giving) up[^\n]{0,30}after \d+\s?(?:s|sec|m|min|h)|(?:appears? |seems? |is |got |been )(?:stuck|hung|stalled|unresponsive)|stalled (?:for|at|out)|still (?:running|pending|queued|processing)[^\n]{0,20}after|wait time (?:exceeded|reached)|poll(?:ing)? limit|after \d+ poll/i,
+      /took (?:longer|more) than|longer than (?:the )?(?:\w+ )?\d+|hung\b[^\n]{0,40}\d+|unchanged for \d+|exceeded (?:its |the )?(?:\w+ )?(?:of )?\d+(?:\.\d+)?\s?(?:s|sec\w*|m|min\w*|h|hours?|ms)\b|exceeded (?:the )?(?:maximum|max|allowed|allotted) (?:\w+ )?(?:time|duration|runtime|wait)|no (?:progress|response|output|update|heartbeat|activity)\b[^\n]{0,40}(?:for|after|within|in) (?:\w+ )?\d+|(?:did(?: not|n't)|has(?: not|n't)|not) (?:finish|complete|respond|return|become ready|start|ready|appear|come up)\w*[^\n]{0,40}(?:within|in|after|for) (?:\w+ )?\d+|(?:gave|giving) up[^\n]{0,30}after \d+\s?(?:s|sec|m|min|h)|(?:appears? |seems? |is |got |been )(?:stuck|hung|stalled|unresponsive)|stalled (?:for|at|out)|still (?:running|pending|queued|processing)[^\n]{0,20}after|(?:in|within) (?:the |its )?(?:allotted|allowed|given) (?:time|period|window)|wait time (?:exceeded|reached)|poll(?:ing)? limit|after \d+ poll/i,
     notChannels: ["validation"],
     unless: /retries|body size|requests/i,
   },
