@@ -273,7 +273,7 @@ const work = {
       env: "HOLDFAST_MODEL_WAIT_SEC",
       unit: "seconds",
       meaning:
-        "How long jobs wait for a model that no machine has before another takes its place, as far as their policies allow; ten times as long while one that has it is only unhealthy.",
+        "How long jobs wait for a model that no machine has before another takes its place, as far as their policies allow; ten times as long while one that has it is only unhealthy, unless it is the same file.",
     },
     { min: 0, max: 86_400, default: 60 },
   ),

@@ -2,12 +2,15 @@
  * Jobs that nobody can serve because a model is nowhere. They are never leased, so no failure tells of
  * them: after a time they get another model that is there, as far as their policies allow it.
  */
+import type { Graph } from "@holdfast/comfyui/protocol";
 import { EVENT_VERSION, type EventType } from "@holdfast/contract";
 import {
   EMPTY_RECIPE,
+  LOSS_LEVELS,
   nextChange,
   RECOVERIES_MAX,
   type GraphChange,
+  type LossLevel,
   type ModelFacts,
 } from "@holdfast/recovery";
 import type { IdSource } from "@holdfast/runtime";
@@ -49,7 +52,13 @@ const JOBS_AT_ONCE = 100;
 /** Gives the jobs that wait under a requirement other models, where there are any to give. */
 export async function replanWaiting(
   deps: ReplanDeps,
-  waiting: { readonly requirementId: number; readonly needs: Needs; readonly afterId: string },
+  waiting: {
+    readonly requirementId: number;
+    readonly needs: Needs;
+    readonly afterId: string;
+    /** The most that is done now, whatever the jobs allow. */
+    readonly maxLoss: LossLevel;
+  },
   servers: Servers,
 ): Promise<Replanned> {
   const known = servers.models(waiting.needs);
@@ -65,7 +74,7 @@ export async function replanWaiting(
     const events = [];
     for (const job of jobs) {
       const graph = buildGraph(templates, job.graphId, [job.patch]);
-      const change = changeOf(deps.settings, job, graph, models, servers, waiting.needs);
+      const change = changeOf(deps.settings, job, { ...waiting, graph, models, servers });
       if (change.kind === "none") continue;
       requirementIds.add(await replanOne(tx, job, change, waiting.needs));
       await deps.recordUnserved(tx, {
@@ -97,13 +106,19 @@ export async function replanWaiting(
 function changeOf(
   settings: SchedulerSettings,
   job: WaitingJob,
-  graph: Parameters<typeof nextChange>[0]["graph"],
-  models: ModelFacts,
-  servers: Servers,
-  needs: Needs,
+  facts: {
+    readonly graph: Graph;
+    readonly models: ModelFacts;
+    readonly servers: Servers;
+    readonly needs: Needs;
+    readonly maxLoss: LossLevel;
+  },
 ): GraphChange {
+  const { graph, models, servers, needs } = facts;
   const maxChanges = job.maxRetryAttempts ?? settings.maxRetryAttempts;
   if (maxChanges === 0 || job.recoveryCount >= RECOVERIES_MAX) return { kind: "none", skipped: [] };
+  const allowed = job.maxLoss ?? "content";
+  const isLess = LOSS_LEVELS.indexOf(facts.maxLoss) < LOSS_LEVELS.indexOf(allowed);
   return nextChange({
     class: "model_missing",
     custom: null,
@@ -111,7 +126,7 @@ function changeOf(
     recipe: job.plan?.recipe ?? EMPTY_RECIPE,
     failedNodeId: null,
     hasClass: (classType) => servers.haveClass(needs, classType),
-    maxLoss: job.maxLoss ?? "content",
+    maxLoss: isLess ? facts.maxLoss : allowed,
     maxChanges,
     models,
     memory: null,

@@ -1,4 +1,5 @@
 /** Which requirements nobody can serve, since when, and what is done about them. */
+import type { LossLevel } from "@holdfast/recovery";
 import type { Clock } from "@holdfast/runtime";
 import type { ActiveRequirement } from "./active-requirements.ts";
 import { replanWaiting, type ReplanDeps } from "./replan-service.ts";
@@ -47,14 +48,15 @@ export function createUnservedWatch(
       // What was not noted this time is served, or has no jobs any more.
       [unserved, noted] = [noted, new Map()];
       const now = clock.elapsed();
-      const due = [...unserved.values()].filter((one) => {
-        const { needs } = one.requirement;
-        const factor = servers.couldBeServed(needs) ? UNHEALTHY_FACTOR : 1;
-        return now >= one.lookAtMs && now - one.sinceMs >= settings.modelWaitMs * factor;
-      });
+      const due = [...unserved.values()].filter(
+        (one) => now >= one.lookAtMs && now - one.sinceMs >= settings.modelWaitMs,
+      );
       for (const one of due.slice(0, REQUIREMENTS_AT_ONCE)) {
         const { id, needs } = one.requirement;
-        const waiting = { requirementId: id, needs, afterId: one.afterId };
+        // While an instance that has it may come back, only what costs nothing is done.
+        const isLong = now - one.sinceMs >= settings.modelWaitMs * UNHEALTHY_FACTOR;
+        const maxLoss: LossLevel = !isLong && servers.couldBeServed(needs) ? "none" : "content";
+        const waiting = { requirementId: id, needs, afterId: one.afterId, maxLoss };
         const done = await replanWaiting(deps, waiting, servers);
         one.afterId = done.nextAfterId;
         one.lookAtMs = one.afterId === "" ? now + LOOK_AGAIN_MS : now;
