@@ -234,7 +234,7 @@ export class Simulation {
         this.pause.begin(rule.ms);
         return;
       case "leak":
-        this.state.parts.vram.leak(rule.bytes);
+        this.state.parts.vram.leak(rule.bytes, rule.heldBy);
         return;
       case "other_process":
         this.#otherBytes = rule.bytes;

@@ -116,7 +116,10 @@ export class ProcessState {
   applyFree(): void {
     if (this.#wanted === null) return;
     this.parts.vram.unloadAll();
-    if (this.#wanted === "free") this.cache.clear();
+    if (this.#wanted === "free") {
+      this.cache.clear();
+      this.parts.vram.dropCached();
+    }
     this.#wanted = null;
   }
 
