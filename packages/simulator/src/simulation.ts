@@ -198,6 +198,7 @@ export class Simulation {
       log: this.#options.log ?? (() => undefined),
       onQueued: (promptId, clientId, isKnown) =>
         this.#options.onQueued?.({ promptId, clientId, isKnown }),
+      onNodeDone: (done) => this.#options.onNodeDone?.(done),
       modelNames: (folder) => models[folder] ?? [],
       crash: () => {
         if (!state.life.signal.aborted) crash();
