@@ -1,14 +1,13 @@
 /** `npm run drill` (scripts/drill.mjs) sets what runs here, prints the report and keeps the result. */
-import { writeFileSync } from "node:fs";
 import { expect, inject, it } from "vitest";
 import { createSimTemplate } from "../simulation/world/database.ts";
 import { runDrill } from "./drill.ts";
+import { keepPart } from "./keep-part.ts";
 import { reportOf, resultOf } from "./report.ts";
 
 const seed = Number(process.env["HOLDFAST_DRILL_SEED"] ?? 1);
 const count = Number(process.env["HOLDFAST_DRILL_FAULTS"] ?? 1_000);
 const only = process.env["HOLDFAST_DRILL_ONLY"];
-const file = process.env["HOLDFAST_DRILL_RESULT"];
 /** Faults between two lines that say how far it is. */
 const TELL_EVERY = 50;
 
@@ -30,12 +29,9 @@ it(`${count} faults, seed ${seed}`, async () => {
       },
     });
     const seconds = Math.round((performance.now() - startedAt) / 1_000);
-    if (file !== undefined) {
-      const kept = { at: new Date().toISOString(), seconds, ...resultOf(result) };
-      writeFileSync(file, `${JSON.stringify(kept, null, 2)}\n`);
-    }
-    process.stdout.write(`${reportOf(result)}\n`);
-    expect(result.judged.filter(({ record }) => !record.hasStruck)).toEqual([]);
+    keepPart(`seed ${seed}`, { seconds, ...resultOf(result) }, reportOf(result));
+    const missed = result.judged.filter(({ record }) => !record.hasStruck);
+    expect(missed.map(({ record }) => `${record.index} ${record.kind}`)).toEqual([]);
   } finally {
     await template.drop();
   }

@@ -35,11 +35,11 @@ export interface Scene {
   readonly checkpoint: string;
   readonly promptId: string;
   readonly random: Random;
-  after(ms: number, run: () => void): void;
+  readonly after: (ms: number, run: () => void) => void;
   /** Puts a rule in force there until the process ends, as what lives in its memory. */
-  untilRestart(where: DrillInstance, rule: FaultRule): void;
+  readonly untilRestart: (where: DrillInstance, rule: FaultRule) => void;
   /** Answers requests to it from here on. `undefined` lets one through. */
-  answer(where: DrillInstance, how: Answering): void;
+  readonly answer: (where: DrillInstance, how: Answering) => void;
 }
 
 /** Answers a request in a ComfyUI's place; `undefined` lets it through. */

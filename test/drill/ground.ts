@@ -144,10 +144,18 @@ class DrillGround implements Ground {
       models: { checkpoints: [...checkpoints] },
       seed: Math.floor(random.next() * 2 ** 31),
       vram: { totalBytes: Math.round(gib * 1024 ** 3), deviceName: `card of ${gib} GiB` },
-      onNodeDone: onDone,
+      // What nobody can reach any more is of no use to anybody.
+      onNodeDone: (done: NodeDone) => {
+        if (comfyWorld.all[index]?.isCutOff !== true) onDone(done);
+      },
     }));
     const { timeline, trace } = this.#parts;
-    const comfyWorld = createComfyWorld(timeline, trace, createProcess(timeline, name), specs);
+    const comfyWorld: ComfyWorld = createComfyWorld(
+      timeline,
+      trace,
+      createProcess(timeline, name),
+      specs,
+    );
     const instances = fleet.instances.map(({ gib, machine }, index): DrillInstance => {
       const comfy = comfyWorld.all[index];
       const spec = specs[index];

@@ -70,6 +70,25 @@ function lacksClass(where: "struck" | "all"): (scene: Scene) => void {
   };
 }
 
+const DOWN_MS = 30_000;
+
+/** The VAE works for some seconds, and the process dies of it: each time, on that instance. */
+function diesInVae({ struck, after }: Scene): void {
+  const { simulator } = struck.comfy;
+  const match = { nodeClass: "VAEDecode", count: 0 };
+  const rule = simulator.faults.add({ kind: "hang", polls: false, match });
+  let deaths = 0;
+  const look = (): void => {
+    const found = simulator.faults.list().find(({ id }) => id === rule)?.struck ?? 0;
+    if (found > deaths) {
+      deaths = found;
+      after(3_000, () => simulator.crash(DOWN_MS));
+    }
+    after(100, look);
+  };
+  look();
+}
+
 const CORRUPT =
   "Error while deserializing header: incomplete metadata, file not fully covered\n\nFile path: models/checkpoints/model.safetensors\n\nThe safetensors file is corrupt or invalid. Make sure this is actually a safetensors file and not a ckpt or pt or other filetype.";
 const ILLEGAL_ACCESS =
@@ -192,10 +211,7 @@ const PROCESS_KINDS: readonly FaultKind[] = [
     name: "the process dies in mid-run",
     class: "instance_crash",
     weight: 45,
-    strike: ({ struck }) => {
-      const match = { nodeClass: "VAEDecode", count: 0 };
-      struck.comfy.simulator.faults.add({ kind: "crash", downMs: 30_000, match });
-    },
+    strike: diesInVae,
   },
   {
     ...kind,

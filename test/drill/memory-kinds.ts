@@ -5,7 +5,7 @@ import { fleetOf, LARGE, type FaultKind, type Scene } from "./fault-kind.ts";
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 /** One picture of this many pixels does not fit a card of 2.3 GiB; two reductions at most, and it does. */
-const LARGE_SIDES = [2304, 2432, 2560, 2688, 2816, 2944];
+const LARGE_SIDES = [2432, 2560, 2688, 2816, 2944];
 
 const oom = {
   class: "cuda_out_of_memory",

@@ -82,7 +82,7 @@ export async function playFault(
     errorClass: job.errorClass,
     isPoison: job.poison,
     tookMs,
-    attempts: attempts.map(({ promptId: _, ...attempt }) => attempt),
+    attempts,
     loss,
     steps: changes?.steps ?? [],
     pictures: isCompleted ? await readPictures(ground, id) : [],
@@ -92,6 +92,7 @@ export async function playFault(
     changed: changedValues(graph, declared),
     samplers: Object.values(graph).filter((node) => node.class_type === SAMPLER_CLASS).length,
   };
+  striker.isOver = true;
   await ground.raze(fleet);
   return record;
 }
@@ -99,6 +100,7 @@ export async function playFault(
 /** Lets the fault strike at the job's first POST, and sees to what it set up from there on. */
 class Striker {
   hasStruck = false;
+  isOver = false;
   readonly #ground: Ground;
   readonly #fleet: Fleet;
   readonly #fault: PlannedFault;
@@ -148,10 +150,17 @@ class Striker {
       checkpoint: this.#picture.checkpoint,
       promptId,
       random: this.#random,
-      after: (ms, run) => void this.#ground.timeline.after(ms, run),
+      after: (ms, run) => this.#after(ms, run),
       untilRestart: (where, rule) => this.#addUntilRestart(where, rule),
       answer: (where, how) =>
         void this.#answers.set(where, [...(this.#answers.get(where) ?? []), how]),
+    });
+  }
+
+  /** Nothing that was set up outlives the fault's own job. */
+  #after(ms: number, run: () => void): void {
+    this.#ground.timeline.after(ms, () => {
+      if (!this.isOver) run();
     });
   }
 
@@ -227,16 +236,16 @@ async function readAttempts(
   ground: Ground,
   id: string,
   samplersDone: ReadonlyMap<string, number>,
-): Promise<readonly (AttemptRecord & { readonly promptId: string })[]> {
+): Promise<readonly AttemptRecord[]> {
   const rows = await ground.database.read(
     `select prompt_id as "promptId", outcome, error ->> 'class' as class,
        error ->> 'strategy' as strategy, decision ->> 'rule' as rule, decision ->> 'action' as action
      from attempts where job_id = $1 order by number`,
     [id],
   );
-  return rows.map((row) => ({
-    ...(row as unknown as Omit<AttemptRecord, "samplersDone"> & { readonly promptId: string }),
-    samplersDone: samplersDone.get(String(row["promptId"])) ?? 0,
+  return rows.map(({ promptId, ...row }) => ({
+    ...(row as unknown as Omit<AttemptRecord, "samplersDone">),
+    samplersDone: samplersDone.get(String(promptId)) ?? 0,
   }));
 }
 

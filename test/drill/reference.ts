@@ -36,13 +36,13 @@ export async function renderUndisturbed(
     const files = Object.entries(entry.outputs).flatMap(([nodeId, { images = [] }]) =>
       images.map((file, ordinal) => ({ nodeId, ordinal, file })),
     );
-    return await Promise.all(
-      files.map(async ({ nodeId, ordinal, file }) => {
-        const place = new URLSearchParams({ ...file }).toString();
-        const { body: png } = await ask(simulator, "GET", `/view?${place}`);
-        return { nodeId, ordinal, pixels: pixelsOf(png) };
-      }),
-    );
+    const pictures: PictureRecord[] = [];
+    for (const { nodeId, ordinal, file } of files) {
+      const place = new URLSearchParams({ ...file }).toString();
+      const { body: png } = await ask(simulator, "GET", `/view?${place}`);
+      pictures.push({ nodeId, ordinal, pixels: pixelsOf(png) });
+    }
+    return pictures;
   } finally {
     simulator.stop();
   }

@@ -1,6 +1,13 @@
 /** A drill's result in words for a person, and as the file that is kept. Pure. */
 import type { DrillResult } from "./drill.ts";
-import { percentOf, type Judged, type Score, type Share, type TableRow } from "./score.ts";
+import {
+  percentOf,
+  SCORE_LEAST,
+  type Judged,
+  type Score,
+  type Share,
+  type TableRow,
+} from "./score.ts";
 
 /** Faults that went wrong, shown one by one. */
 const SHOWN = 40;
@@ -15,7 +22,10 @@ export function reportOf({ seed, judged, score }: DrillResult): string {
     "",
     ...targetsOf(score),
     "",
-    ...Object.entries(score.scores).map(([name, percent]) => `${name}: ${percent.toFixed(1)} %`),
+    ...Object.entries(score.scores).map(
+      ([name, percent]) =>
+        `${name}: ${percent.toFixed(1)} %${percent < SCORE_LEAST ? ` (at least ${SCORE_LEAST} %)` : ""}`,
+    ),
     ...(bad.length === 0 ? [] : ["", `not as they should be (${bad.length}):`]),
     ...bad.slice(0, SHOWN).map(lineOf),
     "",

@@ -179,11 +179,11 @@ class SimDispatcher extends Dispatcher {
       this.#timeline.after(this.#latency(), () => void arrive(body));
     };
     const arrive = async (body: Buffer): Promise<void> => {
+      const instead = comfy.isCutOff ? undefined : comfy.onAsked?.({ method, path, body });
       if (comfy.isCutOff) {
         this.#process.after(this.#latency(), () => exchange.fail("ECONNREFUSED"));
         return;
       }
-      const instead = comfy.onAsked?.({ method, path, body });
       const blind = instead ?? comfy.blindReply(method, path);
       const asked = {
         method,
