@@ -40,6 +40,7 @@ export default defineConfig({
         globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 1_800_000,
         hookTimeout: 60_000,
+        fileParallelism: false,
       }),
       project("e2e", ["test/e2e/**/*.test.ts"], {
         testTimeout: 180_000,

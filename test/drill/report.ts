@@ -3,6 +3,7 @@ import type { DrillResult } from "./drill.ts";
 import {
   percentOf,
   SCORE_LEAST,
+  tablesOf,
   type Judged,
   type Score,
   type Share,
@@ -55,6 +56,24 @@ export function resultOf({ seed, judged, score }: DrillResult): object {
     kinds,
     bad: judged.filter(isBad).map(lineOf),
   };
+}
+
+/** The table of a real ComfyUI. */
+export function realReportOf(judged: readonly Judged[]): string {
+  const { classes, kinds } = tablesOf(judged);
+  const bad = judged.filter(isBad);
+  return [
+    ...tableOf("class", classes),
+    "",
+    ...tableOf("fault", kinds),
+    ...(bad.length === 0 ? [] : ["", `not as they should be (${bad.length}):`]),
+    ...bad.map(lineOf),
+  ].join("\n");
+}
+
+/** What is kept of it. */
+export function rowsOf(judged: readonly Judged[]): object {
+  return { ...tablesOf(judged), bad: judged.filter(isBad).map(lineOf) };
 }
 
 function isBad({ kind, record, verdict }: Judged): boolean {

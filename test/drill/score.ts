@@ -79,6 +79,14 @@ export function judgeAll(
   });
 }
 
+/** The table, by class and by kind of fault. */
+export function tablesOf(judged: readonly Judged[]): Pick<Score, "classes" | "kinds"> {
+  return {
+    classes: rowsBy(judged, ({ kind }) => kind.class),
+    kinds: rowsBy(judged, ({ kind }) => kind.name),
+  };
+}
+
 /** Counts. */
 export function scoreOf(judged: readonly Judged[]): Score {
   const recoverable = judged.filter(({ kind }) => kind.isRecoverable);
@@ -132,8 +140,7 @@ export function scoreOf(judged: readonly Judged[]): Score {
     overall,
     targets,
     scores,
-    classes: rowsBy(judged, ({ kind }) => kind.class),
-    kinds: rowsBy(judged, ({ kind }) => kind.name),
+    ...tablesOf(judged),
     isPassed,
   };
 }
