@@ -22,7 +22,7 @@ it(`${count} faults, seed ${seed}`, async () => {
       count,
       serverUrl,
       template,
-      ...(only !== undefined && { only: only.split(",") }),
+      ...(only !== undefined && { only: only.split("|") }),
       onRecord: () => {
         done += 1;
         if (done % TELL_EVERY === 0) process.stdout.write(`${done} of ${count} faults played\n`);

@@ -4,6 +4,7 @@
  * that no fault pays for another one's.
  */
 import { DEFAULT_LIMITS } from "@holdfast/agent";
+import { DEFAULT_FALLBACK_MODELS } from "@holdfast/recovery";
 import { seededRandom } from "@holdfast/runtime";
 import {
   createSimDatabase,
@@ -66,6 +67,7 @@ const SETTINGS = {
   ...leaseTimes(30 * SECOND, 20 * SECOND),
   stallMs: 120 * SECOND,
   firstLoadStallMs: 300 * SECOND,
+  fallbackModels: DEFAULT_FALLBACK_MODELS,
 } as const;
 /** Simulated time within which a call is answered, or the drill itself is broken. */
 const CALL_MS = 120 * SECOND;

@@ -63,10 +63,11 @@ export async function playFault(
   if (!isOver) await ground.settle(ground.api().jobs.cancel(WHO, id));
   const job = await readJob(ground, id);
   const attempts = await readAttempts(ground, id, samplersDone);
-  const hasFailed = !isOver || attempts.some((attempt) => attempt.class !== null);
   const isCompleted = isOver && job.state === "completed";
   const declared = declaredGraph(graph, job.plan);
   const changes = job.plan?.changes;
+  const hasMet =
+    !isOver || changes !== undefined || attempts.some((attempt) => attempt.class !== null);
   const loss: LossLevel = changes?.loss ?? "none";
   const last = fleet.instances.find(({ comfy }) => comfy.url === job.lastInstance);
   const reference =
@@ -77,7 +78,7 @@ export async function playFault(
   const record: FaultRecord = {
     index,
     kind: kind.name,
-    hasStruck: kind.strike === undefined ? hasFailed : striker.hasStruck,
+    hasStruck: kind.strike === undefined ? hasMet : striker.hasStruck,
     state: isOver ? job.state : "unended",
     errorClass: job.errorClass,
     isPoison: job.poison,
@@ -239,7 +240,8 @@ async function readAttempts(
 ): Promise<readonly AttemptRecord[]> {
   const rows = await ground.database.read(
     `select prompt_id as "promptId", outcome, error ->> 'class' as class,
-       error ->> 'strategy' as strategy, decision ->> 'rule' as rule, decision ->> 'action' as action
+       error ->> 'strategy' as strategy, coalesce(decision ->> 'rung', decision ->> 'rule') as rule, decision ->> 'action' as action,
+       decision ->> 'reason' as reason
      from attempts where job_id = $1 order by number`,
     [id],
   );

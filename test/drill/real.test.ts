@@ -118,7 +118,8 @@ async function recordOf(
 async function readAttempts(system: RealSystem, id: string): Promise<readonly AttemptRecord[]> {
   const { rows } = await system.database.db.query<Omit<AttemptRecord, "samplersDone">>(
     `select coalesce(outcome, 'open') as outcome, error ->> 'class' as class,
-       error ->> 'strategy' as strategy, decision ->> 'rule' as rule, decision ->> 'action' as action
+       error ->> 'strategy' as strategy, coalesce(decision ->> 'rung', decision ->> 'rule') as rule, decision ->> 'action' as action,
+       decision ->> 'reason' as reason
      from attempts where job_id = $1 order by number`,
     [id],
   );

@@ -10,6 +10,8 @@ export interface AttemptRecord {
   /** The rung that was taken after it, or why none was. */
   readonly rule: string | null;
   readonly action: string | null;
+  /** The decision in words. */
+  readonly reason: string | null;
   /** Samplers that ran to their end in it. */
   readonly samplersDone: number;
 }

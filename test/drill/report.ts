@@ -100,7 +100,9 @@ function lineOf({ record, verdict }: Judged): string {
     .map(({ outcome, class: name, rule }) => [outcome, name, rule].filter(Boolean).join("/"))
     .join(" → ");
   const about = wrong.length === 0 ? "" : ` [${wrong.join(", ")}]`;
-  return `  ${record.index} ${record.kind}: ${record.state}${about}; ${attempts}`;
+  const end = record.attempts.findLast(({ action }) => action === "fail" || action === "poison");
+  const why = end?.reason === undefined ? "" : `: ${end.reason ?? ""}`;
+  return `  ${record.index} ${record.kind}: ${record.state}${about}; ${attempts}${why}`;
 }
 
 function targetsOf({ targets, falseCompletions }: Score): string[] {

@@ -141,7 +141,7 @@ describe("the judge", () => {
   it("takes a resume for right only when no finished sampler ran again", () => {
     const kind = kindNamed("a node hangs until it is interrupted");
     const after = (done: readonly [number, number]): boolean | null => {
-      const attempt = { strategy: null, rule: null, action: null };
+      const attempt = { strategy: null, rule: null, action: null, reason: null };
       const attempts = [
         { ...attempt, outcome: "stalled", class: "timeout", samplersDone: done[0] },
         { ...attempt, outcome: "succeeded", class: null, samplersDone: done[1] },
