@@ -10,15 +10,8 @@ import { createSimTemplate, type SimTemplate } from "./world/database.ts";
 
 const FAULTS = 60;
 const SEED = 1;
-/** Targets that the ladders do not reach yet. What reaches one takes it out of this list. */
-const STILL_MISSED = [
-  "oom",
-  "model",
-  "overall",
-  "Parameter Adjustment",
-  "Recovery Logic",
-  "Checkpoint System",
-];
+/** Targets that are not reached yet. Whoever reaches one takes it out of this list. */
+const STILL_MISSED = ["oom", "Checkpoint System"];
 
 let template: SimTemplate;
 beforeAll(async () => {
