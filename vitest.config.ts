@@ -35,6 +35,13 @@ export default defineConfig({
         testTimeout: 120_000,
         hookTimeout: 60_000,
       }),
+      // By `npm run drill` alone; a short one runs with the simulation.
+      project("drill", ["test/drill/**/*.test.ts"], {
+        globalSetup: ["./test/support/postgres-global-setup.ts"],
+        testTimeout: 1_800_000,
+        hookTimeout: 60_000,
+        fileParallelism: false,
+      }),
       project("e2e", ["test/e2e/**/*.test.ts"], {
         testTimeout: 180_000,
         hookTimeout: 120_000,

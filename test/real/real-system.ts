@@ -8,11 +8,12 @@ import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { SILENT_LOG } from "../../packages/control-plane/src/platform/log.ts";
 import { api } from "../support/api.ts";
 import { temporaryFolder, until } from "../support/processes.ts";
-import { createTestDatabase } from "../support/test-database.ts";
+import { createTestDatabase, type TestDatabase } from "../support/test-database.ts";
 
 /** A running system. */
 export interface RealSystem {
   readonly client: ReturnType<typeof api>;
+  readonly database: TestDatabase;
   /** Ends the agent, as an upgrade does, and starts another on the same folder. */
   restartAgent(): Promise<void>;
   /** Waits for a job's end. */
@@ -79,6 +80,7 @@ export async function startRealSystem(
   }
   return {
     client,
+    database,
     close,
     async restartAgent() {
       await agent.stop();

@@ -272,6 +272,16 @@ describe("faults on command", () => {
       }>();
       expect(stats.devices[0]?.vram_free).toBeLessThan(10 * GIB);
     });
+
+    it("a leak that the node cache holds comes back with /free", async () => {
+      simulator.faults.add({ kind: "leak", bytes: 22 * GIB, heldBy: "cache" });
+      const graph = withNode("HoldfastOOM", { gib: 5 });
+      expect(lastMessage(await run(target, graph))[0]).toBe("execution_error");
+      await ask(target, "POST", "/free", { unload_models: true, free_memory: false });
+      expect(lastMessage(await run(target, graph))[0]).toBe("execution_error");
+      await ask(target, "POST", "/free", { unload_models: true, free_memory: true });
+      expect((await run(target, graph)).status.completed).toBe(true);
+    });
   });
 
   describe("over HTTP", () => {

@@ -97,6 +97,8 @@ function runningFacts(start: () => Promise<Target>): void {
     const promptId = await post(sleepGraph(1, false), { client_id: clientId });
     // Before this node runs, an interrupt ends the prompt at once.
     await socket.untilExecuting("7");
+    // A real one tells of the node a moment before it looks at the flag for the last time.
+    await new Promise((resolve) => setTimeout(resolve, 100));
     const before = performance.now();
     await ask(target, "POST", "/interrupt", { prompt_id: promptId });
     const entry = await untilEnded(target, promptId);

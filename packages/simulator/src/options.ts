@@ -33,6 +33,12 @@ export interface SimulatorOptions {
     readonly clientId: string | null;
     readonly isKnown: boolean;
   }) => void;
+  /** Told of each node that ran to its end; one whose result was cached is not among them. */
+  readonly onNodeDone?: (done: {
+    readonly promptId: string;
+    readonly nodeId: string;
+    readonly classType: string;
+  }) => void;
   /** How long a crashed process stays away. Default 500 ms. */
   readonly restartDelayMs?: number;
   /** Prompts beyond this many waiting are refused with 503. Default 100,000. */

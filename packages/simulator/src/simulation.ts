@@ -202,6 +202,7 @@ export class Simulation {
       log: this.#options.log ?? (() => undefined),
       onQueued: (promptId, clientId, isKnown) =>
         this.#options.onQueued?.({ promptId, clientId, isKnown }),
+      onNodeDone: (done) => this.#options.onNodeDone?.(done),
       modelNames: (folder) => models[folder] ?? [],
       crash: () => {
         if (!state.life.signal.aborted) crash();
@@ -238,7 +239,7 @@ export class Simulation {
         this.pause.begin(rule.ms);
         return;
       case "leak":
-        this.state.parts.vram.leak(rule.bytes);
+        this.state.parts.vram.leak(rule.bytes, rule.heldBy);
         return;
       case "other_process":
         this.#otherBytes = rule.bytes;

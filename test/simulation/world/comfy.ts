@@ -12,6 +12,7 @@ import {
   type HubSocket,
   type InProcessSimulator,
   type Reply,
+  type SimulatorOptions,
 } from "@holdfast/simulator";
 import { Dispatcher } from "undici";
 import type { SimProcess } from "./process.ts";
@@ -24,8 +25,19 @@ export interface SimComfy {
   readonly simulator: InProcessSimulator;
   /** Hides prompts from look-ups that follow an ambiguous POST: the guard of a twin taken out. */
   isLookUpBlind: boolean;
+  /** Nobody reaches it, though its process lives: connections are refused. */
+  isCutOff: boolean;
+  /** Sees a request before the simulator does, and may answer in its place. */
+  onAsked: ((asked: AskedOfComfy) => Reply | "cut" | undefined) | undefined;
   /** What was queued twice though whoever did so could have seen it there. */
   readonly doubles: readonly string[];
+}
+
+/** A request on its way to a simulated ComfyUI. */
+export interface AskedOfComfy {
+  readonly method: string;
+  readonly path: string;
+  readonly body: Buffer;
 }
 
 /** All ComfyUIs of a simulation. */
@@ -40,6 +52,9 @@ export interface ComfySpec {
   readonly url: string;
   readonly models: Readonly<Record<string, readonly string[]>>;
   readonly seed: number;
+  /** Default: a card that everything fits. */
+  readonly vram?: SimulatorOptions["vram"];
+  readonly onNodeDone?: NonNullable<SimulatorOptions["onNodeDone"]>;
 }
 
 const FASTEST_MS = 0.3;
@@ -95,6 +110,8 @@ function createComfy(timeline: Timeline, trace: Trace, world: SimProcess, spec: 
     seed: spec.seed,
     timeScale: 1,
     models: spec.models,
+    ...(spec.vram !== undefined && { vram: spec.vram }),
+    ...(spec.onNodeDone !== undefined && { onNodeDone: spec.onNodeDone }),
     restartDelayMs: 2_000,
     onQueued: ({ promptId, clientId: given, isKnown }) => {
       const clientId = given ?? "";
@@ -114,6 +131,8 @@ function createComfy(timeline: Timeline, trace: Trace, world: SimProcess, spec: 
     doubles,
     noteClient: (clientId) => void (clients.has(clientId) || clients.set(clientId, timeline.now())),
     isLookUpBlind: false,
+    isCutOff: false,
+    onAsked: undefined,
     notePost(isDoubtful) {
       // One look-up is a queue and a history; two of them settle a doubt.
       if (this.isLookUpBlind && isDoubtful) looksToBlind = 4;
@@ -160,7 +179,12 @@ class SimDispatcher extends Dispatcher {
       this.#timeline.after(this.#latency(), () => void arrive(body));
     };
     const arrive = async (body: Buffer): Promise<void> => {
-      const blind = comfy.blindReply(method, path);
+      const instead = comfy.isCutOff ? undefined : comfy.onAsked?.({ method, path, body });
+      if (comfy.isCutOff) {
+        this.#process.after(this.#latency(), () => exchange.fail("ECONNREFUSED"));
+        return;
+      }
+      const blind = instead ?? comfy.blindReply(method, path);
       const asked = {
         method,
         url: path,
@@ -306,7 +330,7 @@ class SimSocket extends EventEmitter implements RawSocket {
     comfy: SimComfy,
     asked: { url: string; headers: Record<string, string> },
   ): Promise<void> {
-    const admission = await comfy.simulator.admit(asked);
+    const admission = comfy.isCutOff ? "refused" : await comfy.simulator.admit(asked);
     if (admission === "refused" || admission.kind === "refused") {
       this.fromFar(() => this.end(1006, "connect ECONNREFUSED (simulated)"));
       return;

@@ -26,6 +26,7 @@ import { createMachinesService } from "../../../packages/control-plane/src/machi
 import { leaseTimes } from "../../../packages/control-plane/src/scheduler/lease-times.ts";
 import { createErrorFoldLoop } from "../../../packages/control-plane/src/recovery/loop.ts";
 import { createRecoveryStatistics } from "../../../packages/control-plane/src/recovery/statistics-service.ts";
+import type { SchedulerSettings } from "../../../packages/control-plane/src/scheduler/model.ts";
 import { createScheduler } from "../../../packages/control-plane/src/scheduler/scheduler.ts";
 import type { ControlPlaneLink } from "@holdfast/contract";
 import type { SimDatabase } from "./database.ts";
@@ -87,6 +88,8 @@ export interface ReplicaOptions {
   readonly trace: Trace;
   readonly database: SimDatabase;
   readonly store: SimStore;
+  /** Other times than {@link SETTINGS}. */
+  readonly settings?: Partial<SchedulerSettings>;
   /** The other replicas, that are told of what this one queues and revokes. */
   readonly others: () => readonly Replica[];
 }
@@ -174,7 +177,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     classify,
     recordFailure: (tx, failed) => statistics.record(tx, failed),
     recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
-    settings: SETTINGS,
+    settings: { ...SETTINGS, ...options.settings },
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,
   });

@@ -17,7 +17,7 @@ it("only the node that failed works in tiles, with its links and the class's own
     inputs: {
       samples: ["11", 0],
       vae: ["16", 2],
-      tile_size: 512,
+      tile_size: 256,
       overlap: 64,
       temporal_size: 64,
       temporal_overlap: 8,

@@ -11,9 +11,13 @@ const TILED_CLASSES: Readonly<Record<string, string>> = {
   VAEDecode: "VAEDecodeTiled",
   VAEEncode: "VAEEncodeTiled",
 };
-/** Pixels and frames, as the classes declare them (`VAEDecodeTiled` in nodes.py, 0.3.64). */
+/**
+ * Pixels and frames, as the classes declare them (`VAEDecodeTiled` in nodes.py, 0.3.64), but for the
+ * tile: a VAE that runs out of memory has tried tiles of 512 by itself (comfy/sd.py:693) before it says
+ * so. A quarter of that needs a quarter of the memory.
+ */
 const DEFAULTS: Readonly<Record<string, number>> = {
-  tile_size: 512,
+  tile_size: 256,
   overlap: 64,
   temporal_size: 64,
   temporal_overlap: 8,

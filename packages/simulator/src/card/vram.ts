@@ -22,6 +22,9 @@ const RESERVED_BYTES = Math.round(0.4 * GIB);
 /** The part of a model that must be on the card while it works, however much is offloaded. */
 const MIN_RESIDENT_BYTES = Math.round(0.125 * GIB);
 
+/** What keeps leaked memory: the process itself, or its node cache, which `/free` drops. */
+export type LeakHolder = "process" | "cache";
+
 /** A model on the card. */
 interface ResidentModel {
   readonly key: string;
@@ -53,7 +56,10 @@ export interface Vram {
   /** True when work of this size would fit with nothing else loaded. */
   wouldFit(workBytes: number): boolean;
   unloadAll(): void;
-  leak(bytes: number): void;
+  /** Takes memory that nothing unloads: until the process ends, or until the node cache is dropped. */
+  leak(bytes: number, heldBy?: LeakHolder): void;
+  /** The node cache was dropped: what it held comes back. */
+  dropCached(): void;
   holdByOthers(bytes: number): void;
   stats(): VramStats;
 }
@@ -73,12 +79,13 @@ interface VramStats {
 export function createVram(totalBytes: number): Vram {
   // Insertion order is the order of use: the first key is the least recently used.
   const loaded = new Map<string, number>();
-  let leakedBytes = 0;
+  const leaked: Record<LeakHolder, number> = { process: 0, cache: 0 };
   let otherBytes = 0;
   let peakWorkBytes = 0;
 
   const weights = (): number => [...loaded.values()].reduce((sum, bytes) => sum + bytes, 0);
-  const ceiling = (): number => totalBytes - CONTEXT_BYTES - otherBytes - leakedBytes;
+  const leakedBytes = (): number => leaked.process + leaked.cache;
+  const ceiling = (): number => totalBytes - CONTEXT_BYTES - otherBytes - leakedBytes();
   const freeNow = (): number => Math.max(0, ceiling() - weights());
 
   const demand = ({ models, workBytes }: VramDemand): VramOutcome => {
@@ -91,7 +98,7 @@ export function createVram(totalBytes: number): Vram {
         totalBytes,
         freeBytes: freeNow(),
         otherBytes,
-        allocatedBytes: weights() + leakedBytes,
+        allocatedBytes: weights() + leakedBytes(),
       });
       return { kind: "out_of_memory", message };
     }
@@ -124,8 +131,11 @@ export function createVram(totalBytes: number): Vram {
     demand,
     wouldFit: (workBytes) => workBytes <= ceiling(),
     unloadAll: () => loaded.clear(),
-    leak: (bytes) => {
-      leakedBytes = Math.min(totalBytes, leakedBytes + bytes);
+    leak: (bytes, heldBy = "process") => {
+      leaked[heldBy] = Math.min(totalBytes, leaked[heldBy] + bytes);
+    },
+    dropCached: () => {
+      leaked.cache = 0;
     },
     holdByOthers: (bytes) => {
       otherBytes = Math.min(totalBytes, bytes);
@@ -133,10 +143,10 @@ export function createVram(totalBytes: number): Vram {
     stats: () => ({
       totalBytes,
       freeBytes: freeNow(),
-      torchTotalBytes: weights() + leakedBytes,
+      torchTotalBytes: weights() + leakedBytes(),
       torchFreeBytes: 0,
       loaded: [...loaded.keys()],
-      leakedBytes,
+      leakedBytes: leakedBytes(),
       otherBytes,
     }),
   };

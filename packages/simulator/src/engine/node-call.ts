@@ -90,6 +90,7 @@ export function createNodeCall(state: ProcessState, turn: NodeTurn): NodeCall {
         loadMs: outcome.loadedBytes / DURATIONS.busBytesPerMs,
       };
     },
+    leak: (bytes, heldBy) => parts.vram.leak(bytes, heldBy),
     fitsCard: (workBytes) => parts.vram.wouldFit(workBytes),
     async readWeights(key, bytes) {
       const extraMs = parts.faults.extraLoadMs(turn);

@@ -2,6 +2,7 @@ import type { Clock, Random } from "@holdfast/runtime";
 import type { Vram } from "../card/vram.ts";
 import type { FileStore } from "../files/file-store.ts";
 import type { NodeFaults } from "../faults/plan.ts";
+import type { SimulatorOptions } from "../options.ts";
 import type { NodeSurroundings } from "../nodes/node-class.ts";
 import type { EventSink } from "./events.ts";
 import { History } from "./history.ts";
@@ -19,6 +20,7 @@ interface EngineParts {
   readonly events: EventSink;
   readonly log: (line: string) => void;
   readonly onQueued: (promptId: string, clientId: string | null, isKnown: boolean) => void;
+  readonly onNodeDone: NonNullable<SimulatorOptions["onNodeDone"]>;
   readonly modelNames: (folder: string) => readonly string[];
   /** Kills the simulated process. */
   readonly crash: () => void;
@@ -116,7 +118,10 @@ export class ProcessState {
   applyFree(): void {
     if (this.#wanted === null) return;
     this.parts.vram.unloadAll();
-    if (this.#wanted === "free") this.cache.clear();
+    if (this.#wanted === "free") {
+      this.cache.clear();
+      this.parts.vram.dropCached();
+    }
     this.#wanted = null;
   }
 

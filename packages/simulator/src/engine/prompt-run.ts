@@ -117,6 +117,11 @@ export class PromptRun {
     }
     this.#progress.finish(id);
     this.#executed.push(id);
+    this.#state.parts.onNodeDone({
+      promptId: this.#promptId,
+      nodeId: id,
+      classType: node.class_type,
+    });
     return "done";
   }
 

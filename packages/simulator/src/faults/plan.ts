@@ -178,7 +178,7 @@ export function createNodeFaults(
     afterPrompt() {
       if (plan.isEmpty || plan.lastPromptId === undefined) return;
       const leak = plan.strike("leak", { promptId: plan.lastPromptId });
-      if (leak !== null) parts.vram.leak(leak.bytes);
+      if (leak !== null) parts.vram.leak(leak.bytes, leak.heldBy);
     },
   };
 }

@@ -1,3 +1,5 @@
+import type { LeakHolder } from "../card/vram.ts";
+
 /** What a fault applies to. Every condition given must hold. */
 export interface FaultMatch {
   /** The n-th prompt that runs after the rule was made, counted from 1. */
@@ -50,8 +52,11 @@ export type FaultAction =
   | { readonly kind: "disk_full" }
   /** Reading a model takes so much longer. */
   | { readonly kind: "slow_load"; readonly ms: number }
-  /** Memory of the card that never comes back: at once, or after each matching prompt. */
-  | { readonly kind: "leak"; readonly bytes: number }
+  /**
+   * Memory of the card that nothing unloads: at once, or after each matching prompt. What the node
+   * cache holds comes back with `/free`, what the process holds (the default) with its end.
+   */
+  | { readonly kind: "leak"; readonly bytes: number; readonly heldBy?: LeakHolder }
   /** Another process takes so much of the card, until it is set to 0. */
   | { readonly kind: "other_process"; readonly bytes: number }
   /** A node runs out of memory. */

@@ -2,6 +2,7 @@ import { choice, link, primitive, type NodeClass } from "./node-class.ts";
 import { outOfMemory, RaisedError, SystemExitError } from "./raised.ts";
 
 const CATEGORY = "holdfast/faults (simulated)";
+const MIB = 1024 ** 2;
 const GIB = 1024 ** 3;
 
 const RAISED_TYPES: Readonly<Record<string, string>> = {
@@ -122,8 +123,12 @@ export const FAULT_NODES: readonly NodeClass[] = [
     name: "HoldfastCrash",
     displayName: "HoldfastCrash",
     category: CATEGORY,
-    description: "Simulator only: the process dies.",
+    description: "Simulator only: the process dies, one way as the other.",
     required: { image: link("IMAGE") },
+    optional: {
+      how: choice(["kill", "segfault", "exit"], { default: "kill" }),
+      exit_code: primitive("INT", { default: 1, min: 0, max: 255 }),
+    },
     outputs: ["IMAGE"],
     run: (call) => call.crashProcess(),
   },
@@ -140,15 +145,54 @@ export const FAULT_NODES: readonly NodeClass[] = [
     name: "HoldfastOOM",
     displayName: "HoldfastOOM",
     category: CATEGORY,
-    description: "Simulator only: takes so much memory of the simulated card.",
+    description:
+      "Simulator only: takes so much memory of the simulated card, for a batch of more pixels.",
     required: {
       image: link("IMAGE"),
       gib: primitive("FLOAT", { default: 1000.0, min: 0.0, max: 100000.0 }),
     },
+    optional: { above_pixels: primitive("INT", { default: 0, min: 0, max: 2 ** 31 - 1 }) },
     outputs: ["IMAGE"],
     run(call) {
-      call.useCard({ models: [], workBytes: call.inputs.number("gib") * GIB });
-      return { outputs: [call.inputs.value("image", "images")] };
+      const picture = call.inputs.value("image", "images");
+      const pixels = picture.pictures.reduce((sum, one) => sum + one.width * one.height, 0);
+      if (pixels > call.inputs.number("above_pixels", 0)) {
+        call.useCard({ models: [], workBytes: call.inputs.number("gib") * GIB });
+      }
+      return { outputs: [picture] };
     },
+  },
+  {
+    name: "HoldfastLeak",
+    displayName: "HoldfastLeak",
+    category: CATEGORY,
+    description:
+      "Simulator only: keeps memory of the card until /free drops the node cache, or until the process ends. There is no host memory to leak.",
+    required: {
+      image: link("IMAGE"),
+      mib: primitive("INT", { default: 256, min: 1, max: 1048576 }),
+      where: choice(["vram", "host"]),
+      held_by: choice(["process", "cache"]),
+    },
+    outputs: ["IMAGE"],
+    run(call) {
+      const { inputs } = call;
+      const heldBy = inputs.text("held_by") === "cache" ? "cache" : "process";
+      if (inputs.text("where") === "vram") call.leak(inputs.number("mib") * MIB, heldBy);
+      return { outputs: [inputs.value("image", "images")] };
+    },
+  },
+  {
+    name: "HoldfastFillDisk",
+    displayName: "HoldfastFillDisk",
+    category: CATEGORY,
+    description: "Simulator only: no space left on device. Nothing is written.",
+    required: {
+      image: link("IMAGE"),
+      how: choice(["raise", "fill"]),
+      mib: primitive("INT", { default: 64, min: 1, max: 4096 }),
+    },
+    outputs: ["IMAGE"],
+    run: () => raise("enospc", "", ""),
   },
 ];

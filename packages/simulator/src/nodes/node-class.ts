@@ -1,5 +1,5 @@
 import type { Graph } from "@holdfast/comfyui/protocol";
-import type { VramDemand } from "../card/vram.ts";
+import type { LeakHolder, VramDemand } from "../card/vram.ts";
 import type { FileStore } from "../files/file-store.ts";
 import type { Picture } from "../pixels/picture.ts";
 import type { NodeInputs } from "./node-inputs.ts";
@@ -55,6 +55,8 @@ export interface NodeCall extends NodeSurroundings {
   progress(value: number, max: number, preview?: Preview): void;
   /** Takes memory of the card; throws as torch does when there is none. */
   useCard(demand: VramDemand): { readonly offloadedShare: number; readonly loadMs: number };
+  /** Takes memory of the card and keeps it. */
+  leak(bytes: number, heldBy: LeakHolder): void;
   /** True when work of this size fits on the card at all. */
   fitsCard(workBytes: number): boolean;
   /** Reads weights from disk: takes time the first time. */
