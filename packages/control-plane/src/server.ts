@@ -72,6 +72,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     closing,
     leases: services.leases,
     reports: services.reports,
+    checkpoints: services.checkpoints,
     machines: services.machines,
   });
   await app.register(accessRoutes, { db, ids, log, access });

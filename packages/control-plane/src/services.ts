@@ -67,6 +67,7 @@ export interface Services {
   readonly webhooks: WebhookService;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
+  readonly checkpoints: Scheduler["checkpoints"];
   /** What this process has removed because its time was over. */
   readonly removals: RemovalTally;
   /** What runs in the background, in the order in which it starts. */
@@ -126,7 +127,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
       firstLoadStallMs: settings.firstLoadStallMs,
       maxRetryAttempts: settings.maxRetryAttempts,
       recoveryEnabled: settings.errorRecoveryEnabled,
+      checkpoints: settings.checkpoints,
     },
+    checkpointRetentionHours: settings.checkpointRetentionHours,
+    onCheckpointsRemoved: (count) => removals.add("checkpoint", count),
     announceQueued: (requirementIds) => {
       for (const id of requirementIds) notifier.notify(QUEUED_CHANNEL, String(id));
     },
@@ -139,6 +143,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     maxQueuedJobs: settings.maxQueuedJobs,
     graphLimits: { ...DEFAULT_GRAPH_LIMITS, maxNodes: settings.maxGraphNodes },
     retention: kept,
+    checkpointRetentionHours: settings.checkpointRetentionHours,
     ports: {
       resolveInputs,
       validateStrictly: (graph) => machines.validateStrictly(graph),
@@ -196,6 +201,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     webhooks,
     leases: scheduler.leases,
     reports: scheduler.reports,
+    checkpoints: scheduler.checkpoints,
     removals,
     loops: [
       notifier,

@@ -25,6 +25,7 @@ const settings = {
   firstLoadStallMs: 300_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
+  checkpoints: "auto" as const,
 };
 const INVENTORY: Inventory = {
   digest: "a".repeat(64),
@@ -75,6 +76,8 @@ export async function createSchedulerKit(
       settings,
       machines: createMachinesService(test.db),
       blobs: registrar,
+      checkpointRetentionHours: 48,
+      onCheckpointsRemoved: () => undefined,
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

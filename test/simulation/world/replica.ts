@@ -63,6 +63,7 @@ export const SETTINGS = {
   firstLoadStallMs: 20_000,
   maxRetryAttempts: 3,
   recoveryEnabled: true,
+  checkpoints: "auto",
 } as const;
 
 const NOTIFY_MS = 5;
@@ -166,6 +167,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     machines,
     blobs: registrar,
     settings: SETTINGS,
+    checkpointRetentionHours: 48,
+    onCheckpointsRemoved: () => undefined,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,
   });
@@ -195,8 +198,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
       },
     },
   });
-  const { leases, reports } = scheduler;
-  const link = createDirectLink({ leases, reports, machines, blobs, putAhead });
+  const { leases, reports, checkpoints } = scheduler;
+  const link = createDirectLink({ leases, reports, checkpoints, machines, blobs, putAhead });
   void startInOrder([createFoldLoop(base), registrar, scheduler]);
   return {
     process,

@@ -249,6 +249,24 @@ const work = {
     },
     true,
   ),
+  checkpoints: choiceSetting(
+    {
+      env: "HOLDFAST_CHECKPOINTS",
+      meaning:
+        "Whether latents of long samplers are put away, so that another instance can go on from them: `auto`, `off`, or `segments` (in the middle of a long euler or ddim sampler too). A job's policy goes before it.",
+    },
+    ["auto", "off", "segments"],
+    "auto",
+  ),
+  checkpointRetentionHours: integerSetting(
+    {
+      env: "CHECKPOINT_RETENTION_HOURS",
+      unit: "hours",
+      meaning:
+        "How long checkpoints are kept; those of completed and cancelled jobs go within 6 hours.",
+    },
+    { min: 1, max: 8_760, default: 48 },
+  ),
 };
 
 const logging = {

@@ -27,6 +27,8 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
+import { planCheckpoints, type JobCheckpoints } from "./checkpoint-plan.ts";
+import { readCheckpoints } from "./checkpoint-store.ts";
 import { buildGraph, type GraphCache, type GraphTemplates } from "./graph-cache.ts";
 import * as store from "./lease-store.ts";
 import type {
@@ -101,7 +103,16 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     const ids = granted.map((job) => job.graphId);
     const templates = await deps.graphs.load(on, ids);
-    return granted.map((job) => toLease(job, mode, templates, settings));
+    // A first attempt has nothing to go on from.
+    const again = granted.filter((job) => job.attemptNumber > 1 || mode === "resume");
+    const saved: ReadonlyMap<string, JobCheckpoints> =
+      again.length === 0
+        ? new Map()
+        : await readCheckpoints(
+            on,
+            again.map((job) => job.jobId),
+          );
+    return granted.map((job) => toLease(job, mode, { templates, saved, settings }));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
@@ -461,9 +472,18 @@ function isNewer(own: PollUnderWay, other: PollUnderWay): boolean {
 function toLease(
   job: GrantedJob,
   mode: Lease["mode"],
-  templates: GraphTemplates,
-  settings: SchedulerSettings,
+  {
+    templates,
+    saved,
+    settings,
+  }: {
+    readonly templates: GraphTemplates;
+    readonly saved: ReadonlyMap<string, JobCheckpoints>;
+    readonly settings: SchedulerSettings;
+  },
 ): Lease {
+  const graph = buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]);
+  const checkpoints = settings.recoveryEnabled ? (job.checkpoints ?? settings.checkpoints) : "off";
   return {
     attemptId: job.attemptId as Lease["attemptId"],
     jobId: job.jobId,
@@ -472,7 +492,7 @@ function toLease(
     mode,
     promptId: job.promptId,
     attemptNumber: job.attemptNumber,
-    graph: buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]),
+    ...planCheckpoints(graph, checkpoints, saved.get(job.jobId)),
     inputs: [...job.inputs],
     storedOutputs: [...job.storedOutputs],
     before: job.plan?.before ?? "nothing",

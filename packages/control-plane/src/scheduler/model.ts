@@ -1,5 +1,5 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
-import type { JobChanges } from "@holdfast/contract";
+import type { CheckpointMode, JobChanges } from "@holdfast/contract";
 import type { Recipe } from "@holdfast/recovery";
 
 /** The head of a queue: what ranking looks at. */
@@ -67,6 +67,8 @@ export interface GrantedJob {
   }[];
   readonly timeoutMs: number;
   readonly executionMs: number;
+  /** As the job's policy says; null: as the settings say. */
+  readonly checkpoints: CheckpointMode | null;
 }
 
 /** A live lease as the database has it. */
@@ -92,4 +94,6 @@ export interface SchedulerSettings {
   readonly firstLoadStallMs: number;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
+  /** For jobs whose policy does not say. */
+  readonly checkpoints: CheckpointMode;
 }
