@@ -61,7 +61,7 @@ export const jobPolicySchema = z
     }),
     checkpoints: z.enum(CHECKPOINT_MODES).optional().meta({
       description:
-        "Whether latents of long samplers are put away, so that another machine can go on from them: auto, off, or segments (in the middle of a long euler or ddim sampler too). Default: HOLDFAST_CHECKPOINTS.",
+        "Whether latents of long samplers are put away, so that another machine can go on from them: auto, off, or segments (in the middle of a long euler, ddim or heun sampler too, which is then rendered in segments: within 1 of 255 of one piece; not where maxLoss is none). Default: HOLDFAST_CHECKPOINTS.",
     }),
   })
   .meta({ description: "Limits on recovery for this job." });

@@ -79,10 +79,14 @@ export function toAttemptView(
     ...attempt,
     checkpoints: checkpoints
       .filter(({ attemptId }) => attemptId === attempt.id)
-      .map(({ attemptId: _, savedAt, ...checkpoint }) => ({
-        ...checkpoint,
+      .map(({ nodeId, sizeBytes, percent, spentMs, savedAt, problem }) => ({
+        nodeId,
+        sizeBytes,
+        percent,
+        spentMs,
         savedAt: toInstant(savedAt),
         keptUntil: toInstant(savedAt + keptMs),
+        problem,
       })),
     state: attempt.outcome !== null ? "ended" : isStarted ? "running" : "staged",
     grantedAt: toInstant(attempt.grantedAt),

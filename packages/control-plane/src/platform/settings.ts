@@ -253,7 +253,7 @@ const work = {
     {
       env: "HOLDFAST_CHECKPOINTS",
       meaning:
-        "Whether latents of long samplers are put away, so that another instance can go on from them: `auto`, `off`, or `segments` (in the middle of a long euler or ddim sampler too). A job's policy goes before it.",
+        "Whether latents of long samplers are put away, so that another instance can go on from them: `auto`, `off`, or `segments` (in the middle of a long euler, ddim or heun sampler too, within 1 of 255 of one piece). A job's policy goes before it.",
     },
     ["auto", "off", "segments"],
     "auto",

@@ -8,6 +8,7 @@ import {
   findCheckpointSites,
   resumeGraph,
   segmentSamplers,
+  type LossLevel,
 } from "@holdfast/recovery";
 
 /** A latent of an earlier attempt, or the word that it is of no use. */
@@ -25,6 +26,13 @@ export interface JobCheckpoints {
   readonly promised: readonly string[];
 }
 
+/** What a job's policy, and the settings where it says nothing, make of checkpoints. */
+export interface CheckpointPolicy {
+  readonly mode: CheckpointMode;
+  /** Null allows anything. */
+  readonly maxLoss: LossLevel | null;
+}
+
 /** No earlier attempt. */
 export const NO_CHECKPOINTS: JobCheckpoints = { known: [], promised: [] };
 
@@ -37,13 +45,15 @@ const EVERY_SITE = { minWork: 0 };
 /** The graph to run, the latents of it to put away, and those to go on from. Deterministic. */
 export function planCheckpoints(
   graph: Graph,
-  mode: CheckpointMode,
+  { mode, maxLoss }: CheckpointPolicy,
   job: JobCheckpoints = NO_CHECKPOINTS,
 ): CheckpointPlan {
   if (mode === "off") return { graph };
-  const isSegmented = mode === "segments";
-  const run = isSegmented ? applyPatch(graph, segmentSamplers(graph).patch) : graph;
-  const sites = findCheckpointSites(run, sha256, isSegmented ? EVERY_SITE : CHECKPOINT_RULE);
+  const wantsAll = mode === "segments";
+  // Segments are not identical to one piece: a job that forbids any loss stays whole.
+  const mayCut = wantsAll && maxLoss !== "none";
+  const run = mayCut ? applyPatch(graph, segmentSamplers(graph).patch) : graph;
+  const sites = findCheckpointSites(run, sha256, wantsAll ? EVERY_SITE : CHECKPOINT_RULE);
   if (sites.length === 0) return { graph: run };
   const known = new Map(job.known.map((checkpoint) => [checkpoint.key, checkpoint]));
   // What could not be saved or loaded once is left alone: it must never cost a job its attempts.

@@ -1,6 +1,6 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
 import type { CheckpointMode, JobChanges } from "@holdfast/contract";
-import type { Recipe } from "@holdfast/recovery";
+import type { LossLevel, Recipe } from "@holdfast/recovery";
 
 /** The head of a queue: what ranking looks at. */
 export interface QueueHead {
@@ -69,6 +69,8 @@ export interface GrantedJob {
   readonly executionMs: number;
   /** As the job's policy says; null: as the settings say. */
   readonly checkpoints: CheckpointMode | null;
+  /** The most that may be changed in the picture; null: anything. */
+  readonly maxLoss: LossLevel | null;
 }
 
 /** A live lease as the database has it. */

@@ -1,6 +1,8 @@
 /**
  * A long sampler in segments, one after the other, so that a run can be resumed in the middle of it:
- * noise is added in the first only, and all but the last leave the rest of it in (F21).
+ * noise is added in the first only, and all but the last leave the rest of it in (F21). Not identical
+ * to one piece: between segments a latent is scaled for the node's output and back, and rounding moves
+ * pixels by 1 of 255 at most. Every run in the same segments is identical to every other.
  */
 import {
   ancestorsOf,
@@ -29,15 +31,18 @@ export interface Segmented {
 /** Steps of one segment, at least. */
 const SEGMENT_STEPS = 10;
 const SEGMENTS_MAX = 8;
-/** Samplers that keep nothing from one step to the next: the same pixels in segments (F21). */
-const IDENTICAL: ReadonlySet<string> = new Set(["ddim", "euler"]);
+/** Samplers that keep nothing from one step to the next: within 1 of 255 in segments (F21). */
+const STATELESS: ReadonlySet<string> = new Set(["ddim", "euler", "heun"]);
 /** From here on `KSampler` calls a run whole (comfy/samplers.py, 0.3.64). */
 const WHOLE_DENOISE = 0.9999;
 /** Classes between loader and sampler that keep nothing from one step to the next. */
 const KEEPS_NOTHING =
   /^(?:CheckpointLoader(?:Simple)?|UNETLoader|LoraLoader(?:ModelOnly)?|ModelSampling\w*|CLIPSetLastLayer|FreeU(?:_V2)?|RescaleCFG)$/;
 
-/** Cuts every long sampler of a graph whose pixels stay the same. The last segment keeps its id. */
+/**
+ * Cuts every long sampler of a graph that stays the same picture, within 1 of 255: a loss of `pixels`.
+ * The last segment keeps the sampler's id.
+ */
 export function segmentSamplers(graph: Graph): Segmented {
   const cut: { nodeId: string; cuts: readonly number[] }[] = [];
   const whole: { nodeId: string; reason: string }[] = [];
@@ -83,12 +88,12 @@ function cutsOf({ from, to }: Span): readonly number[] {
   );
 }
 
-/** Why the pixels would be others; null when they would not. */
+/** Why the picture would be another; null when it would not. */
 function whyWhole(graph: Graph, node: GraphNode): string | null {
   const sampler = inputOf(node, "sampler_name");
-  if (typeof sampler !== "string" || !IDENTICAL.has(sampler)) {
+  if (typeof sampler !== "string" || !STATELESS.has(sampler)) {
     const name = typeof sampler === "string" ? sampler : "by a link";
-    return `Sampler ${name} in segments would not be identical.`;
+    return `Sampler ${name} in segments would be another picture.`;
   }
   const denoise = inputOf(node, "denoise") ?? 1;
   if (typeof denoise !== "number" || denoise <= WHOLE_DENOISE) {
