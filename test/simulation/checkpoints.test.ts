@@ -18,6 +18,9 @@ afterEach(() => system.close());
 const SLOW = { timeScale: 0.25, restartDelayMs: 60_000 };
 const TWO_SLOW = { simulators: [SLOW, SLOW] };
 
+/** A card on which sixteen pictures do not fit at once. */
+const SMALL = { vram: { totalBytes: Math.round(1.8 * 1024 ** 3), deviceName: "simulated" } };
+
 type Nodes = Record<string, { class_type: string; inputs: Record<string, unknown> }>;
 
 function example(name: string, set: Readonly<Record<string, unknown>> = {}): Nodes {
@@ -168,6 +171,46 @@ it("a latent that came out broken is given up, and the whole graph runs", async 
   expect({ status, failureCount }).toEqual({ status: "completed", failureCount: 1 });
   expect(problemsOf(attempts, "3")).toEqual([expect.stringContaining("deserializing")]);
   expect(await pixels(job.id)).toEqual(await undisturbed(TWO_STAGES));
+});
+
+it("an agent that is started anew in the second stage takes no latent for an output", async () => {
+  system = await startSystem({ simulators: [SLOW] });
+  const job = await system.client.submit(TWO_STAGES);
+  await until("a latent is put away", async () => {
+    const [first] = await system.client.attempts(job.id);
+    return first?.checkpoints[0];
+  });
+  await system.restartAgent();
+  expect((await ended(job.id)).status).toBe("completed");
+  expect(await system.client.attempts(job.id)).toHaveLength(1);
+  expect((await system.client.outputs(job.id)).map(({ kind }) => kind)).toEqual(["image", "image"]);
+  expect(await pixels(job.id)).toEqual(await undisturbed(TWO_STAGES));
+});
+
+it("a batch in parts goes on from the parts that were done", async () => {
+  system = await startSystem({
+    simulators: [
+      { ...SMALL, ...SLOW },
+      { ...SMALL, ...SLOW },
+    ],
+  });
+  const graph = example("sd15-text-to-image", { "5.batch_size": 16, "3.steps": 4 });
+  const job = await system.client.submit(graph, { policy: { checkpoints: "segments" } });
+  await until("two parts are put away", async () => {
+    const attempts = await system.client.attempts(job.id);
+    const last = attempts.at(-1);
+    if ((last?.checkpoints.length ?? 0) < 2 || last?.outcome !== null) return undefined;
+    system.simulators.find(({ url }) => url === last.instanceName)?.crash();
+    return true;
+  });
+  const { status, changes } = await ended(job.id);
+  expect(status).toBe("completed");
+  expect(changes?.loss).toBe("none");
+  const resumed = (await system.client.attempts(job.id)).at(-1)?.resume;
+  expect(resumed?.nodeIds.length).toBeGreaterThanOrEqual(2);
+  const given = await pixels(job.id);
+  expect(Object.keys(given)).toHaveLength(16);
+  expect(given).toEqual(await undisturbed(graph));
 });
 
 it("nothing is put away where nobody wants it, or where it would cost more than it saves", async () => {

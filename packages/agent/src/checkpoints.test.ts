@@ -1,6 +1,9 @@
 import type { Lease, LeaseCheckpoint } from "@holdfast/contract";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHarness, outputsOf, textToImage, type Harness } from "../testing/harness.ts";
+import { toCheckpointGraph } from "./checkpoint-graph.ts";
+import { Checkpoints, type CheckpointsDeps } from "./checkpoints.ts";
+import type { PlaceDeps } from "./place-input.ts";
 
 let harness: Harness;
 afterEach(async () => {
@@ -148,6 +151,35 @@ describe("a latent that cannot be used", { timeout: 20_000 }, () => {
     expect(harness.plane.checkpoints).toEqual([]);
   });
 });
+
+it("a latent is no output either for an agent whose lease does not name it any more", async () => {
+  harness = await createHarness();
+  const lease = await harness.plane.submit({
+    graph: { ...textToImage(1), [SAVER.nodeId]: SAVER.node },
+  });
+  const { outcome } = await harness.plane.reported(lease.attemptId);
+  // Here it is the caller's own node.
+  expect(outputsOf(outcome).map(({ kind }) => kind)).toEqual(["image", "latent"]);
+  const checkpoints = new Checkpoints({
+    lease: () => ({ ...lease, graph: textToImage(1) }),
+    stopped: new AbortController().signal,
+  } as unknown as CheckpointsDeps);
+  const shown = { latents: [{ filename: "x.latent", subfolder: "", type: "output" }] };
+  expect(checkpoints.show(SAVER.nodeId, shown)).toBe(true);
+  expect(checkpoints.show("7", shown)).toBe(false);
+}, 20_000);
+
+it("an instance without the classes runs the graph as it is", async () => {
+  harness = await createHarness();
+  const lease = await harness.plane.submit({
+    graph: textToImage(1),
+    checkpoints: [SAVER],
+    resume: resumeFrom("d".repeat(64), 10),
+  });
+  const none = { kind: "ready", graph: lease.graph, resumedFrom: [], unusable: [] };
+  expect(await toCheckpointGraph(lease, ["7"], {}, {} as PlaceDeps)).toEqual(none);
+  await harness.plane.reported(lease.attemptId);
+}, 20_000);
 
 it("a node that cannot save its latent costs the job nothing", async () => {
   harness = await createHarness({

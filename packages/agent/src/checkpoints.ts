@@ -32,6 +32,8 @@ export interface CheckpointsDeps extends RetryDeps {
   readonly stopped: AbortSignal;
 }
 
+/** Begins the ids of nodes that save latents, in graphs whose own nodes are not called so. */
+const SAVER_PREFIX = "checkpoint:";
 /** After a failure so long is waited for latents on their way: the next attempt wants them. */
 const SETTLE_MS = 10_000;
 
@@ -64,7 +66,8 @@ export class Checkpoints {
   /** Whether what a node showed is a checkpoint, and no output: then it is on its way from now on. */
   show(nodeId: string, output: unknown): boolean {
     const saver = this.#savers.get(nodeId);
-    if (saver === undefined) return false;
+    // A lease that was granted anew may not name what an earlier one had saved: no output either.
+    if (saver === undefined) return isStray(nodeId, this.#deps.lease());
     const [file] = collectOutputFiles(output).files;
     if (file === undefined || this.#begun.has(nodeId)) return true;
     const { percent, afterMs } = this.#deps.progress();
@@ -183,4 +186,8 @@ export class Checkpoints {
     done.abort(new Error("settled"));
     over();
   }
+}
+
+function isStray(nodeId: string, { graph }: Lease): boolean {
+  return nodeId.startsWith(SAVER_PREFIX) && !Object.hasOwn(graph, nodeId);
 }
