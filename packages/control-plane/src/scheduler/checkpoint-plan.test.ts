@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { applyPatch, nodeOf, type Graph, type GraphPatch } from "@holdfast/comfyui/protocol";
 import { leaseSchema } from "@holdfast/contract";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { NO_CHECKPOINTS, planCheckpoints, type CheckpointPlan } from "./checkpoint-plan.ts";
 
@@ -82,6 +83,106 @@ describe("what a lease says of checkpoints", () => {
     expect(whole.graph).toBe(long);
     expect(whole.checkpoints).toHaveLength(1);
   });
+});
+
+it("plans any graph that a caller may submit, and what it plans fits together", () => {
+  const classes = [
+    "KSampler",
+    "KSamplerAdvanced",
+    "SamplerCustomAdvanced",
+    "EmptyLatentImage",
+    "LatentUpscaleBy",
+    "LatentFromBatch",
+    "SetLatentNoiseMask",
+    "VAEDecode",
+    "SaveImage",
+    "BasicScheduler",
+    "Odd",
+  ];
+  const inputs = [
+    "latent_image",
+    "samples",
+    "positive",
+    "guider",
+    "sigmas",
+    "model",
+    "images",
+    "steps",
+    "sampler_name",
+    "width",
+    "height",
+    "batch_size",
+    "length",
+    "amount",
+    "scale_by",
+    "start_at_step",
+    "end_at_step",
+    "denoise",
+    "seed",
+    "__proto__",
+  ];
+  const value = fc.oneof(
+    fc.tuple(fc.nat(30), fc.nat(2)).map(([to, output]) => ({ to, output })),
+    fc.constantFrom(
+      -1,
+      0,
+      1,
+      24,
+      64,
+      4096,
+      1e300,
+      "euler",
+      "ddim",
+      null,
+      true,
+      "18446744073709551615",
+    ),
+  );
+  const node = fc.record({
+    id: fc.constantFrom("", "12:", "checkpoint:", "resume:", "constructor"),
+    classType: fc.constantFrom(...classes),
+    inputs: fc.array(fc.tuple(fc.constantFrom(...inputs), value), { maxLength: 8 }),
+  });
+  fc.assert(
+    fc.property(fc.array(node, { maxLength: 25 }), fc.nat(1000), (nodes, salt) => {
+      const ids = nodes.map(({ id }, at) => `${id}${String(at)}${at % 3 === 0 ? ":0" : ""}`);
+      const graph: Graph = Object.fromEntries(
+        nodes.map(({ classType, inputs: given }, at) => [
+          ids[at] ?? "",
+          {
+            class_type: classType,
+            // Links go backwards, for a graph in a circle is refused; some lead nowhere.
+            inputs: Object.fromEntries(
+              given.map(([name, held]) => [
+                name,
+                typeof held === "object" && held !== null
+                  ? [held.to < at ? (ids[held.to] ?? "x") : "nowhere", held.output]
+                  : held,
+              ]),
+            ),
+          },
+        ]),
+      );
+      for (const policy of [AUTO, SEGMENTS]) {
+        const first = planCheckpoints(graph, policy);
+        const saved = keysOf(first).filter((_, at) => (salt >> (at % 10)) % 2 === 0);
+        const plan = planCheckpoints(graph, policy, savedAs(saved));
+        expect(keysOf(plan)).toEqual(keysOf(first));
+        const run = plan.graph as Graph;
+        for (const { nodeId, ofNodeId } of plan.checkpoints ?? []) {
+          expect(nodeOf(run, nodeId)).toBeUndefined();
+          expect(nodeOf(run, ofNodeId)).toBeDefined();
+        }
+        for (const id of ids) expect(nodeOf(run, id)).toBeDefined();
+        if (plan.resume === undefined) continue;
+        const resumed = applyPatch(run, plan.resume.patch as GraphPatch);
+        for (const { nodeId } of plan.resume.files) {
+          expect(nodeOf(resumed, nodeId)?.class_type).toBe("LoadLatent");
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 it("costs a short prompt next to nothing", () => {

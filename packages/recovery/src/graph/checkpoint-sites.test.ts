@@ -4,6 +4,7 @@ import { applyPatch, type Graph, type InputValue } from "@holdfast/comfyui/proto
 import { describe, expect, it } from "vitest";
 import { checkpointNodes } from "./add-checkpoints.ts";
 import { CHECKPOINT_SITES_MAX, findCheckpointSites } from "./checkpoint-sites.ts";
+import { segmentSamplers } from "./segment-sampler.ts";
 import { splitBatch } from "./split-batch.ts";
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
@@ -158,6 +159,27 @@ describe("the nodes that save", () => {
     const prefixes = nodes.map(({ node }) => node.inputs["filename_prefix"]);
     expect(new Set(prefixes).size).toBe(nodes.length);
   });
+});
+
+it("does not lose itself in a graph made to be hard", () => {
+  const graph: Record<string, Graph[string]> = { ...example("sd15-text-to-image") };
+  let before = "5";
+  for (let n = 0; n < 3_000; n += 1) {
+    const id = `h${String(n)}`;
+    graph[id] =
+      n % 2 === 0
+        ? { class_type: "LatentUpscale", inputs: { samples: [before, 0], width: 0, height: 0 } }
+        : {
+            class_type: "KSampler",
+            inputs: { ...graph["3"]?.inputs, seed: n, latent_image: [before, 0] },
+          };
+    before = id;
+  }
+  graph["8"] = { class_type: "VAEDecode", inputs: { samples: [before, 0], vae: ["4", 2] } };
+  const begun = performance.now();
+  expect(findCheckpointSites(graph, sha256, ALWAYS)).toHaveLength(CHECKPOINT_SITES_MAX);
+  segmentSamplers(graph);
+  expect(performance.now() - begun).toBeLessThan(2_000);
 });
 
 it("finds the sites of a large graph in a few milliseconds", () => {

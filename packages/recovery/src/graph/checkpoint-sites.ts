@@ -45,6 +45,8 @@ export const CHECKPOINT_RULE: CheckpointRule = { minWork: 20 };
 /** Most sites of one graph: the longest count. */
 export const CHECKPOINT_SITES_MAX = 32;
 
+/** Samplers that are looked at more closely: each look goes through the graph. */
+const SAMPLERS_MAX = 2 * CHECKPOINT_SITES_MAX;
 /** Where the number of steps is not known. */
 const DEFAULT_STEPS = 20;
 const PIXELS_PER_MEGAPIXEL = 1_000_000;
@@ -62,6 +64,9 @@ interface Amount {
   readonly count: number;
 }
 
+/** Of a latent of which nothing is known. */
+const USUAL_AMOUNT: Amount = { megapixels: 1, count: 1 };
+
 /**
  * The sites of a graph, in the order in which they run. Deterministic; `sha256` turns text into hex,
  * for this package names no platform.
@@ -71,8 +76,13 @@ export function findCheckpointSites(
   sha256: (text: string) => string,
   rule: CheckpointRule = CHECKPOINT_RULE,
 ): readonly CheckpointSite[] {
-  const samplers = findSamplers(graph).map((nodeId) => ({ nodeId, work: workOf(graph, nodeId) }));
-  const worthy = samplers.filter(({ work }) => work >= rule.minWork);
+  const amounts = new Map<string, Amount>();
+  const worthy = longest(
+    findSamplers(graph)
+      .map((nodeId) => ({ nodeId, work: workOf(graph, nodeId, amounts) }))
+      .filter(({ work }) => work >= rule.minWork),
+    SAMPLERS_MAX,
+  );
   if (worthy.length === 0) return [];
   const outputs = promisedOutputs(graph).map((output) => output.nodeId);
   const used = outputs.length === 0 ? graph : pruneTo(graph, outputs);
@@ -95,13 +105,17 @@ export function findCheckpointSites(
       sites.push({ source, classType, work, key });
     }
   }
-  return longest(sites);
+  return longest(sites, CHECKPOINT_SITES_MAX);
 }
 
-function longest(sites: readonly CheckpointSite[]): readonly CheckpointSite[] {
-  if (sites.length <= CHECKPOINT_SITES_MAX) return sites;
-  const chosen = sites.toSorted((a, b) => b.work - a.work).slice(0, CHECKPOINT_SITES_MAX);
-  return sites.filter((site) => chosen.includes(site));
+/** The `most` that do the most work, in the order in which they run. */
+function longest<T extends { readonly work: number }>(
+  given: readonly T[],
+  most: number,
+): readonly T[] {
+  if (given.length <= most) return given;
+  const chosen = new Set(given.toSorted((a, b) => b.work - a.work).slice(0, most));
+  return given.filter((one) => chosen.has(one));
 }
 
 function consumersIn(graph: Graph): ReadonlyMap<string, readonly Consumer[]> {
@@ -134,12 +148,12 @@ function latentsOf(
 const OUTPUTS_MAX = 8;
 
 /** How much work a sampler does. What is not known is taken for a usual picture. */
-function workOf(graph: Graph, nodeId: string): number {
+function workOf(graph: Graph, nodeId: string, amounts: Map<string, Amount>): number {
   const node = nodeOf(graph, nodeId) as GraphNode;
   const latent = inputOf(node, "latent_image");
   const { megapixels, count } = isLink(latent)
-    ? amountBehind(graph, latent, MAX_WAY)
-    : { megapixels: 1, count: 1 };
+    ? amountBehind(graph, latent[0], amounts)
+    : USUAL_AMOUNT;
   return stepsOf(graph, node) * megapixels * count;
 }
 
@@ -162,35 +176,48 @@ function stepsOf(graph: Graph, node: GraphNode): number {
   return DEFAULT_STEPS;
 }
 
-function amountBehind(graph: Graph, link: GraphLink, way: number): Amount {
-  const node = nodeOf(graph, link[0]);
-  const unknown = { megapixels: 1, count: 1 };
-  if (node === undefined || way <= 0) return unknown;
-  const source = PICTURE_INPUTS.map((input) => inputOf(node, input)).find(isLink);
-  const before = (): Amount =>
-    source === undefined ? unknown : amountBehind(graph, source, way - 1);
+/** What the latent or picture of a node is made of; `amounts` keeps what was found before. */
+function amountBehind(graph: Graph, nodeId: string, amounts: Map<string, Amount>): Amount {
+  const way: string[] = [];
+  let at: string | undefined = nodeId;
+  while (at !== undefined && !amounts.has(at) && way.length < MAX_WAY) {
+    way.push(at);
+    const node: GraphNode | undefined = nodeOf(graph, at);
+    at = node === undefined ? undefined : sourceOf(node)?.[0];
+  }
+  let amount = (at === undefined ? undefined : amounts.get(at)) ?? USUAL_AMOUNT;
+  for (const id of way.reverse()) {
+    const node = nodeOf(graph, id);
+    if (node !== undefined) amount = amountAfter(graph, node, amount);
+    amounts.set(id, amount);
+  }
+  return amount;
+}
+
+/** What comes out of a node that `before` goes into. */
+function amountAfter(graph: Graph, node: GraphNode, before: Amount): Amount {
   const number = (input: string): number | undefined => numberOf(graph, node, input);
   if (node.class_type === "LatentFromBatch") {
-    return { megapixels: before().megapixels, count: number("length") ?? 1 };
+    return { megapixels: before.megapixels, count: number("length") ?? 1 };
   }
   const amount = number("amount");
-  if (amount !== undefined) {
-    const one = before();
-    return { ...one, count: one.count * amount };
-  }
+  if (amount !== undefined) return { ...before, count: before.count * amount };
   const by = number("scale_by");
-  if (by !== undefined) {
-    const one = before();
-    return { ...one, megapixels: one.megapixels * by * by };
-  }
+  if (by !== undefined) return { ...before, megapixels: before.megapixels * by * by };
   const [width, height] = [number("width"), number("height")];
-  if (width === undefined || height === undefined) return before();
+  if (width === undefined || height === undefined) return before;
   const megapixels = (width * height) / PIXELS_PER_MEGAPIXEL;
   const frames = FRAME_INPUTS.map(number).find((value) => value !== undefined) ?? 1;
   // Scaling keeps the number of pictures, and a side of 0 the ratio.
-  const count =
-    source === undefined ? (number("batch_size") ?? 1) * frames : before().count * frames;
-  return { megapixels: megapixels > 0 ? megapixels : before().megapixels, count };
+  const pictures = sourceOf(node) === undefined ? (number("batch_size") ?? 1) : before.count;
+  return {
+    megapixels: megapixels > 0 ? megapixels : before.megapixels,
+    count: pictures * frames,
+  };
+}
+
+function sourceOf(node: GraphNode): GraphLink | undefined {
+  return PICTURE_INPUTS.map((input) => inputOf(node, input)).find(isLink);
 }
 
 /**

@@ -31,6 +31,8 @@ export interface Segmented {
 /** Steps of one segment, at least. */
 const SEGMENT_STEPS = 10;
 const SEGMENTS_MAX = 8;
+/** Samplers of one graph that are looked at: each look goes through the graph. */
+const SAMPLERS_MAX = 64;
 /** Samplers that keep nothing from one step to the next: within 1 of 255 in segments (F21). */
 const STATELESS: ReadonlySet<string> = new Set(["ddim", "euler", "heun"]);
 /** From here on `KSampler` calls a run whole (comfy/samplers.py, 0.3.64). */
@@ -46,8 +48,8 @@ const KEEPS_NOTHING =
 export function segmentSamplers(graph: Graph): Segmented {
   const cut: { nodeId: string; cuts: readonly number[] }[] = [];
   const whole: { nodeId: string; reason: string }[] = [];
-  let result = graph;
-  for (const nodeId of findSamplers(graph)) {
+  const result: Record<string, GraphNode> = { ...graph };
+  for (const nodeId of findSamplers(graph).slice(0, SAMPLERS_MAX)) {
     const node = nodeOf(graph, nodeId) as GraphNode;
     const span = spanOf(graph, node);
     if (span === undefined || span.to - span.from < 2 * SEGMENT_STEPS) continue;
@@ -57,7 +59,7 @@ export function segmentSamplers(graph: Graph): Segmented {
       continue;
     }
     const cuts = cutsOf(span);
-    result = putSegments(result, nodeId, node, span, cuts);
+    putSegments(result, nodeId, node, span, cuts);
     cut.push({ nodeId, cuts });
   }
   return { patch: diffGraph(graph, result), cut, whole };
@@ -125,15 +127,14 @@ const SHARED = [
 ] as const;
 
 function putSegments(
-  graph: Graph,
+  result: Record<string, GraphNode>,
   nodeId: string,
   node: GraphNode,
   span: Span,
   cuts: readonly number[],
-): Graph {
+): void {
   const isAdvanced = node.class_type === "KSamplerAdvanced";
   const shared = Object.fromEntries(SHARED.map((input) => [input, inputOf(node, input)]));
-  const result: Record<string, GraphNode> = { ...graph };
   const bounds = [span.from, ...cuts];
   let latent = inputOf(node, "latent_image");
   for (const [index, from] of bounds.entries()) {
@@ -159,5 +160,4 @@ function putSegments(
     };
     latent = [id, 0];
   }
-  return result;
 }
