@@ -2,10 +2,10 @@
  * Jobs that are too large for the card, on the whole system: simulated cards that run out of memory
  * where a real one would, and stay out of it until the graph changes.
  */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { AttemptView, JobView } from "@holdfast/contract";
 import { afterEach, expect, it } from "vitest";
+import { pixelsOf } from "../support/png-pixels.ts";
 import { until } from "../support/processes.ts";
 import { startSystem, type TestSystem } from "../support/system.ts";
 
@@ -112,17 +112,3 @@ it("without recovery a job fails at its first lack of memory", async () => {
   expect(job.status).toBe("failed");
   expect(attempts).toHaveLength(1);
 });
-
-/** A hash of the pixels of a PNG, without what ComfyUI writes into it beside them. */
-function pixelsOf(png: Buffer): string {
-  const parts: string[] = [];
-  for (let at = 8; at < png.length;) {
-    const length = png.readUInt32BE(at);
-    const type = png.toString("latin1", at + 4, at + 8);
-    if (type === "IHDR" || type === "IDAT") {
-      parts.push(png.toString("base64", at + 8, at + 8 + length));
-    }
-    at += length + 12;
-  }
-  return createHash("sha256").update(parts.join("\n")).digest("hex");
-}

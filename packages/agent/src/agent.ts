@@ -289,6 +289,7 @@ class AttachedAgent implements Agent {
       failpoints: this.#failpoints,
       spool: this.#spool,
       reporter: this.#reporter,
+      session: () => this.#session,
       onChange: () => this.#poller.notify(),
     });
     const instance = new Instance({

@@ -13,20 +13,13 @@ import {
   type HistoryEntry,
   type PromisedOutput,
 } from "@holdfast/comfyui/protocol";
-import type {
-  AttemptOutcome,
-  AttemptReport,
-  ControlPlaneLink,
-  HeldAttempt,
-  Lease,
-} from "@holdfast/contract";
-import { assertNever, type Clock, type Failpoints, type Random } from "@holdfast/runtime";
-import type { AgentLog } from "./agent-log.ts";
+import type { AttemptOutcome, AttemptReport, HeldAttempt, Lease } from "@holdfast/contract";
+import { assertNever } from "@holdfast/runtime";
+import type { AttemptDeps } from "./attempt-deps.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { Collector } from "./collect.ts";
 import { toEvidence, type EvidenceTiming } from "./evidence.ts";
 import { freeMemory } from "./free-memory.ts";
-import type { Instance } from "./instance.ts";
-import type { AgentLimits } from "./limits.ts";
 import {
   died,
   Ended,
@@ -40,36 +33,19 @@ import {
 } from "./outcome.ts";
 import { followIf } from "./pause.ts";
 import { postPrompt } from "./post.ts";
+import { forgetUploads } from "./place-input.ts";
 import { prepare } from "./prepare.ts";
 import { findAgain } from "./resume.ts";
-import type { Spool } from "./spool.ts";
 import { missingEvidence } from "./verify.ts";
 import { PromptWatch } from "./watch.ts";
 import { progressOf } from "./watch-state.ts";
-
-/** What an attempt is made of. */
-export interface AttemptDeps {
-  readonly instance: Instance;
-  readonly link: ControlPlaneLink;
-  readonly spool: Spool;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: AgentLog;
-  readonly limits: AgentLimits;
-  readonly failpoints: Failpoints;
-  /** Input files that this process of the instance has. */
-  readonly uploaded: Set<string>;
-  /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
-  readonly reserve: (attempt: Attempt) => Promise<void>;
-  /** A slot became free, or the attempt began to run. */
-  readonly onChange: () => void;
-}
 
 /** One attempt; see the header. Events of its prompt are brought to it by the instance's loop. */
 export class Attempt {
   #lease: Lease;
   readonly #deps: AttemptDeps;
   readonly #collector: Collector;
+  readonly #checkpoints: Checkpoints;
   /** Ends waiting, preparing and watching, on a stop or on the instance's death. */
   readonly #abort = new AbortController();
   /** Ends everything, the collecting too, on a stop. */
@@ -83,6 +59,7 @@ export class Attempt {
   #stopReason: StopReason | undefined;
   #death: { readonly reason: string; readonly isBlamed: boolean } | undefined;
   #promised: readonly PromisedOutput[] = [];
+  #nodesTotal: number;
   #isTakenOut = false;
   #isLetGo = false;
 
@@ -91,18 +68,21 @@ export class Attempt {
     this.#deps = deps;
     this.#promptId = lease.promptId;
     this.#begunAt = deps.clock.elapsed();
-    this.#collector = new Collector({
-      lease,
-      client: deps.instance.client,
-      link: deps.link,
-      spool: deps.spool,
-      clock: deps.clock,
-      random: deps.random,
-      limits: deps.limits,
-      failpoints: deps.failpoints,
-      log: deps.log,
-      signal: this.#stopped.signal,
-      isGone: () => this.#death !== undefined,
+    this.#nodesTotal = Object.keys(lease.graph).length;
+    const { client } = deps.instance;
+    const { signal } = this.#stopped;
+    const isGone = (): boolean => this.#death !== undefined;
+    this.#collector = new Collector({ ...deps, lease, client, signal, isGone });
+    this.#checkpoints = new Checkpoints({
+      ...deps,
+      lease: () => this.#lease,
+      client,
+      progress: () => ({
+        percent: this.held()?.progress?.percent ?? 0,
+        afterMs: this.#since(this.startedAt ?? deps.clock.elapsed()),
+      }),
+      stopped: signal,
+      isGone,
     });
   }
 
@@ -156,8 +136,7 @@ export class Attempt {
     const isOver =
       this.#phase === "collecting" || this.#phase === "ended" || watch?.phase === "over";
     const phase = isOver ? "collecting" : this.hasStarted ? "running" : "staged";
-    const nodesTotal = Object.keys(this.#lease.graph).length;
-    const progress = watch?.startedAt === undefined ? null : progressOf(watch, nodesTotal);
+    const progress = watch?.startedAt === undefined ? null : progressOf(watch, this.#nodesTotal);
     return { attemptId, jobId, leaseEpoch, phase, progress };
   }
 
@@ -206,6 +185,7 @@ export class Attempt {
     } catch (error) {
       outcome = await this.#afterThrow(error);
     }
+    outcome = await this.#checkpoints.conclude(outcome);
     if (this.#stopReason !== undefined && !this.#isTakenOut) outcome = await this.#afterStop();
     this.#phase = "ended";
     this.#timings["totalMs"] = this.#since(this.#begunAt);
@@ -261,10 +241,13 @@ export class Attempt {
       });
       if (prepared.kind === "failed") return failed(prepared.evidence);
       this.#promised = prepared.promised;
+      this.#nodesTotal = Object.keys(prepared.graph).length;
+      const { resumedFrom, unusable } = prepared.checkpoints;
+      if (resumedFrom.length + unusable.length > 0) this.#checkpoints.note(prepared.checkpoints);
       this.#timings["prepareMs"] = this.#since(this.#begunAt);
       await failpoints.hit("agent.prepared");
       if (this.#lease.before === "free_memory") {
-        await this.#deps.reserve(this);
+        await this.#deps.reserve();
         const freed = await freeMemory({
           client: instance.client,
           clock,
@@ -298,11 +281,7 @@ export class Attempt {
         if (posted.isQueued) await this.#takeOut();
         return failed(posted.evidence);
       }
-      for (const input of this.#lease.inputs) {
-        for (const name of this.#deps.uploaded) {
-          if (name.startsWith(input.sha256)) this.#deps.uploaded.delete(name);
-        }
-      }
+      forgetUploads(this.#lease, this.#deps.uploaded);
       if (round > 1) return failed(posted.evidence);
     }
   }
@@ -319,11 +298,15 @@ export class Attempt {
       lease: this.#lease,
       promptId: this.#promptId,
       isOwnClient,
-      onShown: (nodeId, output) => this.#collector.show(nodeId, output),
+      onShown: (nodeId, output) => this.#show(nodeId, output),
       onPixels: (nodeId, bytes) => this.#collector.showPixels(nodeId, bytes),
       onPhase: () => this.#deps.onChange(),
     });
     return this.#watch;
+  }
+
+  #show(nodeId: string, output: unknown): void {
+    if (!this.#checkpoints.show(nodeId, output)) this.#collector.show(nodeId, output);
   }
 
   async #watchAndConclude(): Promise<AttemptOutcome | undefined> {
@@ -362,7 +345,7 @@ export class Attempt {
     const begun = this.#deps.clock.elapsed();
     await this.#deps.failpoints.hit("agent.finished");
     for (const [nodeId, output] of Object.entries(entry.outputs)) {
-      this.#collector.show(nodeId, output);
+      this.#show(nodeId, output);
     }
     const collection = await this.#collector.settle();
     this.#timings["collectMs"] = this.#since(begun);

@@ -50,6 +50,11 @@ export interface CollectorDeps {
   readonly isGone: () => boolean;
 }
 
+/** What a fetch is made of. */
+export type FetchDeps = Pick<CollectorDeps, "client" | "clock" | "isGone" | "signal" | "spool"> & {
+  readonly limits: Pick<AgentLimits, "fetchTries">;
+};
+
 type Item =
   | { readonly kind: "stored"; readonly output: CollectedOutput }
   | { readonly kind: "already"; readonly nodeId: string }
@@ -294,8 +299,8 @@ function toCollection(items: readonly Item[]): Collection {
 }
 
 /** The file in the spool, or why it cannot be had. */
-async function fetchToSpool(
-  deps: CollectorDeps,
+export async function fetchToSpool(
+  deps: FetchDeps,
   file: OutputFileRef,
 ): Promise<SpooledBlob | string> {
   let reason = "";

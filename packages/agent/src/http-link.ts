@@ -1,5 +1,6 @@
 import {
   blobStoredSchema,
+  checkpointResponseSchema,
   ERROR_CODES,
   HoldfastError,
   parseJsonKeepingIntegers,
@@ -96,6 +97,8 @@ export function createHttpLink(options: HttpLinkOptions): HttpLink {
       call("POST", "/poll", value, pollResponseSchema, signal, value.waitMs + POLL_SLACK_MS),
     renew: (value, signal) => call("POST", "/renew", value, renewResponseSchema, signal),
     report: (value, signal) => call("POST", "/reports", value, reportResponseSchema, signal),
+    checkpoints: (value, signal) =>
+      call("POST", "/checkpoints", value, checkpointResponseSchema, signal),
     putInventory: async (upload, signal) => {
       const headers = { "content-type": "application/json" };
       const rest = { headers, body: JSON.stringify(upload), headersMs: callMs };

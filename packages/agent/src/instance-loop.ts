@@ -11,7 +11,8 @@
 import type { SocketEvent } from "@holdfast/comfyui";
 import { SURPLUS, type AttemptOutcome, type HeldAttempt, type Lease } from "@holdfast/contract";
 import { assertNever } from "@holdfast/runtime";
-import { Attempt, type AttemptDeps } from "./attempt.ts";
+import { Attempt } from "./attempt.ts";
+import type { AttemptDeps } from "./attempt-deps.ts";
 import type { StopReason } from "./outcome.ts";
 import type { Instance } from "./instance.ts";
 import type { Reporter } from "./reporter.ts";
@@ -92,11 +93,11 @@ export class InstanceLoop {
     }
     const instance = this.#instance;
     if (instance === undefined) return false;
-    const attempt = new Attempt(lease, {
+    const attempt: Attempt = new Attempt(lease, {
       ...this.#deps,
       instance,
       uploaded: this.#uploaded,
-      reserve: (own) => this.#reserve(own),
+      reserve: () => this.#reserve(attempt),
       onChange: () => this.#changed(),
     });
     this.#attempts.set(lease.attemptId, attempt);

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import {
   HoldfastError,
   type AttemptReport,
+  type CheckpointRequest,
   type ControlPlaneLink,
   type HeldAttempt,
   type InventoryUpload,
@@ -30,6 +31,8 @@ export interface FakeControlPlane {
   readonly reports: readonly AttemptReport[];
   /** Reports of attempts whose lease was gone. */
   readonly lateReports: readonly AttemptReport[];
+  /** What attempts told of checkpoints, in order. */
+  readonly checkpoints: readonly CheckpointRequest[];
   readonly blobs: ReadonlyMap<string, Uint8Array>;
   readonly registrations: readonly RegisterRequest[];
   readonly polls: readonly PollRequest[];
@@ -72,6 +75,7 @@ export function createFakeControlPlane(
   const revoked = new Map<string, Revoked["reason"]>();
   const reports: AttemptReport[] = [];
   const lateReports: AttemptReport[] = [];
+  const checkpoints: CheckpointRequest[] = [];
   const registrations: RegisterRequest[] = [];
   const polls: PollRequest[] = [];
   const inventories = new Map<string, InventoryUpload>();
@@ -228,6 +232,15 @@ export function createFakeControlPlane(
       changed();
       return { answers };
     },
+    checkpoints: async (request) => {
+      check(request);
+      if (leases.get(request.attemptId)?.leaseEpoch !== request.leaseEpoch) {
+        return { result: "lease_lost" };
+      }
+      checkpoints.push(request);
+      changed();
+      return { result: "recorded" };
+    },
     putInventory: async (upload) => {
       check();
       inventories.set(upload.inventory.digest, upload);
@@ -261,6 +274,7 @@ export function createFakeControlPlane(
     link,
     reports,
     lateReports,
+    checkpoints,
     blobs,
     registrations,
     polls,

@@ -1,6 +1,8 @@
 import type { Abortable } from "@holdfast/runtime";
 import type {
   BlobStored,
+  CheckpointRequest,
+  CheckpointResponse,
   InventoryUpload,
   PollRequest,
   PollResponse,
@@ -30,6 +32,8 @@ export interface ControlPlaneLink {
   poll(request: PollRequest, signal: Abortable): Promise<PollResponse>;
   renew(request: RenewRequest, signal: Abortable): Promise<RenewResponse>;
   report(request: ReportRequest, signal: Abortable): Promise<ReportResponse>;
+  /** Tells what an attempt has put away, went on from, or could not use. */
+  checkpoints(request: CheckpointRequest, signal: Abortable): Promise<CheckpointResponse>;
   putInventory(upload: InventoryUpload, signal: Abortable): Promise<void>;
   /** Resolves only after the store has confirmed size and SHA-256. */
   putBlob(source: BlobSource, signal: Abortable): Promise<BlobStored>;

@@ -117,6 +117,47 @@ export const storedOutputSchema = z.object({
   sha256: sha256Schema,
 });
 
+/** Most latents of one attempt that are put away. */
+export const MAX_CHECKPOINTS_PER_ATTEMPT = 64;
+
+/** A node as `POST /prompt` takes it. */
+const nodeSchema = z.looseObject({
+  class_type: z.string(),
+  inputs: z.record(z.string(), z.unknown()),
+});
+
+/**
+ * A node to add to the graph: it saves a latent, which the agent brings to the store and tells of by
+ * `POST /agent/v1/checkpoints` as soon as it is there. What it shows is no output of the job.
+ */
+export const leaseCheckpointSchema = z.object({
+  nodeId: z.string(),
+  node: nodeSchema,
+  /** Names the work that is saved: the hash of everything that decides it. */
+  key: sha256Schema,
+  /** The node whose output it saves; a graph without that one is run without the checkpoint. */
+  ofNodeId: z.string(),
+});
+/** See {@link leaseCheckpointSchema}. */
+export type LeaseCheckpoint = z.infer<typeof leaseCheckpointSchema>;
+
+/** How the attempt may go on where an earlier one was: files to place, and the graph for them. */
+export const leaseResumeSchema = z.object({
+  /** From the lease's graph to the one that loads the files. */
+  patch: z.object({
+    set: z.array(z.object({ nodeId: z.string(), input: z.string(), value: z.unknown() })),
+    unset: z.array(z.object({ nodeId: z.string(), input: z.string() })).optional(),
+    putNodes: z.array(z.object({ nodeId: z.string(), node: nodeSchema })).optional(),
+    removeNodes: z.array(z.string()).optional(),
+  }),
+  files: z
+    .array(leaseInputSchema.extend({ key: sha256Schema }))
+    .min(1)
+    .max(MAX_CHECKPOINTS_PER_ATTEMPT),
+});
+/** See {@link leaseResumeSchema}. */
+export type LeaseResume = z.infer<typeof leaseResumeSchema>;
+
 /** The right to run one attempt, with all that is needed for it. */
 export const leaseSchema = z.object({
   attemptId: attemptIdSchema,
@@ -131,6 +172,10 @@ export const leaseSchema = z.object({
   graph: z.record(z.string(), z.unknown()),
   inputs: z.array(leaseInputSchema),
   storedOutputs: z.array(storedOutputSchema),
+  /** What to put away during the run. An agent that does not know it runs the graph as it is. */
+  checkpoints: z.array(leaseCheckpointSchema).max(MAX_CHECKPOINTS_PER_ATTEMPT).optional(),
+  /** What to go on from. Whenever that cannot be done, the graph is run from its beginning. */
+  resume: leaseResumeSchema.optional(),
   /**
    * What to do to the instance before this attempt is posted: `free_memory` unloads models and waits
    * until `/system_stats` shows it (F14); nothing may be staged there meanwhile.
@@ -347,6 +392,46 @@ export type ReportAnswer = z.infer<typeof reportAnswerSchema>;
 export const reportResponseSchema = z.object({ answers: z.array(reportAnswerSchema) });
 /** See {@link reportResponseSchema}. */
 export type ReportResponse = z.infer<typeof reportResponseSchema>;
+
+/** A latent that is in the store. */
+export const savedCheckpointSchema = z.object({
+  key: sha256Schema,
+  /** The node whose output it is. */
+  nodeId: z.string().max(MAX_NODE_ID_LENGTH),
+  sha256: sha256Schema,
+  sizeBytes: bytesSchema,
+  /** How far the run was, in percent. */
+  percent: z.number().min(0).max(100),
+  /** How long the run had taken until it was there, in ms. */
+  afterMs: z.number().min(0),
+});
+/** See {@link savedCheckpointSchema}. */
+export type SavedCheckpoint = z.infer<typeof savedCheckpointSchema>;
+
+/**
+ * `POST /agent/v1/checkpoints`: what an attempt has put away, went on from, or could not use, told at
+ * once, so that it outlives the instance and the agent. Safe to repeat.
+ */
+export const checkpointRequestSchema = z.object({
+  machineId: machineIdSchema,
+  session: counterSchema,
+  attemptId: attemptIdSchema,
+  jobId: jobIdSchema,
+  leaseEpoch: counterSchema,
+  saved: z.array(savedCheckpointSchema).max(MAX_CHECKPOINTS_PER_ATTEMPT),
+  /** Keys that the attempt goes on from. */
+  resumedFrom: z.array(sha256Schema).max(MAX_CHECKPOINTS_PER_ATTEMPT),
+  /** Keys that are not to be used, nor saved, for this job any more, and why. */
+  unusable: z
+    .array(z.object({ key: sha256Schema, nodeId: z.string(), reason: z.string().max(500) }))
+    .max(MAX_CHECKPOINTS_PER_ATTEMPT),
+});
+/** See {@link checkpointRequestSchema}. */
+export type CheckpointRequest = z.infer<typeof checkpointRequestSchema>;
+/** `lease_lost`: somebody else owns the job now, nothing was written. */
+export const checkpointResponseSchema = z.object({ result: z.enum(["recorded", "lease_lost"]) });
+/** See {@link checkpointResponseSchema}. */
+export type CheckpointResponse = z.infer<typeof checkpointResponseSchema>;
 
 /** Answer to `PUT /agent/v1/blobs/{sha256}`: the bytes are in the store, size and hash checked. */
 export const blobStoredSchema = z.object({ sha256: sha256Schema, sizeBytes: bytesSchema });

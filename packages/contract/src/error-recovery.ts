@@ -117,7 +117,17 @@ const recoveryStatusDataSchema = z.object({
     description: "As the job was submitted. Never overwritten.",
   }),
   parameters: parametersSchema.meta({ description: "In use now, recovery included." }),
-  last_checkpoint: z.record(z.string(), z.unknown()).nullable(),
+  last_checkpoint: z
+    .object({
+      progress: z.number().meta({ description: "Percent of the run when it was saved." }),
+      node_id: z.string(),
+      attempt: z.int(),
+      size_bytes: z.int(),
+      saved_seconds: z.number().meta({ description: "What going on from it spares." }),
+      output_files: z.array(z.string()),
+      created_at: z.string(),
+    })
+    .nullable(),
   progress: z.number().min(0).max(100),
   output_files: z.array(z.string()).meta({ description: "Addresses, in the order of outputs." }),
   error: jobErrorSchema.nullable(),

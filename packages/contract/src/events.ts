@@ -49,6 +49,20 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     forMs: z.int(),
   }),
+  event("attempt.resumed", {
+    ...attemptFacts,
+    /** Samplers that are not run again. */
+    nodeIds: z.array(z.string()),
+    fromAttempt: z.int(),
+    savedMs: z.number(),
+  }),
+  event("checkpoint.saved", {
+    ...attemptFacts,
+    /** The sampler whose work it is. */
+    nodeId: z.string(),
+    sizeBytes: z.int(),
+    percent: z.number(),
+  }),
 ]);
 /** One event of the outbox, as webhooks and SSE carry it. */
 export type HoldfastEvent = z.infer<typeof eventSchema>;

@@ -45,6 +45,11 @@ export const graphSchema = z.record(z.string(), z.unknown()).meta({
 
 const tagSchema = z.string().min(1).max(MAX_TAG_LENGTH);
 
+/** Whether a job's work is put away while it runs. */
+export const CHECKPOINT_MODES = ["auto", "off", "segments"] as const;
+/** One of {@link CHECKPOINT_MODES}. */
+export type CheckpointMode = (typeof CHECKPOINT_MODES)[number];
+
 /** How far recovery may go for a job, and how often. */
 export const jobPolicySchema = z
   .strictObject({
@@ -53,6 +58,10 @@ export const jobPolicySchema = z
     }),
     maxLoss: z.enum(["none", "pixels", "size", "content"]).optional().meta({
       description: "The most that recovery may change in the picture. Default: content.",
+    }),
+    checkpoints: z.enum(CHECKPOINT_MODES).optional().meta({
+      description:
+        "Whether latents of long samplers are put away, so that another machine can go on from them: auto, off, or segments (in the middle of a long euler, ddim or heun sampler too, which is then rendered in segments: within 1 of 255 of one piece; not where maxLoss is none). Default: HOLDFAST_CHECKPOINTS.",
     }),
   })
   .meta({ description: "Limits on recovery for this job." });
@@ -230,6 +239,31 @@ export const outputSchema = z.object({
 export type OutputView = z.infer<typeof outputSchema>;
 export const outputListSchema = z.object({ outputs: z.array(outputSchema) });
 
+/** A latent that an attempt put away for a later one. */
+export const checkpointSchema = z.object({
+  nodeId: z.string().meta({ description: "The sampler whose work it is." }),
+  sizeBytes: z.int(),
+  percent: z.number().meta({ description: "How far the run was." }),
+  spentMs: z.number().meta({ description: "Execution time that a resume from it spares." }),
+  savedAt: instantSchema,
+  keptUntil: instantSchema.meta({
+    description:
+      "At the latest; of a job that completed or was cancelled until the next look, every 6 h.",
+  }),
+  problem: z.string().nullable().meta({ description: "Why it is not used any more." }),
+});
+/** See {@link checkpointSchema}. */
+export type CheckpointView = z.infer<typeof checkpointSchema>;
+
+/** What an attempt went on from instead of beginning anew. */
+export const attemptResumeSchema = z.object({
+  nodeIds: z.array(z.string()).meta({ description: "Samplers that were not run again." }),
+  fromAttempt: z.int().meta({ description: "The attempt that put their work away." }),
+  savedMs: z.number().meta({ description: "Execution time of that attempt which was spared." }),
+});
+/** See {@link attemptResumeSchema}. */
+export type AttemptResume = z.infer<typeof attemptResumeSchema>;
+
 /** One try at a job, with what came of it and what was decided then. */
 export const attemptSchema = z.object({
   id: attemptIdSchema,
@@ -250,6 +284,10 @@ export const attemptSchema = z.object({
   startedAt: instantSchema.nullable(),
   endedAt: instantSchema.nullable(),
   timings: z.record(z.string(), z.number()),
+  resume: attemptResumeSchema.nullable().meta({
+    description: "What it went on from; null when it began at the beginning.",
+  }),
+  checkpoints: z.array(checkpointSchema).meta({ description: "What it put away." }),
 });
 /** See {@link attemptSchema}. */
 export type AttemptView = z.infer<typeof attemptSchema>;

@@ -86,9 +86,28 @@ function showAttempts(attempts) {
         const { action, reason } = attempt.decision;
         item.append(make("p", `${action}: ${reason}`, "note"));
       }
+      if (attempt.resume !== null) item.append(make("p", resumeText(attempt.resume), "note"));
+      for (const checkpoint of attempt.checkpoints) {
+        item.append(make("p", checkpointText(checkpoint), "note"));
+      }
       return item;
     }),
   );
+}
+
+function resumeText({ fromAttempt, nodeIds, savedMs }) {
+  const nodes = `${nodeIds.length === 1 ? "node" : "nodes"} ${nodeIds.join(", ")}`;
+  return `went on from attempt ${fromAttempt}: ${nodes} not run again, ${seconds(savedMs)} saved`;
+}
+
+function checkpointText({ nodeId, sizeBytes, spentMs, keptUntil, problem }) {
+  if (problem !== null) return `checkpoint of node ${nodeId} is of no use: ${problem}`;
+  const until = new Date(keptUntil).toLocaleString();
+  return `put away node ${nodeId}: ${sizeText(sizeBytes)} after ${seconds(spentMs)}, kept until ${until}`;
+}
+
+function seconds(ms) {
+  return `${(ms / 1000).toFixed(1)} s`;
 }
 
 function showOutputs(outputs) {

@@ -3,6 +3,7 @@ import { abortReason, type Abortable } from "@holdfast/runtime";
 import type { BlobService } from "./files/model.ts";
 import type { PutAhead } from "./files/put-ahead.ts";
 import type { MachinesService } from "./machines/service.ts";
+import type { CheckpointService } from "./scheduler/checkpoint-service.ts";
 import type { LeaseService } from "./scheduler/lease-service.ts";
 import type { ReportService } from "./scheduler/report-service.ts";
 
@@ -10,6 +11,7 @@ import type { ReportService } from "./scheduler/report-service.ts";
 export interface DirectLinkDeps {
   readonly leases: LeaseService;
   readonly reports: ReportService;
+  readonly checkpoints: CheckpointService;
   readonly machines: MachinesService;
   readonly blobs: BlobService;
   readonly putAhead: PutAhead;
@@ -20,7 +22,7 @@ export interface DirectLinkDeps {
  * without HTTP. Requests come from our own code, so they are not validated again.
  */
 export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
-  const { leases, reports, machines, blobs, putAhead } = deps;
+  const { leases, reports, checkpoints, machines, blobs, putAhead } = deps;
   return {
     register: (request, signal) => unlessAborted(signal, () => leases.register(request)),
     poll: (request, signal) =>
@@ -36,6 +38,7 @@ export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
       }),
     renew: (request, signal) => unlessAborted(signal, () => leases.renew(request)),
     report: (request, signal) => unlessAborted(signal, () => reports.report(request)),
+    checkpoints: (request, signal) => unlessAborted(signal, () => checkpoints.note(request)),
     putInventory: (upload, signal) => unlessAborted(signal, () => machines.putInventory(upload)),
     putBlob: (source: BlobSource, signal) => unlessAborted(signal, () => putAhead(source)),
     getBlob: (sha256, signal) => unlessAborted(signal, () => blobs.get(sha256)),

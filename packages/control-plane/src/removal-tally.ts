@@ -3,6 +3,7 @@ export const REMOVED_KINDS = [
   "job",
   "attempt",
   "output",
+  "checkpoint",
   "graph",
   "requirement",
   "idempotency_key",

@@ -75,6 +75,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     closing,
     leases: services.leases,
     reports: services.reports,
+    checkpoints: services.checkpoints,
     machines: services.machines,
   });
   addRecoveryRoutes(app, {

@@ -82,6 +82,7 @@ export interface Services {
   readonly readiness: () => Promise<readonly ReadinessCheck[]>;
   readonly leases: Scheduler["leases"];
   readonly reports: Scheduler["reports"];
+  readonly checkpoints: Scheduler["checkpoints"];
   /** What this process has removed because its time was over. */
   readonly removals: RemovalTally;
   /** What runs in the background, in the order in which it starts. */
@@ -159,7 +160,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
       recoveryEnabled: settings.errorRecoveryEnabled,
       fallbackModels: settings.fallbackModels,
       modelWaitMs: settings.modelWaitSeconds * MS_PER_SECOND,
+      checkpoints: settings.checkpoints,
     },
+    checkpointRetentionHours: settings.checkpointRetentionHours,
+    onCheckpointsRemoved: (count) => removals.add("checkpoint", count),
     announceQueued: (requirementIds) => {
       for (const id of requirementIds) notifier.notify(QUEUED_CHANNEL, String(id));
     },
@@ -173,6 +177,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     maxQueuedJobs: settings.maxQueuedJobs,
     graphLimits,
     retention: kept,
+    checkpointRetentionHours: settings.checkpointRetentionHours,
     ports: {
       resolveInputs,
       validateStrictly: (graph) => machines.validateStrictly(graph),
@@ -228,10 +233,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
     classify: patterns.classify,
     graphLimits,
     ports: {
-      // Finished outputs are all that a later attempt goes on from.
-      countCheckpoints: () => Promise.resolve(0),
-      lastCheckpoint: () => Promise.resolve(null),
-      removeCheckpoints: () => Promise.resolve(0),
+      usableCheckpoints: (jobId) => scheduler.checkpoints.usable(jobId),
+      removeCheckpoints: (endedHoursAgo) => scheduler.checkpoints.removeOfEnded(endedHoursAgo),
     },
   });
   return {
@@ -252,6 +255,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     readiness,
     leases: scheduler.leases,
     reports: scheduler.reports,
+    checkpoints: scheduler.checkpoints,
     removals,
     loops: [
       notifier,

@@ -29,6 +29,7 @@ const settings = {
   recoveryEnabled: true,
   fallbackModels: [],
   modelWaitMs: 60_000,
+  checkpoints: "auto" as const,
 };
 const INVENTORY: Inventory = {
   digest: "a".repeat(64),
@@ -83,6 +84,8 @@ export async function createSchedulerKit(
       classify,
       recordFailure: (tx, failed) => statistics.record(tx, failed),
       recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
+      checkpointRetentionHours: 48,
+      onCheckpointsRemoved: () => undefined,
       announceQueued: () => undefined,
       announceEvents: () => undefined,
     });

@@ -89,6 +89,20 @@ export {
   type SamplingParameters,
 } from "./graph/sampling.ts";
 export { placesOfParameter } from "./graph/sampling-places.ts";
+export {
+  checkpointNodes,
+  LOAD_CLASS,
+  SAVE_CLASS,
+  type CheckpointNode,
+} from "./graph/add-checkpoints.ts";
+export {
+  CHECKPOINT_RULE,
+  findCheckpointSites,
+  type CheckpointRule,
+  type CheckpointSite,
+} from "./graph/checkpoint-sites.ts";
+export { resumeGraph, type Resumed, type ResumeFile } from "./graph/resume.ts";
+export { segmentSamplers, type Segmented } from "./graph/segment-sampler.ts";
 export { splitBatch, type Split } from "./graph/split-batch.ts";
 export { tileVae, type Tiled } from "./graph/tiled-vae.ts";
 export {

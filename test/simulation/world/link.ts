@@ -1,4 +1,6 @@
 import {
+  checkpointRequestSchema,
+  checkpointResponseSchema,
   inventoryUploadSchema,
   pollRequestSchema,
   pollResponseSchema,
@@ -95,6 +97,14 @@ export function createSimLink(route: Route<ReplicaApi>, watch: LinkWatch): Contr
           watch.onReported(value, response);
           return response;
         },
+      ),
+    checkpoints: (request, signal) =>
+      call(
+        "checkpoints",
+        request,
+        [checkpointRequestSchema, checkpointResponseSchema],
+        signal,
+        (link, value, gone) => link.checkpoints(value, gone),
       ),
     putInventory: (upload, signal) =>
       route.call("putInventory", signal, CALL_MS, ({ link }, gone) => {

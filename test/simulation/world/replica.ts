@@ -69,6 +69,7 @@ export const SETTINGS = {
   recoveryEnabled: true,
   fallbackModels: [],
   modelWaitMs: 60_000,
+  checkpoints: "auto",
 } as const;
 
 const NOTIFY_MS = 5;
@@ -178,6 +179,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     recordFailure: (tx, failed) => statistics.record(tx, failed),
     recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
     settings: { ...SETTINGS, ...options.settings },
+    checkpointRetentionHours: 48,
+    onCheckpointsRemoved: () => undefined,
     announceQueued: (requirementIds) => tellOthers({ kind: "queued", requirementIds }),
     announceEvents: () => undefined,
   });
@@ -207,8 +210,8 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
       },
     },
   });
-  const { leases, reports } = scheduler;
-  const link = createDirectLink({ leases, reports, machines, blobs, putAhead });
+  const { leases, reports, checkpoints } = scheduler;
+  const link = createDirectLink({ leases, reports, checkpoints, machines, blobs, putAhead });
   const upkeep = [createErrorFoldLoop(base), createHoldLoop({ ...base, hold: jobs })];
   void startInOrder([createFoldLoop(base), ...upkeep, registrar, scheduler]);
   return {

@@ -1,8 +1,11 @@
-import type { Command } from "commander";
+import type { CheckpointMode } from "@holdfast/contract";
+import { Option, type Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import { withClientOptions } from "./client-options.ts";
 import { collect, duration, positiveNumber, wholeNumber } from "./option-values.ts";
 import type { SubmitOptions } from "../submit/run-submit.ts";
+
+const CHECKPOINTS = ["auto", "off", "segments"] as const satisfies readonly CheckpointMode[];
 
 /** Adds `holdfast submit`. */
 export function addSubmit(program: Command, context: CommandContext): void {
@@ -20,6 +23,12 @@ export function addSubmit(program: Command, context: CommandContext): void {
     .option("--name <name>", "a name for the job")
     .option("--batch <id>", "the batch it belongs to")
     .option("--timeout <duration>", "limit on execution time, e.g. 90s, 10min", duration)
+    .addOption(
+      new Option(
+        "--checkpoints <mode>",
+        "put away long samplers' work: auto, off, or segments (in their middle too)",
+      ).choices(CHECKPOINTS),
+    )
     .option("--count <number>", "submit so many, each with its own seed", positiveNumber)
     .option("--idempotency-key <key>", "submit once, however often this is run")
     .option("--strict", "refuse what no known machine would accept");

@@ -9,6 +9,7 @@ import { downloadOutputs } from "../submit/download.ts";
 import { bytesText, durationText, parseDuration } from "../terminal/durations.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
+import { checkpointLines } from "./checkpoint-lines.ts";
 import { stateText } from "./progress-text.ts";
 import { endText, exitCodeOf, showUntilEnded } from "./show-wait.ts";
 
@@ -152,6 +153,7 @@ function showAttempts(attempts: readonly AttemptView[], terminal: Terminal): voi
     { head: "WHY", cell: (a) => a.decision?.reason ?? a.error?.message ?? "" },
   ];
   for (const line of textTable(attempts, columns, terminal.columns)) terminal.line(line);
+  for (const line of checkpointLines(attempts)) terminal.line(plainText(line));
 }
 
 function showOutputs(outputs: readonly OutputView[], terminal: Terminal): void {

@@ -1,6 +1,6 @@
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { MAX_JOBS_PER_SUBMIT, type JobView } from "@holdfast/contract";
+import { MAX_JOBS_PER_SUBMIT, type CheckpointMode, type JobView } from "@holdfast/contract";
 import { systemClock } from "@holdfast/runtime/system";
 import type { ApiClient } from "../api/api-client.ts";
 import { getOutputs, submitJobs } from "../api/job-calls.ts";
@@ -28,6 +28,7 @@ export interface SubmitOptions extends ClientOptions {
   readonly name?: string;
   readonly batch?: string;
   readonly timeout?: number;
+  readonly checkpoints?: CheckpointMode;
   readonly count?: number;
   readonly idempotencyKey?: string;
   readonly strict?: boolean;
@@ -110,6 +111,7 @@ function toBodies(graph: unknown, options: SubmitOptions): readonly unknown[] {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.batch === undefined ? {} : { batchId: options.batch }),
     ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout }),
+    ...(options.checkpoints === undefined ? {} : { policy: { checkpoints: options.checkpoints } }),
   };
   return Array.from({ length: count }, (_, index) => {
     const seeds = index === 0 ? {} : seedValues(graph, set.values, index);

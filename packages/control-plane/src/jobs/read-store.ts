@@ -1,10 +1,10 @@
-import { jobErrorSchema, type OutputView } from "@holdfast/contract";
+import { attemptResumeSchema, jobErrorSchema, type OutputView } from "@holdfast/contract";
 import { z } from "zod";
 import { statement, toTimestamp, type Queryable } from "../platform/db.ts";
 import type { ListOrder } from "./cursor.ts";
 import { toJobWithLease, type JobViewRow } from "./job-rows.ts";
 import type { JobState, JobWithLease } from "./model.ts";
-import type { AttemptFacts } from "./view.ts";
+import type { AttemptFacts, CheckpointFacts } from "./view.ts";
 
 const VIEW_COLUMNS = `j.*, r.waiting_reason as requirement_waiting_reason,
   l.phase as lease_phase, l.progress as lease_progress`;
@@ -155,6 +155,7 @@ interface AttemptRow {
   readonly evidence: unknown;
   readonly decision: unknown;
   readonly timings: unknown;
+  readonly resume: unknown;
   readonly granted_at: number;
   readonly started_at: number | null;
   readonly ended_at: number | null;
@@ -186,10 +187,26 @@ export async function readAttempts(
     evidence: evidenceSchema.nullable().catch(null).parse(row.evidence),
     decision: decisionSchema.nullable().catch(null).parse(row.decision),
     timings: timingsSchema.catch({}).parse(row.timings),
+    resume: attemptResumeSchema.nullable().catch(null).parse(row.resume),
     grantedAt: row.granted_at,
     startedAt: row.started_at,
     endedAt: row.ended_at,
   }));
+}
+
+/** What a job's attempts have put away and is still kept, at most `limit`, first saved first. */
+export async function readCheckpoints(
+  db: Queryable,
+  jobId: string,
+  limit: number,
+): Promise<CheckpointFacts[]> {
+  const { rows } = await db.query<CheckpointFacts & Record<string, unknown>>(
+    `select attempt_id as "attemptId", node_id as "nodeId", size_bytes as "sizeBytes", percent,
+       spent_ms as "spentMs", created_at as "savedAt", problem
+     from checkpoints where job_id = $1 order by created_at, key limit $2`,
+    [jobId, limit],
+  );
+  return rows;
 }
 
 interface OutputRow {

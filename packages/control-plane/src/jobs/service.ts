@@ -42,6 +42,8 @@ export interface JobsDeps {
   readonly graphLimits?: GraphLimits;
   /** How long ended jobs are kept; by default for ever. */
   readonly retention?: JobRetention;
+  /** How long checkpoints are kept; 48 by default. */
+  readonly checkpointRetentionHours?: number;
 }
 
 /** What to list. */
@@ -88,6 +90,8 @@ export const MAX_ATTEMPTS_LISTED = 1_000;
 export const MAX_OUTPUTS_LISTED = 10_000;
 /** Jobs that wait again after an attempt are counted up to here. */
 const MAX_WAITING_AGAIN_COUNTED = 100_000;
+/** As the setting has it. */
+const DEFAULT_CHECKPOINT_HOURS = 48;
 /** What "the last hour" of the numbers is; counted by the minute. */
 const HOUR_MS = 60 * 60 * 1000;
 /** How far the clocks of replicas may differ from one another before a list by time misses a job. */
@@ -99,6 +103,7 @@ const JOB_ID = /^job_[0-9a-z]{26}$/;
 /** Makes the jobs service. */
 export function createJobsService(deps: JobsDeps): JobsService {
   const { db, clock, ids, ports, retention = KEEP_ALL } = deps;
+  const checkpointKeptMs = (deps.checkpointRetentionHours ?? DEFAULT_CHECKPOINT_HOURS) * HOUR_MS;
   const gauge = createQueueGauge(db, clock);
   const submits = createSubmitService({
     db,
@@ -161,7 +166,8 @@ export function createJobsService(deps: JobsDeps): JobsService {
     async attempts(caller, ref) {
       const { job } = await find(caller, ref);
       const found = await reads.readAttempts(db, job.id, MAX_ATTEMPTS_LISTED);
-      return found.map(toAttemptView);
+      const checkpoints = await reads.readCheckpoints(db, job.id, MAX_ATTEMPTS_LISTED);
+      return found.map((attempt) => toAttemptView(attempt, checkpoints, checkpointKeptMs));
     },
     async outputs(caller, ref) {
       const job = parseRef(ref);

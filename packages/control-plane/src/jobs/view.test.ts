@@ -65,26 +65,45 @@ test.each([
   [true, null, "running"],
   [true, "succeeded", "ended"],
 ] as const)("an attempt that is started: %s, outcome: %s is %s", (isStarted, outcome, state) => {
-  const view = toAttemptView({
-    id: "att_00000000000000000000000001",
-    number: 1,
-    round: 1,
-    instanceId: "ins_1",
-    instanceName: "gpu0",
-    machineId: "mch_1",
-    promptId: "p",
-    isStarted,
-    outcome,
-    error: null,
-    evidence: null,
-    decision: null,
-    grantedAt: 1_700_000_000_000,
-    startedAt: null,
-    endedAt: null,
-    timings: {},
-  });
+  const saved = {
+    nodeId: "3",
+    sizeBytes: 65_536,
+    percent: 60,
+    spentMs: 9_000,
+    savedAt: 1_700_000_000_000,
+    problem: null,
+  };
+  const view = toAttemptView(
+    {
+      id: "att_00000000000000000000000001",
+      number: 1,
+      round: 1,
+      instanceId: "ins_1",
+      instanceName: "gpu0",
+      machineId: "mch_1",
+      promptId: "p",
+      isStarted,
+      outcome,
+      error: null,
+      evidence: null,
+      decision: null,
+      grantedAt: 1_700_000_000_000,
+      startedAt: null,
+      endedAt: null,
+      timings: {},
+      resume: null,
+    },
+    [
+      { ...saved, attemptId: "att_00000000000000000000000001" },
+      { ...saved, attemptId: "att_2" },
+    ],
+    3_600_000,
+  );
   expect(attemptSchema.parse(view)).toEqual(view);
   expect(view.state).toBe(state);
+  expect(view.checkpoints).toEqual([
+    { ...saved, savedAt: "2023-11-14T22:13:20.000Z", keptUntil: "2023-11-14T23:13:20.000Z" },
+  ]);
 });
 
 test("an output names where its bytes are", () => {

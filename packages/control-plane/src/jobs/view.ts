@@ -1,6 +1,7 @@
 import {
   jobProgressSchema,
   type AttemptView,
+  type CheckpointView,
   type JobProgress,
   type JobView,
   type OutputView,
@@ -54,7 +55,7 @@ function toProgress(value: unknown): JobProgress | null {
 /** An attempt as the store reads it, with the name of its instance. Instants in epoch ms. */
 export interface AttemptFacts extends Omit<
   AttemptView,
-  "state" | "grantedAt" | "startedAt" | "endedAt"
+  "checkpoints" | "state" | "grantedAt" | "startedAt" | "endedAt"
 > {
   readonly isStarted: boolean;
   readonly grantedAt: number;
@@ -62,10 +63,31 @@ export interface AttemptFacts extends Omit<
   readonly endedAt: number | null;
 }
 
-/** An attempt as callers see it. */
-export function toAttemptView({ isStarted, ...attempt }: AttemptFacts): AttemptView {
+/** A checkpoint as the store reads it. Instants in epoch ms. */
+export interface CheckpointFacts extends Omit<CheckpointView, "keptUntil" | "savedAt"> {
+  readonly attemptId: string;
+  readonly savedAt: number;
+}
+
+/** An attempt as callers see it, with what it put away and is kept for so long. */
+export function toAttemptView(
+  { isStarted, ...attempt }: AttemptFacts,
+  checkpoints: readonly CheckpointFacts[],
+  keptMs: number,
+): AttemptView {
   return {
     ...attempt,
+    checkpoints: checkpoints
+      .filter(({ attemptId }) => attemptId === attempt.id)
+      .map(({ nodeId, sizeBytes, percent, spentMs, savedAt, problem }) => ({
+        nodeId,
+        sizeBytes,
+        percent,
+        spentMs,
+        savedAt: toInstant(savedAt),
+        keptUntil: toInstant(savedAt + keptMs),
+        problem,
+      })),
     state: attempt.outcome !== null ? "ended" : isStarted ? "running" : "staged",
     grantedAt: toInstant(attempt.grantedAt),
     startedAt: toInstantOrNull(attempt.startedAt),

@@ -309,13 +309,23 @@ const work = {
     },
     true,
   ),
+  checkpoints: choiceSetting(
+    {
+      env: "HOLDFAST_CHECKPOINTS",
+      meaning:
+        "Whether latents of long samplers are put away, so that another instance can go on from them: `auto`, `off`, or `segments` (in the middle of a long euler, ddim or heun sampler too, within 1 of 255 of one piece). A job's policy goes before it.",
+    },
+    ["auto", "off", "segments"],
+    "auto",
+  ),
   checkpointRetentionHours: integerSetting(
     {
       env: "CHECKPOINT_RETENTION_HOURS",
       unit: "hours",
-      meaning: "How long saved states of half-done jobs are kept.",
+      meaning:
+        "How long checkpoints are kept; those of completed and cancelled jobs go within 6 hours.",
     },
-    { min: 1, max: 876_000, default: 48 },
+    { min: 1, max: 8_760, default: 48 },
   ),
 };
 

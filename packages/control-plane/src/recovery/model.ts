@@ -51,15 +51,25 @@ export interface RecoveryStepFacts {
   readonly recovered: boolean;
 }
 
-/** A saved state that a later attempt can go on from, as its keeper describes it. */
-export type CheckpointFacts = Readonly<Record<string, unknown>>;
+/** A saved state that a later attempt can go on from. Instants in epoch ms. */
+export interface CheckpointFacts {
+  /** The sampler whose work it is. */
+  readonly nodeId: string;
+  readonly attemptNumber: number;
+  /** How far the run was when it was saved. */
+  readonly percent: number;
+  readonly sizeBytes: number;
+  /** Execution time that going on from it spares. */
+  readonly savedMs: number;
+  readonly createdAt: number;
+}
 
 /** What the feature needs of others; `services.ts` fills it. */
 export interface RecoveryPorts {
-  /** Saved states of a job, beside its finished outputs. */
-  readonly countCheckpoints: (jobId: string) => Promise<number>;
-  /** The newest of them; null when there is none. */
-  readonly lastCheckpoint: (jobId: string) => Promise<CheckpointFacts | null>;
+  /** Saved states of a job that can be gone on from, beside its finished outputs; and the newest. */
+  readonly usableCheckpoints: (
+    jobId: string,
+  ) => Promise<{ readonly count: number; readonly newest: CheckpointFacts | null }>;
   /** Removes those of jobs that ended so long ago; returns how many. */
   readonly removeCheckpoints: (endedHoursAgo: number) => Promise<number>;
 }

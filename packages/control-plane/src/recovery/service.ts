@@ -80,21 +80,19 @@ export function createRecoveryService(deps: RecoveryServiceDeps): RecoveryServic
     async status(caller, ref) {
       const found = await jobs.find(caller, ref);
       const { job } = found;
-      const [steps, outputs, submitted, running, savedStates, lastCheckpoint] = await Promise.all([
+      const [steps, outputs, submitted, running, saved] = await Promise.all([
         store.readSteps(db, job.id, MAX_STEPS),
         jobs.outputs(caller, job.id),
         jobs.graph(caller, job.id, "submitted"),
         jobs.graph(caller, job.id),
-        ports.countCheckpoints(job.id),
-        ports.lastCheckpoint(job.id),
+        ports.usableCheckpoints(job.id),
       ]);
       return toRecoveryStatus({
         job,
         view: toJobView(found),
         steps: withWaiting(steps, job),
         outputs,
-        savedStates,
-        lastCheckpoint,
+        saved,
         submitted: readParameters(submitted),
         running: readParameters(running),
       });

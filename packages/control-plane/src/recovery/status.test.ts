@@ -38,20 +38,27 @@ const STEP: RecoveryStepFacts = {
   endedAt: Date.UTC(2026, 10, 25, 10, 30),
   recovered: true,
 };
+const NEWEST = {
+  nodeId: "3",
+  attemptNumber: 1,
+  percent: 40,
+  sizeBytes: 16_384,
+  savedMs: 1_500,
+  createdAt: 0,
+};
 const facts = (more: Partial<StatusFacts> = {}): StatusFacts => ({
   job: { round: 1, recoveryCount: 0, metadata: {} },
   view: VIEW,
   steps: [],
   outputs: [],
-  savedStates: 0,
-  lastCheckpoint: null,
+  saved: { count: 0, newest: null },
   submitted: {},
   running: {},
   ...more,
 });
 
 test("a recovery reads as in the documents", () => {
-  const { data } = toRecoveryStatus(facts({ steps: [STEP], savedStates: 3 }));
+  const { data } = toRecoveryStatus(facts({ steps: [STEP], saved: { count: 3, newest: NEWEST } }));
   expect(data.recovery_history[0]).toMatchObject({
     attempt: 1,
     message: "Reduced parameters for cuda_out_of_memory",
@@ -122,14 +129,14 @@ test("what was submitted stays beside what is in use; metadata of others says no
       job: { round: 1, recoveryCount: 0, metadata },
       submitted: { width: 1024, height: 512 },
       running: { width: 819, height: 512 },
-      lastCheckpoint: { percent: 40 },
+      saved: { count: 1, newest: NEWEST },
     }),
   );
   expect(data).toMatchObject({
     job_type: "image",
     original_parameters: { width: 1024, height: 512, "3.x": 1 },
     parameters: { width: 819, height: 512 },
-    last_checkpoint: { percent: 40 },
+    last_checkpoint: { progress: 40, node_id: "3", saved_seconds: 1.5 },
   });
   for (const other of [undefined, null, [], "x", { job_type: 5, parameters: [1] }]) {
     const job = { round: 1, recoveryCount: 0, metadata: { [METADATA_KEY]: other } };

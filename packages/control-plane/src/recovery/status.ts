@@ -14,8 +14,7 @@ export interface StatusFacts {
   readonly view: JobView;
   readonly steps: readonly RecoveryStepFacts[];
   readonly outputs: readonly OutputView[];
-  readonly savedStates: number;
-  readonly lastCheckpoint: CheckpointFacts | null;
+  readonly saved: { readonly count: number; readonly newest: CheckpointFacts | null };
   /** Of the graph as it was submitted, and as it runs now. */
   readonly submitted: SamplingParameters;
   readonly running: SamplingParameters;
@@ -36,13 +35,13 @@ export function toRecoveryStatus(facts: StatusFacts): RecoveryStatus {
       recovery_status: {
         total_attempts: steps.length,
         successful_attempts: steps.filter((step) => step.recovered).length,
-        available_checkpoints: outputs.length + facts.savedStates,
+        available_checkpoints: outputs.length + facts.saved.count,
       },
       id: view.id,
       job_type: kept.jobType,
       original_parameters: { ...facts.submitted, ...kept.parameters },
       parameters: { ...facts.running },
-      last_checkpoint: facts.lastCheckpoint === null ? null : { ...facts.lastCheckpoint },
+      last_checkpoint: toLastCheckpoint(facts.saved.newest, outputs),
       progress: progressOf(view),
       output_files: outputs.map(({ url }) => url),
       error: view.error,
@@ -53,6 +52,22 @@ export function toRecoveryStatus(facts: StatusFacts): RecoveryStatus {
       started_at: view.startedAt,
       ended_at: view.endedAt,
     },
+  };
+}
+
+function toLastCheckpoint(
+  newest: CheckpointFacts | null,
+  outputs: readonly OutputView[],
+): RecoveryStatus["data"]["last_checkpoint"] {
+  if (newest === null) return null;
+  return {
+    progress: newest.percent,
+    node_id: newest.nodeId,
+    attempt: newest.attemptNumber,
+    size_bytes: newest.sizeBytes,
+    saved_seconds: newest.savedMs / 1_000,
+    output_files: outputs.map(({ url }) => url),
+    created_at: new Date(newest.createdAt).toISOString(),
   };
 }
 

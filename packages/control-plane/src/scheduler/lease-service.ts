@@ -27,7 +27,9 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
-import { buildGraph, type GraphCache, type GraphTemplates } from "./graph-cache.ts";
+import type { JobCheckpoints } from "./checkpoint-plan.ts";
+import { readCheckpoints } from "./checkpoint-store.ts";
+import type { GraphCache } from "./graph-cache.ts";
 import * as store from "./lease-store.ts";
 import type {
   AgentSession,
@@ -40,6 +42,7 @@ import { choosePlacements } from "./ranking.ts";
 import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-views.ts";
 import { registerIn } from "./registration.ts";
 import type { RecentEnds } from "./recent-ends.ts";
+import { toLease } from "./to-lease.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
 /** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
@@ -101,7 +104,10 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     const ids = granted.map((job) => job.graphId);
     const templates = await deps.graphs.load(on, ids);
-    return granted.map((job) => toLease(job, mode, templates, settings));
+    // A first attempt has nothing to go on from.
+    const again = granted.filter((job) => job.attemptNumber > 1 || mode === "resume");
+    const saved = await checkpointsOf(on, again);
+    return granted.map((job) => toLease(job, mode, { templates, saved, settings }));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
@@ -387,6 +393,16 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   };
 }
 
+/** What is put away of jobs that run again. */
+async function checkpointsOf(
+  on: Queryable,
+  jobs: readonly GrantedJob[],
+): Promise<ReadonlyMap<string, JobCheckpoints>> {
+  if (jobs.length === 0) return new Map();
+  const ids = jobs.map((job) => job.jobId);
+  return readCheckpoints(on, ids);
+}
+
 async function inventoriesOf(
   machines: MachinesService,
   reports: readonly InstanceReport[],
@@ -457,28 +473,4 @@ function isNewer(own: PollUnderWay, other: PollUnderWay): boolean {
   return own.session === other.session
     ? own.sequence >= other.sequence
     : own.session > other.session;
-}
-
-function toLease(
-  job: GrantedJob,
-  mode: Lease["mode"],
-  templates: GraphTemplates,
-  settings: SchedulerSettings,
-): Lease {
-  return {
-    attemptId: job.attemptId as Lease["attemptId"],
-    jobId: job.jobId,
-    instanceId: job.instanceId,
-    leaseEpoch: job.leaseEpoch,
-    mode,
-    promptId: job.promptId,
-    attemptNumber: job.attemptNumber,
-    graph: buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]),
-    inputs: [...job.inputs],
-    storedOutputs: [...job.storedOutputs],
-    before: job.plan?.before ?? "nothing",
-    executionLimitMs: Math.max(0, job.timeoutMs + (job.plan?.extendedMs ?? 0) - job.executionMs),
-    stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
-    ttlMs: settings.leaseTtlMs,
-  };
 }

@@ -103,6 +103,8 @@ interface GrantedRow {
   readonly stored_outputs: GrantedJob["storedOutputs"] | null;
   readonly timeout_ms: number;
   readonly execution_ms: number;
+  readonly checkpoints: GrantedJob["checkpoints"];
+  readonly max_loss: GrantedJob["maxLoss"];
 }
 
 function toGrantedJob(row: GrantedRow): GrantedJob {
@@ -121,12 +123,15 @@ function toGrantedJob(row: GrantedRow): GrantedJob {
     storedOutputs: row.stored_outputs ?? [],
     timeoutMs: row.timeout_ms,
     executionMs: row.execution_ms,
+    checkpoints: row.checkpoints,
+    maxLoss: row.max_loss,
   };
 }
 
 const GRANTED_COLUMNS = `
   c.id as job_id, c.lease_epoch, c.graph_id, c.patch, c.plan, c.inputs, c.timeout_ms,
-  c.execution_ms,
+  c.execution_ms, c.policy ->> 'checkpoints' as checkpoints,
+  c.policy ->> 'maxLoss' as max_loss,
   case when c.attempt_count > 1 then (
     select json_agg(json_build_object(
       'nodeId', o.node_id, 'ordinal', o.ordinal, 'sha256', o.sha256))

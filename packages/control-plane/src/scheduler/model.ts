@@ -1,6 +1,6 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
-import type { JobChanges } from "@holdfast/contract";
-import type { Recipe } from "@holdfast/recovery";
+import type { CheckpointMode, JobChanges } from "@holdfast/contract";
+import type { LossLevel, Recipe } from "@holdfast/recovery";
 import type { Needs } from "../machines/model.ts";
 import type { Transaction } from "../platform/db.ts";
 
@@ -84,6 +84,10 @@ export interface GrantedJob {
   }[];
   readonly timeoutMs: number;
   readonly executionMs: number;
+  /** As the job's policy says; null: as the settings say. */
+  readonly checkpoints: CheckpointMode | null;
+  /** The most that may be changed in the picture; null: anything. */
+  readonly maxLoss: LossLevel | null;
 }
 
 /** A live lease as the database has it. */
@@ -137,4 +141,6 @@ export interface SchedulerSettings {
   readonly fallbackModels: readonly string[];
   /** How long jobs wait for a model that no machine has before they get another. */
   readonly modelWaitMs: number;
+  /** For jobs whose policy does not say. */
+  readonly checkpoints: CheckpointMode;
 }

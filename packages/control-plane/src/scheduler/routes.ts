@@ -1,4 +1,6 @@
 import {
+  checkpointRequestSchema,
+  checkpointResponseSchema,
   inventoryUploadSchema,
   pollRequestSchema,
   pollResponseSchema,
@@ -14,6 +16,7 @@ import { z } from "zod";
 import { ALLOWED, type Caller, type Role } from "../access/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { HttpApp } from "../platform/http/server.ts";
+import type { CheckpointService } from "./checkpoint-service.ts";
 import type { LeaseService } from "./lease-service.ts";
 import type { ReportService } from "./report-service.ts";
 
@@ -29,6 +32,7 @@ export interface AgentRoutesDeps {
   readonly identify: (request: FastifyRequest, roles: readonly Role[]) => Promise<Caller>;
   readonly leases: LeaseService;
   readonly reports: ReportService;
+  readonly checkpoints: CheckpointService;
   readonly machines: MachinesService;
   /** Aborted when the server closes: polls that wait end then. */
   readonly closing: AbortSignal;
@@ -36,7 +40,7 @@ export interface AgentRoutesDeps {
 
 /** `/agent/v1`: the wire of the contract's `agent.ts`, but for blobs. */
 export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
-  const { leases, reports, machines } = deps;
+  const { leases, reports, checkpoints, machines } = deps;
   const onRequest = async (request: FastifyRequest): Promise<void> => {
     await deps.identify(request, ALLOWED.serve);
   };
@@ -102,6 +106,20 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
       },
     },
     (request) => reports.report(request.body),
+  );
+
+  app.post(
+    "/agent/v1/checkpoints",
+    {
+      onRequest,
+      schema: {
+        tags,
+        summary: "Tell what an attempt has put away, went on from, or could not use",
+        body: checkpointRequestSchema,
+        response: { 200: checkpointResponseSchema },
+      },
+    },
+    (request) => checkpoints.note(request.body),
   );
 
   app.put(

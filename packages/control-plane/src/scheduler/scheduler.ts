@@ -7,6 +7,8 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { createActiveRequirements } from "./active-requirements.ts";
+import { createCheckpointLoop } from "./checkpoint-loop.ts";
+import { createCheckpointService, type CheckpointService } from "./checkpoint-service.ts";
 import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
@@ -31,6 +33,10 @@ export interface SchedulerDeps {
   readonly classify: Classifier;
   readonly recordFailure: RecordFailure;
   readonly recordUnserved: RecordUnserved;
+  /** `CHECKPOINT_RETENTION_HOURS`. */
+  readonly checkpointRetentionHours: number;
+  /** Told how many checkpoints were removed because their time was over. */
+  readonly onCheckpointsRemoved: (count: number) => void;
   /** Tells the other replicas that jobs were queued under these requirements. */
   readonly announceQueued: (requirementIds: readonly number[]) => void;
   /** Tells the readers of the outbox that there is something of these types to read. */
@@ -41,6 +47,7 @@ export interface SchedulerDeps {
 export interface Scheduler extends Service {
   readonly leases: LeaseService;
   readonly reports: ReportService;
+  readonly checkpoints: CheckpointService;
   /** Jobs were queued, here or at another replica: wakes polls that could take them. */
   queued(requirements: readonly { readonly id: number; readonly needs: Needs | null }[]): void;
   /** Leases of this machine were ended by somebody else: its poll answers at once. */
@@ -94,6 +101,12 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     recentEnds,
     onEvents: deps.announceEvents,
   });
+  const checkpoints = createCheckpointService({ ...deps, onEvents: deps.announceEvents });
+  const checkpointLoop = createCheckpointLoop({
+    ...deps,
+    retentionHours: deps.checkpointRetentionHours,
+    onRemoved: deps.onCheckpointsRemoved,
+  });
   const loopDeps = {
     ...deps,
     reports,
@@ -104,11 +117,12 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     onEvents: deps.announceEvents,
   };
   const queueLoop = createQueueLoop(loopDeps);
-  const loops = [createReconcileLoop(loopDeps), queueLoop];
+  const loops = [createReconcileLoop(loopDeps), queueLoop, checkpointLoop];
   return {
     name: "scheduler",
     leases,
     reports,
+    checkpoints,
     queued(requirements) {
       const known = requirements.flatMap(({ id, needs: own }) =>
         own === null ? [] : [{ id, needs: own }],

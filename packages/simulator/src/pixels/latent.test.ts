@@ -122,14 +122,11 @@ describe("F20: a batch taken apart", () => {
 });
 
 describe("F21: one sampling in two segments", () => {
-  it.each(["euler", "ddim"])("%s gives identical images", (sampler) => {
+  it.each(["euler", "ddim", "heun"])("%s is within one step of 255, not identical", (sampler) => {
     const whole = pixels(sampleLatent(emptyLatent(64, 64, 1), { ...RUN, sampler }));
-    expect(largestDifference(whole, pixels(inSegments(sampler, 9)))).toBe(0);
-  });
-
-  it("heun is within one step of 255, and not identical", () => {
-    const whole = pixels(sampleLatent(emptyLatent(64, 64, 1), { ...RUN, sampler: "heun" }));
-    expect(largestDifference(whole, pixels(inSegments("heun", 9)))).toBe(1);
+    expect(largestDifference(whole, pixels(inSegments(sampler, 9)))).toBe(1);
+    // However often it is run.
+    expect(pixels(inSegments(sampler, 9))).toEqual(pixels(inSegments(sampler, 9)));
   });
 
   it.each(["dpmpp_2m", "lms", "euler_ancestral", "dpmpp_2m_sde"])(

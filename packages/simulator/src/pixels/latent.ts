@@ -96,10 +96,12 @@ export interface SamplerRun {
   readonly denoise: number;
 }
 
-/** Samplers that carry nothing from one step to the next: cutting them changes no pixel (F21). */
-const STATELESS: ReadonlySet<string> = new Set(["euler", "ddim"]);
-/** Samplers that a cut moves by rounding only (F21). */
-const NEARLY_STATELESS: ReadonlySet<string> = new Set(["heun"]);
+/**
+ * Samplers that carry nothing from one step to the next. A cut moves them by rounding alone: between
+ * segments a latent is scaled for its file and back. Measured on 0.3.64 with a random SD1.x model:
+ * latents differ by 1e-4 of 300, pixels by 0 or 1 of 255, for euler and ddim as well as for heun (F21).
+ */
+const STATELESS: ReadonlySet<string> = new Set(["ddim", "euler", "heun"]);
 /** Samplers that draw fresh noise at every step, so that the seed counts even without added noise. */
 const STOCHASTIC = /ancestral|sde|lcm|ddpm|seeds_/;
 
@@ -178,11 +180,10 @@ function addLeg(
   const next: Leg = { conditions, from: run.fromStep, to: Math.min(run.toStep, run.steps) };
   const last = trail.legs.at(-1);
   const goesOn = last?.conditions === conditions && last.to === next.from;
-  const isNearly = NEARLY_STATELESS.has(run.sampler);
-  if (last !== undefined && goesOn && (isNearly || STATELESS.has(run.sampler))) {
+  if (last !== undefined && goesOn && STATELESS.has(run.sampler)) {
     return {
       legs: [...trail.legs.slice(0, -1), { ...last, to: next.to }],
-      cuts: isNearly ? [...trail.cuts, next.from] : trail.cuts,
+      cuts: [...trail.cuts, next.from],
     };
   }
   return { legs: [...trail.legs, next], cuts: trail.cuts };

@@ -1,0 +1,26 @@
+import type { ControlPlaneLink } from "@holdfast/contract";
+import type { Clock, Failpoints, Random } from "@holdfast/runtime";
+import type { AgentLog } from "./agent-log.ts";
+import type { Instance } from "./instance.ts";
+import type { AgentLimits } from "./limits.ts";
+import type { Session } from "./reporter.ts";
+import type { Spool } from "./spool.ts";
+
+/** What an attempt is made of. */
+export interface AttemptDeps {
+  readonly instance: Instance;
+  readonly link: ControlPlaneLink;
+  readonly spool: Spool;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: AgentLog;
+  readonly limits: AgentLimits;
+  readonly failpoints: Failpoints;
+  readonly session: () => Session | undefined;
+  /** Input files that this process of the instance has. */
+  readonly uploaded: Set<string>;
+  /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
+  readonly reserve: () => Promise<void>;
+  /** A slot became free, or the attempt began to run. */
+  readonly onChange: () => void;
+}

@@ -1,0 +1,41 @@
+import type { Lease } from "@holdfast/contract";
+import { planCheckpoints, type JobCheckpoints } from "./checkpoint-plan.ts";
+import { buildGraph, type GraphTemplates } from "./graph-cache.ts";
+import type { GrantedJob, SchedulerSettings } from "./model.ts";
+
+/**
+ * The lease of a granted job: the whole graph, with the plan of recovery in it, and what there is to
+ * be put away of it or to be gone on from. Its template must be among `templates`.
+ */
+export function toLease(
+  job: GrantedJob,
+  mode: Lease["mode"],
+  {
+    templates,
+    saved,
+    settings,
+  }: {
+    readonly templates: GraphTemplates;
+    readonly saved: ReadonlyMap<string, JobCheckpoints>;
+    readonly settings: SchedulerSettings;
+  },
+): Lease {
+  const graph = buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]);
+  const checkpoints = settings.recoveryEnabled ? (job.checkpoints ?? settings.checkpoints) : "off";
+  return {
+    attemptId: job.attemptId as Lease["attemptId"],
+    jobId: job.jobId,
+    instanceId: job.instanceId,
+    leaseEpoch: job.leaseEpoch,
+    mode,
+    promptId: job.promptId,
+    attemptNumber: job.attemptNumber,
+    ...planCheckpoints(graph, { mode: checkpoints, maxLoss: job.maxLoss }, saved.get(job.jobId)),
+    inputs: [...job.inputs],
+    storedOutputs: [...job.storedOutputs],
+    before: job.plan?.before ?? "nothing",
+    executionLimitMs: Math.max(0, job.timeoutMs + (job.plan?.extendedMs ?? 0) - job.executionMs),
+    stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
+    ttlMs: settings.leaseTtlMs,
+  };
+}
