@@ -163,7 +163,7 @@ function measureMemory() {
         error: classify(evidence),
         instanceId: `i${done % 7}`,
         machineId: "m",
-        card: { totalBytes: null, freeBytes: null },
+        card: { totalBytes: null },
         isInstanceAlive: true,
         wantedBytes: null,
         earlierFailures: [

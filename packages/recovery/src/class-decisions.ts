@@ -133,6 +133,8 @@ function decideConnection(failure: Failure): RetryDecision {
 /** First where it ran, as what was finished there is still in its memory (F15); then elsewhere. */
 function decideTimeout(failure: Failure): RetryDecision {
   const { facts } = failure;
+  // The request died, the work perhaps not: whether it ran is looked up before it is posted again (F1).
+  if (failure.subclass === "proxy_deadline") return decideConnection(failure);
   if (failure.ofClass === 0 && facts.isInstanceAlive) {
     return retry({
       rung: "resume_same",
@@ -183,7 +185,7 @@ function decideCrash(failure: Failure): RetryDecision {
 function decideGpuMemory(failure: Failure): RetryDecision {
   const { facts, subclass } = failure;
   if (subclass === "above_card") return decideAboveCard(failure);
-  const better = facts.others.filter((other) => mayHoldMore(facts.card, other.card));
+  const better = betterCards(facts.card, facts.others);
   // Memory that another process holds cannot be freed here, so the first rung is skipped.
   if (subclass === "foreign_vram" && facts.others.length > 0) {
     return failure.ofClass === 0 ? elsewhere(failure, facts.others) : triedEnough(failure);
@@ -203,20 +205,21 @@ function decideAboveCard(failure: Failure): RetryDecision {
   return elsewhere(failure, large);
 }
 
-/** How much larger a card has to be before it is worth a try. */
+/** How much larger a card has to be to count as larger. */
 const LARGER = 1.02;
-/** Below this share of its card free after all was unloaded, something else holds memory there. */
-const MOSTLY_FREE = 0.8;
 
 /**
- * Whether another card may hold what this one could not: it is larger, or as large and here something
- * else takes part of it. What is not known is worth a try.
+ * The cards that may hold what this one could not: larger ones, else those that are not smaller. On one as
+ * large less may be taken: leaks and other programs' memory show in no figure that is told in time. What is
+ * not known is worth a try.
  */
-function mayHoldMore(here: CardFacts, other: CardFacts): boolean {
-  if (here.totalBytes === null || other.totalBytes === null) return true;
-  if (other.totalBytes > here.totalBytes * LARGER) return true;
-  const isTakenHere = (here.freeBytes ?? Infinity) < here.totalBytes * MOSTLY_FREE;
-  return isTakenHere && (other.freeBytes ?? other.totalBytes) > (here.freeBytes ?? 0);
+function betterCards(here: CardFacts, others: readonly OtherInstance[]): readonly OtherInstance[] {
+  const { totalBytes } = here;
+  if (totalBytes === null) return others;
+  const known = (other: OtherInstance): number => other.card.totalBytes ?? Infinity;
+  const larger = others.filter((other) => known(other) > totalBytes * LARGER);
+  if (larger.length > 0) return larger;
+  return others.filter((other) => known(other) * LARGER >= totalBytes);
 }
 
 /** GPU faults that a restart cannot heal: the card, its driver or the build for it is at fault. */

@@ -55,7 +55,7 @@ export function createClassifier(
     const custom = isBeyondPatterns(certain, evidence) ? null : matchCustom(message, hits);
     if (custom !== null) return withCustom(custom, certain, evidence);
     const said = candidateFromMessage(match(message, evidence.channel, hits));
-    return toClassified(surest([certain, said]), evidence);
+    return toClassified(asDeath(surest([certain, said]), evidence), evidence);
   };
 }
 
@@ -66,6 +66,15 @@ function surest(candidates: readonly (Candidate | null)[]): Candidate | null {
     if (best === null || candidate.confidence > best.confidence) best = candidate;
   }
   return best;
+}
+
+/** Classes that a death looks like from outside: the closed connection is its symptom, not its cause. */
+const SYMPTOMS_OF_DEATH: ReadonlySet<ErrorClass> = new Set(["network_error", "timeout"]);
+
+function asDeath(best: Candidate | null, { channel }: FailureEvidence): Candidate | null {
+  if (channel !== "process_exit" || best === null || !SYMPTOMS_OF_DEATH.has(best.class))
+    return best;
+  return { ...best, class: "instance_crash", subclass: "process_ended" };
 }
 
 function isBeyondPatterns(certain: Candidate | null, { channel }: FailureEvidence): boolean {
@@ -229,9 +238,13 @@ const CLASS_OF_STRATEGY: Readonly<Record<ErrorStrategy, ErrorClass>> = {
   ABORT: "workflow_error",
 };
 
+/** Deadlines of a request, not of the work: the work may be done, so it is asked for again (C1: 504). */
+const DEADLINES_OF_REQUESTS: ReadonlySet<string> = new Set(["proxy_deadline"]);
+
 /** The strategy that the error recovery API names for a class; ladders say the rest. */
-export function strategyFor(errorClass: ErrorClass): ErrorStrategy {
-  return STRATEGIES[errorClass];
+export function strategyFor(errorClass: ErrorClass, subclass: string | null = null): ErrorStrategy {
+  const isRequest = errorClass === "timeout" && DEADLINES_OF_REQUESTS.has(subclass ?? "");
+  return isRequest ? "RETRY" : STRATEGIES[errorClass];
 }
 
 function toClassified(best: Candidate | null, evidence: FailureEvidence): ClassifiedError {
@@ -255,7 +268,7 @@ function toClassified(best: Candidate | null, evidence: FailureEvidence): Classi
       rule: best.rule,
       ...(best.matched === null ? {} : { matched: best.matched.slice(0, MATCHED_MAX) }),
     },
-    strategy: STRATEGIES[errorClass],
+    strategy: strategyFor(errorClass, best.subclass),
   };
 }
 

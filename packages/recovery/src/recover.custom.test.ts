@@ -52,7 +52,7 @@ function decide(
     },
     instanceId: "a",
     machineId: "m",
-    card: { totalBytes: null, freeBytes: null },
+    card: { totalBytes: null },
     isInstanceAlive: true,
     wantedBytes: null,
     earlierFailures: [],

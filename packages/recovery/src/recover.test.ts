@@ -22,7 +22,7 @@ const CHANGE: ChangeFacts = {
   models: null,
   memory: null,
 };
-const UNKNOWN_CARD = { totalBytes: null, freeBytes: null };
+const UNKNOWN_CARD = { totalBytes: null };
 const OOM: EarlierFailure = {
   outcome: "failed",
   class: "cuda_out_of_memory",

@@ -14,7 +14,7 @@ const GRAPH = applyPatch(
   ) as Graph,
   { set: [{ nodeId: "5", input: "batch_size", value: 4 }] },
 );
-const CARD = { totalBytes: 8e9, freeBytes: 8e9 };
+const CARD = { totalBytes: 8e9 };
 const CHANGE: ChangeFacts = {
   graph: GRAPH,
   recipe: EMPTY_RECIPE,
@@ -50,7 +50,7 @@ const facts = (errorClass: ErrorClass, over: Partial<RehearsalFacts> = {}): Rehe
   },
   servers: [
     { id: "a", machineId: "m1", card: CARD },
-    { id: "b", machineId: "m2", card: { totalBytes: 24e9, freeBytes: 24e9 } },
+    { id: "b", machineId: "m2", card: { totalBytes: 24e9 } },
   ],
   change: CHANGE,
   ...over,

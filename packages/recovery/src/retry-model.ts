@@ -40,8 +40,6 @@ export interface EarlierFailure {
 /** The memory of a card; null where the instance does not tell. */
 export interface CardFacts {
   readonly totalBytes: number | null;
-  /** As it was last reported; models that are loaded count as taken. */
-  readonly freeBytes: number | null;
 }
 
 /** Another instance that could run the job. */

@@ -27,7 +27,7 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
     surplusReturns: 0,
     deathsOnInstances: [],
     machineId: "m1",
-    card: { totalBytes: null, freeBytes: null },
+    card: { totalBytes: null },
     isInstanceAlive: false,
     wantedBytes: null,
     others: OTHERS,
@@ -40,7 +40,7 @@ function facts(changes: Partial<RetryFacts> = {}): RetryFacts {
   };
 }
 
-const CARD_OF_UNKNOWN_SIZE = { totalBytes: null, freeBytes: null };
+const CARD_OF_UNKNOWN_SIZE = { totalBytes: null };
 const OTHERS = [{ id: "z", machineId: "m2", card: CARD_OF_UNKNOWN_SIZE }];
 
 function earlier(
@@ -307,15 +307,8 @@ it("a graph that was refused before it ran is checked once more", () => {
 describe("which card is better", () => {
   const oom = "cuda_out_of_memory";
   const GB = 1e9;
-  const card = (total: number | null, free = total) => ({
-    totalBytes: total === null ? null : total * GB,
-    freeBytes: free === null ? null : free * GB,
-  });
-  const other = (id: string, total: number | null, free = total) => ({
-    id,
-    machineId: id,
-    card: card(total, free),
-  });
+  const card = (total: number | null) => ({ totalBytes: total === null ? null : total * GB });
+  const other = (id: string, total: number | null) => ({ id, machineId: id, card: card(total) });
   const after = (here: ReturnType<typeof card>, others: ReturnType<typeof other>[], more = {}) =>
     decideError(oom, { card: here, others, earlierFailures: [earlier(oom, "a")], ...more });
 
@@ -327,14 +320,16 @@ describe("which card is better", () => {
     });
   });
 
-  it("one of the same size is no better, unless something else takes part of this one", () => {
-    expect(after(card(8), [other("same", 8)])).toMatchObject({
+  it("one of the same size is tried where none is larger: less may be taken there", () => {
+    expect(after(card(8), [other("same", 8), other("small", 6)])).toMatchObject({
+      rung: "more_vram",
+      avoid: ["a", "small"],
+    });
+    expect(after(card(8), [other("small", 6)])).toMatchObject({
       kind: "fail",
       reason: "nobody_else_can_serve",
       explain: expect.stringContaining("any better"),
     });
-    expect(after(card(8, 5), [other("same", 8)])).toMatchObject({ where: "elsewhere" });
-    expect(after(card(8, 5), [other("fuller", 8, 3)])).toMatchObject({ kind: "fail" });
   });
 
   it("one that does not tell is worth a try", () => {
@@ -469,7 +464,6 @@ const arbitraryError = fc
   .map((error) => classified(error.class, error.subclass));
 const arbitraryCard = fc.record({
   totalBytes: fc.option(fc.nat({ max: 100 })),
-  freeBytes: fc.option(fc.nat({ max: 100 })),
 });
 const arbitraryFacts: fc.Arbitrary<RetryFacts> = fc.record({
   outcome: fc.constantFrom(...OUTCOMES),

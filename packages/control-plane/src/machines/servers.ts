@@ -60,7 +60,7 @@ export function createServers(
       servingNeeds(needs).every(({ inventory }) => inventory.nodeClasses.has(classType)),
     cardOf(instanceId) {
       const found = known.find(({ instance }) => instance.id === instanceId);
-      return found === undefined ? { totalBytes: null, freeBytes: null } : cardOf(found);
+      return found === undefined ? { totalBytes: null } : cardOf(found);
     },
     machineOf: (instanceId) => all.find(({ id }) => id === instanceId)?.machineId ?? null,
     largestCard(needs) {
@@ -98,8 +98,8 @@ function toOther(known: KnownInstance): OtherInstance {
   return { id, machineId, card: cardOf(known) };
 }
 
-function cardOf({ instance, inventory }: KnownInstance): CardFacts {
-  return { totalBytes: inventory.vramTotalBytes, freeBytes: instance.vramFreeBytes };
+function cardOf({ inventory }: KnownInstance): CardFacts {
+  return { totalBytes: inventory.vramTotalBytes };
 }
 
 function isSame(some: readonly ModelNeed[], others: readonly ModelNeed[]): boolean {

@@ -49,7 +49,7 @@ export function planFor(facts: PlanFacts): RecoveryPlan {
       error: classified,
       instanceId: here?.id ?? null,
       machineId: here?.machineId ?? null,
-      card: here?.card ?? { totalBytes: null, freeBytes: null },
+      card: here?.card ?? { totalBytes: null },
       isInstanceAlive: outcome !== "instance_died",
       wantedBytes: wantedMemory(evidence),
       freeReturns: 0,
