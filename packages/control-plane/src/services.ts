@@ -161,6 +161,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       fallbackModels: settings.fallbackModels,
       modelWaitMs: settings.modelWaitSeconds * MS_PER_SECOND,
       checkpoints: settings.checkpoints,
+      checkpointMinWork: settings.checkpointMinWork,
     },
     checkpointRetentionHours: settings.checkpointRetentionHours,
     onCheckpointsRemoved: (count) => removals.add("checkpoint", count),

@@ -30,6 +30,7 @@ const settings = {
   fallbackModels: [],
   modelWaitMs: 60_000,
   checkpoints: "auto" as const,
+  checkpointMinWork: 20,
 };
 const INVENTORY: Inventory = {
   digest: "a".repeat(64),

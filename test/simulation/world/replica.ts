@@ -70,6 +70,7 @@ export const SETTINGS = {
   fallbackModels: [],
   modelWaitMs: 60_000,
   checkpoints: "auto",
+  checkpointMinWork: 20,
 } as const;
 
 const NOTIFY_MS = 5;

@@ -1,4 +1,5 @@
 import {
+  CHECKPOINT_RULE,
   DEFAULT_FALLBACK_MODELS,
   parseCustomPatterns,
   type CustomPattern,
@@ -317,6 +318,14 @@ const work = {
     },
     ["auto", "off", "segments"],
     "auto",
+  ),
+  checkpointMinWork: integerSetting(
+    {
+      env: "HOLDFAST_CHECKPOINT_MIN_WORK",
+      meaning:
+        "Steps × megapixels × pictures from which a sampler's latent is put away: under it, a file more costs more than what it saves.",
+    },
+    { min: 0, max: 1_000_000, default: CHECKPOINT_RULE.minWork },
   ),
   checkpointRetentionHours: integerSetting(
     {

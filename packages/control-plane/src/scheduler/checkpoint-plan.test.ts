@@ -11,9 +11,9 @@ const example = (name: string): Graph =>
   ) as Graph;
 const SDXL = example("sdxl-text-to-image");
 const STAGES = example("two-stage-upscale");
-const OFF = { mode: "off", maxLoss: null } as const;
-const AUTO = { mode: "auto", maxLoss: null } as const;
-const SEGMENTS = { mode: "segments", maxLoss: null } as const;
+const OFF = { mode: "off", maxLoss: null, minWork: 20 } as const;
+const AUTO = { mode: "auto", maxLoss: null, minWork: 20 } as const;
+const SEGMENTS = { mode: "segments", maxLoss: null, minWork: 20 } as const;
 const wire = leaseSchema.pick({ graph: true, checkpoints: true, resume: true });
 const keysOf = (plan: CheckpointPlan): readonly string[] =>
   (plan.checkpoints ?? []).map(({ key }) => key);
@@ -79,7 +79,7 @@ describe("what a lease says of checkpoints", () => {
     ]);
     expect(planCheckpoints(long, AUTO).graph).toBe(long);
     // They are not identical to one piece.
-    const whole = planCheckpoints(long, { mode: "segments", maxLoss: "none" });
+    const whole = planCheckpoints(long, { mode: "segments", maxLoss: "none", minWork: 20 });
     expect(whole.graph).toBe(long);
     expect(whole.checkpoints).toHaveLength(1);
   });

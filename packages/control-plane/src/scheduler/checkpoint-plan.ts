@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { applyPatch, type Graph } from "@holdfast/comfyui/protocol";
 import type { CheckpointMode, Lease } from "@holdfast/contract";
 import {
-  CHECKPOINT_RULE,
   checkpointNodes,
   findCheckpointSites,
   resumeGraph,
@@ -31,6 +30,8 @@ export interface CheckpointPolicy {
   readonly mode: CheckpointMode;
   /** Null allows anything. */
   readonly maxLoss: LossLevel | null;
+  /** Steps × megapixels × pictures from which a sampler's latent is put away. */
+  readonly minWork: number;
 }
 
 /** No earlier attempt. */
@@ -45,7 +46,7 @@ const EVERY_SITE = { minWork: 0 };
 /** The graph to run, the latents of it to put away, and those to go on from. Deterministic. */
 export function planCheckpoints(
   graph: Graph,
-  { mode, maxLoss }: CheckpointPolicy,
+  { mode, maxLoss, minWork }: CheckpointPolicy,
   job: JobCheckpoints = NO_CHECKPOINTS,
 ): CheckpointPlan {
   if (mode === "off") return { graph };
@@ -53,7 +54,7 @@ export function planCheckpoints(
   // Segments are not identical to one piece: a job that forbids any loss stays whole.
   const mayCut = wantsAll && maxLoss !== "none";
   const run = mayCut ? applyPatch(graph, segmentSamplers(graph).patch) : graph;
-  const sites = findCheckpointSites(run, sha256, wantsAll ? EVERY_SITE : CHECKPOINT_RULE);
+  const sites = findCheckpointSites(run, sha256, wantsAll ? EVERY_SITE : { minWork });
   if (sites.length === 0) return { graph: run };
   const known = new Map(job.known.map((checkpoint) => [checkpoint.key, checkpoint]));
   // What could not be saved or loaded once is left alone: it must never cost a job its attempts.

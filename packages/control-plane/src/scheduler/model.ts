@@ -143,4 +143,6 @@ export interface SchedulerSettings {
   readonly modelWaitMs: number;
   /** For jobs whose policy does not say. */
   readonly checkpoints: CheckpointMode;
+  /** Steps × megapixels × pictures from which a sampler's latent is put away. */
+  readonly checkpointMinWork: number;
 }

@@ -21,7 +21,11 @@ export function toLease(
   },
 ): Lease {
   const graph = buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]);
-  const checkpoints = settings.recoveryEnabled ? (job.checkpoints ?? settings.checkpoints) : "off";
+  const policy = {
+    mode: settings.recoveryEnabled ? (job.checkpoints ?? settings.checkpoints) : ("off" as const),
+    maxLoss: job.maxLoss,
+    minWork: settings.checkpointMinWork,
+  };
   return {
     attemptId: job.attemptId as Lease["attemptId"],
     jobId: job.jobId,
@@ -30,7 +34,7 @@ export function toLease(
     mode,
     promptId: job.promptId,
     attemptNumber: job.attemptNumber,
-    ...planCheckpoints(graph, { mode: checkpoints, maxLoss: job.maxLoss }, saved.get(job.jobId)),
+    ...planCheckpoints(graph, policy, saved.get(job.jobId)),
     inputs: [...job.inputs],
     storedOutputs: [...job.storedOutputs],
     before: job.plan?.before ?? "nothing",
