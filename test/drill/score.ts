@@ -67,7 +67,7 @@ const OVERALL_LEAST = 97;
 /** Of each of the six figures, in percent. */
 export const SCORE_LEAST = 95;
 
-/** Judges all records. Throws when a fault never met its job: that would not be a trial. */
+/** Judges all records. Throws for a kind of fault that is not among `kinds`. */
 export function judgeAll(
   records: readonly FaultRecord[],
   kinds: readonly FaultKind[],
