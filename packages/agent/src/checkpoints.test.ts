@@ -53,6 +53,23 @@ async function save() {
 }
 
 describe("a latent that is put away", { timeout: 20_000 }, () => {
+  it.each([
+    ["OSError", "[Errno 28] No space left on device", "failed"],
+    ["RuntimeError", "latents of this kind cannot be saved", "released"],
+  ])(
+    "that cannot be saved for %s (%s) has the attempt %s",
+    async (exceptionType, message, kind) => {
+      const match = { nodeClass: "SaveLatent" };
+      harness = await createHarness({
+        simulator: { faults: [{ kind: "raise", exceptionType, message, match }] },
+      });
+      const lease = await harness.plane.submit({ graph: UNHURRIED, checkpoints: [SAVER] });
+      const { outcome } = await harness.plane.reported(lease.attemptId);
+      // A full disk is full for the job's outputs too; what only the latent is at fault for costs nothing.
+      expect(outcome).toMatchObject({ kind });
+    },
+  );
+
   it("is in the store and told of, and no output of the job", async () => {
     harness = await createHarness({
       // Long enough after the sampler for the file to come through.

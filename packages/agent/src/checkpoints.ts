@@ -83,14 +83,16 @@ export class Checkpoints {
 
   /**
    * What an attempt's outcome is, checkpoints apart. A failure of a node that only saves or loads a
-   * latent is not the job's: it is given back at no cost, and runs without that latent.
+   * latent is not the job's: it is given back at no cost, and runs without that latent; unless it is the
+   * machine's.
    */
   async conclude(outcome: AttemptOutcome | undefined): Promise<AttemptOutcome | undefined> {
     switch (outcome?.kind) {
       case "failed": {
         const { nodeId, message } = outcome.evidence;
         const own = typeof nodeId === "string" ? this.#ofNode(nodeId) : undefined;
-        if (own === undefined) break;
+        // A disk that is full or may not be written is so for the job's own outputs too.
+        if (own === undefined || isOfMachine(outcome.evidence["exceptionType"])) break;
         const reason = cutText(message, REASON_MAX);
         this.note({ unusable: [{ ...own, reason }] });
         await this.#settle(this.#notes);
@@ -190,4 +192,11 @@ export class Checkpoints {
 
 function isStray(nodeId: string, { graph }: Lease): boolean {
   return nodeId.startsWith(SAVER_PREFIX) && !Object.hasOwn(graph, nodeId);
+}
+
+/** Python's errors of the operating system, in the names that `exception_type` has for them. */
+const MACHINE_ERRORS: ReadonlySet<string> = new Set(["OSError", "PermissionError"]);
+
+function isOfMachine(exceptionType: unknown): boolean {
+  return typeof exceptionType === "string" && MACHINE_ERRORS.has(exceptionType);
 }
