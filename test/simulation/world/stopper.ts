@@ -11,14 +11,18 @@ const ASK_AGAIN_MS = 5_000;
 /** The person who stops everything at some instants of the run, and lets it go on after a while. */
 export function createStopper(world: World, random: Random, activeMs: number): void {
   const { timeline, trace } = world;
-  const ask = (what: "holdAll" | "releaseAll", onAnswer: () => void): void => {
+  const ask = (
+    what: "holdAll" | "releaseAll",
+    onAnswer: () => void,
+    onFailure: () => void = () => undefined,
+  ): void => {
     const alive = world.replicas.filter((replica) => replica.process()?.isAlive() === true);
     const replica = alive[nextInt(random, Math.max(1, alive.length))];
     const running = replica?.current();
     if (running === undefined) return;
     trace.note("stopper", what, replica?.name ?? "", "");
     running.process.deliver(() => {
-      running.api.jobs[what]("stopper").then(onAnswer, () => undefined);
+      running.api.jobs[what]("stopper").then(onAnswer, onFailure);
     });
   };
   const release = (): void => {
@@ -31,9 +35,17 @@ export function createStopper(world: World, random: Random, activeMs: number): v
   for (let stops = nextInt(random, MAX_STOPS + 1); stops > 0; stops -= 1) {
     const lastsMs = SHORTEST_MS + random.next() * (LONGEST_MS - SHORTEST_MS);
     timeline.after(random.next() * activeMs, () => {
-      // Answered or not: a stop that was cut short is to be released all the same.
-      ask("holdAll", () => undefined);
-      timeline.after(lastsMs, release);
+      // Answered or not: a stop that was cut short is to be released all the same. One that hung at a
+      // replica without a database may take hold after its release: that has to be said once more.
+      let isOver = false;
+      const onSettled = (): void => {
+        if (isOver) release();
+      };
+      ask("holdAll", onSettled, onSettled);
+      timeline.after(lastsMs, () => {
+        isOver = true;
+        release();
+      });
     });
   }
 }
