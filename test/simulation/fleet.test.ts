@@ -13,10 +13,10 @@ import { explain } from "./world/explain.ts";
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, n) => n + 1);
 /**
- * Seeds in `npm test`. In 47 an agent comes back just after its leases ran out and takes them up again:
- * one seed in a hundred has that. When a change moves it, `--seeds 200` finds another.
+ * Seeds in `npm test`. In 197 an agent comes back just after its leases ran out and takes them up again:
+ * one seed in some hundred has that. When a change moves it, `--seeds 200` finds another.
  */
-const SUITE_SEEDS = [...upTo(24), 47];
+const SUITE_SEEDS = [...upTo(24), 197];
 
 const single = process.env["HOLDFAST_SIM_SEED"];
 const count = process.env["HOLDFAST_SIM_SEEDS"];
