@@ -78,7 +78,8 @@ export async function playFault(
   const record: FaultRecord = {
     index,
     kind: kind.name,
-    hasStruck: kind.strike === undefined ? hasMet : striker.hasStruck,
+    // What heals by itself may do so before the job meets it; anything else must have been met.
+    hasStruck: kind.strike !== undefined && kind.isTransient ? striker.hasStruck : hasMet,
     state: isOver ? job.state : "unended",
     errorClass: job.errorClass,
     isPoison: job.poison,

@@ -55,6 +55,11 @@ async function save() {
 describe("a latent that is put away", { timeout: 20_000 }, () => {
   it.each([
     ["OSError", "[Errno 28] No space left on device", "failed"],
+    [
+      "safetensors_rust.SafetensorError",
+      "Error while serializing: I/O error: No space left on device (os error 28)",
+      "failed",
+    ],
     ["RuntimeError", "latents of this kind cannot be saved", "released"],
   ])(
     "that cannot be saved for %s (%s) has the attempt %s",

@@ -92,7 +92,7 @@ export class Checkpoints {
         const { nodeId, message } = outcome.evidence;
         const own = typeof nodeId === "string" ? this.#ofNode(nodeId) : undefined;
         // A disk that is full or may not be written is so for the job's own outputs too.
-        if (own === undefined || isOfMachine(outcome.evidence["exceptionType"])) break;
+        if (own === undefined || isOfMachine(outcome.evidence["exceptionType"], message)) break;
         const reason = cutText(message, REASON_MAX);
         this.note({ unusable: [{ ...own, reason }] });
         await this.#settle(this.#notes);
@@ -196,7 +196,10 @@ function isStray(nodeId: string, { graph }: Lease): boolean {
 
 /** Python's errors of the operating system, in the names that `exception_type` has for them. */
 const MACHINE_ERRORS: ReadonlySet<string> = new Set(["OSError", "PermissionError"]);
+/** Those of safetensors' writer, which wraps them in an error of its own: no room, no access, read-only. */
+const MACHINE_WORDS = /os error (?:13|27|28|30|122)\b|no space left|storagefull/i;
 
-function isOfMachine(exceptionType: unknown): boolean {
-  return typeof exceptionType === "string" && MACHINE_ERRORS.has(exceptionType);
+function isOfMachine(exceptionType: unknown, message: string): boolean {
+  const isNamed = typeof exceptionType === "string" && MACHINE_ERRORS.has(exceptionType);
+  return isNamed || MACHINE_WORDS.test(message);
 }

@@ -12,10 +12,11 @@ const end = (jobId: string, over: Partial<InstanceEnd> = {}): InstanceEnd => ({
 });
 const blame = (ends: readonly InstanceEnd[], over: Partial<BlameFacts> = {}) =>
   decideBlame({
-    error: { class: "unknown", subclass: null },
+    error: { class: "unknown", subclass: null, confidence: 1 },
     ends,
     quarantines: 0,
     hasOther: true,
+    hasOtherMachine: true,
     ...over,
   });
 
@@ -39,8 +40,9 @@ describe("different jobs that fail on one instance", () => {
     expect(blame([end("a"), end("a"), end("a")]).kind).toBe("none");
     expect(blame([end("c"), end("b", { class: "workflow_error" }), end("a")]).kind).toBe("none");
     expect(
-      blame([end("c"), end("b"), end("a")], { error: { class: "workflow_error", subclass: null } })
-        .kind,
+      blame([end("c"), end("b"), end("a")], {
+        error: { class: "workflow_error", subclass: null, confidence: 1 },
+      }).kind,
     ).toBe("none");
   });
 
@@ -60,24 +62,28 @@ describe("what is known at the first failure", () => {
     ["gpu_fault", "hardware", "instance", 10],
     ["gpu_fault", "unsupported_card", "instance", 10],
     ["disk_full", null, "machine", 10],
-    ["disk_full", "quota", "machine", 10],
     ["cuda_out_of_memory", "foreign_vram", "instance", 1],
     ["model_missing", "list_empty", "instance", 10],
   ] as const)(
-    "%s (%s) sets the %s aside, even the last",
+    "%s (%s) sets the %s aside, but never the last",
     (errorClass, subclass, scope, minutes) => {
-      const error = { class: errorClass, subclass };
+      const error = { class: errorClass, subclass, confidence: 0.95 };
+      const ends = [end("a", { class: errorClass })];
       expect(isBlamable(error)).toBe(true);
-      expect(blame([end("a", { class: errorClass })], { error, hasOther: false })).toMatchObject({
-        scope,
-        forMs: minutes * MINUTE,
-      });
+      expect(blame(ends, { error })).toMatchObject({ scope, forMs: minutes * MINUTE });
+      const last = scope === "machine" ? { hasOtherMachine: false } : { hasOther: false };
+      expect(blame(ends, { error, ...last })).toEqual({ kind: "none" });
+      expect(blame(ends, { error: { ...error, confidence: 0.6 } })).toEqual({ kind: "none" });
     },
   );
 
+  it("somebody's quota is not the machine's disk", () => {
+    expect(isBlamable({ class: "disk_full", subclass: "quota", confidence: 1 })).toBe(false);
+  });
+
   it("a lack of memory or a faulty graph is nobody's but the job's", () => {
     for (const errorClass of ["cuda_out_of_memory", "workflow_error", "auth_error"] as const) {
-      expect(isBlamable({ class: errorClass, subclass: null })).toBe(false);
+      expect(isBlamable({ class: errorClass, subclass: null, confidence: 1 })).toBe(false);
     }
   });
 });
@@ -95,12 +101,13 @@ it("on a suspicion nobody is blamed for fewer than three jobs, nor for longer th
       fc.nat({ max: 20 }),
       fc.boolean(),
       (ends, errorClass, quarantines, hasOther) => {
-        const facts = { error: { class: errorClass, subclass: null }, ends, quarantines, hasOther };
+        const error = { class: errorClass, subclass: null, confidence: 0.8 };
+        const facts = { error, ends, quarantines, hasOther, hasOtherMachine: hasOther };
         const decided = decideBlame(facts);
         if (decided.kind === "none") return;
         expect(decided.forMs).toBeLessThanOrEqual(30 * MINUTE);
-        if (decided.scope === "machine" || quarantines > 0) return;
         expect(hasOther).toBe(true);
+        if (quarantines > 0) return;
         const failing = ends.filter((one) => one.class !== null && !one.failedElsewhere);
         expect(new Set(failing.map(({ jobId }) => jobId)).size).toBeGreaterThanOrEqual(BLAME_JOBS);
       },

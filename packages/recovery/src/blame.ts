@@ -15,13 +15,15 @@ export interface InstanceEnd {
 
 /** All that blame looks at. */
 export interface BlameFacts {
-  readonly error: Pick<ClassifiedError, "class" | "subclass">;
+  readonly error: Pick<ClassifiedError, "class" | "subclass" | "confidence">;
   /** What ended on the instance within {@link BLAME_WINDOW_MS}, this failure first. */
   readonly ends: readonly InstanceEnd[];
   /** Quarantines of the instance in a row, as far as they are known. */
   readonly quarantines: number;
-  /** Whether another instance takes work: the last one is not set aside on a suspicion. */
+  /** Whether another instance takes work: the last one is never set aside. */
   readonly hasOther: boolean;
+  /** The same of another machine. */
+  readonly hasOtherMachine: boolean;
 }
 
 /** Who is set aside, for how long, and why in words. */
@@ -63,6 +65,9 @@ const BLAMABLE: ReadonlySet<ErrorClass> = new Set([
   "unknown",
 ]);
 
+/** How sure a class must be to be laid to an instance at the first failure: words alone may mislead. */
+const SURE = 0.9;
+
 /** What is known to be the instance's or the machine's own fault at the first failure. */
 const KNOWN_FAULTS: Readonly<
   Record<string, { scope: "instance" | "machine"; forMs: number; reason: string }>
@@ -72,7 +77,8 @@ const KNOWN_FAULTS: Readonly<
   "gpu_fault.unsupported_card": known("instance", "its PyTorch was not built for its card"),
   "gpu_fault.revoked_card": known("instance", "its card was taken away from it"),
   "model_missing.list_empty": known("instance", "a whole folder of its models is gone"),
-  disk_full: known("machine", "its disk is full"),
+  // A quota may be that of a service far away.
+  "disk_full.": known("machine", "its disk is full"),
   "cuda_out_of_memory.foreign_vram": {
     scope: "instance",
     forMs: SUSPECTED_MS,
@@ -92,8 +98,10 @@ export function isBlamable(error: BlameFacts["error"]): boolean {
 /** Decides whether an instance is set aside after a failure on it. */
 export function decideBlame(facts: BlameFacts): Blame {
   const { error, ends, quarantines, hasOther } = facts;
+  // What fails on the last one is no worse than what waits for it, and the jobs' own limits end it.
+  if (!hasOther) return { kind: "none" };
   const fault = knownFault(error);
-  if (fault !== undefined) {
+  if (fault !== undefined && (fault.scope === "instance" || facts.hasOtherMachine)) {
     return {
       kind: "quarantine",
       scope: fault.scope,
@@ -101,7 +109,7 @@ export function decideBlame(facts: BlameFacts): Blame {
       reason: fault.reason,
     };
   }
-  if (!BLAMABLE.has(error.class) || !hasOther) return { kind: "none" };
+  if (!BLAMABLE.has(error.class)) return { kind: "none" };
   const jobs = failedInARow(ends);
   // One job tries it after a quarantine: when that fails as well it is not well yet.
   const enough = quarantines > 0 ? 1 : BLAME_JOBS;
@@ -117,8 +125,8 @@ export function decideBlame(facts: BlameFacts): Blame {
   };
 }
 
-function knownFault({ class: errorClass, subclass }: BlameFacts["error"]) {
-  return KNOWN_FAULTS[`${errorClass}.${subclass ?? ""}`] ?? KNOWN_FAULTS[errorClass];
+function knownFault({ class: errorClass, subclass, confidence }: BlameFacts["error"]) {
+  return confidence < SURE ? undefined : KNOWN_FAULTS[`${errorClass}.${subclass ?? ""}`];
 }
 
 /** Different jobs among the newest ends that failed, up to the first that went well. */

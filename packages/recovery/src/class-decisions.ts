@@ -86,10 +86,12 @@ function decideWorkflowError(failure: Failure): RetryDecision {
   );
 }
 
-/** A full disk is its machine's: the other instances there write to it too. */
+/**
+ * A full disk is its machine's: the other instances there write to it too. From machine to machine, as long
+ * as there is one where it was not tried (C1 aborts when no other has room).
+ */
 function decideDiskFull(failure: Failure): RetryDecision {
   const { others, machineId } = failure.facts;
-  if (failure.ofClass > 0) return triedEnough(failure);
   return elsewhere(
     failure,
     others.filter((other) => other.machineId !== machineId),
@@ -130,11 +132,16 @@ function decideConnection(failure: Failure): RetryDecision {
   });
 }
 
+/** Whether a request timed out, not the work (C1: 504 is retried as 502 and 503 are). */
+export function isRequestDeadline(error: RetryFacts["error"]): boolean {
+  return error.class === "timeout" && error.subclass === "proxy_deadline";
+}
+
 /** First where it ran, as what was finished there is still in its memory (F15); then elsewhere. */
 function decideTimeout(failure: Failure): RetryDecision {
   const { facts } = failure;
   // The request died, the work perhaps not: whether it ran is looked up before it is posted again (F1).
-  if (failure.subclass === "proxy_deadline") return decideConnection(failure);
+  if (isRequestDeadline(facts.error)) return decideConnection(failure);
   if (failure.ofClass === 0 && facts.isInstanceAlive) {
     return retry({
       rung: "resume_same",

@@ -456,3 +456,21 @@ describe("custom patterns", () => {
     );
   });
 });
+
+it("in a container the process that torch does not know for its own is not somebody else's", () => {
+  const own =
+    "CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 23.68 GiB of which 512.00 MiB is free. Process 2393412 has 22.55 GiB memory in use. Of the allocated memory 21.80 GiB is allocated by PyTorch, and 310.00 MiB is reserved by PyTorch but unallocated.";
+  const foreign = own
+    .replace("Process", "Process 77 has 12.00 GiB memory in use. Process")
+    .replace(/22\.55|21\.80/g, (size) => (size === "22.55" ? "10.90" : "10.20"));
+  const judged = (message: string) =>
+    classify({ channel: "execution", exceptionType: "torch.OutOfMemoryError", message });
+  expect(judged(own)).toMatchObject({ class: "cuda_out_of_memory", subclass: null });
+  expect(judged(foreign)).toMatchObject({ subclass: "foreign_vram" });
+});
+
+it("an uncorrectable error of a file is none of a card", () => {
+  const of = (message: string) => classify({ channel: "execution", message });
+  expect(of("Video file has an uncorrectable error").subclass).not.toBe("hardware");
+  expect(of("CUDA error: uncorrectable ECC error encountered").subclass).toBe("hardware");
+});

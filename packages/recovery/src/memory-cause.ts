@@ -63,18 +63,28 @@ export function wantedMemory({ message }: FailureEvidence): number | null {
 
 const WANTED = /(?:tried to allocate|requested *:) *([\d.]+) ?([KMGT]i?B|bytes)/i;
 
-/** Whether other processes, not this one, hold most of the card. */
+/**
+ * Whether other processes, not this one, hold most of the card. In a container torch does not know its own
+ * process among those that the driver names ("this process has" is not there): then the smallest that can
+ * hold what it has allocated is taken for it.
+ */
 function isForeign(text: string, allocated: number | null, capacity: number | null): boolean {
   if (/\b0 bytes (?:is )?allocated by PyTorch/i.test(text)) return true;
   if (allocated === 0) return true;
-  let foreign = 0;
-  for (const match of text.matchAll(
-    /\bprocess \d{1,10} has ([\d.]{1,12}) ?([KMGT]i?B) memory in use/gi,
-  )) {
-    foreign += toBytes(match[1], match[2]) ?? 0;
-  }
+  const named = [...text.matchAll(PROCESS_HAS)].map((match) => toBytes(match[1], match[2]) ?? 0);
+  const sizes = named.sort((one, other) => one - other);
+  const isOwnNamed = /\bthis process has\b/i.test(text);
+  const least = allocated ?? 0;
+  const most = least * OWN_SHARE + OWN_OVERHEAD_BYTES;
+  const own = isOwnNamed ? -1 : sizes.findIndex((bytes) => bytes >= least && bytes <= most);
+  const foreign = sizes.reduce((sum, bytes, at) => (at === own ? sum : sum + bytes), 0);
   return foreign > (allocated ?? 0) && capacity !== null && foreign > capacity / 4;
 }
+
+/** What a process has beside its tensors: what it reserved and does not use, its context and libraries. */
+const OWN_SHARE = 1.5;
+const OWN_OVERHEAD_BYTES = 3 * 1024 ** 3;
+const PROCESS_HAS = /\bprocess \d{1,10} has ([\d.]{1,12}) ?([KMGT]i?B) memory in use/gi;
 
 function size(text: string, pattern: RegExp): number | null {
   const match = pattern.exec(text);

@@ -81,6 +81,15 @@ describe("what would be done", () => {
     expect(died.end.kind).toBe("poison");
   });
 
+  it("about an error that an operator described goes by the pattern's own number of tries", () => {
+    const base = facts("unknown");
+    const custom = { pattern: "p", errorType: "own", maxRetries: 2, adjustments: {} };
+    const error = { ...base.retry.error, custom };
+    const plan = rehearse({ ...base, retry: { ...base.retry, error } });
+    expect(plan.steps).toHaveLength(2);
+    expect(plan.end.reason).toBe("retries_used_up");
+  });
+
   it("says which rungs would be passed over, and why", () => {
     const { skipped } = rehearse(facts("model_missing"));
     expect(skipped.map(({ rung }) => rung)).toEqual(["same_model_other_name", "switch_model"]);

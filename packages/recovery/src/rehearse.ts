@@ -3,7 +3,6 @@
  * way, made by the very function that makes them in earnest. Nothing is run. Pure.
  */
 import { seededRandom } from "@holdfast/runtime";
-import type { ErrorClass } from "./error-class.ts";
 import type { SkippedRung } from "./graph/recipe.ts";
 import type { LossLevel, RungName } from "./ladder.ts";
 import { decideRecovery, type ChangeFacts } from "./recover.ts";
@@ -86,7 +85,13 @@ export function rehearse(facts: RehearsalFacts): Rehearsal {
       const kind = decision.kind === "poison" ? "poison" : "fail";
       return { steps, end: { kind, reason, explain }, skipped };
     }
-    failures.push(failureOf(facts.outcome, facts.retry.error.class, instanceId));
+    const { class: errorClass, custom } = facts.retry.error;
+    failures.push({
+      outcome: facts.outcome,
+      class: errorClass,
+      instanceId,
+      customType: custom?.errorType ?? null,
+    });
     steps.push({
       attempt: steps.length + 2,
       rung: decision.rung,
@@ -103,12 +108,4 @@ export function rehearse(facts: RehearsalFacts): Rehearsal {
       instanceId = facts.servers.find(({ id }) => !avoided.includes(id))?.id ?? instanceId;
     }
   }
-}
-
-function failureOf(
-  outcome: FailedOutcome,
-  errorClass: ErrorClass,
-  instanceId: string | null,
-): EarlierFailure {
-  return { outcome, class: errorClass, instanceId };
 }

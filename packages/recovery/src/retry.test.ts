@@ -154,7 +154,6 @@ describe("what another machine may have", () => {
     "model_missing",
     "node_missing",
     "dependency_error",
-    "disk_full",
     "corrupt_model",
     "permission_error",
   ] as const;
@@ -355,7 +354,7 @@ describe("which card is better", () => {
   });
 });
 
-it("a full disk is left with its whole machine", () => {
+it("a full disk is left with its whole machine, and so is the next one", () => {
   const CARD = CARD_OF_UNKNOWN_SIZE;
   const others = [
     { id: "b", machineId: "m1", card: CARD },
@@ -365,7 +364,17 @@ it("a full disk is left with its whole machine", () => {
     rung: "elsewhere_with_room",
     avoid: ["a", "b"],
   });
+  const again = { earlierFailures: [earlier("disk_full", "y")], others };
+  expect(decideError("disk_full", again)).toMatchObject({ where: "elsewhere" });
   expect(decideError("disk_full", { others: others.slice(0, 1) })).toMatchObject({ kind: "fail" });
+});
+
+it("a proxy's deadline is waited out like a lost connection, as often", () => {
+  const many = Array.from({ length: 6 }, () => earlier("timeout", "a"));
+  expect(decideError("timeout", { earlierFailures: many }, "proxy_deadline")).toMatchObject({
+    kind: "retry",
+    rung: "wait_and_retry",
+  });
 });
 
 describe("time", () => {

@@ -1,6 +1,13 @@
 import { assertNever, backoffMs, type Random } from "@holdfast/runtime";
 
-import { CLASS_DECISIONS, CONNECTION_BACKOFF, fail, retry, seconds } from "./class-decisions.ts";
+import {
+  CLASS_DECISIONS,
+  CONNECTION_BACKOFF,
+  fail,
+  isRequestDeadline,
+  retry,
+  seconds,
+} from "./class-decisions.ts";
 import { ERROR_CLASS_DESCRIPTIONS, type ErrorClass } from "./error-class.ts";
 import type { FailedOutcome, RetryDecision, RetryFacts } from "./retry-model.ts";
 
@@ -145,7 +152,7 @@ function withinCaps(
       `${title}: the job was already recovered ${String(recoveries)} times, the most allowed.`,
     );
   }
-  if (WAITING_CLASSES.has(errorClass)) return decision;
+  if (WAITING_CLASSES.has(errorClass) || isRequestDeadline(facts.error)) return decision;
   // What is done about memory before the graph is changed is done once for each instance.
   if (MEMORY_CLASSES.has(errorClass) && facts.maxRetryAttempts > 0) return decision;
   const counted = facts.earlierFailures.filter(

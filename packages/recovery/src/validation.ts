@@ -143,7 +143,8 @@ function readNodeErrors(nodeErrors: unknown): readonly NodeError[] {
       const error = asRecord(item);
       const info = asRecord(error["extra_info"]);
       const config: unknown = info["input_config"];
-      const values: unknown = Array.isArray(config) ? config[0] : null;
+      // The agent's own look names them itself; ComfyUI gives the input's whole declaration.
+      const values: unknown = info["valid_values"] ?? (Array.isArray(config) ? config[0] : null);
       if (typeof error["type"] !== "string") continue;
       errors.push({
         type: error["type"],

@@ -29,9 +29,10 @@ const FLEET_OWNER = "fleet";
 /** A failure that was written, and where it happened. */
 export interface BlamedFailure {
   readonly instanceId: string;
-  readonly error: Pick<ClassifiedError, "class" | "subclass">;
-  /** Whether another instance takes work. */
+  readonly error: Pick<ClassifiedError, "class" | "subclass" | "confidence">;
+  /** Whether another instance, and one of another machine, takes work. */
   readonly hasOther: boolean;
+  readonly hasOtherMachine: boolean;
 }
 
 /**
@@ -48,12 +49,10 @@ export async function blameInstance(deps: BlameDeps, failure: BlamedFailure): Pr
 }
 
 async function blame(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
-  const { instanceId, error, hasOther } = failure;
+  const { instanceId, ...facts } = failure;
   const record = await readInstanceRecord(deps.db, instanceId, BLAME_WINDOW_MS, BLAME_ENDS_MAX);
-  // A job that went well since the last quarantine has ended the row of them.
-  const hasDoneWell = record.ends.some((end) => end.class === null);
-  const quarantines = hasDoneWell ? 0 : record.quarantines;
-  const decided = decideBlame({ error, ends: record.ends, quarantines, hasOther });
+  const { ends, quarantines } = record;
+  const decided = decideBlame({ ...facts, ends, quarantines });
   if (decided.kind === "none") return;
   const { scope, forMs, reason } = decided;
   const setAside = await deps.db.transaction(async (tx) => {

@@ -6,9 +6,12 @@ import type { Queryable } from "../platform/db.ts";
 export interface InstanceRecord {
   /** Newest first; what ended before its last quarantine was over is left out. */
   readonly ends: readonly InstanceEnd[];
-  /** Quarantines in a row, the last one over or not. */
+  /** Quarantines in a row: without a job in between, or since the last one, that went well. */
   readonly quarantines: number;
 }
+
+/** Attempts in which a job that went well since a quarantine is looked for. */
+const RECENT_MAX = 200;
 
 /** Reads the record of an instance; the failure to be judged must be written already. */
 export async function readInstanceRecord(
@@ -23,7 +26,15 @@ export async function readInstanceRecord(
     failedElsewhere: boolean;
     quarantines: number;
   }>(
-    `select a.job_id as "jobId", i.quarantine_count as quarantines,
+    `select a.job_id as "jobId",
+       -- A job that went well since the last one has ended the row of quarantines.
+       case when i.quarantine_count > 0 and exists (
+         select from (
+           select outcome, ended_at from attempts where instance_id = i.id
+           order by id desc limit ${RECENT_MAX}
+         ) recent
+         where recent.outcome = 'succeeded' and recent.ended_at > i.quarantined_until
+       ) then 0 else i.quarantine_count end as quarantines,
        case when a.outcome <> 'succeeded' then coalesce(a.error ->> 'class', 'unknown') end as class,
        a.outcome <> 'succeeded' and exists (
          select from attempts b where b.job_id = a.job_id and b.instance_id <> a.instance_id

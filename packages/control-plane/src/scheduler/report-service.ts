@@ -145,10 +145,17 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     if (settled.verdict.change.state === "queued") deps.onQueued(settled.queuedUnder);
     deps.onEvents(settled.written);
     const { classified: error } = settled.verdict;
-    if (error !== null && ended.started) {
+    // What was only staged when its instance died says nothing; a refusal before the start does.
+    if (error !== null && (ended.started || outcome.kind === "failed")) {
       const { instanceId } = settled.facts;
-      const hasOther = servers.instances.some(({ instance }) => instance.id !== instanceId);
-      await blameInstance(deps, { instanceId, error, hasOther });
+      const others = servers.instances.filter(({ instance }) => instance.id !== instanceId);
+      const machineId = servers.machineOf(instanceId);
+      await blameInstance(deps, {
+        instanceId,
+        error,
+        hasOther: others.length > 0,
+        hasOtherMachine: others.some(({ instance }) => instance.machineId !== machineId),
+      });
     }
     return true;
   };

@@ -24,7 +24,7 @@ export const GPU_FAULT_RULES: readonly MessageRule[] = [
       "device has been removed",
     ],
     pattern:
-      /\bxid\b[^\n]{0,40}\d|off the bus|(?:uncorrect\w+|double[- ]bit|volatile|dram)\b[^\n]{0,30}(?:ecc|error)|\becc error|gpu (?:is )?lost|rminitadapter|row remap|nvlink error|hardware stack|been removed/i,
+      /\bxid\b[^\n]{0,40}\d|off the bus|uncorrect\w+[^\n]{0,30}(?:ecc|dram|nvlink|memory)|(?:ecc|gpu|cuda|dram|memory|nvlink)\b[^\n]{0,40}uncorrect|(?:double[- ]bit|volatile|dram)\b[^\n]{0,30}(?:ecc|error)|\becc error|gpu (?:is )?lost|rminitadapter|row remap|nvlink error|hardware stack|been removed/i,
     unless: /no xid|without xid/i,
   },
   {
