@@ -193,7 +193,7 @@ function promptOfJob({ method, path, body }: AskedOfComfy): string | undefined {
 }
 
 /** The graph that the job says it has been given: the caller's with the declared changes. */
-function declaredGraph(graph: Graph, plan: JobPlan | null): Graph {
+export function declaredGraph(graph: Graph, plan: JobPlan | null): Graph {
   if (plan?.changes === undefined) return graph;
   if (plan.recipe !== undefined) return applyRecipe(graph, plan.recipe);
   return plan.patch === null ? graph : applyPatch(graph, plan.patch);

@@ -8,8 +8,6 @@ import type { FaultKind } from "./fault-kind.ts";
 export interface RealFault {
   readonly kind: FaultKind;
   readonly graph: Graph;
-  /** The graph that must have been rendered in the end; absent: the caller's own. */
-  readonly expected?: Graph;
   /** Happens before the job is submitted. */
   readonly before?: (proxy: TcpProxy) => unknown;
   /** Happens while the job runs. */
@@ -32,15 +30,6 @@ function through(classType: string, inputs: object, made: Partial<Made> = {}): G
     "2": { class_type: classType, inputs: { image: ["1", 0], ...inputs } },
     "3": { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "drill" } },
   };
-}
-
-/** The same with another size or batch: what C1's numbers make of it. */
-function madeAs(graph: Graph, made: Partial<Made>): Graph {
-  const source = graph["1"];
-  if (source === undefined) return graph;
-  const size = made.width === undefined ? {} : { width: made.width, height: made.width };
-  const batch = made.batch === undefined ? {} : { batch_size: made.batch };
-  return { ...graph, "1": { ...source, inputs: { ...source.inputs, ...size, ...batch } } };
 }
 
 const kind = (
@@ -68,16 +57,13 @@ function memoryFaults(): RealFault[] {
     { width: 512, batch: 4 },
   );
   return [
-    // 1024 → 816 → 648, and 4 → 2 → 1.
     {
       kind: kind("more pixels than fit", oom),
       graph: large,
-      expected: madeAs(large, { width: 648 }),
     },
     {
       kind: kind("more pictures than fit", oom),
       graph: many,
-      expected: madeAs(many, { batch: 1 }),
     },
   ];
 }

@@ -2,11 +2,14 @@
 import type { Graph } from "@holdfast/comfyui/protocol";
 import type { JobView } from "@holdfast/contract";
 import { describe, expect, it } from "vitest";
+import type { JobPlan } from "../../packages/control-plane/src/scheduler/model.ts";
 import { startRealSystem, type RealSystem } from "../real/real-system.ts";
 import { COMFYUI_URL, rendersWithin, RESTART_COMMAND, restartComfyUi } from "../real/target.ts";
 import { startTcpProxy, type TcpProxy } from "../real/tcp-proxy.ts";
 import { until } from "../support/processes.ts";
+import { changedValues } from "./changed-values.ts";
 import { keepPart } from "./keep-part.ts";
+import { declaredGraph } from "./play.ts";
 import { realFaults, type RealFault } from "./real-kinds.ts";
 import type { AttemptRecord, FaultRecord, PictureRecord } from "./record.ts";
 import { pixelsOf } from "./reference.ts";
@@ -91,6 +94,11 @@ async function recordOf(
   job: JobView,
   tookMs: number,
 ): Promise<FaultRecord> {
+  const { rows } = await system.database.db.query<{ readonly plan: JobPlan | null }>(
+    "select plan from jobs where id = $1",
+    [job.id],
+  );
+  const declared = declaredGraph(fault.graph, rows[0]?.plan ?? null);
   const isCompleted = job.status === "completed";
   const pictures: PictureRecord[] = [];
   for (const output of isCompleted ? await system.client.outputs(job.id) : []) {
@@ -109,8 +117,8 @@ async function recordOf(
     loss: job.changes?.loss ?? "none",
     steps: job.changes?.steps ?? [],
     pictures,
-    expected: isCompleted ? await renderDirectly(fault.expected ?? fault.graph) : [],
-    changed: [],
+    expected: isCompleted ? await renderDirectly(declared) : [],
+    changed: changedValues(fault.graph, declared),
     samplers: 0,
   };
 }

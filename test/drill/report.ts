@@ -54,7 +54,7 @@ export function resultOf({ seed, judged, score }: DrillResult): object {
     targets: targets.map(({ share, ...target }) => ({ ...target, ...share })),
     classes,
     kinds,
-    bad: judged.filter(isBad).map(lineOf),
+    bad: judged.filter(isBad).slice(0, SHOWN).map(lineOf),
   };
 }
 
