@@ -245,7 +245,7 @@ export const recoveryHealthSchema = z.object({
     .meta({ description: "Degraded: no job could start now." }),
   error_recovery_enabled: z.boolean(),
   statistics_enabled: z.boolean(),
-  emergency_stop: z.boolean(),
+  emergency_stop: z.boolean().nullable(),
   checks: z.array(z.object({ name: z.string(), ok: z.boolean(), reason: z.string().nullable() })),
 });
 

@@ -322,6 +322,9 @@ const ELSEWHERE_RUNGS: Readonly<Partial<Record<ErrorClass, RungName>>> = {
   unknown: "elsewhere_once",
 };
 
+/** Most instances that one decision keeps a job away from: they are kept in the job's row. */
+const AVOIDED_MAX = 200;
+
 /** On to one of `candidates`; the others are avoided, as is the instance where it failed. */
 function elsewhere(
   failure: Failure,
@@ -335,7 +338,10 @@ function elsewhere(
         : "no other instance is any better for it";
     return fail("nobody_else_can_serve", `${failure.title}: ${why}.`);
   }
-  const avoid = facts.others.filter((other) => !candidates.includes(other)).map(({ id }) => id);
+  const avoid = facts.others
+    .filter((other) => !candidates.includes(other))
+    .slice(0, AVOIDED_MAX)
+    .map(({ id }) => id);
   return retry({
     rung: ELSEWHERE_RUNGS[failure.class] ?? "elsewhere",
     where: "elsewhere",

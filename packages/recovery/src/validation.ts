@@ -114,7 +114,9 @@ function judgeListValue(error: NodeError): Candidate {
 
 /** Why a model is not in the list: the folder is gone, the name is spelt for another system, or it is absent. */
 function listCause(error: NodeError, value: string, text: string): string {
-  if (error.validValues?.length === 0 || /not in \[\]/.test(text)) return "list_empty";
+  // Without the values themselves ComfyUI's words end with them; a caller's own value stands before.
+  const isEmpty = error.validValues === null ? /not in \[\][\s:]*$/.test(text) : false;
+  if (isEmpty || error.validValues?.length === 0) return "list_empty";
   const wanted = value.replaceAll("\\", "/");
   const isSpeltOtherwise = error.validValues?.some(
     (valid) =>

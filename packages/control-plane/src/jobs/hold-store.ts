@@ -9,7 +9,7 @@ const RELEASING_SETTING = "hold.releasing";
 export interface HoldState {
   /** New jobs are held, nothing is claimed. */
   readonly isOn: boolean;
-  /** Jobs may still be held that a release was to let go. */
+  /** Jobs are held, or may be, that a release was to let go: a submit that saw the stop may commit after it. */
   readonly isReleasing: boolean;
 }
 
@@ -17,7 +17,8 @@ const READ = statement(
   "jobs.hold_state",
   `select exists (select from settings where key = '${HOLD_SETTING}'
        and value not in ('null', 'false')) as "isOn",
-     exists (select from settings where key = '${RELEASING_SETTING}') as "isReleasing"`,
+     exists (select from settings where key = '${RELEASING_SETTING}')
+       or exists (select from jobs where held) as "isReleasing"`,
 );
 
 /** Reads {@link HoldState}. */

@@ -56,8 +56,15 @@ export function createServers(
     explainWaiting: (needs) => explainWaiting(needs, all, byDigest),
     couldBeServed: (needs) => known.some(({ inventory }) => canServe(inventory, needs)),
     serving: (needs) => servingNeeds(needs).map(toOther),
-    haveClass: (needs, classType) =>
-      servingNeeds(needs).every(({ inventory }) => inventory.nodeClasses.has(classType)),
+    haveClass(needs, classType) {
+      const serving = servingNeeds(needs);
+      // Nobody takes work just now: then those count that will again.
+      const asked =
+        serving.length > 0 ? serving : known.filter(({ inventory }) => canServe(inventory, needs));
+      return (
+        asked.length > 0 && asked.every(({ inventory }) => inventory.nodeClasses.has(classType))
+      );
+    },
     cardOf(instanceId) {
       const found = known.find(({ instance }) => instance.id === instanceId);
       return found === undefined ? { totalBytes: null } : cardOf(found);

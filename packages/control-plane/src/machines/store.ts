@@ -332,7 +332,7 @@ export interface SetAside {
 }
 
 /**
- * Sets an instance aside, or all of its machine, for a time from now; those that are set aside longer
+ * Within a transaction: sets an instance aside, or all of its machine, for a time from now; those that are set aside longer
  * already stay as they are. Returns those that it newly set aside.
  */
 export async function setQuarantine(
@@ -346,6 +346,7 @@ export async function setQuarantine(
     readonly earlier: number;
   },
 ): Promise<SetAside[]> {
+  await db.query("select pg_advisory_xact_lock(hashtext('holdfast.quarantine'))");
   const { rows } = await db.query<SetAside & Record<string, unknown>>(
     `update instances i set quarantined_until = now() + make_interval(secs => $3::float8 / 1000),
        quarantine_reason = $4, quarantine_count = $5 + 1
@@ -353,6 +354,12 @@ export async function setQuarantine(
          select o.machine_id from instances o where o.id = $1)))
        -- Attempts that were under way fail after it, and say nothing new.
        and coalesce(i.quarantined_until < now(), true)
+       -- Asked again here, one after the other: all that fail in one second must not go together.
+       and exists (
+         select from instances o join machines m on m.id = o.machine_id
+         where o.id <> i.id and ($2 = 'instance' or o.machine_id <> i.machine_id)
+           and o.declared and o.state = 'healthy' and not o.cordoned and m.state = 'online'
+           and coalesce(o.quarantined_until < now(), true))
      returning i.id, i.machine_id as "machineId", i.name`,
     [instanceId, quarantine.scope, quarantine.forMs, quarantine.reason, quarantine.earlier],
   );

@@ -30,7 +30,9 @@ const FLEET_OWNER = "fleet";
 export interface BlamedFailure {
   readonly instanceId: string;
   readonly error: Pick<ClassifiedError, "class" | "subclass" | "confidence">;
-  /** Whether another instance, and one of another machine, takes work. */
+  /** It says nothing of the instance, whatever its class. */
+  readonly isJobsFault: boolean;
+  /** Whether another instance, and one of another machine, takes work and can serve the job. */
   readonly hasOther: boolean;
   readonly hasOtherMachine: boolean;
 }
@@ -40,7 +42,7 @@ export interface BlamedFailure {
  * failure itself is settled, and the next one is judged again.
  */
 export async function blameInstance(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
-  if (!isBlamable(failure.error)) return;
+  if (failure.isJobsFault || !isBlamable(failure.error)) return;
   try {
     await blame(deps, failure);
   } catch (err) {
@@ -49,10 +51,10 @@ export async function blameInstance(deps: BlameDeps, failure: BlamedFailure): Pr
 }
 
 async function blame(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
-  const { instanceId, ...facts } = failure;
+  const { instanceId, error, hasOther, hasOtherMachine } = failure;
   const record = await readInstanceRecord(deps.db, instanceId, BLAME_WINDOW_MS, BLAME_ENDS_MAX);
   const { ends, quarantines } = record;
-  const decided = decideBlame({ ...facts, ends, quarantines });
+  const decided = decideBlame({ error, hasOther, hasOtherMachine, ends, quarantines });
   if (decided.kind === "none") return;
   const { scope, forMs, reason } = decided;
   const setAside = await deps.db.transaction(async (tx) => {

@@ -251,8 +251,11 @@ function changeOf(
     preferInstance: null,
     failureCount: facts.failureCount,
     recoveryCount: facts.recoveryCount,
-    // What was to be done before the attempt that just ended is done.
-    plan: facts.plan === null ? null : { ...facts.plan, before: "nothing" as const },
+    // What was to be done before the attempt that just ended is done, unless it never began.
+    plan:
+      facts.plan === null || !context.started
+        ? facts.plan
+        : { ...facts.plan, before: "nothing" as const },
     error: error ?? null,
     startsLineage: false,
     needs: null,

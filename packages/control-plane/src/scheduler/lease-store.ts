@@ -31,6 +31,7 @@ const QUEUE_HEADS = statement(
      from jobs
      where state = 'queued' and not held and requirement_id = r.id
        and not avoid_instances @> $2::text[]
+       and (prefer_until is null or prefer_until <= now() or prefer_instance = any($2::text[]))
      order by priority desc, rank, id limit $3
    ) j
    order by j.priority desc, j.rank, j.id limit $3`,
@@ -51,6 +52,7 @@ const HEADS_OF_ONE = HEAD_COUNTS.map((count) => ({
     `select ${HEAD_COLUMNS} from jobs j
      where state = 'queued' and not held and requirement_id = $1
        and not avoid_instances @> $2::text[]
+       and (prefer_until is null or prefer_until <= now() or prefer_instance = any($2::text[]))
      order by priority desc, rank, id limit ${count}`,
   ),
 }));

@@ -419,7 +419,7 @@ export async function queueRecovered(db: Queryable, limit: number): Promise<numb
        select id from jobs where state = 'recovering' and not held and run_at <= now()
        order by run_at limit $1 for update skip locked
      )
-     update jobs j set state = 'queued', run_at = null, waiting_reason = null
+     update jobs j set state = 'queued', waiting_reason = null
      from due where j.id = due.id returning j.requirement_id`,
     [limit],
   );
@@ -439,6 +439,8 @@ export async function forgetAvoidance(
     `with lonely as (
        select j.id from jobs j
        where j.state = 'queued' and j.attempt_count > 0 and j.avoid_instances <> '{}'
+         -- From when it was queued again: it may have waited long before.
+         and coalesce(j.run_at < now() - make_interval(secs => $1::float8 / 1000), true)
          and not exists (
            select from attempts a where a.job_id = j.id
              and a.ended_at > now() - make_interval(secs => $1::float8 / 1000))

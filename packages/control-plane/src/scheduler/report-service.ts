@@ -32,6 +32,7 @@ import type { RecordFailure, SchedulerSettings } from "./model.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { completeMany, type Completion, type ConfirmedBlob } from "./complete-store.ts";
 import * as store from "./outcome-store.ts";
+import { JOBS_OWN_REASONS } from "./blame-store.ts";
 
 /** What the report service is made of. */
 export interface ReportServiceDeps {
@@ -148,13 +149,14 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     // What was only staged when its instance died says nothing; a refusal before the start does.
     if (error !== null && (ended.started || outcome.kind === "failed")) {
       const { instanceId } = settled.facts;
-      const others = servers.instances.filter(({ instance }) => instance.id !== instanceId);
+      const others = servers.serving(needs).filter(({ id }) => id !== instanceId);
       const machineId = servers.machineOf(instanceId);
       await blameInstance(deps, {
         instanceId,
         error,
+        isJobsFault: isJobsFault(settled.verdict, needs),
         hasOther: others.length > 0,
-        hasOtherMachine: others.some(({ instance }) => instance.machineId !== machineId),
+        hasOtherMachine: others.some((other) => other.machineId !== machineId),
       });
     }
     return true;
@@ -314,6 +316,17 @@ function lostOutputs(nodeIds: readonly string[]): UnfinishedOutcome {
     },
     outputs: [],
   };
+}
+
+/**
+ * Whether a failure says nothing of its instance: every other would say the same, the job's own time was
+ * over, or a model is missing that nobody promised to have.
+ */
+function isJobsFault({ decision, classified, evidence }: FailureVerdict, needs: Needs): boolean {
+  if (JOBS_OWN_REASONS.has(decision.reason)) return true;
+  if (classified?.class !== "model_missing") return false;
+  const message = evidence?.message ?? "";
+  return !needs.models.some(({ name }) => message.includes(name));
 }
 
 const NO_NEEDS: Needs = { nodeClasses: [], models: [] };

@@ -28,6 +28,18 @@ describe("claiming", () => {
     expect(leases.rowCount).toBe(jobs.length);
   });
 
+  it("passes by jobs that wait for another instance, however many there are", async () => {
+    const jobs = await kit.queueJobs(40);
+    await kit.test.db.query(
+      `update jobs set prefer_instance = 'ins_other', prefer_until = now() + interval '10 s'
+       where id = any($1::text[])`,
+      [jobs.slice(0, 30)],
+    );
+    const { agent } = await kit.register();
+    const lease = kit.only((await kit.poll(agent, 1)).leases);
+    expect(jobs.slice(30)).toContain(lease.jobId);
+  });
+
   it("builds the graph from template and patch and names the prompt id on disk", async () => {
     const [jobId] = await kit.queueJobs(1);
     const { agent } = await kit.register();

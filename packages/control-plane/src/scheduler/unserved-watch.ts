@@ -20,9 +20,13 @@ export interface UnservedWatch {
   replan(servers: Servers): Promise<void>;
 }
 
+/** A requirement that was not seen unserved for this long begins its wait anew. */
+const FORGOTTEN_MS = 30_000;
+
 interface Unserved {
   readonly requirement: ActiveRequirement;
   readonly sinceMs: number;
+  notedMs: number;
   lookAtMs: number;
   afterId: string;
 }
@@ -35,19 +39,26 @@ export function createUnservedWatch(
   },
 ): UnservedWatch {
   const { clock, settings } = deps;
-  let unserved = new Map<number, Unserved>();
-  let noted = new Map<number, Unserved>();
+  const unserved = new Map<number, Unserved>();
   return {
     note(requirement, reason) {
-      if (reason === null) return;
-      const sinceMs = clock.elapsed();
+      const now = clock.elapsed();
       const before = unserved.get(requirement.id);
-      noted.set(requirement.id, before ?? { requirement, sinceMs, lookAtMs: 0, afterId: "" });
+      if (reason === null) {
+        unserved.delete(requirement.id);
+      } else if (before !== undefined && now - before.notedMs < FORGOTTEN_MS) {
+        before.notedMs = now;
+      } else {
+        const fresh = { requirement, sinceMs: now, notedMs: now, lookAtMs: 0, afterId: "" };
+        unserved.set(requirement.id, fresh);
+      }
     },
     async replan(servers) {
-      // What was not noted this time is served, or has no jobs any more.
-      [unserved, noted] = [noted, new Map()];
       const now = clock.elapsed();
+      // More requirements than one look takes come by in turns: one that was not seen now may wait still.
+      for (const [id, { notedMs }] of unserved) {
+        if (now - notedMs >= FORGOTTEN_MS) unserved.delete(id);
+      }
       const due = [...unserved.values()].filter(
         (one) => now >= one.lookAtMs && now - one.sinceMs >= settings.modelWaitMs,
       );
