@@ -60,7 +60,7 @@ function fillInstanceRow(row, { machine, instance }) {
     row.cells[1],
     `${state}${instance.cordoned ? ", cordoned" : ""}${isAside ? ", in quarantine" : ""}`,
   );
-  row.cells[1].className = `state ${isLost ? "lost" : instance.state}`;
+  row.cells[1].className = `state ${isLost ? "lost" : isAside ? "unhealthy" : instance.state}`;
   setText(row.cells[2], machine.name);
   setTime(row.cells[3].firstElementChild, instance.since);
 }
