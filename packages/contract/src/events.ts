@@ -42,6 +42,12 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     delayMs: z.int().nullable(),
   }),
+  event("instance.unhealthy", {
+    instanceId: z.string(),
+    machineId: z.string(),
+    name: z.string(),
+    reason: z.string().nullable(),
+  }),
   event("instance.quarantined", {
     instanceId: z.string(),
     machineId: z.string(),

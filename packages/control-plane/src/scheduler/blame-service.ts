@@ -1,5 +1,5 @@
 /** Sets instances aside on which jobs fail that do not fail elsewhere (DESIGN §4, blame). */
-import { EVENT_VERSION, type EventType } from "@holdfast/contract";
+import type { EventType } from "@holdfast/contract";
 import {
   BLAME_ENDS_MAX,
   BLAME_WINDOW_MS,
@@ -13,6 +13,7 @@ import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { readInstanceRecord } from "./blame-store.ts";
+import { fleetEvent } from "./fleet-events.ts";
 
 /** What blaming is made of. */
 export interface BlameDeps {
@@ -22,9 +23,6 @@ export interface BlameDeps {
   readonly machines: MachinesService;
   readonly onEvents: (written: readonly EventType[]) => void;
 }
-
-/** Events about the fleet are nobody's job's: those see them who see everybody's. */
-const FLEET_OWNER = "fleet";
 
 /** A failure that was written, and where it happened. */
 export interface BlamedFailure {
@@ -62,20 +60,15 @@ async function blame(deps: BlameDeps, failure: BlamedFailure): Promise<void> {
     const instances = await deps.machines.quarantine(tx, instanceId, quarantine);
     await appendEvents(
       tx,
-      instances.map((instance) => ({
-        id: deps.ids.next("evt"),
-        type: "instance.quarantined" as const,
-        version: EVENT_VERSION,
-        owner: FLEET_OWNER,
-        jobId: null,
-        payload: {
-          instanceId: instance.id,
-          machineId: instance.machineId,
-          name: instance.name,
+      instances.map(({ id, machineId, name }) =>
+        fleetEvent(deps.ids, "instance.quarantined", {
+          instanceId: id,
+          machineId,
+          name,
           reason,
           forMs,
-        },
-      })),
+        }),
+      ),
     );
     return instances;
   });

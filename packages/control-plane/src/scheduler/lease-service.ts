@@ -30,6 +30,7 @@ import type { ActiveRequirements } from "./active-requirements.ts";
 import type { JobCheckpoints } from "./checkpoint-plan.ts";
 import { readCheckpoints } from "./checkpoint-store.ts";
 import type { GraphCache } from "./graph-cache.ts";
+import { writeInstanceReports } from "./instance-reports.ts";
 import * as store from "./lease-store.ts";
 import type {
   AgentSession,
@@ -164,13 +165,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       return before !== undefined && !saysTheSame(before, report);
     });
     if (changed.length === 0) return;
-    const rows = await machines.report(db, agent.machineId, changed);
-    for (const row of rows) {
-      deps.log.info(
-        { machineId: agent.machineId, instanceId: row.id, state: row.state, reason: row.reason },
-        "instance reported",
-      );
-    }
+    await writeInstanceReports(deps, agent.machineId, changed, byId);
   };
 
   /**

@@ -183,6 +183,11 @@ describe("sessions and replicas", () => {
     await say(kit.scheduler(), "healthy");
     const { rows } = await kit.test.db.query("select state from instances");
     expect(rows).toEqual([{ state: "healthy" }]);
+    // It turned unhealthy once: somebody should hear of it, and once.
+    const told = await kit.test.db.query("select owner from events where type = $1", [
+      "instance.unhealthy",
+    ]);
+    expect(told.rows).toEqual([{ owner: "fleet" }]);
     await replica.stop();
   });
 
