@@ -111,6 +111,7 @@ function measurePlans() {
     maxChanges: 3,
     models,
     memory: null,
+    custom: null,
   };
   const cases = {
     reduce_params: { class: "cuda_out_of_memory" },
