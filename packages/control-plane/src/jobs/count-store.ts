@@ -1,3 +1,4 @@
+import { tryAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { Queryable, Transaction } from "../platform/db.ts";
 import { statement } from "../platform/db.ts";
 import type { JobState } from "./model.ts";
@@ -92,11 +93,7 @@ const FOLD_LOCK = 4_801_330;
 
 /** Takes the folding lock for this transaction; false when another replica folds. */
 export async function tryLockFolding(tx: Transaction): Promise<boolean> {
-  const { rows } = await tx.query<{ locked: boolean }>(
-    "select pg_try_advisory_xact_lock($1) as locked",
-    [FOLD_LOCK],
-  );
-  return rows[0]?.locked === true;
+  return await tryAdvisoryLock(tx, FOLD_LOCK);
 }
 
 const FOLD = statement(

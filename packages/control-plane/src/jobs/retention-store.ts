@@ -1,3 +1,4 @@
+import { tryAdvisoryLock } from "../platform/advisory-lock.ts";
 import { toTimestamp, type Queryable, type Transaction } from "../platform/db.ts";
 import type { RemovalRule } from "./retention.ts";
 
@@ -6,11 +7,7 @@ const REMOVAL_LOCK = 4_801_331;
 
 /** Takes the removal lock for this transaction; false when somebody else has it. */
 export async function tryLockRemoval(tx: Transaction): Promise<boolean> {
-  const { rows } = await tx.query<{ locked: boolean }>(
-    "select pg_try_advisory_xact_lock($1) as locked",
-    [REMOVAL_LOCK],
-  );
-  return rows[0]?.locked === true;
+  return await tryAdvisoryLock(tx, REMOVAL_LOCK);
 }
 
 /** Which jobs a batch removes. Instants in epoch ms. */

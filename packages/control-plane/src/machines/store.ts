@@ -1,3 +1,4 @@
+import { takeAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { InstanceReport, Inventory } from "@holdfast/contract";
 import { statement, toJson, type Queryable } from "../platform/db.ts";
 import type { Instance, Machine, PlacedInstance } from "./model.ts";
@@ -331,6 +332,9 @@ export interface SetAside {
   readonly name: string;
 }
 
+/** The advisory lock under which instances are set aside: one after the other over all replicas. */
+const QUARANTINE_LOCK = 4_801_336;
+
 /**
  * Within a transaction: sets an instance aside, or all of its machine, for a time from now; those that are set aside longer
  * already stay as they are. Returns those that it newly set aside.
@@ -346,7 +350,7 @@ export async function setQuarantine(
     readonly earlier: number;
   },
 ): Promise<SetAside[]> {
-  await db.query("select pg_advisory_xact_lock(hashtext('holdfast.quarantine'))");
+  await takeAdvisoryLock(db, QUARANTINE_LOCK);
   const { rows } = await db.query<SetAside & Record<string, unknown>>(
     `update instances i set quarantined_until = now() + make_interval(secs => $3::float8 / 1000),
        quarantine_reason = $4, quarantine_count = $5 + 1

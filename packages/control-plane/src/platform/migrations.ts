@@ -1,3 +1,4 @@
+import { takeAdvisoryLock } from "./advisory-lock.ts";
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -160,7 +161,7 @@ async function applyNext(
   tx: Queryable,
   files: readonly Migration[],
 ): Promise<{ applied?: AppliedMigration; unknown: readonly AppliedMigration[] }> {
-  await tx.query("select pg_advisory_xact_lock($1)", [LOCK_KEY]);
+  await takeAdvisoryLock(tx, LOCK_KEY);
   await tx.query(`create table if not exists schema_migrations (
     version integer primary key,
     name text not null,
