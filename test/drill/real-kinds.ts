@@ -9,9 +9,11 @@ export interface RealFault {
   readonly kind: FaultKind;
   readonly graph: Graph;
   /** Happens before the job is submitted. */
-  readonly before?: (proxy: TcpProxy) => unknown;
-  /** Happens while the job runs. */
-  readonly during?: (proxy: TcpProxy) => Promise<void>;
+  readonly before?: (proxy: TcpProxy) => Promise<unknown>;
+  /** Waits to be met by the job; resolves when it was. */
+  readonly trap?: (proxy: TcpProxy) => Promise<void>;
+  /** Happens while the job runs; tells whether it struck anything. */
+  readonly during?: (proxy: TcpProxy) => Promise<boolean>;
   /** Ends the process or its worker: needs somebody who starts it again. */
   readonly needsRestart?: boolean;
 }
@@ -75,22 +77,22 @@ function connectionFaults(): RealFault[] {
     {
       kind: kind("an answer to a POST is cut", network),
       graph: sleeping(),
-      before: (proxy) => void proxy.cutAtNextPrompt("at_answer"),
+      trap: (proxy) => proxy.cutAtNextPrompt("at_answer"),
     },
     {
       kind: kind("a POST is cut in its middle", network),
       graph: sleeping(),
-      before: (proxy) => void proxy.cutAtNextPrompt("mid_request"),
+      trap: (proxy) => proxy.cutAtNextPrompt("mid_request"),
     },
     {
       kind: kind("every connection is cut in mid-run", network),
       graph: sleeping(),
-      during: async (proxy) => void proxy.cutAll(),
+      during: (proxy) => Promise.resolve(proxy.cutAll() > 0),
     },
     {
       kind: kind("somebody else interrupts", { class: "interrupted", group: "other" }),
       graph: sleeping(),
-      during: async () => void (await post("/interrupt", {})),
+      during: async () => (await post("/interrupt", {})).ok,
     },
   ];
 }
@@ -100,7 +102,10 @@ function deaths(): RealFault[] {
     {
       kind: kind("the process is killed in mid-run", { class: "instance_crash", group: "other" }),
       graph: through("HoldfastSleep", SLEEP),
-      during: restartComfyUi,
+      during: async () => {
+        await restartComfyUi();
+        return true;
+      },
       needsRestart: true,
     },
     {

@@ -41,7 +41,8 @@ describe.skipIf(COMFYUI_URL === "")("a real ComfyUI", () => {
       faults.map(({ kind }) => kind),
     );
     const isPassed = judged.every(
-      ({ kind, verdict }) =>
+      ({ kind, record, verdict }) =>
+        record.hasStruck &&
         !verdict.isFalse &&
         verdict.isClassRight !== false &&
         (kind.isRecoverable ? verdict.isRecovered : verdict.isEndedRightly === true),
@@ -55,12 +56,16 @@ async function play(fault: RealFault, index: number): Promise<FaultRecord> {
   const system = await startRealSystem(proxy.url, QUICK);
   try {
     await fault.before?.(proxy);
+    let hasStruck = false;
+    void fault.trap?.(proxy).then(() => (hasStruck = true));
     const startedAt = performance.now();
     const submitted = await system.client.submit(fault.graph);
-    if (fault.during !== undefined) await whileItRuns(system, submitted, proxy, fault.during);
+    if (fault.during !== undefined) {
+      hasStruck = await whileItRuns(system, submitted, proxy, fault.during);
+    }
     const job = await system.ended(submitted, LIMIT_MS);
     const tookMs = Math.round(performance.now() - startedAt);
-    return await recordOf(fault, index, system, job, tookMs);
+    return await recordOf(fault, index, system, { job, tookMs, hasStruck });
   } finally {
     await system.close();
     await proxy.close();
@@ -73,7 +78,7 @@ async function whileItRuns(
   job: JobView,
   proxy: TcpProxy,
   strike: NonNullable<RealFault["during"]>,
-): Promise<void> {
+): Promise<boolean> {
   const isRunning = async (): Promise<boolean> => {
     const queue = (await (await fetch(`${COMFYUI_URL}/queue`)).json()) as {
       readonly queue_running: readonly (readonly unknown[])[];
@@ -84,20 +89,24 @@ async function whileItRuns(
     );
   };
   await until("the job runs in ComfyUI", isRunning, 30_000);
-  await strike(proxy);
+  return await strike(proxy);
 }
 
 async function recordOf(
   fault: RealFault,
   index: number,
   system: RealSystem,
-  job: JobView,
-  tookMs: number,
+  {
+    job,
+    tookMs,
+    hasStruck,
+  }: { readonly job: JobView; readonly tookMs: number; readonly hasStruck: boolean },
 ): Promise<FaultRecord> {
   const { rows } = await system.database.db.query<{ readonly plan: JobPlan | null }>(
     "select plan from jobs where id = $1",
     [job.id],
   );
+  const attempts = await readAttempts(system, job.id);
   const declared = declaredGraph(fault.graph, rows[0]?.plan ?? null);
   const isCompleted = job.status === "completed";
   const pictures: PictureRecord[] = [];
@@ -108,12 +117,13 @@ async function recordOf(
   return {
     index,
     kind: fault.kind.name,
-    hasStruck: true,
+    // What was to be met in the graph or the process shows as a failed attempt.
+    hasStruck: hasStruck || attempts.some((attempt) => attempt.class !== null),
     state: job.status,
     errorClass: job.error?.class ?? null,
     isPoison: job.poison,
     tookMs,
-    attempts: await readAttempts(system, job.id),
+    attempts,
     loss: job.changes?.loss ?? "none",
     steps: job.changes?.steps ?? [],
     pictures,

@@ -78,6 +78,8 @@ export const WAITING_KINDS: readonly FaultKind[] = [
   {
     ...network,
     name: "a proxy in front answers 502, 503 or 504",
+    // Where no other instance is better, only waiting helps.
+    isTransient: true,
     // A 504 is the proxy's deadline.
     orClass: "timeout",
     weight: 40,
@@ -93,6 +95,7 @@ export const WAITING_KINDS: readonly FaultKind[] = [
   {
     ...network,
     name: "a connection is lost for a minute and a half, in mid-run",
+    isTransient: true,
     orClass: "instance_crash",
     weight: 20,
     strike: ({ struck, after }) => {
