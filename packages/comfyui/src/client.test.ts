@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
+import { createServer, type AddressInfo } from "node:net";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { endedEntry, startFakeComfy, type FakeComfy } from "../testing/fake-comfyui.ts";
