@@ -4,19 +4,12 @@ import { splitBatch } from "@holdfast/recovery";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { largestDifference, pixelsOf } from "../support/png-pixels.ts";
 import { startRealSystem, type RealSystem } from "./real-system.ts";
-import { COMFYUI_URL, tellWhatIsSkipped } from "./target.ts";
+import { COMFYUI_URL, firstCheckpointModel, tellWhatIsSkipped } from "./target.ts";
 
 tellWhatIsSkipped("real/batch-split");
 
 const LIMIT_MS = 300_000;
 const BATCH = 4;
-
-async function firstModel(): Promise<string> {
-  const answer = await fetch(`${COMFYUI_URL}/models/checkpoints`);
-  const [name] = (await answer.json()) as readonly string[];
-  if (name === undefined) throw new Error("this ComfyUI has no checkpoint model");
-  return name;
-}
 
 function graph(model: string, width: number, height: number): Graph {
   return {
@@ -60,7 +53,7 @@ describe.skipIf(COMFYUI_URL === "")("a batch in parts", { timeout: 600_000 }, ()
   };
   /** The pictures in one piece and one by one, and what the rung says of them. */
   const both = async (width: number, height: number) => {
-    const whole = graph(await firstModel(), width, height);
+    const whole = graph(await firstCheckpointModel(), width, height);
     const split = splitBatch(whole, 1);
     if (split.kind === "nothing") throw new Error(split.reason);
     const parts = await render(applyPatch(whole, split.patch));

@@ -4,7 +4,13 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { largestDifference, pixelsOf } from "../support/png-pixels.ts";
 import { until } from "../support/processes.ts";
 import { startRealSystem, type RealSystem } from "./real-system.ts";
-import { COMFYUI_URL, RESTART_COMMAND, restartComfyUi, tellWhatIsSkipped } from "./target.ts";
+import {
+  COMFYUI_URL,
+  firstCheckpointModel,
+  RESTART_COMMAND,
+  restartComfyUi,
+  tellWhatIsSkipped,
+} from "./target.ts";
 
 tellWhatIsSkipped("real/checkpoints", true);
 
@@ -14,16 +20,6 @@ const SEGMENTS = { policy: { checkpoints: "segments" } };
 
 function expectEqual(pictures: readonly Buffer[], others: readonly Buffer[]): void {
   expect(pictures.map(pixelsOf)).toEqual(others.map(pixelsOf));
-}
-
-async function firstModel(): Promise<string> {
-  const answer = await fetch(`${COMFYUI_URL}/object_info/CheckpointLoaderSimple`);
-  const info = (await answer.json()) as {
-    CheckpointLoaderSimple: { input: { required: { ckpt_name: [string[]] } } };
-  };
-  const [name] = info.CheckpointLoaderSimple.input.required.ckpt_name[0];
-  if (name === undefined) throw new Error("this ComfyUI has no checkpoint model");
-  return name;
 }
 
 /** Two stages: a small picture, and the same larger. */
@@ -100,7 +96,7 @@ describe.skipIf(COMFYUI_URL === "")("checkpoints on a real ComfyUI", { timeout: 
 
   it("a euler sampler in segments is within 1 of 255 of a whole one, and always the same", async () => {
     const what = graph(
-      await firstModel(),
+      await firstCheckpointModel(),
       { steps: 24, sampler_name: "euler" },
       { steps: 2, sampler_name: "euler", denoise: 0.2 },
     );
@@ -126,7 +122,7 @@ describe.skipIf(COMFYUI_URL === "")("checkpoints on a real ComfyUI", { timeout: 
     "a job whose ComfyUI is killed in the second stage goes on from the first",
     async () => {
       const what = graph(
-        await firstModel(),
+        await firstCheckpointModel(),
         { steps: 4, sampler_name: "dpmpp_2m" },
         { steps: 30, sampler_name: "dpmpp_2m", denoise: 0.6 },
       );
@@ -146,7 +142,7 @@ describe.skipIf(COMFYUI_URL === "")("checkpoints on a real ComfyUI", { timeout: 
     "a job whose ComfyUI is killed in a segmented sampler goes on in its middle",
     async () => {
       const what = graph(
-        await firstModel(),
+        await firstCheckpointModel(),
         { steps: 4, sampler_name: "euler" },
         { steps: 40, sampler_name: "euler" },
       );

@@ -33,6 +33,14 @@ export async function firstKnownClass(names: readonly string[]): Promise<string 
   return names.find((name) => name in classes);
 }
 
+/** The first checkpoint model that ComfyUI has; throws when it has none. */
+export async function firstCheckpointModel(): Promise<string> {
+  const answer = await fetch(`${COMFYUI_URL}/models/checkpoints`);
+  const [name] = (await answer.json()) as readonly string[];
+  if (name === undefined) throw new Error("this ComfyUI has no checkpoint model");
+  return name;
+}
+
 /** Kills ComfyUI and starts it again; resolves when the new process serves. */
 export async function restartComfyUi(): Promise<void> {
   await promisify(execFile)("sh", ["-c", RESTART_COMMAND]);
