@@ -3,10 +3,12 @@
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { setUp } from "./setup.mjs";
 
 const root = new URL("..", import.meta.url).pathname;
+/** How much of a failure's message is repeated at the end, characters. */
+const MESSAGE_LENGTH = 1500;
 /** In this order: what fails fast comes first. */
 const STEPS = [
   { name: "typecheck", npm: ["run", "typecheck"] },
@@ -23,6 +25,7 @@ setUp({ build: true });
 let passed = 0;
 let failed = 0;
 let skipped = 0;
+/** What failed: a step's name, or a test's with what it said. Repeated at the end, where a long log is cut last. */
 const failures = [];
 
 for (const step of STEPS) {
@@ -63,13 +66,14 @@ for (const project of PROJECTS) {
   passed += counts.passed;
   failed += counts.failed;
   skipped += counts.skipped;
+  for (const failure of counts.failures) failures.push(`${project}: ${failure}`);
+  if (run.status !== 0 && counts.failures.length === 0) failures.push(project);
   // A run that failed without a failed test (a hook, an unhandled rejection) is a failure too.
   if (run.status !== 0 && counts.failed === 0) failed += 1;
-  if (run.status !== 0) failures.push(project);
 }
 rmSync(out, { recursive: true, force: true });
 
-if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
+for (const failure of failures) console.log(`\nfailed: ${failure}`);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exit(failed === 0 ? 0 : 1);
 
@@ -80,8 +84,21 @@ function readCounts(file) {
       passed: report.numPassedTests,
       failed: report.numFailedTests,
       skipped: report.numPendingTests + report.numTodoTests,
+      failures: report.testResults.flatMap(failuresOf),
     };
   } catch {
-    return { passed: 0, failed: 0, skipped: 0 };
+    return { passed: 0, failed: 0, skipped: 0, failures: [] };
   }
+}
+
+/** A test file's failures: its failed tests, or its own message where it could not run at all. */
+function failuresOf(file) {
+  const tests = file.assertionResults.filter((test) => test.status === "failed");
+  const path = relative(root, file.name);
+  if (tests.length === 0 && file.status === "failed") return [describe(path, [file.message])];
+  return tests.map((test) => describe(`${path} > ${test.fullName}`, test.failureMessages));
+}
+
+function describe(name, messages) {
+  return `${name}\n${messages.join("\n").slice(0, MESSAGE_LENGTH)}`;
 }
