@@ -15,10 +15,7 @@ import {
   createEmbeddedPostgres,
   type EmbeddedPostgres,
 } from "../../packages/control-plane/src/platform/postgres/embedded-postgres.ts";
-import {
-  isSameProcess,
-  processStartTime,
-} from "../../packages/control-plane/src/platform/processes.ts";
+import { isSameProcess, processStartTime } from "../../packages/runtime/src/host/processes.ts";
 
 declare module "vitest" {
   interface ProvidedContext {

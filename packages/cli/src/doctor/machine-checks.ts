@@ -8,9 +8,8 @@ import {
   type ControlPlaneSettings,
 } from "@holdfast/control-plane";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
+import { findPortHolder, holderText, tryPort } from "@holdfast/runtime/host";
 import { bytesText } from "../terminal/durations.ts";
-import { findPortHolder, holderText } from "../up/port-holder.ts";
-import { tryPort } from "../up/ports.ts";
 import type { Finding } from "./finding.ts";
 
 const OLDEST_NODE = [20, 19] as const;

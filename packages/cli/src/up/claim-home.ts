@@ -4,11 +4,10 @@ import {
   type OwnershipClaim,
 } from "@holdfast/control-plane";
 import { systemClock } from "@holdfast/runtime/system";
+import { findPortHolder, holderText, tryPort } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { holdfastVersion } from "../version.ts";
-import { findPortHolder, holderText } from "./port-holder.ts";
-import { tryPort } from "./ports.ts";
 
 type Owned = Extract<OwnershipClaim, { kind: "owned" }>;
 

@@ -1,9 +1,9 @@
 import { runSimulator, VRAM_PRESETS } from "@holdfast/simulator";
+import { findPortHolder, holderText } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";
 import type { SimulatorCommandOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
-import { findPortHolder, holderText } from "./port-holder.ts";
 import { listenForStop } from "./stop-signals.ts";
 
 /** `holdfast simulator`: runs until it is stopped. */

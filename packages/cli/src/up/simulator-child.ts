@@ -10,8 +10,8 @@ import {
   type RecordedChild,
 } from "@holdfast/control-plane";
 import type { Clock, Service } from "@holdfast/runtime";
+import { tryPort } from "@holdfast/runtime/host";
 import { fieldOf } from "../api/api-client.ts";
-import { tryPort } from "./ports.ts";
 import { trySignal } from "./stop-signals.ts";
 
 /**

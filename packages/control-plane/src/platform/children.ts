@@ -1,8 +1,13 @@
 import { spawn } from "node:child_process";
 import { open } from "node:fs/promises";
 import type { Clock } from "@holdfast/runtime";
+import {
+  isSameProcess,
+  processStartTime,
+  signalProcess,
+  waitForExit,
+} from "@holdfast/runtime/host";
 import type { RecordedChild } from "./owner-file.ts";
-import { isSameProcess, processStartTime, signalProcess, waitForExit } from "./processes.ts";
 
 /** A program to run on its own: it outlives a kill of this process. */
 export interface DetachedChildOptions {

@@ -5,16 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { adoptOrEnd, endChild, spawnDetachedChild } from "./children.ts";
-import { withFileLock } from "./file-lock.ts";
-import { claimOwnership, readHolder, type OwnershipClaim } from "./owner-file.ts";
 import {
   isProcessAlive,
   isSameProcess,
-  parseLinuxStat,
   processStartTime,
   waitForExit,
-} from "./processes.ts";
+} from "@holdfast/runtime/host";
+import { adoptOrEnd, endChild, spawnDetachedChild } from "./children.ts";
+import { claimOwnership, readHolder, type OwnershipClaim } from "./owner-file.ts";
 
 let home: string;
 const sleepers: ChildProcess[] = [];
@@ -124,50 +122,6 @@ describe("claiming", () => {
   });
 });
 
-describe("the lock", () => {
-  test("no two are inside at once", async () => {
-    let inside = 0;
-    let most = 0;
-    const enter = (): Promise<void> =>
-      withFileLock(join(home, "lock"), { clock, timeoutMs: 10_000 }, async () => {
-        inside += 1;
-        most = Math.max(most, inside);
-        await clock.sleep(2);
-        inside -= 1;
-      });
-    await Promise.all(Array.from({ length: 10 }, enter));
-    expect(most).toBe(1);
-    expect(await readdir(home)).toEqual([]);
-  });
-
-  test("a dead holder's lock is taken over, by one of many", async () => {
-    const pid = await sleeper();
-    const startTime = await processStartTime(pid);
-    await writeFile(join(home, "lock"), JSON.stringify({ pid, startTime }));
-    await expect(
-      withFileLock(join(home, "lock"), { clock, timeoutMs: 30 }, () => Promise.resolve()),
-    ).rejects.toThrow(/held by process/);
-    await endSleeper(pid);
-    let inside = 0;
-    let most = 0;
-    const enter = (): Promise<void> =>
-      withFileLock(join(home, "lock"), { clock, timeoutMs: 10_000 }, async () => {
-        most = Math.max(most, (inside += 1));
-        await clock.sleep(1);
-        inside -= 1;
-      });
-    await Promise.all(Array.from({ length: 6 }, enter));
-    expect(most).toBe(1);
-  });
-
-  test("what throws inside gives the lock back", async () => {
-    const lock = (fn: () => Promise<unknown>): Promise<unknown> =>
-      withFileLock(join(home, "lock"), { clock, timeoutMs: 100 }, fn);
-    await expect(lock(() => Promise.reject(new Error("no")))).rejects.toThrow("no");
-    expect(await lock(() => Promise.resolve("free"))).toBe("free");
-  });
-});
-
 describe("children", () => {
   const start = async (code: string) =>
     await spawnDetachedChild({
@@ -222,14 +176,5 @@ describe("children", () => {
         logFile: join(home, "child.log"),
       }),
     ).rejects.toMatchObject({ code: "ENOENT" });
-  });
-});
-
-test("a program's name with spaces and brackets does not shift the fields", () => {
-  const fields = Array.from({ length: 50 }, (_, index) => String(index + 3));
-  fields[0] = "S";
-  expect(parseLinuxStat(`77 (a b) c) ${fields.join(" ")}`)).toEqual({
-    state: "S",
-    startTicks: "22",
   });
 });

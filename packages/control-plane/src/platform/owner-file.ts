@@ -3,8 +3,7 @@ import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
 import { z } from "zod";
-import { withFileLock } from "./file-lock.ts";
-import { isSameProcess, processStartTime } from "./processes.ts";
+import { isSameProcess, processStartTime, withFileLock } from "@holdfast/runtime/host";
 
 /**
  * `owner.json` in the home folder says which process owns it, and which children that process

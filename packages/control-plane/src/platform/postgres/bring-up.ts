@@ -1,9 +1,9 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assertNever, backoffMs, type Clock, type Random } from "@holdfast/runtime";
-import { withFileLock } from "../file-lock.ts";
+import { withFileLock } from "@holdfast/runtime/host";
 import type { Log } from "../log.ts";
-import { isProcessAlive } from "../processes.ts";
+import { isProcessAlive } from "@holdfast/runtime/host";
 import {
   boundLog,
   endServer,

@@ -3,15 +3,15 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
 import { Client } from "pg";
-import type { PgConnection } from "../db.ts";
-import { sqlState } from "../db-errors.ts";
 import {
   isProcessAlive,
   processCommand,
   processFolder,
   signalProcess,
   waitForExit,
-} from "../processes.ts";
+} from "@holdfast/runtime/host";
+import type { PgConnection } from "../db.ts";
+import { sqlState } from "../db-errors.ts";
 import { program } from "./binaries.ts";
 import type { Places } from "./places.ts";
 import { PostgresError } from "./postgres-error.ts";

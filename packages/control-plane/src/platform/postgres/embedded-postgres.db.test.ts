@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { isProcessAlive, waitForExit } from "@holdfast/runtime/host";
 import { spawnTypeScript } from "../../../../../test/support/spawn-typescript.ts";
 import { createDb, type Db } from "../db.ts";
 import { SILENT_LOG } from "../log.ts";
-import { isProcessAlive, waitForExit } from "../processes.ts";
 import {
   createEmbeddedPostgres,
   type EmbeddedPostgres,

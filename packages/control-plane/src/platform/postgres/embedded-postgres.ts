@@ -1,7 +1,7 @@
 import { backoffMs, type Clock, invariant, type Random, type Service } from "@holdfast/runtime";
+import { isProcessAlive } from "@holdfast/runtime/host";
 import type { PgConnection } from "../db.ts";
 import type { Log } from "../log.ts";
-import { isProcessAlive } from "../processes.ts";
 import { createWakeablePause, type WakeablePause } from "../wakeable-pause.ts";
 import { joinServer, MAX_LOG_BYTES, startOrAdopt, type Running } from "./bring-up.ts";
 import { boundLog, clusterConnection, endServer, probeServer } from "./cluster.ts";

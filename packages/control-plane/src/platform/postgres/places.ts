@@ -12,7 +12,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { createExclusively } from "../exclusive-file.ts";
+import { createExclusively } from "@holdfast/runtime/host";
 import type { Log } from "../log.ts";
 import { copyBinaries, findBinaries, program, type Binaries } from "./binaries.ts";
 import { PostgresError } from "./postgres-error.ts";

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { readFile, readlink } from "node:fs/promises";
 import { promisify } from "node:util";
-import type { Clock } from "@holdfast/runtime";
+import type { Clock } from "../clock.ts";
 
 const run = promisify(execFile);
 const PS_TIMEOUT_MS = 5_000;

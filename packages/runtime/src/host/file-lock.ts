@@ -1,5 +1,5 @@
 import { readFile, rm, stat } from "node:fs/promises";
-import type { Clock } from "@holdfast/runtime";
+import type { Clock } from "../clock.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { isSameProcess, processStartTime } from "./processes.ts";
 
