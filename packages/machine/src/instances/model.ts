@@ -1,0 +1,63 @@
+/** ComfyUI instances of a machine: what each should be, and what the supervisor needs of others. */
+
+/** A card, or a slice of one, that an instance is bound to. */
+export interface InstanceGpu {
+  readonly index: number;
+  /** What goes into `CUDA_VISIBLE_DEVICES`: the GPU's UUID, or a MIG device's. */
+  readonly uuid: string;
+  readonly name: string;
+  readonly memoryTotalBytes: number | null;
+}
+
+/** One ComfyUI as the manifest and the machine's cards ask for it. */
+export interface InstancePlan {
+  /** `comfyui-gpu0`, `comfyui-cpu0`: name of the process, the service and the folder. */
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+  /** Base URL, and its key at the control plane. */
+  readonly url: string;
+  /** Null: `--cpu`. */
+  readonly gpu: InstanceGpu | null;
+  /** Arguments beside address, folders and device. */
+  readonly flags: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly recycleAboveBytes: number | null;
+  readonly memoryLimitBytes: number | null;
+  readonly startTimeoutMs: number;
+  readonly drainMs: number;
+  readonly stopTimeoutMs: number;
+}
+
+/** An installation that instances can be started from. */
+export interface Release {
+  /** Id of the release; `adopted-…` for a folder of somebody else's. */
+  readonly id: string;
+  /** ComfyUI's folder, in which `main.py` is. */
+  readonly comfyuiFolder: string;
+  /** Absolute path of its Python. */
+  readonly python: string;
+  /** `extra_model_paths.yaml` to start with; null for none. */
+  readonly extraModelPaths: string | null;
+  /** What it promises: an instance that lacks one is unhealthy. */
+  readonly nodeClasses: readonly string[];
+  readonly models: readonly { readonly folder: string; readonly name: string }[];
+}
+
+/** How the runner finds an instance: it looks into the queue, not at the process alone (F26). */
+export interface InstanceHealth {
+  readonly state: "starting" | "healthy" | "unhealthy" | "stopped";
+  readonly reason: string | null;
+  /** A prompt of ours is in ComfyUI. */
+  readonly isBusy: boolean;
+}
+
+/** What the supervisor needs of the runner that serves the instances. */
+export interface InstanceRunner {
+  /** By base URL; undefined for one that it does not know. Cheap. */
+  health(url: string): InstanceHealth | undefined;
+  /** Takes no more work there and waits for what runs; false when that took longer. */
+  pause(url: string, withinMs: number, signal: AbortSignal): Promise<boolean>;
+  /** Takes work there again. */
+  resume(url: string): void;
+}
