@@ -30,6 +30,10 @@ export interface MachinePlaces {
   readonly pm2Home: string;
   /** Of each instance: its logs and what is its own. */
   readonly instances: string;
+  /** Of each further service of the manifest: its logs. */
+  readonly services: string;
+  /** Changes of the services' states: NDJSON, bounded in size. */
+  readonly transitions: string;
   /** Of each run of the installer: one NDJSON file. */
   readonly installLogs: string;
   /** Hashes of model files by path, size and time of change. */
@@ -52,6 +56,8 @@ export function machinePlaces(root: string): MachinePlaces {
     tools: join(root, "tools"),
     pm2Home: pm2Home(root),
     instances: join(root, "instances"),
+    services: join(root, "services"),
+    transitions: join(root, "logs", "transitions.ndjson"),
     installLogs: join(root, "logs", "install"),
     hashCache: join(root, "cache", "hashes.json"),
     installLock: join(root, "install.lock"),
