@@ -1,5 +1,5 @@
 /** One look at an HTTP address, and what came of it in words. */
-import { Agent, request, type Dispatcher } from "undici";
+import { Agent, errors, request, type Dispatcher } from "undici";
 import type { Clock } from "@holdfast/runtime";
 import type { ProbeOutcome } from "./check-decision.ts";
 
@@ -108,11 +108,12 @@ export function tellFailure(error: unknown, target: ProbeTarget): string {
     return `timed out after ${target.timeoutMs / 1000} s (${where})`;
   }
   for (const cause of causes(error)) {
+    // undici gives it a code only at times.
+    if (cause instanceof errors.HTTPParserError) return `its answer is not HTTP (${where})`;
     const code = (cause as { code?: unknown } | null)?.code;
     if (typeof code !== "string") continue;
     const known = FAILURES[code];
     if (known !== undefined) return `${known} (${where})`;
-    if (code.startsWith("HPE_")) return `its answer is not HTTP (${where})`;
     if (/CERT|SIGNATURE|ISSUER/.test(code))
       return `its certificate is not trusted: ${code} (${where})`;
     if (code.startsWith("ERR_SSL") || code.startsWith("ERR_TLS")) {

@@ -107,7 +107,7 @@ export function decideStart(
 ): StartDecision {
   const trouble = memory.lastTrouble ?? "it ended";
   if (memory.crashes >= rules.crashLoopAfter) {
-    const reason = `${trouble}, for the ${memory.crashes}th time within ${rules.stableMs / 1000} s of its start: see its log, mend it, and start the agent again`;
+    const reason = `${trouble}, ${memory.crashes} times in a row within ${rules.stableMs / 1000} s of its start: see its log, mend it, and start the agent again`;
     return { kind: "crash_loop", reason };
   }
   if (blockedBy.length > 0) return { kind: "wait", reason: `waits for ${blockedBy.join(", ")}` };

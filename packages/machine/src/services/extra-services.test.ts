@@ -1,0 +1,149 @@
+import { seededRandom } from "@holdfast/runtime";
+import { createFakeClock } from "@holdfast/runtime/testing";
+import { expect, test } from "vitest";
+import { manifestSchema } from "../manifest/model.ts";
+import type { ManagedProcess, ProcessManager } from "../process-manager/model.ts";
+import type { ProbeOutcome } from "./check-decision.ts";
+import { createExtraServices } from "./extra-services.ts";
+import { createServiceRegistry } from "./service-registry.ts";
+
+const log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+const setUp = (services: readonly Record<string, unknown>[], fails: readonly string[] = []) => {
+  const clock = createFakeClock();
+  const calls: string[] = [];
+  const processes = new Map<string, ManagedProcess>();
+  let pid = 100;
+  const manager: ProcessManager = {
+    ensureReady: async () => undefined,
+    list: async () => [...processes.values()],
+    start: async ({ name, digest }) => {
+      calls.push(`start ${name}`);
+      const process: ManagedProcess = {
+        name,
+        digest,
+        state: "online",
+        pid: (pid += 1),
+        startedAt: 0,
+        exitCode: null,
+      };
+      processes.set(name, process);
+      return process;
+    },
+    remove: async (name) => {
+      calls.push(`remove ${name}`);
+      await clock.sleep(1_000);
+      if (fails.includes(name)) throw new Error(`cannot remove ${name}`);
+      calls.push(`removed ${name}`);
+    },
+    reopenLogs: async () => undefined,
+    kill: async () => undefined,
+  };
+  const registry = createServiceRegistry({ clock, log });
+  const outcomes = new Map<string, ProbeOutcome>();
+  const extra = createExtraServices({
+    services: manifestSchema.parse({ version: 1, services }).services,
+    probe: async ({ url }) => outcomes.get(url) ?? { kind: "failed", detail: "refused" },
+    manager,
+    host: {
+      findCommand: async (path) => ({ kind: "found", path }),
+      makeFolder: async () => undefined,
+      startTime: async () => "t",
+      isSame: async () => true,
+      end: async () => undefined,
+    },
+    clock,
+    random: seededRandom(1),
+    log,
+    folder: "/s",
+    baseEnv: {},
+    stateOf: (name) => registry.report(name)?.state,
+    onChange: () => registry.touch(),
+  });
+  registry.replace(extra.sources);
+  const states = () => Object.fromEntries(registry.reports().map((one) => [one.name, one.state]));
+  return { clock, calls, registry, extra, outcomes, states };
+};
+const process = { command: ["/bin/x"] };
+
+test("each kind of service reaches its state, and disabled ones are not configured", async () => {
+  const { clock, calls, extra, outcomes, states, registry } = setUp([
+    { name: "web", process, dependsOn: ["db"] },
+    { name: "db", process },
+    { name: "minio", check: { url: "http://minio/", everySec: 15 } },
+    { name: "off", enabled: false, process },
+    { name: "off-check", enabled: false, check: { url: "http://off/" } },
+    { name: "blind" },
+  ]);
+  expect(states()).toMatchObject({ web: "stopped", minio: "starting", off: "not_configured" });
+  await extra.start();
+  await clock.advance(30_000);
+  expect(states()).toEqual({
+    web: "healthy",
+    db: "healthy",
+    minio: "unhealthy",
+    off: "not_configured",
+    "off-check": "not_configured",
+    blind: "unhealthy",
+  });
+  expect(calls).toEqual(["start db", "start web"]);
+  expect(registry.report("minio")?.reason).toMatch(/its check fails: refused/);
+  expect(registry.report("off")).toMatchObject({ kind: "process" });
+  expect(registry.report("off-check")).toMatchObject({ kind: "check" });
+  outcomes.set("http://minio/", { kind: "passed", detail: "HTTP 200" });
+  await clock.advance(15_000);
+  expect(states()["minio"]).toBe("healthy");
+  await extra.letGo();
+  expect(clock.sleeperCount()).toBe(0);
+  expect(calls).toHaveLength(2);
+});
+
+test("stopping ends what nothing needs first, and what it needs once that has ended", async () => {
+  const { clock, calls, extra } = setUp([
+    { name: "db", process },
+    { name: "web", process, dependsOn: ["cache"] },
+    { name: "cache", process, dependsOn: ["db"] },
+    { name: "other", process, dependsOn: ["db"] },
+  ]);
+  await extra.start();
+  await clock.advance(10_000);
+  calls.length = 0;
+  const stopping = extra.stop();
+  await clock.advance(5_000);
+  await stopping;
+  expect(calls.slice(0, 2)).toEqual(["remove web", "removed web"]);
+  expect(calls.slice(2, 4).toSorted()).toEqual(["remove cache", "remove other"]);
+  expect(calls.slice(-2)).toEqual(["remove db", "removed db"]);
+});
+
+test("one that cannot be stopped does not keep the others running", async () => {
+  const { clock, calls, extra } = setUp(
+    [
+      { name: "db", process },
+      { name: "web", process, dependsOn: ["db"] },
+    ],
+    ["web"],
+  );
+  await extra.start();
+  await clock.advance(10_000);
+  const failed = expect(extra.stop()).rejects.toThrow(
+    /web could not be stopped: cannot remove web/,
+  );
+  await clock.advance(5_000);
+  await failed;
+  expect(calls).toContain("removed db");
+});
+
+test("only a process can be tried again", async () => {
+  const { extra } = setUp([{ name: "web", process }, { name: "minio" }]);
+  expect([extra.retry("web"), extra.retry("minio"), extra.retry("none")]).toEqual([
+    true,
+    false,
+    false,
+  ]);
+});
