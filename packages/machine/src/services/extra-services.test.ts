@@ -131,11 +131,9 @@ test("one that cannot be stopped does not keep the others running", async () => 
   );
   await extra.start();
   await clock.advance(10_000);
-  const failed = expect(extra.stop()).rejects.toThrow(
-    /web could not be stopped: cannot remove web/,
-  );
+  const failure = extra.stop().catch((error: unknown) => String(error));
   await clock.advance(5_000);
-  await failed;
+  expect(await failure).toContain("web could not be stopped: cannot remove web");
   expect(calls).toContain("removed db");
 });
 

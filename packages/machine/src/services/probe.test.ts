@@ -81,7 +81,7 @@ describe("what a look finds", () => {
     expect((await look(hangsUp)).detail).toMatch(/before an answer came/);
     const redis = await listen(
       createTcpServer((socket) => {
-        socket.on("error", () => undefined);
+        socket.on("error", () => undefined).resume();
         socket.end("-ERR unknown command\r\n");
       }),
     );
@@ -124,10 +124,11 @@ describe("what a look finds", () => {
   });
 });
 
+const withCode = (code: string, cause?: unknown): Error =>
+  Object.assign(new Error("text", { cause }), { code });
+
 describe("failures in words", () => {
   const target = { url: "https://user:pw@redis.local:6379/x", timeoutMs: 5_000 };
-  const withCode = (code: string, cause?: unknown): Error =>
-    Object.assign(new Error("text", { cause }), { code });
 
   test.each([
     [withCode("ENOTFOUND"), /^its name cannot be resolved \(redis.local:6379\)$/],

@@ -1,5 +1,5 @@
 import { seededRandom } from "@holdfast/runtime";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   decideStart,

@@ -36,7 +36,7 @@ const createWorld = () => {
     /** Ends the process as a crash does; the manager knows. */
     crash(name: string, exitCode: number | null = 1) {
       const process = listed.get(name);
-      if (process?.pid == null) throw new Error("does not run");
+      if (typeof process?.pid !== "number") throw new Error("does not run");
       alive.delete(process.pid);
       listed.set(name, { ...process, state: "errored", pid: null, exitCode });
     },
@@ -72,7 +72,7 @@ const createWorld = () => {
       refuse();
       calls.push(`remove ${name}`);
       const pid = listed.get(name)?.pid;
-      if (pid != null) alive.delete(pid);
+      if (typeof pid === "number") alive.delete(pid);
       listed.delete(name);
     },
     reopenLogs: async () => undefined,
@@ -404,9 +404,8 @@ describe("stopping", () => {
       new Promise((_resolve, reject) => {
         signal.addEventListener("abort", () => reject(signal.reason as Error));
       });
-    const stopping = service.stop();
-    const failed = expect(stopping).rejects.toThrow("it took longer than 25 s");
+    const failure = service.stop().catch((error: unknown) => String(error));
     await all.clock.advance(25_000);
-    await failed;
+    expect(await failure).toContain("it took longer than 25 s");
   });
 });
