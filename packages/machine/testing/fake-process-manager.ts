@@ -34,9 +34,9 @@ export interface FakeProcessManager extends ProcessManager {
   readonly calls: readonly FakeCall[];
   /** Every spec that was started, oldest first. */
   readonly started: readonly ProcessSpec[];
-  /** The processes of the living daemon, dead ones that were not removed among them. */
+  /** The processes that are listed: dead ones that were not removed are among them. */
   processes(): readonly FakeProcess[];
-  /** Whether a pid of ours runs, under the daemon or as an orphan. */
+  /** Whether a pid of ours runs. */
   isAlive(pid: number): boolean;
   /** The lives of the next starts of a name, one each; then processes that live until removed. */
   script(name: string, ...lives: readonly FakeLife[]): void;
@@ -44,12 +44,11 @@ export interface FakeProcessManager extends ProcessManager {
   die(name: string, death: FakeDeath): void;
   /** The next call of this method throws this. */
   failNext(method: keyof ProcessManager, error: Error): void;
-  /** SIGKILL for the daemon: its processes live on unseen, and `list` knows none. */
+  /**
+   * SIGKILL for the daemon. As with the real one, its processes live on and are listed, but of those
+   * that are dead, or die later, nothing is known any more: they are not listed.
+   */
   killDaemon(): void;
-  /** Processes that live on after {@link killDaemon}. */
-  orphans(): readonly FakeProcess[];
-  /** Ends an orphan, as whoever takes over a port does. */
-  endOrphan(pid: number): void;
 }
 
 const FOREVER: FakeLife = { diesAfterMs: null };
@@ -61,6 +60,8 @@ interface Entry {
   readonly startedAt: number;
   readonly life: FakeLife;
   killed: FakeDeath | null;
+  /** The daemon that started it is gone. */
+  isOrphan: boolean;
 }
 
 /**
@@ -68,118 +69,140 @@ interface Entry {
  * so a fake clock needs no more than to be advanced.
  */
 export function createFakeProcessManager(options: { readonly clock: Clock }): FakeProcessManager {
-  const { clock } = options;
-  const calls: FakeCall[] = [];
-  const started: ProcessSpec[] = [];
-  const entries = new Map<string, Entry>();
-  let orphans: Entry[] = [];
-  const lives = new Map<string, FakeLife[]>();
-  const failures = new Map<keyof ProcessManager, Error[]>();
-  let nextPid = FIRST_PID;
+  return new Fake(options.clock);
+}
 
-  const deathOf = (entry: Entry): FakeDeath | null => {
+class Fake implements FakeProcessManager {
+  readonly calls: FakeCall[] = [];
+  readonly started: ProcessSpec[] = [];
+  readonly #clock: Clock;
+  readonly #entries = new Map<string, Entry>();
+  readonly #lives = new Map<string, FakeLife[]>();
+  readonly #failures = new Map<keyof ProcessManager, Error[]>();
+  #lastPid = FIRST_PID;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  processes(): readonly FakeProcess[] {
+    return this.#listed().map((entry) => ({
+      spec: entry.spec,
+      pid: entry.pid,
+      startedAt: entry.startedAt,
+      life: entry.life,
+      death: this.#deathOf(entry),
+    }));
+  }
+
+  isAlive(pid: number): boolean {
+    return this.#listed().some((entry) => entry.pid === pid && this.#deathOf(entry) === null);
+  }
+
+  script(name: string, ...lives: readonly FakeLife[]): void {
+    this.#lives.set(name, [...(this.#lives.get(name) ?? []), ...lives]);
+  }
+
+  die(name: string, death: FakeDeath): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined || this.#deathOf(entry) !== null) {
+      throw new Error(`${name} does not run`);
+    }
+    entry.killed = death;
+  }
+
+  failNext(method: keyof ProcessManager, error: Error): void {
+    this.#failures.set(method, [...(this.#failures.get(method) ?? []), error]);
+  }
+
+  killDaemon(): void {
+    for (const entry of this.#entries.values()) entry.isOrphan = true;
+  }
+
+  async ensureReady(signal: AbortSignal): Promise<void> {
+    this.#enter("ensureReady", "ensureReady", signal);
+  }
+
+  async list(signal: AbortSignal): Promise<readonly ManagedProcess[]> {
+    this.#enter("list", "list", signal);
+    return this.#listed().map((entry) => this.#toManaged(entry));
+  }
+
+  async start(spec: ProcessSpec, signal: AbortSignal): Promise<ManagedProcess> {
+    this.#enter("start", `start ${spec.name}`, signal);
+    const before = this.#entries.get(spec.name);
+    if (before !== undefined && before.spec.digest === spec.digest && this.#runs(before)) {
+      return this.#toManaged(before);
+    }
+    await this.#end(spec.name, signal);
+    const entry: Entry = {
+      spec,
+      pid: (this.#lastPid += 1),
+      startedAt: this.#clock.now(),
+      life: this.#lives.get(spec.name)?.shift() ?? FOREVER,
+      killed: null,
+      isOrphan: false,
+    };
+    this.started.push(spec);
+    this.#entries.set(spec.name, entry);
+    return this.#toManaged(entry);
+  }
+
+  async remove(name: string, signal: AbortSignal): Promise<void> {
+    this.#enter("remove", `remove ${name}`, signal);
+    await this.#end(name, signal);
+  }
+
+  async reopenLogs(signal: AbortSignal): Promise<void> {
+    this.#enter("reopenLogs", "reopenLogs", signal);
+  }
+
+  async kill(signal: AbortSignal): Promise<void> {
+    this.#enter("kill", "kill", signal);
+    await Promise.all([...this.#entries.keys()].map((name) => this.#end(name, signal)));
+  }
+
+  #enter(method: keyof ProcessManager, call: FakeCall, signal: AbortSignal): void {
+    signal.throwIfAborted();
+    this.calls.push(call);
+    const error = this.#failures.get(method)?.shift();
+    if (error !== undefined) throw error;
+  }
+
+  #runs(entry: Entry): boolean {
+    return this.#deathOf(entry) === null;
+  }
+
+  #deathOf(entry: Entry): FakeDeath | null {
     if (entry.killed !== null) return entry.killed;
     const after = entry.life.diesAfterMs;
-    if (after === null || clock.now() - entry.startedAt < after) return null;
+    if (after === null || this.#clock.now() - entry.startedAt < after) return null;
     return entry.life.death ?? { kind: "exit", code: 1 };
-  };
-  const isRunning = (entry: Entry): boolean => deathOf(entry) === null;
-  const seen = (entry: Entry): FakeProcess => ({
-    spec: entry.spec,
-    pid: entry.pid,
-    startedAt: entry.startedAt,
-    life: entry.life,
-    death: deathOf(entry),
-  });
-  const toManaged = (entry: Entry): ManagedProcess => {
-    const death = deathOf(entry);
-    const common = {
-      name: entry.spec.name,
-      digest: entry.spec.digest,
-      startedAt: entry.startedAt,
-    };
+  }
+
+  #listed(): readonly Entry[] {
+    return [...this.#entries.values()].filter((entry) => !entry.isOrphan || this.#runs(entry));
+  }
+
+  #toManaged(entry: Entry): ManagedProcess {
+    const death = this.#deathOf(entry);
+    const { name, digest } = entry.spec;
+    const common = { name, digest, startedAt: entry.startedAt };
     if (death === null) return { ...common, state: "online", pid: entry.pid, exitCode: null };
     const exitCode = death.kind === "exit" ? death.code : 0;
     return { ...common, state: "stopped", pid: null, exitCode };
-  };
-  const enter = (method: keyof ProcessManager, call: string, signal: AbortSignal): void => {
-    signal.throwIfAborted();
-    calls.push(call);
-    const error = failures.get(method)?.shift();
-    if (error !== undefined) throw error;
-  };
-  const end = async (name: string): Promise<void> => {
-    const entry = entries.get(name);
-    if (entry === undefined) return;
-    if (isRunning(entry)) {
-      const { stopTimeoutMs } = entry.spec;
-      const took = Math.min(entry.life.stopMs ?? 0, stopTimeoutMs);
-      if (took > 0) await clock.sleep(took);
-      entry.killed ??= { kind: "signal", signal: took < stopTimeoutMs ? "SIGINT" : "SIGKILL" };
-    }
-    if (entries.get(name) === entry) entries.delete(name);
-  };
+  }
 
-  return {
-    calls,
-    started,
-    processes: () => [...entries.values()].map(seen),
-    isAlive: (pid) =>
-      [...entries.values(), ...orphans].some((entry) => entry.pid === pid && isRunning(entry)),
-    script(name, ...more) {
-      lives.set(name, [...(lives.get(name) ?? []), ...more]);
-    },
-    die(name, death) {
-      const entry = entries.get(name);
-      if (entry === undefined || !isRunning(entry)) throw new Error(`${name} does not run`);
-      entry.killed = death;
-    },
-    failNext(method, error) {
-      failures.set(method, [...(failures.get(method) ?? []), error]);
-    },
-    killDaemon() {
-      orphans.push(...[...entries.values()].filter(isRunning));
-      entries.clear();
-    },
-    orphans: () => orphans.filter(isRunning).map(seen),
-    endOrphan(pid) {
-      orphans = orphans.filter((entry) => entry.pid !== pid);
-    },
-    async ensureReady(signal) {
-      enter("ensureReady", "ensureReady", signal);
-    },
-    async list(signal) {
-      enter("list", "list", signal);
-      return [...entries.values()].map(toManaged);
-    },
-    async start(spec, signal) {
-      enter("start", `start ${spec.name}`, signal);
-      const before = entries.get(spec.name);
-      if (before !== undefined && isRunning(before) && before.spec.digest === spec.digest) {
-        return toManaged(before);
-      }
-      await end(spec.name);
-      const entry: Entry = {
-        spec,
-        pid: (nextPid += 1),
-        startedAt: clock.now(),
-        life: lives.get(spec.name)?.shift() ?? FOREVER,
-        killed: null,
-      };
-      started.push(spec);
-      entries.set(spec.name, entry);
-      return toManaged(entry);
-    },
-    async remove(name, signal) {
-      enter("remove", `remove ${name}`, signal);
-      await end(name);
-    },
-    async reopenLogs(signal) {
-      enter("reopenLogs", "reopenLogs", signal);
-    },
-    async kill(signal) {
-      enter("kill", "kill", signal);
-      await Promise.all([...entries.keys()].map(end));
-    },
-  };
+  async #end(name: string, signal: AbortSignal): Promise<void> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    if (this.#runs(entry)) {
+      const { stopTimeoutMs } = entry.spec;
+      const wanted = entry.life.stopMs ?? 0;
+      const took = Math.min(wanted, stopTimeoutMs);
+      if (took > 0) await this.#clock.sleep(took, signal);
+      entry.killed ??= { kind: "signal", signal: wanted > stopTimeoutMs ? "SIGKILL" : "SIGINT" };
+    }
+    if (this.#entries.get(name) === entry) this.#entries.delete(name);
+  }
 }
