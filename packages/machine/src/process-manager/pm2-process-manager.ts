@@ -7,13 +7,12 @@
  * I2 Nothing of this program's environment reaches a process, and nothing beyond its spec and marks.
  * I3 A process that somebody else put under this PM2 is listed without digest and never touched.
  */
-import { access, constants, mkdir, rename, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock } from "@holdfast/runtime";
-import { withFileLock } from "@holdfast/runtime/host";
+import { isProcessAlive, withFileLock } from "@holdfast/runtime/host";
 import { StepFailure } from "../install/model.ts";
-import { ecosystemJson, launcherScript, specProblems, startFileName } from "./launcher.ts";
 import type { ManagedProcess, ProcessManager, ProcessSpec } from "./model.ts";
 import { decideOrphan, orphansAmong, toManagedProcess } from "./orphans.ts";
 import { createPm2Cli, Pm2CallError, type Pm2Cli } from "./pm2-cli.ts";
@@ -22,6 +21,7 @@ import { parsePm2List, type Pm2Entry } from "./pm2-list.ts";
 import { installPm2, type Pm2ToolOptions } from "./pm2-tool.ts";
 import { endProcessTree } from "./process-end.ts";
 import { MARK, stopTimeoutOf } from "./process-marks.ts";
+import { checkSpec, writeStartFiles } from "./start-files.ts";
 import { readMarkedProcesses, type MarkedProcess } from "./process-table.ts";
 
 /** For a process whose marks do not say how long it may take to stop. */
@@ -41,6 +41,12 @@ export interface Pm2ManagerOptions extends Omit<Pm2ToolOptions, "clock"> {
     /** Of the question whether a daemon that left a call hanging still answers. */
     readonly pingTimeoutMs?: number;
   };
+}
+
+interface Observed {
+  readonly entries: readonly Pm2Entry[];
+  readonly marked: readonly MarkedProcess[];
+  readonly orphans: readonly MarkedProcess[];
 }
 
 interface Pm2 {
@@ -86,7 +92,7 @@ class Pm2ProcessManager implements ProcessManager {
         return await toManagedProcess(orphan);
       const running = before.entries.find((one) => one.process.name === spec.name);
       if (orphan === undefined && isRunning(running, spec)) return running.process;
-      await this.#remove(spec.name, signal);
+      await this.#endAll(spec.name, before, signal);
       await this.#launch(spec, signal);
       const started = (await this.list(signal)).find((one) => one.name === spec.name);
       if (started?.digest === spec.digest) return started;
@@ -98,7 +104,13 @@ class Pm2ProcessManager implements ProcessManager {
   }
 
   async remove(name: string, signal: AbortSignal): Promise<void> {
-    await this.#inTurn(name, () => this.#remove(name, signal));
+    await this.#inTurn(name, async () => {
+      const before = await this.#observe(signal);
+      await this.#endAll(name, before, signal);
+      if (!before.entries.some((entry) => entry.process.name === name)) return;
+      const { cli } = await this.#ready(signal);
+      await this.#listLocked(() => this.#forget(name, cli, signal));
+    });
   }
 
   async reopenLogs(signal: AbortSignal): Promise<void> {
@@ -183,17 +195,13 @@ class Pm2ProcessManager implements ProcessManager {
     }
   }
 
-  async #observe(signal: AbortSignal): Promise<{
-    readonly entries: readonly Pm2Entry[];
-    readonly orphans: readonly MarkedProcess[];
-    readonly marked: readonly MarkedProcess[];
-    readonly knownPids: ReadonlySet<number>;
-  }> {
+  async #observe(signal: AbortSignal): Promise<Observed> {
     const { cli } = await this.#ready(signal);
-    const entries = parsePm2List(await this.#call(cli, ["jlist"], signal));
+    const listed = parsePm2List(await this.#call(cli, ["jlist"], signal));
+    const entries = await Promise.all(listed.map(withoutDeadPid));
     const marked = await readMarkedProcesses(this.#options.machine);
     const knownPids = new Set(entries.flatMap((entry) => entry.process.pid ?? []));
-    return { entries, marked, knownPids, orphans: orphansAmong(marked, knownPids) };
+    return { entries, marked, orphans: orphansAmong(marked, knownPids) };
   }
 
   #mayGoOn(orphan: MarkedProcess, spec: ProcessSpec): boolean {
@@ -207,13 +215,12 @@ class Pm2ProcessManager implements ProcessManager {
     return kind === "adopt";
   }
 
-  async #remove(name: string, signal: AbortSignal): Promise<void> {
-    const { entries, marked } = await this.#observe(signal);
-    const mine = entries.filter((entry) => entry.process.name === name);
+  /** Ends all that runs under a name: PM2's, orphans, and children that outlived their parent (I1). */
+  async #endAll(name: string, before: Observed, signal: AbortSignal): Promise<void> {
+    const mine = before.entries.filter((entry) => entry.process.name === name);
     this.#refuseForeign(name, mine);
     for (const entry of mine) await this.#end(name, entry, signal);
-    await this.#endByMarks(name, marked, signal); // I1: orphans and left children of the name.
-    if (mine.length > 0) await this.#forget(name, signal);
+    await this.#endByMarks(name, before.marked, signal);
   }
 
   /** I3 */
@@ -248,36 +255,26 @@ class Pm2ProcessManager implements ProcessManager {
     await endProcessTree(target, { clock, signal });
   }
 
-  /** Takes it off PM2's list, by id: PM2 reads some names as ids, files or "all". */
-  async #forget(name: string, signal: AbortSignal): Promise<void> {
-    const { cli } = await this.#ready(signal);
-    await this.#listLocked(async () => {
-      for (const entry of parsePm2List(await this.#call(cli, ["jlist"], signal))) {
-        if (entry.process.name !== name || entry.process.pid !== null) continue;
-        await this.#call(cli, ["delete", String(entry.pmId), "--silent"], signal);
+  /** Takes it off PM2's list, by id: PM2 reads some names as ids, files or "all". Under the lock. */
+  async #forget(name: string, cli: Pm2Cli, signal: AbortSignal): Promise<void> {
+    for (const listed of parsePm2List(await this.#call(cli, ["jlist"], signal))) {
+      if (listed.process.name !== name) continue;
+      const entry = await withoutDeadPid(listed);
+      if (entry.process.pid !== null) {
+        throw new Error(`${name} was started by another program at the same time: try again`);
       }
-    });
+      await this.#call(cli, ["delete", String(entry.pmId), "--silent"], signal);
+    }
   }
 
   async #launch(spec: ProcessSpec, signal: AbortSignal): Promise<void> {
     const { machine, pm2Home } = this.#options;
     const { cli } = await this.#ready(signal);
-    const folder = join(pm2Home, "starts");
-    const file = startFileName(spec.name);
-    const launcher = join(folder, `${file}.sh`);
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-    for (const log of [spec.outFile, spec.errorFile])
-      await mkdir(dirname(log), { recursive: true });
-    await replaceFile(launcher, launcherScript(spec, machine));
-    await replaceFile(join(folder, `${file}.json`), ecosystemJson(spec, machine, launcher));
+    const file = await writeStartFiles(spec, machine, pm2Home);
     await this.#listLocked(async () => {
       // `pm2 start` of a name that is there restarts it, with its old settings.
-      const entries = parsePm2List(await this.#call(cli, ["jlist"], signal));
-      if (entries.some((entry) => entry.process.name === spec.name)) {
-        throw new Error(`${spec.name} was started by another program at the same time: try again`);
-      }
-      // A relative path: PM2 takes one that holds `.config.js` anywhere for a program.
-      await this.#call(cli, ["start", `starts/${file}.json`, "--silent"], signal);
+      await this.#forget(spec.name, cli, signal);
+      await this.#call(cli, ["start", file, "--silent"], signal);
     });
   }
 
@@ -304,33 +301,12 @@ function isRunning(entry: Pm2Entry | undefined, spec: ProcessSpec): entry is Pm2
   return entry?.process.digest === spec.digest && entry.process.state === "online";
 }
 
-async function checkSpec(spec: ProcessSpec): Promise<void> {
-  const problems = [...specProblems(spec)];
-  if (problems.length === 0) problems.push(...(await missingFiles(spec)));
-  if (problems.length === 0) return;
-  throw new Error(`${spec.name} cannot be started: ${problems.join("; ")}`);
-}
-
-async function missingFiles(spec: ProcessSpec): Promise<readonly string[]> {
-  const problems: string[] = [];
-  const mayRun = await access(spec.command, constants.X_OK).then(
-    () => true,
-    () => false,
-  );
-  if (!mayRun) problems.push(`expected a program at ${spec.command}, found none that may be run`);
-  const isFolder = await stat(spec.cwd).then(
-    (info) => info.isDirectory(),
-    () => false,
-  );
-  if (!isFolder) problems.push(`expected a folder at ${spec.cwd}`);
-  return problems;
-}
-
-/** Written beside and renamed; the script holds secrets: readable by its owner alone. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const fresh = `${path}.${process.pid}.new`;
-  await writeFile(fresh, text, { mode: 0o600 });
-  await rename(fresh, path);
+/** For a moment after an end the daemon has not heard of it yet. */
+async function withoutDeadPid(entry: Pm2Entry): Promise<Pm2Entry> {
+  const { pid, state } = entry.process;
+  if (pid === null || (await isProcessAlive(pid))) return entry;
+  const isEnd = state === "stopped" || state === "errored";
+  return { ...entry, process: { ...entry.process, pid: null, state: isEnd ? state : "stopped" } };
 }
 
 async function inWords<T>(fn: () => Promise<T>): Promise<T> {
