@@ -50,8 +50,9 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 afterAll(async () => {
-  for (const pid of daemons) expect(await isProcessAlive(pid)).toBe(false);
-  for (const home of homes) expect(await daemonsOf(home)).toEqual([]);
+  const left = await Promise.all(homes.map(daemonsOf));
+  for (const pid of daemons) if (await isProcessAlive(pid)) left.push([pid]);
+  if (left.flat().length > 0) throw new Error(`PM2's daemons are left: ${left.flat().join(", ")}`);
 });
 
 /** The daemons of a home, by the title that PM2 gives them. */
@@ -100,6 +101,14 @@ const ended = (pm: ProcessManager, name: string): Promise<ManagedProcess> =>
   until(`${name} has ended`, async () => {
     const one = named(await pm.list(signal()), name);
     return one?.state === "stopped" ? one : undefined;
+  });
+const explain = async (end: ManagedProcess, pid: number, wasAsked = false) =>
+  await explainEnd(pm2Home, {
+    name: end.name,
+    pid,
+    exitCode: end.exitCode,
+    wasAsked,
+    oomKillsBefore: await readOomKills(pid),
   });
 const text = (path: string): Promise<string> => readFile(path, "utf8").catch(() => "");
 
@@ -257,14 +266,6 @@ describe.skipIf(program === undefined)("the process manager on PM2", () => {
 
   test("why a process ended: by a signal that PM2 tells as 0, by its exit, by us", async () => {
     const pm = manager();
-    const explain = async (end: ManagedProcess, pid: number, wasAsked = false) =>
-      await explainEnd(pm2Home, {
-        name: end.name,
-        pid,
-        exitCode: end.exitCode,
-        wasAsked,
-        oomKillsBefore: await readOomKills(pid),
-      });
     const killed = pidOf(await pm.start(spec("killed", SLEEPER), signal()));
     process.kill(killed, "SIGKILL");
     const end = await ended(pm, "killed");

@@ -6,6 +6,7 @@
 import { dirname, delimiter } from "node:path";
 import type { Clock } from "@holdfast/runtime";
 import { endInWords, runProgram, type ProgramCall } from "./program-call.ts";
+import { createTurns } from "./turns.ts";
 
 /** A call takes 0.3 to 0.7 s; a machine under load many times that. */
 const CALL_TIMEOUT_MS = 20_000;
@@ -63,7 +64,7 @@ export function pm2Environment(pm2Home: string, nodeFolder: string): Record<stri
 /** Makes the command line of one `PM2_HOME`, which must exist. */
 export function createPm2Cli(options: Pm2CliOptions): Pm2Cli {
   const { program, pm2Home, clock } = options;
-  let queue: Promise<unknown> = Promise.resolve();
+  const turns = createTurns();
   const call = async (
     args: readonly string[],
     signal: AbortSignal,
@@ -82,11 +83,8 @@ export function createPm2Cli(options: Pm2CliOptions): Pm2Cli {
     throw new Pm2CallError(words, end.kind === "timeout" ? "timeout" : "failed");
   };
   return {
-    run(args, signal, timeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS) {
-      // Parallel calls are fine with a live daemon, but each costs 0.2 s of CPU: they take turns.
-      const mine = queue.then(() => call(args, signal, timeoutMs));
-      queue = mine.catch(() => undefined);
-      return mine;
-    },
+    // Parallel calls are fine with a live daemon, but each costs 0.2 s of CPU: they take turns.
+    run: (args, signal, timeoutMs = options.callTimeoutMs ?? CALL_TIMEOUT_MS) =>
+      turns.take("call", signal, () => call(args, signal, timeoutMs)),
   };
 }

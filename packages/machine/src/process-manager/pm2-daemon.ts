@@ -39,8 +39,6 @@ export type DaemonLife =
 
 /** See {@link createPm2Daemon}. */
 export interface Pm2Daemon {
-  /** By pid file and socket: no call of PM2, under a millisecond. */
-  look(): Promise<DaemonLife>;
   /** Returns with a living daemon, started if need be. Throws in words. */
   ensure(signal: AbortSignal): Promise<number>;
   /** For a call that hung: a daemon that does not answer is ended and started anew. True if it was. */
@@ -61,11 +59,7 @@ export function createPm2Daemon(options: {
   const locked = <T>(fn: () => Promise<T>): Promise<T> =>
     withFileLock(join(pm2Home, "daemon.lock"), { clock, timeoutMs: LOCK_TIMEOUT_MS }, fn);
 
-  const look = async (): Promise<DaemonLife> => {
-    const pid = await daemonPid(pm2Home);
-    if (pid === undefined) return { kind: "dead" };
-    return { kind: (await takesConnections(socketOf(pm2Home))) ? "alive" : "deaf", pid };
-  };
+  const look = (): Promise<DaemonLife> => lookAtDaemon(pm2Home);
 
   const startLocked = async (signal: AbortSignal): Promise<number> => {
     let life = await look();
@@ -81,7 +75,6 @@ export function createPm2Daemon(options: {
   };
 
   return {
-    look,
     async ensure(signal) {
       const life = await look();
       if (life.kind === "alive") return life.pid;
@@ -109,6 +102,13 @@ export function createPm2Daemon(options: {
       });
     },
   };
+}
+
+/** Looks at a home's daemon by pid file and socket: no call of PM2, about a millisecond. */
+export async function lookAtDaemon(pm2Home: string): Promise<DaemonLife> {
+  const pid = await daemonPid(pm2Home);
+  if (pid === undefined) return { kind: "dead" };
+  return { kind: (await takesConnections(join(pm2Home, "rpc.sock"))) ? "alive" : "deaf", pid };
 }
 
 /** A daemon that starts or ends is deaf for a moment. */
@@ -147,10 +147,6 @@ async function killDaemon(pid: number, clock: Clock): Promise<void> {
   signalProcess(pid, "SIGKILL");
   if (await waitForExit(pid, END_TIMEOUT_MS, clock)) return;
   throw new Error(`PM2's daemon, process ${pid}, does not end after SIGKILL`);
-}
-
-function socketOf(pm2Home: string): string {
-  return join(pm2Home, "rpc.sock");
 }
 
 /** The daemon's pid, if a process with it lives and is this home's daemon: pids are given anew. */

@@ -7,7 +7,6 @@
  * I2 Nothing of this program's environment reaches a process, and nothing beyond its spec and marks.
  * I3 A process that somebody else put under this PM2 is listed without digest and never touched.
  */
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock } from "@holdfast/runtime";
@@ -16,12 +15,13 @@ import { StepFailure } from "../install/model.ts";
 import type { ManagedProcess, ProcessManager, ProcessSpec } from "./model.ts";
 import { decideOrphan, orphansAmong, toManagedProcess } from "./orphans.ts";
 import { createPm2Cli, Pm2CallError, type Pm2Cli } from "./pm2-cli.ts";
-import { createPm2Daemon, prepareHome, type Pm2Daemon } from "./pm2-daemon.ts";
+import { createPm2Daemon, lookAtDaemon, prepareHome, type Pm2Daemon } from "./pm2-daemon.ts";
 import { parsePm2List, type Pm2Entry } from "./pm2-list.ts";
 import { installPm2, type Pm2ToolOptions } from "./pm2-tool.ts";
 import { endProcessTree } from "./process-end.ts";
 import { MARK, stopTimeoutOf } from "./process-marks.ts";
-import { checkSpec, writeStartFiles } from "./start-files.ts";
+import { checkSpec, removeStartFiles, writeStartFiles } from "./start-files.ts";
+import { createTurns } from "./turns.ts";
 import { readMarkedProcesses, type MarkedProcess } from "./process-table.ts";
 
 /** For a process whose marks do not say how long it may take to stop. */
@@ -64,7 +64,7 @@ class Pm2ProcessManager implements ProcessManager {
   #pm2: Pm2 | undefined;
   #preparing: { readonly signal: AbortSignal; readonly done: Promise<Pm2> } | undefined;
   /** Per name, the last of its starts and removals: they take turns. */
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = createTurns();
 
   constructor(options: Pm2ManagerOptions) {
     this.#options = options;
@@ -85,7 +85,7 @@ class Pm2ProcessManager implements ProcessManager {
 
   async start(spec: ProcessSpec, signal: AbortSignal): Promise<ManagedProcess> {
     await checkSpec(spec);
-    return await this.#inTurn(spec.name, async () => {
+    return await this.#turns.take(spec.name, signal, async () => {
       const before = await this.#observe(signal);
       const orphan = before.orphans.find((one) => one.marks[MARK.name] === spec.name);
       if (orphan !== undefined && this.#mayGoOn(orphan, spec))
@@ -104,9 +104,10 @@ class Pm2ProcessManager implements ProcessManager {
   }
 
   async remove(name: string, signal: AbortSignal): Promise<void> {
-    await this.#inTurn(name, async () => {
+    await this.#turns.take(name, signal, async () => {
       const before = await this.#observe(signal);
       await this.#endAll(name, before, signal);
+      await removeStartFiles(name, this.#options.pm2Home);
       if (!before.entries.some((entry) => entry.process.name === name)) return;
       const { cli } = await this.#ready(signal);
       await this.#listLocked(() => this.#forget(name, cli, signal));
@@ -122,18 +123,10 @@ class Pm2ProcessManager implements ProcessManager {
     const marked = await readMarkedProcesses(this.#options.machine);
     const names = new Set(marked.map((one) => one.marks[MARK.name]));
     await Promise.all([...names].map((name) => this.#endByMarks(name, marked, signal)));
-    if (!(await this.#isDaemonThere())) return;
+    // Without this a machine without PM2 would install it to find out that nothing runs.
+    if ((await lookAtDaemon(this.#options.pm2Home)).kind === "dead") return;
     const { daemon } = await this.#tools(signal);
     await daemon.end(signal);
-  }
-
-  /** Whether there is a daemon to end; PM2 is not installed to find out. */
-  async #isDaemonThere(): Promise<boolean> {
-    const { pm2Home } = this.#options;
-    return await access(join(pm2Home, "pm2.pid")).then(
-      () => true,
-      () => false,
-    );
   }
 
   async #ready(signal: AbortSignal): Promise<Pm2> {
@@ -282,18 +275,6 @@ class Pm2ProcessManager implements ProcessManager {
   #listLocked<T>(fn: () => Promise<T>): Promise<T> {
     const { pm2Home, clock } = this.#options;
     return withFileLock(join(pm2Home, "list.lock"), { clock, timeoutMs: LOCK_TIMEOUT_MS }, fn);
-  }
-
-  async #inTurn<T>(name: string, fn: () => Promise<T>): Promise<T> {
-    const before = this.#turns.get(name) ?? Promise.resolve();
-    const mine = before.then(fn);
-    const settled = mine.catch(() => undefined);
-    this.#turns.set(name, settled);
-    try {
-      return await mine;
-    } finally {
-      if (this.#turns.get(name) === settled) this.#turns.delete(name);
-    }
   }
 }
 

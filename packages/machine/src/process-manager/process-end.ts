@@ -1,6 +1,6 @@
 /** Ends a process of ours together with all that it started. */
 import type { Clock } from "@holdfast/runtime";
-import { isProcessAlive, signalProcess } from "@holdfast/runtime/host";
+import { isProcessAlive } from "@holdfast/runtime/host";
 import { MARK } from "./process-marks.ts";
 import {
   ancestors,
@@ -104,12 +104,14 @@ async function membersElsewhere(target: EndTarget): Promise<readonly Member[]> {
 }
 
 function send(member: Member, signal: NodeJS.Signals): void {
-  signalProcess(member.pid, signal);
-  if (process.platform === "linux") return;
-  try {
-    process.kill(-member.pid, signal); // PM2 starts each process as the head of a group.
-  } catch {
-    // It has no group of its own, or nobody is left in it.
+  // PM2 starts each process as the head of a group; where there is no table, the group is its kin.
+  const pids = process.platform === "linux" ? [member.pid] : [member.pid, -member.pid];
+  for (const pid of pids) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // Gone by now, or of another account: what is left in the end is told by its pid.
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 /** What has to be on the disk before a process can be started: checked, and written. */
-import { access, constants, mkdir, rename, stat, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ecosystemJson, launcherScript, specProblems, startFileName } from "./launcher.ts";
 import type { ProcessSpec } from "./model.ts";
@@ -44,6 +44,13 @@ export async function writeStartFiles(
   await replaceFile(launcher, launcherScript(spec, machine));
   await replaceFile(join(folder, `${file}.json`), ecosystemJson(spec, machine, launcher));
   return `starts/${file}.json`;
+}
+
+/** Removes what {@link writeStartFiles} wrote: it holds the environment's secrets. */
+export async function removeStartFiles(name: string, pm2Home: string): Promise<void> {
+  for (const end of ["sh", "json"]) {
+    await rm(join(pm2Home, "starts", `${startFileName(name)}.${end}`), { force: true });
+  }
 }
 
 /** Written beside and renamed; the script holds secrets: readable by its owner alone. */
