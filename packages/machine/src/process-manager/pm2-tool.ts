@@ -33,6 +33,8 @@ export interface Pm2ToolOptions {
   /** This program's environment: `PATH`, and what npm needs of it. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
+  /** Whether npm is looked for beside the node that runs us, before the path; default yes. */
+  readonly npmBesideNode?: boolean;
 }
 
 /** What was found. */
@@ -51,7 +53,9 @@ export async function findPm2(options: Pm2ToolOptions, signal: AbortSignal): Pro
   if (options.ownPm2 !== null) {
     const own = { command: options.ownPm2, args: [], path: options.ownPm2 };
     const version = await askVersion(own, options, signal);
-    if (version.kind === "version") return { kind: "found", program: { ...own, ...version } };
+    if (version.kind === "version") {
+      return { kind: "found", program: { ...own, version: version.version } };
+    }
     throw new StepFailure(
       `pm2 of this machine's settings, ${options.ownPm2}: ${version.reason}`,
       `Correct the path, or remove the setting: Holdfast then installs PM2 ${PM2_VERSION} itself.`,
@@ -72,7 +76,9 @@ async function findInstalled(
   }
   const program = { command: process.execPath, args: [script], path: script };
   const version = await askVersion(program, options, signal);
-  if (version.kind === "version") return { kind: "found", program: { ...program, ...version } };
+  if (version.kind === "version") {
+    return { kind: "found", program: { ...program, version: version.version } };
+  }
   return { kind: "missing", reason: `PM2 in ${folder} does not work: ${version.reason}` };
 }
 
@@ -160,7 +166,7 @@ async function runNpm(
   signal: AbortSignal,
   onLine: (line: string) => void,
 ): Promise<void> {
-  const npm = await findNpm(options.env["PATH"] ?? "");
+  const npm = await findNpm(options);
   if (npm === undefined) throw notInstallable("npm was not found beside node or on the PATH");
   await mkdir(folder, { recursive: true });
   const args = ["i", "--prefix", folder, `pm2@${PM2_VERSION}`, "--no-audit", "--no-fund"];
@@ -192,8 +198,9 @@ export function npmEnvironment(
 }
 
 /** npm beside the node that runs us, else on the path. */
-async function findNpm(path: string): Promise<string | undefined> {
-  const folders = [dirname(process.execPath), ...path.split(delimiter)];
+async function findNpm(options: Pm2ToolOptions): Promise<string | undefined> {
+  const beside = options.npmBesideNode === false ? [] : [dirname(process.execPath)];
+  const folders = [...beside, ...(options.env["PATH"] ?? "").split(delimiter)];
   for (const folder of folders.filter((one) => one.startsWith("/"))) {
     const file = join(folder, "npm");
     if (
