@@ -21,6 +21,7 @@ import type {
 import { findPortOwner } from "../../packages/machine/src/process-manager/orphans.ts";
 import { createPm2Cli } from "../../packages/machine/src/process-manager/pm2-cli.ts";
 import { createPm2ProcessManager } from "../../packages/machine/src/process-manager/pm2-process-manager.ts";
+import { findPm2 } from "../../packages/machine/src/process-manager/pm2-tool.ts";
 import { freePort, until } from "../support/processes.ts";
 import { realPm2, TEST_PM2 } from "../support/real-pm2.ts";
 
@@ -57,11 +58,14 @@ afterAll(async () => {
 
 /** The daemons of a home, by the title that PM2 gives them. */
 async function daemonsOf(home: string): Promise<number[]> {
+  return await processesWith(`God Daemon (${home})`);
+}
+async function processesWith(title: string): Promise<number[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   const found: number[] = [];
   for (const pid of pids) {
     const command = (await processCommand(pid)) ?? "";
-    if (command.includes(`God Daemon (${home})`)) found.push(pid);
+    if (command.includes(title)) found.push(pid);
   }
   return found;
 }
@@ -118,6 +122,18 @@ describe.skipIf(program === undefined)("the process manager on PM2", () => {
     await Promise.all(four.map((pm) => pm.ensureReady(signal())));
     expect(await daemonsOf(pm2Home)).toEqual([await daemonPid()]);
     expect(await four[0]?.list(signal())).toEqual([]);
+  });
+
+  test("the question for PM2's version leaves no daemon, as `pm2 --version` does", async () => {
+    const title = `God Daemon (${join(tmpdir(), "holdfast-pm2-")}`;
+    expect(await findPm2(TEST_PM2, signal())).toMatchObject({ kind: "found", program });
+    await systemClock.sleep(1_500);
+    expect(await processesWith(title)).toEqual([]);
+    // The guard matters.
+    const args = [...(program?.args ?? []), "--version"];
+    const env = { PATH: process.env["PATH"] ?? "", PM2_HOME: pm2Home, HOME: pm2Home };
+    await run(program?.command ?? "", args, { env, cwd: root });
+    await until("a daemon", async () => (await daemonsOf(pm2Home)).length > 0);
   });
 
   test("a process is started, listed by anybody, and removed", async () => {

@@ -30,6 +30,11 @@ const collapse: NonNullable<RotationDeps["collapse"]> = async (path, bytes) => {
   await writeFile(path, rest);
   return true;
 };
+const killedBefore = (): Promise<boolean> => Promise.reject(new Error("killed"));
+const killedAfter = async (path: string, bytes: number): Promise<boolean> => {
+  await collapse(path, bytes);
+  throw new Error("killed");
+};
 const cannot = (): Promise<boolean> => Promise.resolve(false);
 const limits = { fileMaxBytes: 100_000, keep: 3, totalMaxBytes: 1_000_000 };
 const lines = (from: number, count: number): string =>
@@ -90,8 +95,7 @@ test.each([
 
 test("killed after the copy and before the cut: the next rotation begins again, nothing twice", async () => {
   await writeFile(file, lines(0, 1_500));
-  const killed = () => Promise.reject(new Error("killed"));
-  await expect(rotate({ collapse: killed })).rejects.toThrow("killed");
+  await expect(rotate({ collapse: killedBefore })).rejects.toThrow("killed");
   expect(await readdir(folder)).toContain("a.log.rotating");
   await rotate();
   expect(await whole()).toBe(lines(0, 1_500));
@@ -99,11 +103,7 @@ test("killed after the copy and before the cut: the next rotation begins again, 
 
 test("killed after the cut and before the rename: the copy becomes the archive", async () => {
   await writeFile(file, lines(0, 1_500));
-  const killed = async (path: string, bytes: number): Promise<boolean> => {
-    await collapse(path, bytes);
-    throw new Error("killed");
-  };
-  await expect(rotate({ collapse: killed })).rejects.toThrow("killed");
+  await expect(rotate({ collapse: killedAfter })).rejects.toThrow("killed");
   expect(await rotate()).toEqual({ kind: "kept" });
   expect(await whole()).toBe(lines(0, 1_500));
   expect((await readdir(folder)).sort()).toEqual(["a.log", "a.log.1"]);

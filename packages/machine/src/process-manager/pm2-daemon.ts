@@ -143,6 +143,12 @@ async function askToEnd(cli: Pm2Cli, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** Ends a home's daemon, if it has one, without asking it: for a home that holds no processes. */
+export async function killDaemonOf(pm2Home: string, clock: Clock): Promise<void> {
+  const life = await lookAtDaemon(pm2Home);
+  if (life.kind !== "dead") await killDaemon(life.pid, clock);
+}
+
 async function killDaemon(pid: number, clock: Clock): Promise<void> {
   signalProcess(pid, "SIGKILL");
   if (await waitForExit(pid, END_TIMEOUT_MS, clock)) return;

@@ -109,7 +109,7 @@ test("an installation that was killed leaves nothing half, and its remains go wi
   });
   await npmThatMakes("7.0.4");
   await installPm2(options(), signal);
-  expect((await readdir(tools)).sort()).toEqual([".pm2-version-home", "pm2-7.0.4"]);
+  expect((await readdir(tools)).sort()).toEqual(["pm2-7.0.4"]);
 });
 
 test.each([

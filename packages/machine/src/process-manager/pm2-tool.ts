@@ -2,12 +2,14 @@
  * Where PM2 comes from: an operator's own, or one that npm puts into the tools folder. It is run as a
  * program and never imported (AGPL-3.0), so it is no dependency of this package.
  */
-import { access, constants, mkdir, readdir, rename, rm } from "node:fs/promises";
+import { access, constants, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
 import { withFileLock } from "@holdfast/runtime/host";
 import { StepFailure } from "../install/model.ts";
 import { pm2Environment, type Pm2Program } from "./pm2-cli.ts";
+import { killDaemonOf } from "./pm2-daemon.ts";
 import { endInWords, runProgram } from "./program-call.ts";
 
 /** The version whose manners were measured, and that is installed. */
@@ -16,6 +18,11 @@ export const PM2_VERSION = "7.0.4";
 const OLDEST_MAJOR = 5;
 
 const VERSION_TIMEOUT_MS = 30_000;
+/**
+ * `pm2 --version` starts a daemon before it prints (7.0.4), which then stays for ever. With `--` behind
+ * it, PM2 prints and ends first; should another version start one all the same, it is ended.
+ */
+const VERSION_ARGS = ["-v", "--"];
 /** 25 MB in 77 packages: 6 s on a good line. */
 const INSTALL_TIMEOUT_MS = 600_000;
 const LOCK_TIMEOUT_MS = INSTALL_TIMEOUT_MS + 60_000;
@@ -48,7 +55,7 @@ export function pm2Folder(tools: string): string {
   return join(tools, `pm2-${PM2_VERSION}`);
 }
 
-/** Looks for PM2 and runs `pm2 --version`. An operator's own that does not work is a failure. */
+/** Looks for PM2 and asks it for its version. An operator's own that does not work is a failure. */
 export async function findPm2(options: Pm2ToolOptions, signal: AbortSignal): Promise<Pm2Found> {
   if (options.ownPm2 !== null) {
     const own = { command: options.ownPm2, args: [], path: options.ownPm2 };
@@ -91,23 +98,25 @@ async function askVersion(
   options: Pm2ToolOptions,
   signal: AbortSignal,
 ): Promise<VersionAnswer> {
-  // PM2 makes its folders for each call, this one too: they are kept away from every real PM2_HOME.
-  const home = join(options.tools, ".pm2-version-home");
-  await mkdir(home, { recursive: true });
-  const end = await runProgram(
-    {
-      command: program.command,
-      args: [...program.args, "--version"],
-      cwd: home,
-      env: pm2Environment(home, dirname(process.execPath)),
-      timeoutMs: VERSION_TIMEOUT_MS,
-    },
-    { clock: options.clock, signal },
-  );
-  if (end.kind !== "exited" || end.code !== 0) {
+  // Not the machine's PM2_HOME: even a call for the version makes folders, and more.
+  const home = await mkdtemp(join(tmpdir(), "holdfast-pm2-"));
+  try {
+    const end = await runProgram(
+      {
+        command: program.command,
+        args: [...program.args, ...VERSION_ARGS],
+        cwd: home,
+        env: pm2Environment(home, dirname(process.execPath)),
+        timeoutMs: VERSION_TIMEOUT_MS,
+      },
+      { clock: options.clock, signal },
+    );
+    if (end.kind === "exited" && end.code === 0) return readVersion(end.stdout);
     return { kind: "bad", reason: `pm2 --version ${endInWords(end, VERSION_TIMEOUT_MS)}` };
+  } finally {
+    await killDaemonOf(home, options.clock);
+    await rm(home, { recursive: true, force: true });
   }
-  return readVersion(end.stdout);
 }
 
 /** Reads what `pm2 --version` prints; PM2 may print other lines before it. */

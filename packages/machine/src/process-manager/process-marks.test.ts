@@ -9,8 +9,9 @@ const marks = {
   HOLDFAST_STOP_MS: "2500",
 };
 
+const read = (env: Record<string, string>) => marksFrom((name) => env[name]);
+
 test("all marks or none", () => {
-  const read = (env: Record<string, string>) => marksFrom((name) => env[name]);
   expect(read({ ...marks, OTHER: "x" })).toEqual(marks);
   for (const missing of Object.keys(marks)) {
     const rest = Object.fromEntries(Object.entries(marks).filter(([name]) => name !== missing));
