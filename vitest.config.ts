@@ -63,6 +63,12 @@ export default defineConfig({
         hookTimeout: 120_000,
         fileParallelism: false,
       }),
+      // With PM2, uv, git and Python as they are; skipped, and said so, where one cannot be had.
+      project("machine", ["test/machine/**/*.test.ts"], {
+        testTimeout: 120_000,
+        hookTimeout: 600_000,
+        fileParallelism: false,
+      }),
       project("parts", ["test/parts/**/*.test.ts"], {
         testTimeout: 600_000,
         hookTimeout: 600_000,

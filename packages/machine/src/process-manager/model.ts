@@ -35,12 +35,16 @@ export interface ManagedProcess {
 export interface ProcessManager {
   /** Makes the manager ready: installed, its daemon running. Safe to repeat. */
   ensureReady(signal: AbortSignal): Promise<void>;
+  /** All that run, also those that the manager itself lost sight of, and the ends that it knows of. */
   list(signal: AbortSignal): Promise<readonly ManagedProcess[]>;
   /** Starts it, or starts it anew with this spec. Never restarted by the manager itself. */
   start(spec: ProcessSpec, signal: AbortSignal): Promise<ManagedProcess>;
-  /** Ends it and forgets it; one that is not there is well. */
+  /** Ends it with all that it started, and forgets it; one that is not there is well. */
   remove(name: string, signal: AbortSignal): Promise<void>;
-  /** Lets every process write into new files: after its log files were renamed. */
+  /**
+   * Lets the manager open anew what it writes itself. The processes' logs need no such call: they are
+   * never renamed (`log-rotation.ts`).
+   */
   reopenLogs(signal: AbortSignal): Promise<void>;
   /** Ends the manager and everything under it. */
   kill(signal: AbortSignal): Promise<void>;

@@ -1,0 +1,42 @@
+import { chmod, lstat, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { lookAtDaemon, prepareHome } from "./pm2-daemon.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "hf-daemon-"));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
+test("no pid file, nonsense in it, a pid that is gone or another program's: dead", async () => {
+  expect(await lookAtDaemon(folder)).toEqual({ kind: "dead" });
+  for (const text of ["", "x", "-1", "1", "4194303", String(process.pid)]) {
+    await writeFile(join(folder, "pm2.pid"), text);
+    expect(await lookAtDaemon(folder)).toEqual({ kind: "dead" });
+  }
+});
+
+test("the folder is made, and closed to others", async () => {
+  const home = join(folder, "a", "pm2");
+  await prepareHome(home);
+  expect((await lstat(home)).mode & 0o777).toBe(0o700);
+  await chmod(home, 0o777);
+  await prepareHome(home);
+  expect((await lstat(home)).mode & 0o777).toBe(0o700);
+});
+
+test("a folder that is too long for its sockets is refused before PM2 hangs on it", async () => {
+  await expect(prepareHome(join(folder, "ä".repeat(50)))).rejects.toThrow(
+    /bytes long, expected at most 90/,
+  );
+});
+
+test("a link in its place is refused: who made it decides what we run", async () => {
+  await mkdir(join(folder, "theirs"));
+  await symlink(join(folder, "theirs"), join(folder, "pm2"));
+  await expect(prepareHome(join(folder, "pm2"))).rejects.toThrow(/expected to be a folder/);
+});
