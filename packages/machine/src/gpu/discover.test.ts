@@ -148,7 +148,12 @@ describe("what the runs tell together", () => {
     expect(discoverGpus({ query: EMPTY, list: EMPTY, report: null })).toEqual({
       gpus: [],
       faults: [],
-      failure: { kind: "no_devices", reason: expect.any(String), advice: expect.any(String) },
+      failure: {
+        kind: "no_devices",
+        isNoGpu: true,
+        reason: expect.any(String),
+        advice: expect.any(String),
+      },
       driverVersion: null,
       cudaVersion: null,
     });

@@ -3,6 +3,7 @@ import type {
   FoundGpu,
   GpuDevice,
   GpuDiscovery,
+  GpuFailure,
   GpuFault,
   GpuReading,
   SmiFailure,
@@ -13,7 +14,7 @@ import { parseList, type ListedGpu } from "./parse-list.ts";
 import { parseQuery } from "./parse-query.ts";
 import { parseReport, type ReportedGpu, type SmiReport } from "./parse-report.ts";
 import { toReadings } from "./read-gpus.ts";
-import { readSmiFailures, smiFailureWords } from "./smi-failure.ts";
+import { meansNoGpu, readSmiFailures, smiFailureWords } from "./smi-failure.ts";
 
 /** The runs that are looked at. */
 export interface DiscoveryRuns {
@@ -53,7 +54,7 @@ export function discoverGpus(runs: DiscoveryRuns, expected: readonly number[] = 
   return {
     gpus,
     faults,
-    failure: indices.length > 0 ? wholeWords(whole) : noCards(whole, faults),
+    failure: toFailure(whole, indices, faults),
     driverVersion:
       readings.find((one) => one.driverVersion !== null)?.driverVersion ?? report.driverVersion,
     cudaVersion: report.cudaVersion,
@@ -64,23 +65,23 @@ function isOfCard(kind: SmiFailure["kind"]): boolean {
   return kind === "gpu_lost" || kind === "device_handle";
 }
 
-/** Cards may be known all the same: the query was cut off in the middle, or the list failed. */
-function wholeWords(whole: SmiFailure | undefined): GpuDiscovery["failure"] {
-  return whole === undefined ? null : { kind: whole.kind, ...smiFailureWords(whole) };
+function toFailure(
+  whole: SmiFailure | undefined,
+  indices: readonly number[],
+  faults: readonly GpuFault[],
+): GpuFailure | null {
+  // Cards may be known all the same: the query was cut off in the middle, or the list failed.
+  if (whole !== undefined) return inWords(whole);
+  if (indices.length > 0) return null;
+  const first = faults[0];
+  // It ran, and told of nothing.
+  if (first === undefined) return inWords({ kind: "no_devices" });
+  const kind = first.kind === "lost" ? "gpu_lost" : "device_handle";
+  return { kind, isNoGpu: false, reason: first.reason, advice: first.advice };
 }
 
-function noCards(
-  whole: SmiFailure | undefined,
-  faults: readonly GpuFault[],
-): GpuDiscovery["failure"] {
-  if (whole !== undefined) return wholeWords(whole);
-  const first = faults[0];
-  if (first !== undefined) {
-    const kind = first.kind === "lost" ? "gpu_lost" : "device_handle";
-    return { kind, reason: first.reason, advice: first.advice };
-  }
-  // It ran, and told of nothing.
-  return { kind: "no_devices", ...smiFailureWords({ kind: "no_devices" }) };
+function inWords(failure: SmiFailure): GpuFailure {
+  return { kind: failure.kind, isNoGpu: meansNoGpu(failure.kind), ...smiFailureWords(failure) };
 }
 
 /** What each run says of one card. */

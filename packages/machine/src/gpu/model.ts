@@ -99,17 +99,22 @@ export interface FoundGpu {
   readonly devices: readonly GpuDevice[];
 }
 
+/** Why cards are not known. */
+export interface GpuFailure {
+  readonly kind: SmiFailure["kind"];
+  /** It says that there is no NVIDIA GPU to be used, rather than that one is ill. */
+  readonly isNoGpu: boolean;
+  readonly reason: string;
+  readonly advice: string;
+}
+
 /** All that was found out about a machine's GPUs. */
 export interface GpuDiscovery {
   /** By index, those that cannot be used too. */
   readonly gpus: readonly FoundGpu[];
   readonly faults: readonly GpuFault[];
   /** Why nothing was told of any card, or not all that was asked for; null when it was. */
-  readonly failure: {
-    readonly kind: SmiFailure["kind"];
-    readonly reason: string;
-    readonly advice: string;
-  } | null;
+  readonly failure: GpuFailure | null;
   readonly driverVersion: string | null;
   /** Newest CUDA that the driver takes. */
   readonly cudaVersion: string | null;

@@ -6,7 +6,7 @@ import { smiFixture } from "../../testing/nvidia-smi-fixture.ts";
 import type { GpuDiscovery, SmiFailure } from "./model.ts";
 import { parseReport } from "./parse-report.ts";
 import { readRocmFacts, type RocmFacts } from "./rocm-facts.ts";
-import { smiFailureWords } from "./smi-failure.ts";
+import { meansNoGpu, smiFailureWords } from "./smi-failure.ts";
 import { chooseTorchBackend, type TorchChoice } from "./torch-backend.ts";
 
 const NO_ROCM: RocmFacts = { hasKfd: false, hasRocm: false, version: null };
@@ -35,7 +35,7 @@ function none(failure: SmiFailure = { kind: "not_found" }): GpuDiscovery {
   return {
     gpus: [],
     faults: [],
-    failure: { kind: failure.kind, ...smiFailureWords(failure) },
+    failure: { kind: failure.kind, isNoGpu: meansNoGpu(failure.kind), ...smiFailureWords(failure) },
     driverVersion: null,
     cudaVersion: null,
   };

@@ -1,5 +1,4 @@
 /** Which build of PyTorch fits a machine. Pure. */
-import { meansNoGpu } from "./smi-failure.ts";
 import type { GpuDiscovery } from "./model.ts";
 import type { RocmFacts } from "./rocm-facts.ts";
 
@@ -66,7 +65,7 @@ function choose(facts: TorchFacts): TorchChoice {
   if (gpus.gpus.length > 0) return forCuda(gpus);
   if (rocm.hasKfd && (platform === "linux" || rocm.hasRocm)) return forRocm(rocm);
   const why = gpus.failure?.reason ?? "no GPU was found";
-  if (gpus.failure !== null && !meansNoGpu(gpus.failure.kind)) {
+  if (gpus.failure !== null && !gpus.failure.isNoGpu) {
     const warning = `there seems to be a GPU, but ${why}: mend that, or choose \`torch.backend\` yourself`;
     return { backend: "cpu", reason: why, warning };
   }
