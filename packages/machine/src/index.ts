@@ -27,6 +27,8 @@ export {
   type ServicesAnswer,
   type TransitionsAnswer,
 } from "./health-server/model.ts";
+export { manifestReference, type ManifestKey } from "./manifest/manifest-reference.ts";
+export { manifestTemplate, type TemplateFacts } from "./manifest/template.ts";
 export { manifestSchema, type Manifest } from "./manifest/model.ts";
 export { machinePlaces, type MachinePlaces } from "./machine-places.ts";
 export {

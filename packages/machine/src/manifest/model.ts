@@ -66,223 +66,307 @@ const envName = z
 const environment = z.record(envName, z.string().max(TEXT_MAX));
 const seconds = (fallback: number, max = 86_400) =>
   z.number().positive().max(max).default(fallback);
+const repo = gitUrl.describe("A git URL, or the absolute path of a repository.");
+const ref = gitRef.describe("A branch, tag or commit.");
 
-const checkoutSchema = z.strictObject({
-  repo: gitUrl,
-  ref: gitRef,
-});
+const checkoutSchema = z.strictObject({ repo, ref });
 
 /** ComfyUI itself: cloned by the installer, or a folder that is there already and is never written to. */
 const comfyuiSchema = z.union([
   checkoutSchema,
   z.strictObject({
-    /** A ComfyUI that somebody else installed. */
-    adopt: z.strictObject({
-      folder: absolutePath,
-      /** Its Python; without one `venv/bin/python` or `.venv/bin/python` in the folder. */
-      python: absolutePath.optional(),
-    }),
+    adopt: z
+      .strictObject({
+        folder: absolutePath.describe("Where its `main.py` is."),
+        python: absolutePath
+          .optional()
+          .describe("Its Python; without it `venv/bin/python` or `.venv/bin/python` there."),
+      })
+      .describe(
+        "Instead of `repo` and `ref`: a ComfyUI that somebody else installed; never written to.",
+      ),
   }),
 ]);
 
 const pythonSchema = z.strictObject({
-  /** As uv takes it: a version (`3.11`), or the path of an interpreter. */
-  version: text.default("3.11"),
-  /** Replaces PyPI. */
-  indexUrl: httpUrl.optional(),
-  extraIndexUrls: z.array(httpUrl).max(20).default([]),
-  /** Folders or pages with wheels. */
-  findLinks: z.array(text).max(20).default([]),
-  /** Takes packages from `findLinks` alone. */
-  noIndex: z.boolean().default(false),
-  /** Holds for every package of every pack: one cannot break another's. */
-  constraints: z.array(text).max(LIST_MAX).default([]),
-  /** Installed beside the requirements. */
-  packages: z.array(text).max(LIST_MAX).default([]),
+  version: text
+    .default("3.11")
+    .describe("As uv takes it: a version in quotes, or the path of an interpreter."),
+  indexUrl: httpUrl.optional().describe("Replaces PyPI."),
+  extraIndexUrls: z.array(httpUrl).max(20).default([]).describe("Asked beside it."),
+  findLinks: z.array(text).max(20).default([]).describe("Folders or pages with wheels."),
+  noIndex: z.boolean().default(false).describe("Takes packages from `findLinks` alone."),
+  constraints: z
+    .array(text)
+    .max(LIST_MAX)
+    .default([])
+    .describe("Hold for every package of every pack: one cannot break another's."),
+  packages: z
+    .array(text)
+    .max(LIST_MAX)
+    .default([])
+    .describe("Installed beside the requirements of ComfyUI and the packs."),
 });
 
 const torchSchema = z.strictObject({
-  /** `auto` chooses by the driver; `none` leaves torch to the requirements. */
   backend: z
     .string()
     .regex(
       /^(?:auto|none|cpu|cu\d{2,3}|rocm\d+(?:\.\d+)*)$/,
       "expected auto, none, cpu, cu126, rocm6.4, …",
     )
-    .default("auto"),
-  /** Where the backend's wheels are; without it PyTorch's own index for that backend. */
-  indexUrl: httpUrl.optional(),
-  packages: z.array(text).max(20).default(["torch", "torchvision", "torchaudio"]),
+    .default("auto")
+    .describe(
+      "`auto` chooses by the driver; `none` leaves torch to the requirements; or `cpu`, `cu126`, `rocm6.4`, ….",
+    ),
+  indexUrl: httpUrl
+    .optional()
+    .describe("Where the backend's wheels are; without it PyTorch's own index for the backend."),
+  packages: z
+    .array(text)
+    .max(20)
+    .default(["torch", "torchvision", "torchaudio"])
+    .describe("What is taken from there."),
 });
 
 const nodePackSchema = z.strictObject({
-  /** Its folder below `custom_nodes`. */
-  name: safeName,
-  repo: gitUrl,
-  ref: gitRef,
-  /** Requirement files below the pack; without it `requirements.txt`, where there is one. */
-  requirements: z.array(relativePath).max(20).optional(),
-  /** Runs `install.py` where there is one. */
-  installScript: z.boolean().default(true),
-  /** Classes it has to bring; their absence fails the installation. */
-  classes: z.array(text).max(LIST_MAX).default([]),
-  /** One that cannot be installed or imported is told, and does not fail the installation. */
-  optional: z.boolean().default(false),
+  name: safeName.describe("Its folder below `custom_nodes`."),
+  repo,
+  ref,
+  requirements: z
+    .array(relativePath)
+    .max(20)
+    .optional()
+    .describe("Requirement files below the pack; without it `requirements.txt`, if there is one."),
+  installScript: z.boolean().default(true).describe("Runs `install.py`, if there is one."),
+  classes: z
+    .array(text)
+    .max(LIST_MAX)
+    .default([])
+    .describe("Node classes it has to bring; their absence fails the installation."),
+  optional: z
+    .boolean()
+    .default(false)
+    .describe("If it cannot be installed or imported, that is told and does not fail the rest."),
 });
 
 const modelSchema = z.strictObject({
-  /** Folder below the model root: `checkpoints`, `loras`, … */
-  folder: relativePath,
-  /** File name, with `/` for folders below. */
-  name: relativePath,
-  url: fileOrHttpUrl,
-  sha256,
-  /** Known size, to check the disk before anything is fetched. */
-  sizeBytes: z.int().positive().optional(),
-  /** One that cannot be fetched is told, and does not fail the installation. */
-  optional: z.boolean().default(false),
-  /** `on_demand`: fetched when a job needs it. */
-  fetch: z.enum(["always", "on_demand"]).default("always"),
-  /** Fetched only once somebody has written `accepted: true`. */
+  folder: relativePath.describe("Folder below the model root: `checkpoints`, `loras`, …."),
+  name: relativePath.describe("File name, with `/` for folders below."),
+  url: fileOrHttpUrl.describe("Where it is fetched from; a copy on this machine is `file:///…`."),
+  sha256: sha256.describe("SHA-256 of the file: what arrives otherwise is refused."),
+  sizeBytes: z
+    .int()
+    .positive()
+    .optional()
+    .describe("Its size, to check the disk before anything is fetched."),
+  optional: z
+    .boolean()
+    .default(false)
+    .describe("If it cannot be fetched, that is told and does not fail the rest."),
+  fetch: z
+    .enum(["always", "on_demand"])
+    .default("always")
+    .describe("`on_demand`: fetched when a job needs it."),
   licence: z
-    .strictObject({ name: text, url: httpUrl.optional(), accepted: z.boolean() })
-    .optional(),
+    .strictObject({
+      name: text.describe("As its publisher calls it."),
+      url: httpUrl.optional().describe("Where it can be read."),
+      accepted: z.boolean().describe("Whether somebody who may has accepted it."),
+    })
+    .optional()
+    .describe("A licence that must be accepted first: fetched only once `accepted` is true."),
 });
 
 const modelRootSchema = z.strictObject({
-  /** Where models are fetched to, shared by all instances; without it `models` of the machine folder. */
-  root: absolutePath.optional(),
-  /** Further folders, read only: entries of ComfyUI's `extra_model_paths.yaml`. */
+  root: absolutePath
+    .optional()
+    .describe("Where models are fetched to; without it `models` of the machine folder."),
   extraPaths: z
     .array(
       z.strictObject({
-        name: safeName,
-        basePath: absolutePath,
-        folders: z.record(safeName, relativePath),
+        name: safeName.describe("Name of the entry."),
+        basePath: absolutePath.describe("Folder that the others are below."),
+        folders: z
+          .record(safeName, relativePath)
+          .describe("Folder name of ComfyUI (`checkpoints`) to the path below `basePath`."),
       }),
     )
     .max(50)
-    .default([]),
+    .default([])
+    .describe("Further folders, only read: entries of ComfyUI's `extra_model_paths.yaml`."),
 });
 
 const repositorySchema = z.strictObject({
-  name: safeName,
-  repo: gitUrl,
-  ref: gitRef,
-  /** Linked there, below the machine folder's `shared` (e.g. `input/assets`). */
-  linkTo: relativePath.optional(),
+  name: safeName.describe("Its folder below `repositories` of the machine folder."),
+  repo,
+  ref,
+  linkTo: relativePath
+    .optional()
+    .describe("Linked there, below `shared` of the machine folder (`input/assets`)."),
 });
 
 const downloadsSchema = z.strictObject({
-  parallel: z.int().min(1).max(32).default(3),
-  /** Bearer tokens by host; each is sent to that host alone, also after redirects. */
+  parallel: z.int().min(1).max(32).default(3).describe("Files fetched at a time."),
   auth: z
     .array(
       z.strictObject({
-        host: z.string().min(1).max(253),
-        tokenFile: absolutePath,
+        host: z
+          .string()
+          .min(1)
+          .max(253)
+          .describe("Host name, with `:port` if it is not the usual."),
+        tokenFile: absolutePath.describe("File that holds the token; never the token itself."),
         header: z
           .string()
-          .regex(/^[A-Za-z0-9-]+$/)
-          .default("Authorization"),
-        scheme: z.string().max(64).default("Bearer"),
+          .regex(/^[A-Za-z0-9-]+$/, "expected the name of an HTTP header")
+          .default("Authorization")
+          .describe("Header that carries it."),
+        scheme: z.string().max(64).default("Bearer").describe("Word before it; may be empty."),
       }),
     )
     .max(20)
-    .default([]),
-  /** Free space that must be left on the disk. */
+    .default([])
+    .describe("Tokens by host; each is sent to that host alone, also after redirects."),
   keepFreeBytes: z
     .int()
     .min(0)
-    .default(2 * 1024 ** 3),
+    .default(2 * 1024 ** 3)
+    .describe("Space on the disk that must stay free."),
 });
 
 const instanceOptions = {
-  /** Further arguments for ComfyUI. */
-  flags: z.array(z.string().max(TEXT_MAX)).max(100).optional(),
-  env: environment.optional(),
-  /** Left to others on the card: `--reserve-vram`. */
-  vramReserveGb: z.number().min(0).max(1_024).optional(),
-  /** Threads of each numeric library. */
-  threads: z.int().min(1).max(1_024).optional(),
-  /** Started anew between jobs when its memory is over this. */
-  recycleAboveMb: z.int().min(64).optional(),
-  /** Ended at once over this, whatever it does. */
-  memoryLimitMb: z.int().min(64).optional(),
+  flags: z
+    .array(z.string().max(TEXT_MAX))
+    .max(100)
+    .optional()
+    .describe(
+      "Further arguments for ComfyUI. In an override they take the place of the general ones.",
+    ),
+  env: environment
+    .optional()
+    .describe("Further environment. In an override it is merged, name by name."),
+  vramReserveGb: z
+    .number()
+    .min(0)
+    .max(1_024)
+    .optional()
+    .describe("Gigabytes of the card left to others: `--reserve-vram`."),
+  threads: z.int().min(1).max(1_024).optional().describe("Threads of each numeric library."),
+  recycleAboveMb: z
+    .int()
+    .min(64)
+    .optional()
+    .describe("MiB of memory over which it is started anew, between jobs."),
+  memoryLimitMb: z
+    .int()
+    .min(64)
+    .optional()
+    .describe("MiB of memory over which it is ended at once, whatever it does."),
 };
 
 const instancesSchema = z.strictObject({
-  /** `all` that are found; or by index or UUID; `none` on a machine without. */
   gpus: z
     .union([z.enum(["all", "none"]), z.array(z.union([z.int().min(0), text])).max(64)])
-    .default("all"),
-  /** Instances without a GPU. `auto`: one when there is no GPU. */
-  cpu: z.union([z.literal("auto"), z.int().min(0).max(64)]).default("auto"),
-  /** The instance of GPU n listens on this + n; CPU instances follow. */
-  basePort: z.int().min(1).max(65_000).default(8_188),
-  host: z.string().min(1).max(253).default("127.0.0.1"),
+    .default("all")
+    .describe("`all` that are found; `none`; or a list of indices and UUIDs."),
+  cpu: z
+    .union([z.literal("auto"), z.int().min(0).max(64)])
+    .default("auto")
+    .describe("Instances without a GPU; `auto`: one if the machine has no GPU."),
+  basePort: z
+    .int()
+    .min(1)
+    .max(65_000)
+    .default(8_188)
+    .describe("The instance of GPU n listens on this + n; CPU instances follow."),
+  host: z.string().min(1).max(253).default("127.0.0.1").describe("Address they listen on."),
   ...instanceOptions,
-  /** A process that does not answer so long after its start is ended. */
-  startTimeoutSec: seconds(300),
-  /** How long a render may go on after the end was asked for. */
-  drainSec: seconds(300),
-  /** From SIGINT to SIGKILL. */
-  stopTimeoutSec: seconds(20, 3_600),
-  /** For single instances, by their name (`comfyui-gpu0`). */
-  overrides: z.record(safeName, z.strictObject(instanceOptions)).default({}),
+  startTimeoutSec: seconds(300).describe(
+    "Seconds after its start at which a process that does not answer is ended.",
+  ),
+  drainSec: seconds(300).describe("Seconds a render may go on after the end was asked for."),
+  stopTimeoutSec: seconds(20, 3_600).describe("Seconds from SIGINT to SIGKILL."),
+  overrides: z
+    .record(safeName, z.strictObject(instanceOptions))
+    .default({})
+    .describe(
+      "For single instances, by name (`comfyui-gpu0`, `comfyui-gpu0-mig1`, `comfyui-cpu0`).",
+    ),
 });
 
 const checkSchema = z.strictObject({
-  url: httpUrl,
-  /** Statuses that are well; without it any of 200 to 299. */
-  expectStatus: z.array(z.int().min(100).max(599)).max(20).optional(),
-  timeoutSec: seconds(5, 60),
-  everySec: seconds(15, 3_600),
-  /** Failures in a row that make it unhealthy. */
-  failures: z.int().min(1).max(100).default(2),
+  url: httpUrl.describe("What is asked, with GET."),
+  expectStatus: z
+    .array(z.int().min(100).max(599))
+    .max(20)
+    .optional()
+    .describe("Statuses that are well; without it 200 to 299."),
+  timeoutSec: seconds(5, 60).describe("Seconds it may take."),
+  everySec: seconds(15, 3_600).describe("Seconds between two."),
+  failures: z
+    .int()
+    .min(1)
+    .max(100)
+    .default(2)
+    .describe("Failures in a row that make it unhealthy."),
 });
 
 const extraServiceSchema = z.strictObject({
-  name: safeName,
-  enabled: z.boolean().default(true),
-  /** A process of the machine's; without it, something that runs elsewhere and is only looked at. */
+  name: safeName.describe("Its name in `/services`."),
+  enabled: z.boolean().default(true).describe("Whether it is wanted here."),
   process: z
     .strictObject({
-      command: z.array(text).min(1).max(200),
-      cwd: absolutePath.optional(),
-      env: environment.default({}),
-      stopTimeoutSec: seconds(10, 3_600),
+      command: z.array(text).min(1).max(200).describe("Program and arguments; no shell."),
+      cwd: absolutePath.optional().describe("Folder it runs in."),
+      env: environment.default({}).describe("Its environment, beside `PATH` and `HOME`."),
+      stopTimeoutSec: seconds(10, 3_600).describe("Seconds from SIGINT to SIGKILL."),
     })
-    .optional(),
-  check: checkSchema.optional(),
-  /** Services that it needs. */
-  dependsOn: z.array(safeName).max(50).default([]),
+    .optional()
+    .describe(
+      "A process of this machine's; without it, something elsewhere that is only looked at.",
+    ),
+  check: checkSchema.optional().describe("How it is looked at; without it running is enough."),
+  dependsOn: z.array(safeName).max(50).default([]).describe("Services that it needs."),
 });
 
 const healthSchema = z.strictObject({
-  host: z.string().min(1).max(253).default("127.0.0.1"),
-  port: z.int().min(0).max(65_535).optional(),
-  /** Needed as soon as `host` is not of the loopback. */
-  tokenFile: absolutePath.optional(),
+  host: z.string().min(1).max(253).default("127.0.0.1").describe("Address of the health server."),
+  port: z
+    .int()
+    .min(0)
+    .max(65_535)
+    .optional()
+    .describe("Its port; without it 9090 or the next free one."),
+  tokenFile: absolutePath
+    .optional()
+    .describe("File with the token that it asks for; needed as soon as `host` is not loopback."),
 });
 
 /** The whole of `machine.yaml`. Cross-field rules are in `manifest/rules.ts`. */
 export const manifestSchema = z.strictObject({
-  version: z.literal(MANIFEST_VERSION),
-  comfyui: comfyuiSchema.optional(),
-  python: pythonSchema.prefault({}),
-  torch: torchSchema.prefault({}),
-  nodes: z.array(nodePackSchema).max(LIST_MAX).default([]),
+  version: z.literal(MANIFEST_VERSION).describe("Version of this file's form."),
+  comfyui: comfyuiSchema
+    .optional()
+    .describe("ComfyUI itself: `repo` and `ref` to clone, or `adopt`; without it none runs here."),
+  python: pythonSchema.prefault({}).describe("The Python environment."),
+  torch: torchSchema.prefault({}).describe("PyTorch, which has to fit the driver."),
+  nodes: z.array(nodePackSchema).max(LIST_MAX).default([]).describe("Packs of custom nodes."),
   models: z
     .array(modelSchema)
     .max(LIST_MAX * 10)
-    .default([]),
-  modelFolders: modelRootSchema.prefault({}),
-  repositories: z.array(repositorySchema).max(LIST_MAX).default([]),
-  downloads: downloadsSchema.prefault({}),
-  instances: instancesSchema.prefault({}),
-  services: z.array(extraServiceSchema).max(100).default([]),
-  health: healthSchema.prefault({}),
+    .default([])
+    .describe("Models to fetch."),
+  modelFolders: modelRootSchema.prefault({}).describe("Where models are."),
+  repositories: z
+    .array(repositorySchema)
+    .max(LIST_MAX)
+    .default([])
+    .describe("Further git repositories, such as shared assets."),
+  downloads: downloadsSchema.prefault({}).describe("How models are fetched."),
+  instances: instancesSchema.prefault({}).describe("ComfyUI processes: one a GPU."),
+  services: z.array(extraServiceSchema).max(100).default([]).describe("Services beside ComfyUI."),
+  health: healthSchema.prefault({}).describe("The health server."),
 });
 
 /** A manifest with all its defaults. */
