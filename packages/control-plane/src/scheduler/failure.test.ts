@@ -32,6 +32,7 @@ function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
       lastRequirementId: null,
       stateSince: 0,
       quarantine: null,
+      canRestart: false,
       machineState: "online" as const,
     },
     inventory: toInventoryIndex({

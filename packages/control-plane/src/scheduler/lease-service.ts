@@ -22,6 +22,7 @@ import {
   type Pace,
   type Random,
 } from "@holdfast/runtime";
+import { LOCAL_CALLER, type Caller } from "../access/model.ts";
 import type { InventoryIndex } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
@@ -83,7 +84,8 @@ export interface LeaseServiceDeps {
 
 /** Leases as agents ask for them. */
 export interface LeaseService {
-  register(request: RegisterRequest): Promise<RegisterResponse>;
+  /** `caller`: whose key it came with; left out by an agent of the same process. */
+  register(request: RegisterRequest, caller?: Caller): Promise<RegisterResponse>;
   poll(request: PollRequest, aborted: AbortSignal): Promise<PollResponse>;
   renew(request: RenewRequest): Promise<RenewResponse>;
   /** Something has changed for a machine: its next look goes into the database. */
@@ -108,7 +110,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     // A first attempt has nothing to go on from.
     const again = granted.filter((job) => job.attemptNumber > 1 || mode === "resume");
     const saved = await checkpointsOf(on, again);
-    return granted.map((job) => toLease(job, mode, { templates, saved, settings }));
+    const restartable = await restartableOf(on, machines, granted);
+    return granted.map((job) => toLease(job, mode, { templates, saved, restartable, settings }));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
@@ -298,14 +301,14 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   };
 
   return {
-    async register(request) {
+    async register(request, caller = LOCAL_CALLER) {
       if (request.protocolVersion !== AGENT_PROTOCOL_VERSION) {
         throw new HoldfastError(
           "version_unsupported",
           `this control plane speaks version ${AGENT_PROTOCOL_VERSION} of the agent protocol, the agent ${request.protocolVersion}: update the older one`,
         );
       }
-      const answer = await db.transaction((tx) => registerIn(tx, request, deps, toLeases));
+      const answer = await db.transaction((tx) => registerIn(tx, request, caller, deps, toLeases));
       await deps.failpoints.hit("control-plane.registered");
       views.forget(answer.machineId);
       signal.wakeMachine(answer.machineId);
@@ -396,6 +399,18 @@ async function checkpointsOf(
   if (jobs.length === 0) return new Map();
   const ids = jobs.map((job) => job.jobId);
   return readCheckpoints(on, ids);
+}
+
+/** Instances that are to be started anew before one of these jobs, and can be. */
+async function restartableOf(
+  on: Queryable,
+  machines: MachinesService,
+  jobs: readonly GrantedJob[],
+): Promise<ReadonlySet<string>> {
+  const ids = jobs
+    .filter(({ plan }) => plan?.before === "restart_instance")
+    .map(({ instanceId }) => instanceId);
+  return ids.length === 0 ? new Set() : machines.restartable(on, ids);
 }
 
 async function inventoriesOf(
