@@ -55,7 +55,12 @@ export class InstanceInventory {
 
   /** Whether it was read a short while ago, from the process that answers now. */
   isFresh(): boolean {
-    return this.#deps.clock.elapsed() - this.#readAt < this.#deps.limits.inventoryEveryMs;
+    return this.ageMs() < this.#deps.limits.inventoryEveryMs;
+  }
+
+  /** Since it was read. */
+  ageMs(): number {
+    return this.#deps.clock.elapsed() - this.#readAt;
   }
 
   /** What was read is old: it is read again at the next look, and stays in force until then. */

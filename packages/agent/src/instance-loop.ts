@@ -326,6 +326,8 @@ export class InstanceLoop {
         instance.prove();
         return;
       case "failed":
+        // What it said to have may be gone.
+        instance.doubtInventory();
         // A graph that was refused says nothing about the instance.
         if (!RUN_CHANNELS.has(outcome.evidence.channel)) return;
         break;

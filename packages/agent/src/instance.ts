@@ -160,6 +160,11 @@ export class Instance {
     this.#waker.wake();
   }
 
+  /** A failure may come of a file that has gone: looked at anew, but not for every failure. */
+  doubtInventory(): void {
+    if (this.#inventory.ageMs() > this.#deps.limits.inventoryDoubtMs) this.refreshInventory();
+  }
+
   /** Takes in a sign of which process answers; another one ends every prompt of the old. */
   observe(sign: ProcessSign): void {
     const before = this.#identity.generation;

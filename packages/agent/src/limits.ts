@@ -30,6 +30,8 @@ export interface AgentLimits {
   readonly silentDeathMs: number;
   /** Node classes and model lists are read again after so long. */
   readonly inventoryEveryMs: number;
+  /** They are read again after a failure, if that was longer ago. */
+  readonly inventoryDoubtMs: number;
   /** Model files of one process whose headers are read, and how many at once. */
   readonly modelFactsMax: number;
   readonly modelFactsAtOnce: number;
@@ -118,6 +120,7 @@ export const DEFAULT_LIMITS: AgentLimits = {
   goneEveryMs: SECOND,
   silentDeathMs: 2 * MINUTE,
   inventoryEveryMs: 5 * MINUTE,
+  inventoryDoubtMs: 30 * SECOND,
   modelFactsMax: 2_000,
   modelFactsAtOnce: 2,
   modelFactsMs: MINUTE,

@@ -39,11 +39,25 @@ create table machine_reports (
   report jsonb not null,
   -- What lists of machines show of it.
   summary jsonb not null,
-  -- What it could fetch, and how that goes: read apart from all the rest.
+  -- What it could fetch; its models are in machine_offers too, which is written when this changes.
   offers jsonb not null,
+  -- Of what it was asked to fetch, how it goes.
+  fetches jsonb not null,
   disk_free_bytes bigint,
   reported_at timestamptz not null default now()
 );
+
+-- Who could fetch a model: looked up by its name.
+create table machine_offers (
+  machine_id text collate "C" not null references machines (id) on delete cascade,
+  folder text collate "C" not null,
+  -- With `/` between its parts.
+  name text collate "C" not null,
+  size_bytes bigint,
+  primary key (machine_id, folder, name)
+);
+
+create index machine_offers_by_name on machine_offers (name);
 
 -- Starts, installations and updates of machines, step by step.
 create table startup_runs (

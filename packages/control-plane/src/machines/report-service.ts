@@ -5,6 +5,7 @@ import {
   type StartupStepsRequest,
 } from "@holdfast/contract";
 import type { IdSource } from "@holdfast/runtime";
+import { isDeepStrictEqual } from "node:util";
 import type { BlobService } from "../files/model.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
@@ -46,10 +47,14 @@ export function createMachineReportService(deps: MachineReportDeps): MachineRepo
         const machine = await lockSession(tx, machineId, session);
         await store.writeReport(tx, machineId, {
           report: rest,
-          offers: { ...offers, fetches },
+          offers,
+          fetches,
           summary: summarize(report),
           diskFreeBytes: report.host.diskFreeBytes,
         });
+        if (!isDeepStrictEqual(machine.offers, offers)) {
+          await store.writeOffers(tx, machineId, offers.models);
+        }
         const changed = serviceChanges(machine.services, report.services);
         const facts = { machineId, machineName: machine.name };
         await appendEvents(

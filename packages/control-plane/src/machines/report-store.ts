@@ -1,7 +1,13 @@
 /** What machines tell of themselves, in SQL. */
-import type { MachineReport, RunKind, StartupStep } from "@holdfast/contract";
+import type {
+  MachineReport,
+  ModelFetch,
+  OfferedModel,
+  RunKind,
+  StartupStep,
+} from "@holdfast/contract";
 import { toJson, type Queryable, type Transaction } from "../platform/db.ts";
-import type { ReportedOffers, ReportSummary } from "./report.ts";
+import type { ReportSummary } from "./report.ts";
 
 /** A machine that reports, locked against other reports of it until the transaction ends. */
 export interface ReportingMachine {
@@ -9,6 +15,7 @@ export interface ReportingMachine {
   readonly name: string;
   /** Services of the report before; null when there is none. */
   readonly services: MachineReport["services"] | null;
+  readonly offers: MachineReport["offers"] | null;
 }
 
 /** Locks a machine's reports; null when there is no such machine. */
@@ -22,7 +29,7 @@ export async function lockReporting(
     REPORT_LOCK_SEED,
   ]);
   const { rows } = await tx.query<ReportingMachine & Record<string, unknown>>(
-    `select m.session, m.name, r.report -> 'services' as services
+    `select m.session, m.name, r.report -> 'services' as services, r.offers
      from machines m left join machine_reports r on r.machine_id = m.id where m.id = $1`,
     [machineId],
   );
@@ -38,22 +45,24 @@ export async function writeReport(
   machineId: string,
   written: {
     readonly report: Omit<MachineReport, "offers" | "fetches">;
-    readonly offers: ReportedOffers & { readonly packs: MachineReport["offers"]["packs"] };
+    readonly offers: MachineReport["offers"];
+    readonly fetches: MachineReport["fetches"];
     readonly summary: ReportSummary;
     readonly diskFreeBytes: number | null;
   },
 ): Promise<void> {
   await tx.query(
-    `insert into machine_reports (machine_id, report, summary, offers, disk_free_bytes)
-     values ($1, $2, $3, $4, $5)
+    `insert into machine_reports (machine_id, report, summary, offers, fetches, disk_free_bytes)
+     values ($1, $2, $3, $4, $5, $6)
      on conflict (machine_id) do update set
        report = excluded.report, summary = excluded.summary, offers = excluded.offers,
-       disk_free_bytes = excluded.disk_free_bytes, reported_at = now()`,
+       fetches = excluded.fetches, disk_free_bytes = excluded.disk_free_bytes, reported_at = now()`,
     [
       machineId,
       toJson(written.report),
       toJson(written.summary),
       toJson(written.offers),
+      toJson(written.fetches),
       written.diskFreeBytes,
     ],
   );
@@ -62,15 +71,15 @@ export async function writeReport(
 /** A kept report. */
 export interface KeptReport {
   readonly report: Omit<MachineReport, "offers" | "fetches">;
-  readonly offers: Pick<MachineReport["offers"], "models" | "packs"> &
-    Pick<MachineReport, "fetches">;
+  readonly offers: MachineReport["offers"];
+  readonly fetches: MachineReport["fetches"];
   readonly reportedAt: number;
 }
 
 /** The last report of a machine. */
 export async function readReport(db: Queryable, machineId: string): Promise<KeptReport | null> {
   const { rows } = await db.query<KeptReport & Record<string, unknown>>(
-    `select report, offers, reported_at as "reportedAt" from machine_reports where machine_id = $1`,
+    `select report, offers, fetches, reported_at as "reportedAt" from machine_reports where machine_id = $1`,
     [machineId],
   );
   return rows[0] ?? null;
@@ -86,26 +95,69 @@ export async function readSummaries(
   return new Map(rows.map(({ id, summary, at }) => [id, { ...summary, reportedAt: at }]));
 }
 
-/** What a machine could fetch, and how its fetches go. */
+/** Writes who could fetch what, when that has changed. */
+export async function writeOffers(
+  tx: Transaction,
+  machineId: string,
+  models: readonly OfferedModel[],
+): Promise<void> {
+  await tx.query(
+    `with fresh as materialized (
+       select distinct on (folder, name) folder, name, size_bytes
+       from unnest($2::text[], $3::text[], $4::bigint[]) as f (folder, name, size_bytes)
+     ),
+     gone as (
+       delete from machine_offers o where machine_id = $1 and not exists (
+         select from fresh f where f.folder = o.folder and f.name = o.name)
+     )
+     insert into machine_offers (machine_id, folder, name, size_bytes)
+     select $1, folder, name, size_bytes from fresh
+     on conflict (machine_id, folder, name) do update set size_bytes = excluded.size_bytes`,
+    [
+      machineId,
+      models.map(({ folder }) => folder),
+      models.map(({ name }) => toSlashes(name)),
+      models.map(({ sizeBytes }) => sizeBytes),
+    ],
+  );
+}
+
+/** Of some models, what a machine could fetch, and how its fetches go. */
 export interface MachineOffers {
   readonly machineId: string;
   readonly machineName: string;
-  readonly offers: ReportedOffers;
+  readonly models: readonly {
+    readonly folder: string;
+    readonly name: string;
+    readonly sizeBytes: number | null;
+  }[];
+  readonly fetches: readonly ModelFetch[];
   readonly diskFreeBytes: number | null;
-  readonly reportedAt: number;
 }
 
-/** What the machines that are there could fetch: those that offer something. */
-export async function readOffers(db: Queryable, limit: number): Promise<MachineOffers[]> {
+/** The machines that are there and could fetch models of these names. */
+export async function readOffers(
+  db: Queryable,
+  names: readonly string[],
+  limit: number,
+): Promise<MachineOffers[]> {
   const { rows } = await db.query<MachineOffers & Record<string, unknown>>(
-    `select r.machine_id as "machineId", m.name as "machineName", r.offers,
-       r.disk_free_bytes as "diskFreeBytes", r.reported_at as "reportedAt"
-     from machine_reports r join machines m on m.id = r.machine_id
-     where m.state = 'online' and r.offers -> 'models' <> '[]'::jsonb
-     order by r.machine_id limit $1`,
-    [limit],
+    `select m.id as "machineId", m.name as "machineName", r.fetches,
+       r.disk_free_bytes as "diskFreeBytes", json_agg(json_build_object(
+         'folder', o.folder, 'name', o.name, 'sizeBytes', o.size_bytes)) as models
+     from machine_offers o
+     join machines m on m.id = o.machine_id and m.state = 'online'
+     join machine_reports r on r.machine_id = m.id
+     where o.name = any($1::text[])
+     group by m.id, r.machine_id order by m.id limit $2`,
+    [[...new Set(names.map(toSlashes))], limit],
   );
   return rows;
+}
+
+/** Names as placement compares them: graphs made on Windows have the other separators. */
+function toSlashes(name: string): string {
+  return name.replaceAll("\\", "/");
 }
 
 /** A run of a machine's start or installation. */

@@ -3,8 +3,6 @@ import {
   MAX_STEPS_PER_RUN,
   type MachineReport,
   type MachineService,
-  type ModelFetch,
-  type OfferedModel,
   type StartupStep,
 } from "@holdfast/contract";
 
@@ -20,12 +18,6 @@ export interface ReportSummary {
   readonly gpus: { readonly total: number; readonly faulty: number };
   readonly release: string | null;
   readonly healthPort: number | null;
-}
-
-/** What of a report is read apart from the rest. */
-export interface ReportedOffers {
-  readonly models: readonly OfferedModel[];
-  readonly fetches: readonly ModelFetch[];
 }
 
 /** A service that is in another state than at the report before. */

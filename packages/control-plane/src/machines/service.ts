@@ -64,8 +64,8 @@ export interface MachinesService extends MachineDetails {
   listMachines(): Promise<Machine[]>;
   /** Those of the instances whose agents can start them anew. */
   restartable(on: Queryable, instanceIds: readonly string[]): Promise<ReadonlySet<string>>;
-  /** What machines that are there could fetch. */
-  offers(): Promise<readonly reports.MachineOffers[]>;
+  /** Who of the machines that are there could fetch models of these names. */
+  offers(names: readonly string[]): Promise<readonly reports.MachineOffers[]>;
   /**
    * Sets an instance, or all of its machine, aside for a time; gives those that were not set aside
    * already.
@@ -136,7 +136,7 @@ export function createMachinesService(db: Db): MachinesService {
     },
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
     restartable: (on, instanceIds) => store.readRestartable(on, instanceIds),
-    offers: () => reports.readOffers(db, OFFERS_READ),
+    offers: (names) => reports.readOffers(db, names, OFFERS_READ),
     quarantine: (tx, instanceId, quarantine) => store.setQuarantine(tx, instanceId, quarantine),
     async setCordon(instanceId, cordoned) {
       const instance = await store.setCordon(db, instanceId, cordoned);

@@ -152,12 +152,11 @@ function toReportFields(kept: KeptReport | null) {
       healthPort: null,
     };
   }
-  const { report, offers, reportedAt } = kept;
-  const { models, packs, fetches } = offers;
+  const { report, offers, fetches, reportedAt } = kept;
   const { gpus, release, manifestDigest, host, healthPort } = report;
   const services = report.services.map(toServiceView);
   const told = { gpus, release, manifestDigest, host, healthPort, services };
-  return { ...told, reportedAt: at(reportedAt), offers: { models, packs }, fetches };
+  return { ...told, reportedAt: at(reportedAt), offers, fetches };
 }
 
 function toServiceView(service: MachineService): z.infer<typeof serviceViewSchema> {

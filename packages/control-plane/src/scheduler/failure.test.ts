@@ -64,6 +64,7 @@ const context = (
   graph: null,
   needs: NEEDS,
   servers: fleet("i1"),
+  isModelFetchable: false,
   budgetDelayMs: 0,
   ...over,
   facts: {

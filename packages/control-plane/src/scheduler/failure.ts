@@ -52,6 +52,8 @@ export interface FailureContext {
   /** What the job needs of an instance, as it ran. */
   readonly needs: Needs;
   readonly servers: Servers;
+  /** Whether a machine offers to fetch the model that is missing. */
+  readonly isModelFetchable: boolean;
   /** How long a retry has to wait because too much is retried now; 0 within the budget. */
   readonly budgetDelayMs: number;
 }
@@ -116,6 +118,7 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
       deathsOnInstances: deadInstances,
       others: othersOf(context),
       time: timeOf(context, evidence),
+      isModelFetchable: context.isModelFetchable,
       canRestartInstance: context.servers.canRestart(facts.instanceId),
       isRecoveryEnabled: context.recoveryEnabled,
       maxRetryAttempts: facts.maxRetryAttempts ?? context.maxRetryAttempts,

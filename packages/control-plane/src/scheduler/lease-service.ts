@@ -12,6 +12,7 @@ import {
   type RenewRequest,
   type RenewResponse,
   type Revoked,
+  type WantedModel,
 } from "@holdfast/contract";
 import {
   createPace,
@@ -45,6 +46,7 @@ import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-view
 import { registerIn } from "./registration.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { toLease } from "./to-lease.ts";
+import { createToldModels } from "./told-models.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
 /** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
@@ -78,6 +80,8 @@ export interface LeaseServiceDeps {
   readonly graphs: GraphCache;
   readonly signal: WorkSignal;
   readonly recentEnds: RecentEnds;
+  /** What a machine is asked to fetch now. */
+  readonly wantedModels: (machineId: string) => readonly WantedModel[];
   /** Told after commit: events of these types were written. */
   readonly onEvents: (written: readonly EventType[]) => void;
 }
@@ -221,6 +225,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     return { revoked, leases, isInDoubt: lost.length < unknown.length };
   };
 
+  const toldModels = createToldModels();
   const lastServed = new Map<string, number>();
   /** The last claim of each machine: when it was, and how many such claims bring. */
   const claims = new Map<string, { at: number; readonly pace: Pace }>();
@@ -368,9 +373,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
             if (claimed.isRefused && found.leases === undefined) continue;
           }
           const left = deadline - deps.clock.elapsed();
-          const hasNews = leases.length + revoked.length + wanted.length > 0;
+          const { models, isNews } = toldModels.look(request, deps.wantedModels(request.machineId));
+          const hasNews = leases.length + revoked.length + wanted.length > 0 || isNews;
           if (hasNews || left <= 0 || ended.aborted) {
-            return { leases, revoked, renewed, inventoriesWanted: wanted, config: null };
+            const asked = models.length > 0 && { modelsWanted: [...models] };
+            return { leases, revoked, renewed, inventoriesWanted: wanted, config: null, ...asked };
           }
           if (signal.version() !== asOf) continue;
           const holdsMs = isInDoubt ? VIEW_MAX_AGE_MS : found.holdsMs;
