@@ -134,7 +134,7 @@ export class Attempt {
   }
   /** Files of it are on their way. */
   get isCollecting(): boolean {
-    return this.#phase === "collecting";
+    return this.#phase !== "ended" && this.#watch?.state.phase === "over";
   }
 
   /** A newer grant of the same attempt to this agent: writes carry its epoch from now on. */

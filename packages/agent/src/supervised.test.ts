@@ -53,7 +53,7 @@ describe("a lease that asks for a restart", { timeout: 20_000 }, () => {
     const staged = await plane.submit({ graph: plainImage(2), before: "restart_instance" });
     // What runs is waited for.
     expect(control.asked).toEqual([]);
-    expect(harness.agent().status().instances[0]?.wants).toBe(0);
+    await eventually(() => harness.agent().status().instances[0]?.wants === 0);
     expect((await plane.reported(running.attemptId)).outcome.kind).toBe("succeeded");
     const report = await plane.reported(staged.attemptId);
     expect(report.outcome.kind).toBe("succeeded");

@@ -89,3 +89,12 @@ create table model_fetches (
   needed_at timestamptz not null default now(),
   primary key (machine_id, folder, name)
 );
+
+-- A job that waited for a fetch and completed at its first attempt has an error event to settle: what
+-- it waited for stands in its plan.
+drop trigger jobs_errors_settled on jobs;
+create trigger jobs_errors_settled after update on jobs for each row
+  when (old.ended_at is null and new.ended_at is not null
+    and (new.state <> 'completed' or new.attempt_count > 1 or new.recovery_count > 0
+      or new.plan -> 'replanned' is not null))
+  execute function settle_error_events();
