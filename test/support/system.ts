@@ -3,13 +3,13 @@
  * ComfyUIs. Quick to start, and every part can be told to fail.
  */
 import { join } from "node:path";
-import { createAgent, type AgentOptions } from "@holdfast/agent";
+import { createAgent, type Agent, type AgentOptions } from "@holdfast/agent";
 import {
   createControlPlane,
   readControlPlaneSettings,
   type ControlPlane,
 } from "@holdfast/control-plane";
-import { NO_FAILPOINTS, seededRandom, type Service } from "@holdfast/runtime";
+import { NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator, type SimulatorOptions } from "@holdfast/simulator";
 import { SILENT_LOG } from "../../packages/control-plane/src/platform/log.ts";
@@ -39,6 +39,11 @@ export interface SystemOptions {
   /** One entry an instance; default one instant simulator. */
   readonly simulators?: readonly Partial<SimulatorOptions>[];
   readonly limits?: AgentOptions["limits"];
+  /** What else the agent is given: a supervisor, a fetcher, a link that fails. */
+  readonly agentOptions?: (of: {
+    readonly simulators: readonly Simulator[];
+    readonly controlPlane: ControlPlane;
+  }) => Partial<AgentOptions>;
   /** False: no agent. */
   readonly agent?: boolean;
 }
@@ -49,7 +54,7 @@ export interface TestSystem {
   readonly url: string;
   readonly client: ReturnType<typeof api>;
   readonly simulators: readonly Simulator[];
-  readonly agent: Service | undefined;
+  readonly agent: Agent | undefined;
   readonly folder: string;
   /** Ends the agent without a word, as a crash does, and starts a new one on the same folder. */
   restartAgent(): Promise<void>;
@@ -89,7 +94,7 @@ export async function startSystem(options: SystemOptions = {}): Promise<TestSyst
       startSimulator({ clock: systemClock, timeScale: 0, restartDelayMs: 200, ...one }),
     ),
   );
-  const makeAgent = (): Service =>
+  const makeAgent = (): Agent =>
     createAgent({
       link: controlPlane.link(),
       instances: simulators.map((simulator) => ({ url: simulator.url })),
@@ -99,8 +104,9 @@ export async function startSystem(options: SystemOptions = {}): Promise<TestSyst
       random: seededRandom(3),
       log: SILENT_LOG,
       limits: { ...QUICK_LIMITS, ...options.limits },
+      ...options.agentOptions?.({ simulators, controlPlane }),
     });
-  let agent: Service | undefined;
+  let agent: Agent | undefined;
   const client = api(controlPlane.url());
   if (options.agent !== false) {
     agent = makeAgent();

@@ -1,43 +1,37 @@
 import { join } from "node:path";
-import type { ComfyTimeouts } from "@holdfast/comfyui";
 import {
   AGENT_PROTOCOL_VERSION,
   isHoldfastError,
   MAX_HELD_ATTEMPTS,
-  MAX_INSTANCES_PER_MACHINE,
   type AgentConfig,
-  type ControlPlaneLink,
   type HeldAttempt,
-  type InstanceReport,
-  type InstanceState,
   type Lease,
   type PollRequest,
   type PollResponse,
   type RegisterResponse,
   type Revoked,
 } from "@holdfast/contract";
-import {
-  createIdSource,
-  NO_FAILPOINTS,
-  type Clock,
-  type Failpoints,
-  type IdSource,
-  type Random,
-  type Service,
-} from "@holdfast/runtime";
-import type { AgentLog } from "./agent-log.ts";
+import { createIdSource, NO_FAILPOINTS, type Failpoints } from "@holdfast/runtime";
+import type {
+  Agent,
+  AgentOptions,
+  AgentStatus,
+  ServedHealth,
+  ServedInstance,
+} from "./agent-options.ts";
 import { openAgentState, type AgentState } from "./agent-state.ts";
 import { nodeDisk, type Disk } from "./disk.ts";
-import { declareInstance, NAME_MAX, reportInstance } from "./declare.ts";
-import { Instance, type ComfyTransport } from "./instance.ts";
-import { InstanceLoop } from "./instance-loop.ts";
+import { declareInstance, NAME_MAX } from "./declare.ts";
 import { InventorySender } from "./inventory-sender.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { DEFAULT_LIMITS, type AgentLimits } from "./limits.ts";
 import { untilAnswered } from "./link-retry.ts";
+import { MachineTeller, type ToldRun } from "./machine-teller.ts";
+import { ModelFetches } from "./model-fetches.ts";
 import { slept, WAIT_OVER } from "./pause.ts";
 import { Poller } from "./poller.ts";
 import { Reporter, type Session } from "./reporter.ts";
+import { checkInstances, ServedInstances } from "./served-instances.ts";
 import { signOff } from "./sign-off.ts";
 import { Spool } from "./spool.ts";
 import { cutText } from "./wire-text.ts";
@@ -48,73 +42,13 @@ export const AGENT_VERSION = "0.1.0";
 /** Superseded twice within this time: the other one lives, and this one makes room. */
 const RECLAIM_REST_MS = 10_000;
 
-/** Settings of {@link createAgent}. */
-export interface AgentOptions {
-  readonly link: ControlPlaneLink;
-  /** The ComfyUIs to attach to, by base URL. */
-  readonly instances: readonly { readonly url: string; readonly name?: string }[];
-  /** A folder of the agent's own: its id, undelivered reports, outputs on their way. */
-  readonly stateDir: string;
-  readonly machineName: string;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly ids?: IdSource;
-  readonly log: AgentLog;
-  readonly failpoints?: Failpoints;
-  readonly limits?: Partial<AgentLimits>;
-  /** How long calls to ComfyUI may take. */
-  readonly timeouts?: Partial<ComfyTimeouts>;
-  /** Takes the place of the network between agent and ComfyUI. */
-  readonly transport?: ComfyTransport;
-  /** Takes the place of the machine's disk, on which {@link stateDir} is. */
-  readonly disk?: Disk;
-}
-
-/** What an agent says of itself. */
-export interface AgentStatus {
-  readonly machineId: string | null;
-  readonly isRegistered: boolean;
-  /** A newer process of this machine has taken over: this one does nothing any more. */
-  readonly isSuperseded: boolean;
-  readonly instances: readonly {
-    readonly key: string;
-    readonly name: string;
-    readonly state: InstanceState;
-    readonly reason: string | null;
-    readonly wants: number;
-    readonly held: readonly HeldAttempt[];
-  }[];
-  readonly spoolBytes: number;
-  readonly unsentReports: number;
-}
-
-/** Runs leased jobs on the ComfyUIs of one machine; see {@link createAgent}. */
-export interface Agent extends Service {
-  status(): AgentStatus;
-  /**
-   * Takes no more work, gives back what is staged and waits for what runs, at most so long. True
-   * when nothing is left. `stop` then leaves what still runs to the next agent.
-   */
-  drain(withinMs: number): Promise<boolean>;
-}
-
-interface Slot {
-  readonly instance: Instance;
-  readonly loop: InstanceLoop;
-  instanceId: string | undefined;
-}
-
 /**
  * Makes an agent. `start` resolves when it is at work; the control plane and the instances may come
  * later, it waits for both. `stop` leaves running prompts alone: the next process of this machine
  * finds and resumes them.
  */
 export function createAgent(options: AgentOptions): Agent {
-  if (options.instances.length > MAX_INSTANCES_PER_MACHINE) {
-    throw new Error(
-      `an agent serves at most ${MAX_INSTANCES_PER_MACHINE} instances, ${options.instances.length} were given`,
-    );
-  }
+  checkInstances(options.instances);
   return new AttachedAgent(options);
 }
 
@@ -132,7 +66,11 @@ class AttachedAgent implements Agent {
   readonly #poller: Poller;
   readonly #inventories: InventorySender;
   #state: AgentState | undefined;
-  #slots: readonly Slot[] = [];
+  readonly #served: ServedInstances;
+  readonly #fetches: ModelFetches;
+  readonly #teller: MachineTeller;
+  /** Until the start. */
+  #wanted: readonly ServedInstance[];
   #session: Session | undefined;
   #registering: Promise<boolean> | undefined;
   #isSuperseded = false;
@@ -147,6 +85,7 @@ class AttachedAgent implements Agent {
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#failpoints = options.failpoints ?? NO_FAILPOINTS;
     this.#disk = options.disk ?? nodeDisk;
+    this.#wanted = options.instances;
     const { clock, random, link, log } = options;
     this.#bootId = (options.ids ?? createIdSource(clock, random)).next("boot");
     this.#spool = new Spool(join(options.stateDir, "spool"), this.#limits, this.#disk);
@@ -167,7 +106,7 @@ class AttachedAgent implements Agent {
       held,
       onRevoked: (revoked) => this.#revoke(revoked),
       onDistrusted: (attemptId) => {
-        for (const { loop } of this.#slots) loop.distrust(attemptId);
+        for (const { loop } of this.#served.all()) loop.distrust(attemptId);
       },
       onRefused: (error, of) => void this.#onRefused(error, of),
     });
@@ -175,8 +114,8 @@ class AttachedAgent implements Agent {
       ...common,
       session,
       held,
-      reports: () => this.#reports(),
-      wants: () => this.#slots.reduce((sum, { loop }) => sum + loop.wants(), 0),
+      reports: () => this.#served.reports(),
+      wants: () => this.#served.wants(),
       version: () => this.#version,
       onAnswer: (answer, request, startedAt) => this.#onAnswer(answer, request, startedAt),
       onRefused: (error, of) => this.#onRefused(error, of),
@@ -184,14 +123,39 @@ class AttachedAgent implements Agent {
     this.#inventories = new InventorySender({
       ...common,
       signal: this.#stopping.signal,
-      find: (digest) =>
-        this.#slots
-          .map(({ instance }) => instance.inventory())
-          .find((known) => known?.inventory.digest === digest),
+      find: (digest) => this.#served.inventory(digest),
       onSent: () => {
         this.#version += 1;
         this.#poller.notify();
       },
+    });
+    this.#served = new ServedInstances({
+      options,
+      limits: this.#limits,
+      failpoints: this.#failpoints,
+      spool: this.#spool,
+      reporter: this.#reporter,
+      session,
+      onCapacity: () => this.#poller.notify(),
+      onNews: () => {
+        this.#version += 1;
+        this.#teller.wake();
+      },
+      onDeclare: () => this.#declareAnew(),
+    });
+    this.#fetches = new ModelFetches({
+      ...common,
+      fetch: options.onModelsWanted,
+      onFetched: () => this.refreshInventories(),
+      onChange: () => this.#teller.wake(),
+      signal: this.#stopping.signal,
+    });
+    this.#teller = new MachineTeller({
+      ...common,
+      agentVersion: AGENT_VERSION,
+      session,
+      report: options.report,
+      fetches: () => this.#fetches.states(),
     });
   }
 
@@ -210,25 +174,46 @@ class AttachedAgent implements Agent {
       machineId: this.#state?.machineId() ?? null,
       isRegistered: this.#session !== undefined,
       isSuperseded: this.#isSuperseded,
-      instances: this.#slots.map(({ instance, loop }) => {
-        const { state, reason } = instance.facts();
-        const { key, name } = instance;
-        return { key, name, state, reason, wants: loop.wants(), held: loop.held() };
-      }),
+      instances: this.#served.status(),
       spoolBytes: this.#spool.usedBytes(),
       unsentReports: this.#reporter.unsent(),
     };
   }
 
-  async drain(withinMs: number): Promise<boolean> {
-    for (const { loop } of this.#slots) loop.drain();
-    this.#poller.notify();
-    const patience = new AbortController();
-    const idle = Promise.all(this.#slots.map(({ loop }) => loop.idle())).then(() => true);
-    const late = slept(this.#options.clock, withinMs, patience.signal).then(() => false);
-    const isIdle = await Promise.race([idle, late]);
-    patience.abort(WAIT_OVER);
-    return isIdle;
+  drain(withinMs: number): Promise<boolean> {
+    return this.#served.drain(withinMs);
+  }
+
+  instanceHealth(url: string): ServedHealth | undefined {
+    return this.#served.health(url);
+  }
+
+  async pauseInstance(url: string, withinMs: number, signal: AbortSignal): Promise<boolean> {
+    return (await this.#served.find(url)?.loop.pause(withinMs, signal)) ?? true;
+  }
+
+  resumeInstance(url: string): void {
+    this.#served.find(url)?.loop.resume();
+  }
+
+  async setInstances(instances: readonly ServedInstance[]): Promise<void> {
+    checkInstances(instances);
+    this.#wanted = instances;
+    if (this.#started === undefined) return;
+    await this.#started;
+    await this.#served.change(instances);
+  }
+
+  refreshInventories(): void {
+    for (const { instance } of this.#served.all()) instance.refreshInventory();
+  }
+
+  reportMachine(): void {
+    this.#teller.wake();
+  }
+
+  tellRun(run: ToldRun): void {
+    this.#teller.tell(run);
   }
 
   async #start(): Promise<void> {
@@ -236,10 +221,10 @@ class AttachedAgent implements Agent {
     this.#state = await openAgentState(stateDir, this.#bootId, log, this.#disk);
     await this.#spool.start();
     await this.#spool.keepOnly(await this.#reporter.load());
-    this.#slots = this.#options.instances.map((given) => this.#createSlot(given));
-    for (const { instance } of this.#slots) instance.start();
+    this.#served.open(this.#wanted, this.#state);
     this.#reporter.start();
     this.#keeper.start();
+    this.#teller.start();
     void this.#registerAndPoll();
   }
 
@@ -255,7 +240,7 @@ class AttachedAgent implements Agent {
     this.#stopping.abort();
     await this.#poller.stop();
     if (this.#session !== undefined) {
-      await signOff(this.#session, this.#reports(), {
+      await signOff(this.#session, this.#served.reports(), {
         link: this.#options.link,
         clock,
         log: this.#options.log,
@@ -263,11 +248,13 @@ class AttachedAgent implements Agent {
       });
     }
     await this.#keeper.stop();
+    await this.#teller.stop();
+    await this.#fetches.stop();
     // The runs that wait for an answer get theirs from the reporter's end.
-    const left = Promise.all(this.#slots.map(({ loop }) => loop.leave()));
+    const left = this.#served.leave();
     await this.#reporter.stop();
     await left;
-    await Promise.all(this.#slots.map(({ instance }) => instance.stop()));
+    await this.#served.stop();
     await this.#registering;
     await this.#state?.flush();
   }
@@ -278,45 +265,17 @@ class AttachedAgent implements Agent {
     }
   }
 
-  #createSlot(given: { readonly url: string; readonly name?: string }): Slot {
-    const { link, clock, random, log } = this.#options;
-    const loop = new InstanceLoop({
-      link,
-      clock,
-      random,
-      log,
-      limits: this.#limits,
-      failpoints: this.#failpoints,
-      spool: this.#spool,
-      reporter: this.#reporter,
-      session: () => this.#session,
-      onChange: () => this.#poller.notify(),
-    });
-    const instance = new Instance({
-      url: given.url,
-      name: given.name ?? given.url,
-      clock,
-      random,
-      log,
-      limits: this.#limits,
-      timeouts: this.#options.timeouts ?? {},
-      transport: this.#options.transport ?? {},
-      marker: this.#state?.marker(given.url),
-      onMarker: (promptId) => this.#state?.setMarker(given.url, promptId),
-      isBusy: () => loop.isBusy(),
-      onSocket: (event) => loop.onSocket(event),
-      onReplaced: (reason) => loop.onReplaced(reason),
-      onChange: () => {
-        this.#version += 1;
-        loop.onInstanceChange();
-      },
-    });
-    loop.bind(instance);
-    return { instance, loop, instanceId: undefined };
-  }
-
   async #registerAndPoll(): Promise<void> {
     if (await this.#register()) this.#poller.start();
+  }
+
+  /** Other instances are served than were declared: the control plane is told, the same process goes on. */
+  #declareAnew(): void {
+    const underWay = this.#registering;
+    // Before the first answer there is nothing to mend: the registration under way is told again then.
+    void (underWay ?? Promise.resolve()).then(() => {
+      if (!this.#stopping.signal.aborted && !this.#isSuperseded) void this.#register();
+    });
   }
 
   /** Registers, once at a time, until it is answered; false when it is over for this process. */
@@ -338,10 +297,12 @@ class AttachedAgent implements Agent {
     const { signal } = this.#stopping;
     this.#session = undefined;
     try {
-      const declaring = { clock, limits: this.#limits, signal };
-      const instances = await Promise.all(
-        this.#slots.map(({ instance }) => declareInstance(instance, declaring)),
-      );
+      const { control } = this.#options;
+      const declared = this.#served.all().map(({ instance }) => {
+        const canRestart = control?.canRestart(instance.key) === true;
+        return declareInstance(instance, { clock, limits: this.#limits, signal, canRestart });
+      });
+      const instances = await Promise.all(declared);
       let startedAt = 0;
       const answer = await untilAnswered(
         { ...this.#options, limits: this.#limits },
@@ -381,7 +342,7 @@ class AttachedAgent implements Agent {
 
   async #onRegistered(answer: RegisterResponse, startedAt: number): Promise<void> {
     await this.#state?.setMachineId(answer.machineId);
-    for (const slot of this.#slots) {
+    for (const slot of this.#served.all()) {
       slot.instanceId = answer.instances.find(({ key }) => key === slot.instance.key)?.instanceId;
     }
     this.#session = { machineId: answer.machineId, session: answer.session };
@@ -393,7 +354,7 @@ class AttachedAgent implements Agent {
     }
     for (const lease of answer.leases) this.#assign(lease, startedAt);
     for (const { key, promptId } of answer.discard) {
-      this.#slots.find(({ instance }) => instance.key === key)?.instance.abandon(promptId);
+      this.#served.find(key)?.instance.abandon(promptId);
     }
     this.#options.log.info(
       { machineId: answer.machineId, session: answer.session, resumed: answer.leases.length },
@@ -401,6 +362,7 @@ class AttachedAgent implements Agent {
     );
     this.#reporter.wake();
     this.#poller.notify();
+    this.#teller.wake();
   }
 
   #configure(config: AgentConfig): void {
@@ -408,15 +370,8 @@ class AttachedAgent implements Agent {
     this.#poller.configure(config);
   }
 
-  #reports(): readonly InstanceReport[] {
-    return this.#slots.flatMap(({ instance, loop, instanceId }) => {
-      if (instanceId === undefined) return [];
-      return [reportInstance(instanceId, instance, loop.wants())];
-    });
-  }
-
   #held(): readonly HeldAttempt[] {
-    const held = [...this.#slots.flatMap(({ loop }) => loop.held()), ...this.#reporter.held()];
+    const held = [...this.#served.held(), ...this.#reporter.held()];
     return held.slice(0, MAX_HELD_ATTEMPTS);
   }
 
@@ -427,12 +382,13 @@ class AttachedAgent implements Agent {
     for (const lease of answer.leases) isNews = this.#assign(lease, startedAt) || isNews;
     isNews = this.#revoke(answer.revoked) || isNews;
     this.#inventories.want(answer.inventoriesWanted);
+    this.#fetches.want(answer.modelsWanted ?? []);
     return isNews;
   }
 
   #assign(lease: Lease, startedAt: number): boolean {
     if (this.#reporter.adopt(lease)) return false;
-    const slot = this.#slots.find(({ instanceId }) => instanceId === lease.instanceId);
+    const slot = this.#served.all().find(({ instanceId }) => instanceId === lease.instanceId);
     if (slot === undefined) return false;
     this.#keeper.granted(lease, startedAt);
     return slot.loop.assign(lease);
@@ -448,7 +404,7 @@ class AttachedAgent implements Agent {
 
   #stopAttempt(attemptId: string, reason: Revoked["reason"]): boolean {
     const isDropped = this.#reporter.drop(attemptId);
-    return this.#slots.some(({ loop }) => loop.stop(attemptId, reason)) || isDropped;
+    return this.#served.all().some(({ loop }) => loop.stop(attemptId, reason)) || isDropped;
   }
 
   /** Calls of a session are refused: register again, or make room for the newer process. */

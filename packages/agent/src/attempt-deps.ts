@@ -3,6 +3,7 @@ import type { Clock, Failpoints, Random } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
+import type { InstanceControl } from "./instance-control.ts";
 import type { Session } from "./reporter.ts";
 import type { Spool } from "./spool.ts";
 
@@ -19,8 +20,13 @@ export interface AttemptDeps {
   readonly session: () => Session | undefined;
   /** Input files that this process of the instance has. */
   readonly uploaded: Set<string>;
-  /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
-  readonly reserve: () => Promise<void>;
+  /** Ends and starts processes of instances; undefined where none of them is ours. */
+  readonly control: InstanceControl | undefined;
+  /**
+   * Resolves when no other attempt of ours is in the instance's queue, and none will be; `emptied`:
+   * nor has any files to fetch from it.
+   */
+  readonly reserve: (how: "alone" | "emptied") => Promise<void>;
   /** A slot became free, or the attempt began to run. */
   readonly onChange: () => void;
 }

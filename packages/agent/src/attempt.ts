@@ -25,17 +25,21 @@ import {
   Ended,
   failed,
   finiteOf,
+  outcomeOfDeath,
   outcomeOfRun,
   released,
   stalled,
   tookTooLong,
+  type Death,
   type StopReason,
 } from "./outcome.ts";
 import { followIf } from "./pause.ts";
 import { postPrompt } from "./post.ts";
 import { forgetUploads } from "./place-input.ts";
 import { prepare } from "./prepare.ts";
+import { restartFor } from "./restart-instance.ts";
 import { findAgain } from "./resume.ts";
+import { takeOut } from "./take-out.ts";
 import { missingEvidence } from "./verify.ts";
 import { PromptWatch } from "./watch.ts";
 import { progressOf } from "./watch-state.ts";
@@ -57,10 +61,11 @@ export class Attempt {
   #watch: PromptWatch | undefined;
   #postedAt: number | undefined;
   #stopReason: StopReason | undefined;
-  #death: { readonly reason: string; readonly isBlamed: boolean } | undefined;
+  #death: Death | undefined;
   #promised: readonly PromisedOutput[] = [];
   #nodesTotal: number;
   #isTakenOut = false;
+  #isRestarting = false;
   #isLetGo = false;
 
   constructor(lease: Lease, deps: AttemptDeps) {
@@ -115,12 +120,21 @@ export class Attempt {
   get postedAt(): number | undefined {
     return this.#postedAt;
   }
-  /** How long ComfyUI ran it, in ms, however that ended; undefined when it did not run. */
+  /** How long ComfyUI ran it, in ms. */
   get runMs(): number | undefined {
     return this.#timings["executeMs"];
   }
-  get isMemoryFreeing(): boolean {
-    return this.#lease.before === "free_memory" && this.#phase === "preparing";
+  /** It needs the instance for itself. */
+  get isReserving(): boolean {
+    return this.#lease.before !== "nothing" && this.#phase === "preparing";
+  }
+  /** The instance is being restarted for it: nothing of ours is there. */
+  get isRestarting(): boolean {
+    return this.#isRestarting;
+  }
+  /** Files of it are on their way. */
+  get isCollecting(): boolean {
+    return this.#phase !== "ended" && this.#watch?.state.phase === "over";
   }
 
   /** A newer grant of the same attempt to this agent: writes carry its epoch from now on. */
@@ -165,10 +179,11 @@ export class Attempt {
   }
 
   /** The process that held its prompt is gone. What is collected already still counts. */
-  instanceDied(reason: string, isBlamed: boolean): void {
-    if (this.#death !== undefined || this.#phase === "ended") return;
-    this.#death = { reason, isBlamed };
-    if (this.#phase !== "collecting") this.#abort.abort(new Ended(reason));
+  instanceDied(death: Death): void {
+    // Its own restart is the end of a process on which it had nothing.
+    if (this.#death !== undefined || this.#phase === "ended" || this.#isRestarting) return;
+    this.#death = death;
+    if (this.#phase !== "collecting") this.#abort.abort(new Ended(death.reason));
     this.#watch?.wake();
   }
 
@@ -230,6 +245,10 @@ export class Attempt {
   async #prepareAndPost(): Promise<AttemptOutcome | undefined> {
     const { instance, clock, failpoints, limits } = this.#deps;
     const { signal } = this.#abort;
+    if (this.#lease.before === "restart_instance") {
+      const failure = await this.#restart();
+      if (failure !== undefined) return failed(toEvidence("restart", failure));
+    }
     for (let round = 1; ; round += 1) {
       const known = await instance.waitForInventory(limits.inventoryWaitMs, signal);
       // The attempt has not run, and the instance takes no other until they are known.
@@ -247,7 +266,7 @@ export class Attempt {
       this.#timings["prepareMs"] = this.#since(this.#begunAt);
       await failpoints.hit("agent.prepared");
       if (this.#lease.before === "free_memory") {
-        await this.#deps.reserve();
+        await this.#deps.reserve("alone");
         const freed = await freeMemory({
           client: instance.client,
           clock,
@@ -283,6 +302,20 @@ export class Attempt {
       }
       forgetUploads(this.#lease, this.#deps.uploaded);
       if (round > 1) return failed(posted.evidence);
+    }
+  }
+
+  /** Before anything is brought to the instance; why it could not be restarted, if it could not. */
+  async #restart(): Promise<string | undefined> {
+    const { signal } = this.#abort;
+    await this.#deps.reserve("emptied");
+    signal.throwIfAborted();
+    this.#isRestarting = true;
+    try {
+      return await restartFor(this.#lease, { ...this.#deps, signal });
+    } finally {
+      this.#isRestarting = false;
+      this.#deps.onChange();
     }
   }
 
@@ -354,7 +387,7 @@ export class Attempt {
       promised: this.#promised,
       collection,
       timing: this.#timing(),
-      deathReason: this.#death?.reason,
+      death: this.#death,
     });
   }
 
@@ -396,9 +429,7 @@ export class Attempt {
           return { kind: "succeeded", outputs: [...collection.outputs] };
         }
       }
-      return death.isBlamed
-        ? died(death.reason)
-        : released(`the instance died before this began: ${death.reason}`);
+      return outcomeOfDeath(death, this.hasStarted);
     }
     const { attemptId } = this.#lease;
     this.#deps.log.error({ attemptId, err: error }, "attempt broke");
@@ -437,25 +468,10 @@ export class Attempt {
 
   /** A2: out of ComfyUI's queue, confirmed, or known to be stuck there. */
   async #takeOut(): Promise<void> {
-    const { instance, limits } = this.#deps;
     this.#isTakenOut = true;
     if (this.#postedAt === undefined && this.#lease.mode === "fresh") return;
-    if (this.#death !== undefined || instance.isGone()) return;
-    const { kind } = await instance.client.cancelPrompt(this.#promptId, {
-      confirmWithinMs: limits.stopConfirmMs,
-    });
-    instance.observe({ kind: "removed", promptId: this.#promptId });
-    switch (kind) {
-      case "cancelled":
-      case "finished":
-        instance.broom.sweep(this.#promptId);
-        return;
-      case "still_running":
-        instance.markDead(this.#promptId, "a stopped prompt still runs");
-        return;
-      case "unreachable":
-        instance.abandon(this.#promptId);
-    }
+    if (this.#death !== undefined || this.#deps.instance.isGone()) return;
+    await takeOut(this.#promptId, this.#deps);
   }
 
   #isBeingTakenOut(): boolean {

@@ -16,6 +16,8 @@ const REASON_MAX = 1_000;
 export async function declareInstance(
   instance: Instance,
   deps: {
+    /** Whether its process is ours to start anew. */
+    readonly canRestart: boolean;
     readonly clock: Clock;
     readonly limits: Pick<AgentLimits, "firstContactMs">;
     readonly signal: AbortSignal;
@@ -40,6 +42,7 @@ export async function declareInstance(
     key: instance.key,
     name: cutText(instance.name, NAME_MAX),
     foundPrompts: found.filter((id) => id.length <= PROMPT_ID_MAX).slice(0, MAX_FOUND_PROMPTS),
+    ...(deps.canRestart && { canRestart: true }),
   };
 }
 

@@ -39,8 +39,8 @@ const POLL_SLACK_MS = 15_000;
 const TRANSFER_IDLE_MS = 60_000;
 const CONNECTIONS = 16;
 
-/** Makes a link over HTTP with connections that are kept alive. See `ControlPlaneLink` for errors. */
-export function createHttpLink(options: HttpLinkOptions): HttpLink {
+/** The ways in which a link calls: with an answer, without, and with bytes. */
+function createCaller(options: HttpLinkOptions) {
   const base = `${options.baseUrl.replace(/\/+$/, "")}/agent/v1`;
   const callMs = options.callMs ?? DEFAULT_CALL_MS;
   const dispatcher = new Agent({ connections: CONNECTIONS, pipelining: 1 });
@@ -91,6 +91,24 @@ export function createHttpLink(options: HttpLinkOptions): HttpLink {
     return schema.parse(parseJsonKeepingIntegers(await response.body.text()));
   };
 
+  /** A call whose answer has nothing in it. */
+  const tell = async (
+    method: "POST" | "PUT",
+    path: string,
+    value: unknown,
+    signal: Abortable,
+  ): Promise<void> => {
+    const headers = { "content-type": "application/json" };
+    const rest = { headers, body: JSON.stringify(value), headersMs: callMs };
+    const response = await send(method, path, signal, rest);
+    await response.body.dump();
+  };
+  return { call, tell, send, callMs, close: () => dispatcher.destroy() };
+}
+
+/** Makes a link over HTTP with connections that are kept alive. See `ControlPlaneLink` for errors. */
+export function createHttpLink(options: HttpLinkOptions): HttpLink {
+  const { call, tell, send, callMs, close } = createCaller(options);
   return {
     register: (value, signal) => call("POST", "/register", value, registerResponseSchema, signal),
     poll: (value, signal) =>
@@ -99,12 +117,9 @@ export function createHttpLink(options: HttpLinkOptions): HttpLink {
     report: (value, signal) => call("POST", "/reports", value, reportResponseSchema, signal),
     checkpoints: (value, signal) =>
       call("POST", "/checkpoints", value, checkpointResponseSchema, signal),
-    putInventory: async (upload, signal) => {
-      const headers = { "content-type": "application/json" };
-      const rest = { headers, body: JSON.stringify(upload), headersMs: callMs };
-      const response = await send("PUT", "/inventories", signal, rest);
-      await response.body.dump();
-    },
+    putInventory: (upload, signal) => tell("PUT", "/inventories", upload, signal),
+    putMachineReport: (value, signal) => tell("PUT", "/machine-report", value, signal),
+    putStartupSteps: (value, signal) => tell("POST", "/startup-steps", value, signal),
     putBlob: async (source, signal) => {
       const response = await send("PUT", `/blobs/${source.sha256}`, signal, {
         headers: {
@@ -120,20 +135,28 @@ export function createHttpLink(options: HttpLinkOptions): HttpLink {
       const response = await send("GET", `/blobs/${sha256}`, signal, { headersMs: callMs });
       return response.body;
     },
-    close: () => dispatcher.destroy(),
+    close,
   };
 }
 
-/** The answer's own error, or one by its status when something else answered. */
-async function toError(response: Dispatcher.ResponseData): Promise<HoldfastError> {
+/** The answer's own error, by its code, or one by its status when something else answered. */
+export async function toError(
+  response: Pick<Dispatcher.ResponseData, "body" | "headers" | "statusCode">,
+): Promise<HoldfastError> {
   const text = await response.body.text();
   const { code, message } = readError(text);
   const retryAfter = Number(response.headers["retry-after"]);
   return new HoldfastError(
-    code ?? (response.statusCode >= 500 ? "overloaded" : "invalid_request"),
+    code ?? codeOf(response.statusCode),
     message ?? `HTTP ${response.statusCode}: ${text.slice(0, 500)}`,
     Number.isFinite(retryAfter) ? { retryAfterSeconds: retryAfter } : {},
   );
+}
+
+/** Of an answer that is not ours, or of another version. */
+function codeOf(status: number): ErrorCode {
+  if (status >= 500) return "overloaded";
+  return status === 404 ? "not_found" : "invalid_request";
 }
 
 function readError(text: string): {

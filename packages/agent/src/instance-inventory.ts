@@ -6,7 +6,7 @@ import type { AgentLog } from "./agent-log.ts";
 import { toInventory, withModelFacts } from "./inventory.ts";
 import type { AgentLimits } from "./limits.ts";
 import { ModelFactsReader } from "./model-facts.ts";
-import { slept, WAIT_OVER } from "./pause.ts";
+import { Waiters } from "./waiters.ts";
 
 /** What an instance can run, for the control plane and for looking at graphs here. */
 export interface KnownInventory {
@@ -32,7 +32,7 @@ export interface InstanceInventoryDeps {
  */
 export class InstanceInventory {
   readonly #deps: InstanceInventoryDeps;
-  readonly #waiters = new Set<() => void>();
+  readonly #waiters = new Waiters();
   readonly #models: ModelFactsReader;
   #known: KnownInventory | undefined;
   #readAt = -Infinity;
@@ -55,26 +55,29 @@ export class InstanceInventory {
 
   /** Whether it was read a short while ago, from the process that answers now. */
   isFresh(): boolean {
-    return this.#deps.clock.elapsed() - this.#readAt < this.#deps.limits.inventoryEveryMs;
+    return this.ageMs() < this.#deps.limits.inventoryEveryMs;
+  }
+
+  /** Since it was read. */
+  ageMs(): number {
+    return this.#deps.clock.elapsed() - this.#readAt;
+  }
+
+  /** What was read is old: it is read again at the next look, and stays in force until then. */
+  expire(): void {
+    this.#readAt = -Infinity;
   }
 
   /** Another process answers: all of it is to be read again, and stays in force until it is. */
   outdate(): void {
-    this.#readAt = -Infinity;
+    this.expire();
     this.#models.forget();
   }
 
   /** Resolves when node classes are known, undefined when they are not in time; rejects when aborted. */
   async waitFor(withinMs: number, signal: AbortSignal): Promise<KnownInventory | undefined> {
-    if (this.#known !== undefined) return this.#known;
-    const patience = new AbortController();
-    const onEnd = (): void => patience.abort(WAIT_OVER);
-    this.#waiters.add(onEnd);
-    signal.addEventListener("abort", onEnd, { once: true });
-    if (!signal.aborted) await slept(this.#deps.clock, withinMs, patience.signal);
-    this.#waiters.delete(onEnd);
-    signal.removeEventListener("abort", onEnd);
-    signal.throwIfAborted();
+    const { clock } = this.#deps;
+    await this.#waiters.until(() => this.#known !== undefined, { clock, withinMs, signal });
     return this.#known;
   }
 
@@ -92,7 +95,7 @@ export class InstanceInventory {
       log.warn({ instance: key, omitted }, "names left out of the inventory");
     }
     this.#readAt = clock.elapsed();
-    for (const resolve of this.#waiters) resolve();
+    this.#waiters.notify();
     return undefined;
   }
 

@@ -3,10 +3,12 @@
  * more while prompts are very short, and the outputs of those before are on their way to the store.
  *
  * L1  Only the attempt that ran is blamed for a death; the others are given back free of charge.
- * L2  Nothing is staged on an instance that has just failed, or that is having its memory freed.
+ * L2  Nothing is staged on an instance that has just failed, that is having its memory freed, or that
+ *     is being restarted.
  * L3  What is staged beyond one is given back when what runs turns out to take long: it could run
  *     elsewhere.
  * L4  A slot is free when ComfyUI is done with the prompt, not when we are.
+ * L5  The end of a process that was to be restarted anyway (`pause`) is nobody's fault.
  */
 import type { SocketEvent } from "@holdfast/comfyui";
 import { SURPLUS, type AttemptOutcome, type HeldAttempt, type Lease } from "@holdfast/contract";
@@ -15,6 +17,7 @@ import { Attempt } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
 import type { StopReason } from "./outcome.ts";
 import type { Instance } from "./instance.ts";
+import { slept, WAIT_OVER } from "./pause.ts";
 import type { Reporter } from "./reporter.ts";
 import { decideWants, RUNS_REMEMBERED } from "./wants.ts";
 
@@ -29,7 +32,13 @@ export interface InstanceLoopDeps extends Omit<
 }
 
 /** Channels of evidence that come from a run, and so concern the instance too. */
-const RUN_CHANNELS: ReadonlySet<string> = new Set(["collection", "execution", "history", "stall"]);
+const RUN_CHANNELS: ReadonlySet<string> = new Set([
+  "collection",
+  "execution",
+  "history",
+  "restart",
+  "stall",
+]);
 
 /** Runs the leases of one instance; see the header. */
 export class InstanceLoop {
@@ -44,6 +53,8 @@ export class InstanceLoop {
   #lastRunEndedAt = -Infinity;
   #isWatchingSurplus = false;
   #isDraining = false;
+  /** `overdue`: what ran was waited for long enough, and may be ended with its process. */
+  #pause: "no" | "overdue" | "paused" = "no";
 
   constructor(deps: InstanceLoopDeps) {
     this.#deps = deps;
@@ -54,8 +65,9 @@ export class InstanceLoop {
     this.#instance = instance;
   }
 
+  /** A prompt of ours is in ComfyUI, or about to be. One that waits for a restart is in no way of that. */
   isBusy(): boolean {
-    return this.#occupying().length > 0;
+    return this.#occupying().some((attempt) => !attempt.isRestarting);
   }
 
   wants(): number {
@@ -65,9 +77,9 @@ export class InstanceLoop {
       {
         isHealthy: facts?.state === "healthy",
         isReady: facts?.isReady === true,
-        isDraining: this.#isDraining,
+        isDraining: this.#isDraining || this.#pause !== "no",
         hasJustFailed: this.#hasJustFailed,
-        isReserved: [...this.#attempts.values()].some((attempt) => attempt.isMemoryFreeing),
+        isReserved: [...this.#attempts.values()].some((attempt) => attempt.isReserving),
         occupied,
         collecting: this.#attempts.size - occupied,
         spoolHasRoom: this.#deps.spool.hasRoom(),
@@ -97,7 +109,7 @@ export class InstanceLoop {
       ...this.#deps,
       instance,
       uploaded: this.#uploaded,
-      reserve: () => this.#reserve(attempt),
+      reserve: (how) => this.#reserve(attempt, how),
       onChange: () => this.#changed(),
     });
     this.#attempts.set(lease.attemptId, attempt);
@@ -107,6 +119,8 @@ export class InstanceLoop {
     });
     this.#runs.add(run);
     this.#watchSurplus();
+    // Its lease was on its way when the pause began.
+    if (this.#pause !== "no" && lease.mode === "fresh") attempt.stop("displaced");
     void run.finally(() => this.#runs.delete(run));
     return true;
   }
@@ -137,20 +151,56 @@ export class InstanceLoop {
     const blamed = posted.find((attempt) => attempt.hasStarted) ?? posted[0];
     // Should the same process answer again after all, nobody waits for these prompts any more.
     for (const attempt of posted) this.#instance?.abandon(attempt.promptId);
-    for (const attempt of this.#attempts.values()) attempt.instanceDied(reason, attempt === blamed);
+    const isPlanned = this.#pause === "overdue";
+    for (const attempt of this.#attempts.values()) {
+      attempt.instanceDied({ reason, isBlamed: attempt === blamed && !isPlanned, isPlanned });
+    }
     this.#changed();
   }
 
   /** To be called when the instance's state may have changed. */
   onInstanceChange(): void {
-    if (this.#instance?.facts().state === "unhealthy") this.#stopStaged("displaced");
+    if (this.#instance?.facts().state === "unhealthy") this.#displaceStaged();
     this.#changed();
   }
 
   /** No more work; what is staged is given back. */
   drain(): void {
     this.#isDraining = true;
-    this.#stopStaged("drain");
+    for (const attempt of this.#occupying()) if (!attempt.hasStarted) attempt.stop("drain");
+    this.#changed();
+  }
+
+  /**
+   * Takes no more work, gives back what is staged, and waits until nothing of ours is on the instance.
+   * False when that took longer than `withinMs`, or the signal was aborted; it stays paused all the same.
+   */
+  async pause(withinMs: number, signal: AbortSignal): Promise<boolean> {
+    this.#pause = "paused";
+    this.#displaceStaged();
+    this.#changed();
+    const patience = new AbortController();
+    const onAbort = (): void => patience.abort(WAIT_OVER);
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    const late = slept(this.#deps.clock, withinMs, patience.signal).then(() => "late" as const);
+    try {
+      while (this.#isOccupied()) {
+        const change = new Promise<void>((resolve) => this.#changeWaiters.add(resolve));
+        if ((await Promise.race([change, late])) !== "late") continue;
+        if (!signal.aborted && this.#isPaused()) this.#pause = "overdue";
+        return false;
+      }
+      return true;
+    } finally {
+      patience.abort(WAIT_OVER);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Takes work again. */
+  resume(): void {
+    this.#pause = "no";
     this.#changed();
   }
 
@@ -176,8 +226,24 @@ export class InstanceLoop {
     this.#deps.onChange();
   }
 
-  #stopStaged(reason: StopReason): void {
-    for (const attempt of this.#occupying()) if (!attempt.hasStarted) attempt.stop(reason);
+  /** Gives back what is staged, but for what has the instance restarted: that is why it is not well. */
+  #displaceStaged(): void {
+    for (const attempt of this.#occupying()) {
+      if (!attempt.hasStarted && !attempt.isRestarting) attempt.stop("displaced");
+    }
+  }
+
+  /** Somebody may have resumed meanwhile. */
+  #isPaused(): boolean {
+    return this.#pause !== "no";
+  }
+
+  /** Prompts or files of ours are on the instance, whose process must not end now. */
+  #isOccupied(but?: Attempt): boolean {
+    return [...this.#attempts.values()].some(
+      (attempt) =>
+        attempt !== but && !attempt.isRestarting && (attempt.isOccupying || attempt.isCollecting),
+    );
   }
 
   /** L3: looks after what is staged deep, until nothing is. */
@@ -213,10 +279,12 @@ export class InstanceLoop {
   }
 
   /** L2: waits until the attempt is alone in ComfyUI's queue, as far as that is ours. */
-  async #reserve(own: Attempt): Promise<void> {
+  async #reserve(own: Attempt, how: "alone" | "emptied"): Promise<void> {
     const others = (): Attempt[] => this.#occupying().filter((attempt) => attempt !== own);
     for (const other of others()) if (!other.hasStarted) other.stop("displaced");
-    while (others().length > 0 && own.stopReason === undefined) {
+    const isInTheWay = (): boolean =>
+      how === "alone" ? others().length > 0 : this.#isOccupied(own);
+    while (isInTheWay() && own.stopReason === undefined) {
       await new Promise<void>((resolve) => this.#changeWaiters.add(resolve));
     }
   }
@@ -258,6 +326,8 @@ export class InstanceLoop {
         instance.prove();
         return;
       case "failed":
+        // What it said to have may be gone.
+        instance.doubtInventory();
         // A graph that was refused says nothing about the instance.
         if (!RUN_CHANNELS.has(outcome.evidence.channel)) return;
         break;

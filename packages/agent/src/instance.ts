@@ -3,10 +3,7 @@ import {
   createComfySocket,
   type ClientTrouble,
   type ComfyClient,
-  type ComfyClientOptions,
   type ComfySocket,
-  type ComfySocketOptions,
-  type ComfyTimeouts,
   type SocketEvent,
 } from "@holdfast/comfyui";
 import {
@@ -16,54 +13,17 @@ import {
   type ProcessIdentity,
   type ProcessSign,
 } from "@holdfast/comfyui/protocol";
-import type { InstanceState } from "@holdfast/contract";
-import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
-import type { AgentLog } from "./agent-log.ts";
+import { nextUuid } from "@holdfast/runtime";
 import { runDeepCheck } from "./deep-check.ts";
 import { troubleText } from "./evidence.ts";
 import { findOurs } from "./found-prompts.ts";
 import { createHistoryBroom, type HistoryBroom } from "./history-broom.ts";
+import type { InstanceDeps, InstanceFacts } from "./instance-deps.ts";
 import { InstanceInventory, type KnownInventory } from "./instance-inventory.ts";
-import type { AgentLimits } from "./limits.ts";
+import { KeptPromise, type InventoryPromise } from "./inventory-promise.ts";
 import { lookPauseMs } from "./look-pause.ts";
 import { createWaker, type Waker } from "./pause.ts";
-
-/** How bytes travel to a ComfyUI and back; whatever is left out is done over the network. */
-export type ComfyTransport = Pick<ComfyClientOptions, "dispatcher"> &
-  Pick<ComfySocketOptions, "openSocket">;
-
-/** What an instance is made of. */
-export interface InstanceDeps {
-  /** Base URL of the ComfyUI; the instance's stable key as well. */
-  readonly url: string;
-  readonly name: string;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: AgentLog;
-  readonly limits: AgentLimits;
-  readonly timeouts: Partial<ComfyTimeouts>;
-  readonly transport: ComfyTransport;
-  /** The check prompt that an earlier life of the agent left in the history, if any. */
-  readonly marker: string | undefined;
-  readonly onMarker: (promptId: string) => void;
-  /** Attempts of ours are under way: checks stay out of their way. */
-  readonly isBusy: () => boolean;
-  readonly onSocket: (event: SocketEvent) => void;
-  /** Another process answers, or none: every prompt is gone with the old one (F12). */
-  readonly onReplaced: (reason: string) => void;
-  /** State, readiness or inventory changed. */
-  readonly onChange: () => void;
-}
-
-/** What an instance says of itself. */
-export interface InstanceFacts {
-  readonly state: InstanceState;
-  readonly reason: string | null;
-  /** It could start a prompt now: it answers, and no check is due. */
-  readonly isReady: boolean;
-  readonly inventoryDigest: string | null;
-  readonly vramFreeBytes: number | null;
-}
+import { Waiters } from "./waiters.ts";
 
 /**
  * One attached ComfyUI: its client and socket, which process it is, and whether it works. Refused,
@@ -73,7 +33,6 @@ export interface InstanceFacts {
  */
 export class Instance {
   readonly key: string;
-  readonly name: string;
   readonly client: ComfyClient;
   readonly broom: HistoryBroom;
   /** Resolves when the instance was asked once and answered, refused or kept silent. */
@@ -103,6 +62,9 @@ export class Instance {
   #vramFreeBytes: number | null = null;
   #refreshedAt = -Infinity;
   #told = "";
+  #name: string;
+  #promise: KeptPromise;
+  readonly #changes = new Waiters();
   #running: Promise<void> | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -111,7 +73,8 @@ export class Instance {
     const { clock, random, limits } = deps;
     this.#deps = deps;
     this.key = deps.url;
-    this.name = deps.name;
+    this.#name = deps.name;
+    this.#promise = new KeptPromise(deps.promise);
     this.#marker = deps.marker;
     this.#lastAnswerAt = clock.elapsed();
     this.#waker = createWaker(clock);
@@ -150,6 +113,17 @@ export class Instance {
     await this.client.close();
   }
 
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Another name or promise, for the same address. */
+  describe(given: { readonly name: string; readonly promise: InventoryPromise | undefined }): void {
+    this.#name = given.name;
+    this.#promise = new KeptPromise(given.promise);
+    this.#tell();
+  }
+
   facts(): InstanceFacts {
     const base = {
       inventoryDigest: this.#inventory.known()?.inventory.digest ?? null,
@@ -164,12 +138,11 @@ export class Instance {
     if (!this.#isProven || this.#inventory.known() === undefined) {
       return { ...base, state: "starting", reason };
     }
-    return {
-      ...base,
-      state: "healthy",
-      reason: this.#isAnswering ? null : reason,
-      isReady: this.#isAnswering && !this.#isCheckDue,
-    };
+    const isReady = this.#isAnswering && !this.#isCheckDue;
+    const broken = this.#promise.brokenBy(this.#inventory.known()?.inventory);
+    // It works, so it is looked at no more often than one that is well.
+    if (broken !== null) return { ...base, state: "unhealthy", reason: broken, isReady };
+    return { ...base, state: "healthy", reason: this.#isAnswering ? null : reason, isReady };
   }
 
   inventory(): KnownInventory | undefined {
@@ -179,6 +152,17 @@ export class Instance {
   /** Resolves when node classes are known, undefined when they are not in time; rejects when aborted. */
   waitForInventory(withinMs: number, signal: AbortSignal): Promise<KnownInventory | undefined> {
     return this.#inventory.waitFor(withinMs, signal);
+  }
+
+  /** What it has is read again, soon: it has changed. */
+  refreshInventory(): void {
+    this.#inventory.expire();
+    this.#waker.wake();
+  }
+
+  /** A failure may come of a file that has gone: looked at anew, but not for every failure. */
+  doubtInventory(): void {
+    if (this.#inventory.ageMs() > this.#deps.limits.inventoryDoubtMs) this.refreshInventory();
   }
 
   /** Takes in a sign of which process answers; another one ends every prompt of the old. */
@@ -234,6 +218,20 @@ export class Instance {
     this.#isCheckDue = true;
     this.#waker.wake();
     this.#tell();
+  }
+
+  /** Another process is to answer: it is not well until a check of that one has passed. */
+  demandProof(): void {
+    this.#isProven = false;
+    this.#isMarkerInDoubt = true;
+    this.#inventory.expire();
+    this.demandCheck();
+  }
+
+  /** Whether it is well and could start a prompt within this time; rejects when aborted. */
+  untilReady(withinMs: number, signal: AbortSignal): Promise<boolean> {
+    const isReady = (): boolean => this.facts().state === "healthy" && this.facts().isReady;
+    return this.#changes.until(isReady, { clock: this.#deps.clock, withinMs, signal });
   }
 
   /** It answers, but does not work (F26): unhealthy until a check passes. */
@@ -460,6 +458,7 @@ export class Instance {
   #tell(): void {
     const { state, isReady, inventoryDigest, reason } = this.facts();
     const text = `${state} ${isReady} ${inventoryDigest} ${reason}`;
+    this.#changes.notify();
     if (text === this.#told) return;
     this.#told = text;
     this.#deps.log.info({ instance: this.key, state, reason }, "instance state");

@@ -30,6 +30,8 @@ export interface AgentLimits {
   readonly silentDeathMs: number;
   /** Node classes and model lists are read again after so long. */
   readonly inventoryEveryMs: number;
+  /** They are read again after a failure, if that was longer ago. */
+  readonly inventoryDoubtMs: number;
   /** Model files of one process whose headers are read, and how many at once. */
   readonly modelFactsMax: number;
   readonly modelFactsAtOnce: number;
@@ -59,6 +61,14 @@ export interface AgentLimits {
   readonly stagedWaitMs: number;
   /** Memory asked back from ComfyUI must show within this time (F14). */
   readonly freeMemoryMs: number;
+  /** A restarted instance must have proved itself in this time: start, model lists, deep check. */
+  readonly restartMs: number;
+  /** What an instance that is no longer to be served may take to end what it runs. */
+  readonly leaveMs: number;
+  /** Between two looks at what the machine is; what changed is told at once. */
+  readonly machineLookMs: number;
+  /** What the machine is, is told again after so long, also unchanged. */
+  readonly machineReportMs: number;
   /** Tries to bring one input file to an instance before the attempt fails. */
   readonly inputTries: number;
   /** Longest wait for the node classes of an instance that answers otherwise. */
@@ -110,6 +120,7 @@ export const DEFAULT_LIMITS: AgentLimits = {
   goneEveryMs: SECOND,
   silentDeathMs: 2 * MINUTE,
   inventoryEveryMs: 5 * MINUTE,
+  inventoryDoubtMs: 30 * SECOND,
   modelFactsMax: 2_000,
   modelFactsAtOnce: 2,
   modelFactsMs: MINUTE,
@@ -126,6 +137,10 @@ export const DEFAULT_LIMITS: AgentLimits = {
   stopConfirmMs: 20 * SECOND,
   stagedWaitMs: 10 * MINUTE,
   freeMemoryMs: 20 * SECOND,
+  restartMs: 10 * MINUTE,
+  leaveMs: 5 * MINUTE,
+  machineLookMs: 10 * SECOND,
+  machineReportMs: 3 * MINUTE,
   inputTries: 6,
   inventoryWaitMs: 5 * MINUTE,
   fetchTries: 6,

@@ -40,8 +40,8 @@ export function outcomeOfRun(run: {
   readonly promised: readonly PromisedOutput[];
   readonly collection: Collection;
   readonly timing: EvidenceTiming;
-  /** Why the instance is gone, if it is: then what is missing is missing because of that. */
-  readonly deathReason: string | undefined;
+  /** Of the instance, if it is gone: then what is missing is missing because of that. */
+  readonly death: Death | undefined;
 }): AttemptOutcome {
   const { entry, collection, timing } = run;
   const { status } = entry;
@@ -51,7 +51,8 @@ export function outcomeOfRun(run: {
     case "success": {
       const evidence = missingEvidence(run.promised, entry, collection);
       if (evidence === undefined) return { kind: "succeeded", outputs: [...collection.outputs] };
-      if (run.deathReason !== undefined) return died(run.deathReason, collection.outputs);
+      if (run.death?.isPlanned === true) return { kind: "interrupted", reason: "drain" };
+      if (run.death !== undefined) return died(run.death.reason, collection.outputs);
       return failed(evidence, collection.outputs);
     }
     case "error":
@@ -65,6 +66,13 @@ export function outcomeOfRun(run: {
     default:
       return assertNever(status);
   }
+}
+
+/** What the end of its process makes of an attempt whose outputs are not all here. */
+export function outcomeOfDeath(death: Death, hasStarted: boolean): AttemptOutcome {
+  if (death.isPlanned && hasStarted) return { kind: "interrupted", reason: "drain" };
+  if (death.isBlamed) return died(death.reason);
+  return released(`the instance died before this began: ${death.reason}`);
 }
 
 /** A run that showed no sign for too long. */
@@ -120,3 +128,12 @@ export function finiteOf(timings: Readonly<Record<string, number>>): Record<stri
  */
 export type StopReason =
   "cancelled" | "displaced" | "drain" | "held" | "left" | "lost" | typeof SURPLUS;
+
+/** The end of the process that an attempt was on. */
+export interface Death {
+  readonly reason: string;
+  /** It ran this attempt, or was about to. */
+  readonly isBlamed: boolean;
+  /** We ended it ourselves: nobody's fault. */
+  readonly isPlanned: boolean;
+}

@@ -7,9 +7,12 @@ import {
   type HeldAttempt,
   type InventoryUpload,
   type Lease,
+  type MachineReportRequest,
   type PollRequest,
   type RegisterRequest,
   type Revoked,
+  type StartupStepsRequest,
+  type WantedModel,
 } from "@holdfast/contract";
 import {
   createIdSource,
@@ -23,7 +26,7 @@ import {
 export type JobRequest = Partial<Omit<Lease, "graph">> & { readonly graph: Lease["graph"] };
 
 /** What does not answer. */
-export type Outage = "all" | "none" | "reports" | "store";
+export type Outage = "all" | "machine" | "none" | "reports" | "store";
 
 /** A control plane in memory, behind the agent's port: leases, blobs, reports, outages. */
 export interface FakeControlPlane {
@@ -38,6 +41,10 @@ export interface FakeControlPlane {
   readonly polls: readonly PollRequest[];
   readonly inventories: ReadonlyMap<string, InventoryUpload>;
   readonly counts: { polls: number; renews: number; reports: number };
+  readonly machineReports: readonly MachineReportRequest[];
+  readonly startupSteps: readonly StartupStepsRequest[];
+  /** What the machine is asked to fetch, in every answer to a poll from now on. */
+  want(models: readonly WantedModel[]): void;
   /** Queues a job; its lease goes to the next instance that wants one. */
   submit(request: JobRequest): Promise<Lease>;
   putFile(bytes: Uint8Array): string;
@@ -79,7 +86,11 @@ export function createFakeControlPlane(
   const registrations: RegisterRequest[] = [];
   const polls: PollRequest[] = [];
   const inventories = new Map<string, InventoryUpload>();
+  const machineReports: MachineReportRequest[] = [];
+  const startupSteps: StartupStepsRequest[] = [];
   const blobs = new Map<string, Uint8Array>();
+  let wantedModels: readonly WantedModel[] = [];
+  let toldModels: readonly WantedModel[] = [];
   const counts = { polls: 0, renews: 0, reports: 0 };
   const watchers = new Set<() => void>();
   const instanceIds = new Map<string, string>();
@@ -174,7 +185,9 @@ export function createFakeControlPlane(
         const wanted = request.instances.flatMap(({ inventoryDigest }) =>
           inventoryDigest === null || inventories.has(inventoryDigest) ? [] : [inventoryDigest],
         );
-        const news = orders.length + given.length + again.length + wanted.length > 0;
+        const isAsked = wantedModels !== toldModels;
+        toldModels = wantedModels;
+        const news = orders.length + given.length + again.length + wanted.length > 0 || isAsked;
         if (news || !isNewest || clock.elapsed() >= endsAt) {
           const leases = [...again, ...given];
           return {
@@ -183,6 +196,7 @@ export function createFakeControlPlane(
             renewed: true,
             inventoriesWanted: wanted,
             config: null,
+            ...(wantedModels.length > 0 && { modelsWanted: [...wantedModels] }),
           };
         }
         await new Promise<void>((resolve, reject) => {
@@ -246,6 +260,18 @@ export function createFakeControlPlane(
       inventories.set(upload.inventory.digest, upload);
       changed();
     },
+    putMachineReport: async (request) => {
+      check(request);
+      if (outage === "machine") throw new Error("connection reset");
+      machineReports.push(request);
+      changed();
+    },
+    putStartupSteps: async (request) => {
+      check(request);
+      if (outage === "machine") throw new Error("connection reset");
+      startupSteps.push(request);
+      changed();
+    },
     putBlob: async (source) => {
       check();
       if (outage === "store") throw new HoldfastError("store_unavailable", "the store is down");
@@ -279,6 +305,12 @@ export function createFakeControlPlane(
     registrations,
     polls,
     inventories,
+    machineReports,
+    startupSteps,
+    want: (models) => {
+      wantedModels = models;
+      changed();
+    },
     counts,
     submit: (request) =>
       new Promise((granted) => {

@@ -5,7 +5,8 @@ import type { AttemptOutcome, CollectedOutput } from "@holdfast/contract";
 import { seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator, type SimulatorOptions } from "@holdfast/simulator";
-import { createAgent, type Agent, type AgentOptions } from "../src/agent.ts";
+import { createAgent } from "../src/agent.ts";
+import type { Agent, AgentOptions } from "../src/agent-options.ts";
 import type { AgentLog } from "../src/agent-log.ts";
 import { createFakeControlPlane, type FakeControlPlane } from "./fake-control-plane.ts";
 

@@ -13,6 +13,7 @@ import type {
   ReportRequest,
   ReportResponse,
 } from "./agent.ts";
+import type { MachineReportRequest, StartupStepsRequest } from "./machine-report.ts";
 
 /** Bytes that can be read from their start as often as an upload needs to be tried. */
 export interface BlobSource {
@@ -35,6 +36,10 @@ export interface ControlPlaneLink {
   /** Tells what an attempt has put away, went on from, or could not use. */
   checkpoints(request: CheckpointRequest, signal: Abortable): Promise<CheckpointResponse>;
   putInventory(upload: InventoryUpload, signal: Abortable): Promise<void>;
+  /** What the machine is now. A control plane that is older throws `not_found`. */
+  putMachineReport(request: MachineReportRequest, signal: Abortable): Promise<void>;
+  /** How a start or an installation went so far. A control plane that is older throws `not_found`. */
+  putStartupSteps(request: StartupStepsRequest, signal: Abortable): Promise<void>;
   /** Resolves only after the store has confirmed size and SHA-256. */
   putBlob(source: BlobSource, signal: Abortable): Promise<BlobStored>;
   /** Streams a blob (an input file); throws `not_found` when the store has no such bytes. */

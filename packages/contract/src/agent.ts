@@ -84,6 +84,8 @@ export const declaredInstanceSchema = z.object({
   name: z.string().min(1).max(128),
   /** Prompt ids of ours (`extra_data.holdfast`) that its queue or history holds now. */
   foundPrompts: z.array(z.string().max(64)).max(MAX_FOUND_PROMPTS),
+  /** Whether the agent can start its process anew; left out: it cannot. */
+  canRestart: z.boolean().optional(),
 });
 
 /** `POST /agent/v1/register`: once per agent process, and again after `machine_unknown`. */
@@ -177,10 +179,12 @@ export const leaseSchema = z.object({
   /** What to go on from. Whenever that cannot be done, the graph is run from its beginning. */
   resume: leaseResumeSchema.optional(),
   /**
-   * What to do to the instance before this attempt is posted: `free_memory` unloads models and waits
-   * until `/system_stats` shows it (F14); nothing may be staged there meanwhile.
+   * What to do to the instance before this attempt is posted, with nothing staged there meanwhile:
+   * `free_memory` unloads models and waits until `/system_stats` shows it (F14); `restart_instance`
+   * starts its process anew and waits until it has proved itself. That one is asked only of agents
+   * that declared `canRestart` for the instance.
    */
-  before: z.enum(["nothing", "free_memory"]),
+  before: z.enum(["nothing", "free_memory", "restart_instance"]),
   /** What is left of the job's execution time. */
   executionLimitMs: z.int(),
   /** No sign of progress for so long is a stall; `firstLoad` applies until the first progress. */
@@ -269,6 +273,17 @@ export const pollRequestSchema = z.object({
 /** See {@link pollRequestSchema}. */
 export type PollRequest = z.infer<typeof pollRequestSchema>;
 
+/** Most models that one machine is asked to fetch at a time. */
+export const MAX_MODELS_WANTED = 100;
+
+/** A model that a machine is asked to fetch, as its own offer names it. */
+export const wantedModelSchema = z.object({
+  folder: z.string().max(128),
+  name: z.string().max(512),
+});
+/** See {@link wantedModelSchema}. */
+export type WantedModel = z.infer<typeof wantedModelSchema>;
+
 /** Answer to a poll. Empty after `waitMs` without news. */
 export const pollResponseSchema = z.object({
   leases: z.array(leaseSchema),
@@ -278,6 +293,11 @@ export const pollResponseSchema = z.object({
   /** Digests that the control plane does not know yet: send them with `PUT /agent/v1/inventories`. */
   inventoriesWanted: z.array(sha256Schema),
   config: agentConfigSchema.nullable(),
+  /**
+   * Models that jobs need, that nobody has, and that this machine offered to fetch: all of them, each
+   * time. Left out when there are none.
+   */
+  modelsWanted: z.array(wantedModelSchema).max(MAX_MODELS_WANTED).optional(),
 });
 /** See {@link pollResponseSchema}. */
 export type PollResponse = z.infer<typeof pollResponseSchema>;

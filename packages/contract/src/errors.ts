@@ -99,6 +99,18 @@ export const ERROR_CODES = {
     meaning: "The custom error pattern stands in the configured file, and is changed there.",
   },
   // Agents.
+  admin_key_missing: {
+    status: 409,
+    meaning: "No API key exists, so no agent needs one: make an admin key first.",
+  },
+  enrolment_used: {
+    status: 409,
+    meaning: "The one-time token was used already: ask for a new one.",
+  },
+  enrolment_expired: {
+    status: 410,
+    meaning: "The one-time token has expired or was revoked: ask for a new one.",
+  },
   lease_lost: { status: 409, meaning: "The lease is held by somebody else now; write nothing." },
   machine_unknown: { status: 409, meaning: "The machine is not registered; register again." },
   agent_superseded: {

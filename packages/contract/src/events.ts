@@ -55,6 +55,36 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     forMs: z.int(),
   }),
+  event("machine.enrolled", {
+    enrolmentId: z.string(),
+    /** Of the token: what it was made for. */
+    name: z.string(),
+    /** As the machine calls itself. */
+    machineName: z.string(),
+    keyId: z.string(),
+  }),
+  event("machine.service-changed", {
+    machineId: z.string(),
+    machineName: z.string(),
+    service: z.string(),
+    kind: z.string(),
+    /** Null: it was not there before. */
+    from: z.string().nullable(),
+    /** Null: it is gone. */
+    to: z.string().nullable(),
+    reason: z.string(),
+  }),
+  event("machine.step-failed", {
+    machineId: z.string(),
+    machineName: z.string(),
+    runId: z.string(),
+    kind: z.string(),
+    stepId: z.string(),
+    title: z.string(),
+    detail: z.string(),
+    advice: z.string().nullable(),
+    isOptional: z.boolean(),
+  }),
   event("attempt.resumed", {
     ...attemptFacts,
     /** Samplers that are not run again. */

@@ -2,6 +2,7 @@ import type { BlobSource, ControlPlaneLink } from "@holdfast/contract";
 import { abortReason, type Abortable } from "@holdfast/runtime";
 import type { BlobService } from "./files/model.ts";
 import type { PutAhead } from "./files/put-ahead.ts";
+import type { MachineReportService } from "./machines/report-service.ts";
 import type { MachinesService } from "./machines/service.ts";
 import type { CheckpointService } from "./scheduler/checkpoint-service.ts";
 import type { LeaseService } from "./scheduler/lease-service.ts";
@@ -13,6 +14,7 @@ export interface DirectLinkDeps {
   readonly reports: ReportService;
   readonly checkpoints: CheckpointService;
   readonly machines: MachinesService;
+  readonly machineReports: MachineReportService;
   readonly blobs: BlobService;
   readonly putAhead: PutAhead;
 }
@@ -22,7 +24,7 @@ export interface DirectLinkDeps {
  * without HTTP. Requests come from our own code, so they are not validated again.
  */
 export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
-  const { leases, reports, checkpoints, machines, blobs, putAhead } = deps;
+  const { leases, reports, checkpoints, machines, machineReports, blobs, putAhead } = deps;
   return {
     register: (request, signal) => unlessAborted(signal, () => leases.register(request)),
     poll: (request, signal) =>
@@ -40,6 +42,10 @@ export function createDirectLink(deps: DirectLinkDeps): ControlPlaneLink {
     report: (request, signal) => unlessAborted(signal, () => reports.report(request)),
     checkpoints: (request, signal) => unlessAborted(signal, () => checkpoints.note(request)),
     putInventory: (upload, signal) => unlessAborted(signal, () => machines.putInventory(upload)),
+    putMachineReport: (request, signal) =>
+      unlessAborted(signal, () => machineReports.putReport(request)),
+    putStartupSteps: (request, signal) =>
+      unlessAborted(signal, () => machineReports.putSteps(request)),
     putBlob: (source: BlobSource, signal) => unlessAborted(signal, () => putAhead(source)),
     getBlob: (sha256, signal) => unlessAborted(signal, () => blobs.get(sha256)),
   };

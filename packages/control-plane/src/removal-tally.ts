@@ -12,6 +12,8 @@ export const REMOVED_KINDS = [
   "machine",
   "instance",
   "inventory",
+  "startup_run",
+  "enrolment",
   "file",
   "blob",
 ] as const;

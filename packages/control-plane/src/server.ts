@@ -3,8 +3,11 @@ import { ERROR_RECOVERY_PATH, HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource } from "@holdfast/runtime";
 import { z } from "zod";
 import { decideBind } from "./access/logic.ts";
+import { enrolmentRoutes } from "./access/enrolment-routes.ts";
 import { accessRoutes } from "./access/routes.ts";
 import { hasAnyKey } from "./access/service.ts";
+import { unavailable } from "./files/blob-service.ts";
+import { sendBlob } from "./files/download.ts";
 import { fileRoutes } from "./files/routes.ts";
 import { addJobRoutes } from "./jobs/routes.ts";
 import { addMachineRoutes } from "./machines/routes.ts";
@@ -69,7 +72,19 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     watch: services.watch,
     feed: services.feed,
   });
-  addMachineRoutes(app, { identify, machines: services.machines });
+  addMachineRoutes(app, {
+    identify,
+    machines: services.machines,
+    sendText: async (request, reply, { sha256, name }) => {
+      const found = await services.blobs.has(sha256);
+      if (found.kind === "unavailable") throw unavailable(found);
+      // The store lost it, or nobody can tell its size.
+      if (found.kind === "missing") throw new HoldfastError("output_gone", "the log is gone");
+      const { sizeBytes } = found;
+      const blob = { sha256, sizeBytes, name, mediaType: "text/plain" };
+      return sendBlob(request, reply, services.blobs, blob);
+    },
+  });
   addAgentRoutes(app, {
     identify,
     closing,
@@ -77,6 +92,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     reports: services.reports,
     checkpoints: services.checkpoints,
     machines: services.machines,
+    machineReports: services.machineReports,
   });
   addRecoveryRoutes(app, {
     identify,
@@ -87,6 +103,8 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     isRecoveryEnabled: settings.errorRecoveryEnabled,
   });
   await app.register(accessRoutes, { db, ids, log, access });
+  const { enrolments } = services;
+  await app.register(enrolmentRoutes, { db, ids, log, access, enrolments });
   await app.register(fileRoutes, {
     access,
     files: services.files,

@@ -4,6 +4,8 @@ import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { createEnrolmentService, type EnrolmentService } from "./access/enrolment-service.ts";
+import { createEnrolmentLoop } from "./access/loop.ts";
 import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
 import { createAccess, type Access } from "./access/service.ts";
 import { parseUrlRules } from "./access/url-rules.ts";
@@ -26,7 +28,11 @@ import {
 import { createRetention } from "./jobs/retention-service.ts";
 import type { JobRetention } from "./jobs/retention.ts";
 import { createJobsService, type JobsService } from "./jobs/service.ts";
-import { createMachineLoops } from "./machines/loop.ts";
+import { createMachineLoops, createRunPruneLoop } from "./machines/loop.ts";
+import {
+  createMachineReportService,
+  type MachineReportService,
+} from "./machines/report-service.ts";
 import { createMachinesService, type MachinesService } from "./machines/service.ts";
 import type { Db, PgTarget } from "./platform/db.ts";
 import type { Log } from "./platform/log.ts";
@@ -65,11 +71,13 @@ export interface ServicesOptions {
 /** The services of one replica. */
 export interface Services {
   readonly access: Access;
+  readonly enrolments: EnrolmentService;
   readonly store: BlobStore;
   readonly blobs: BlobKeeper;
   readonly putAhead: PutAhead;
   readonly files: FileService;
   readonly machines: MachinesService;
+  readonly machineReports: MachineReportService;
   readonly jobs: JobsService;
   readonly watch: JobWatch;
   readonly feed: EventFeed;
@@ -138,6 +146,15 @@ export async function createServices(options: ServicesOptions): Promise<Services
     log,
     filePatterns: settings.errorPatterns,
     onChanged: () => notifier.notify(PATTERNS_CHANNEL),
+  });
+  const enrolments = createEnrolmentService({ db, clock, ids, log, onEvents });
+  const machineReports = createMachineReportService({
+    db,
+    ids,
+    log,
+    blobs,
+    registerBlobs: (sha256s) => registrar.register(sha256s),
+    onEvents,
   });
   await patterns.refresh();
   const patternLoop = createPatternLoop({ clock, random, log, patterns });
@@ -240,11 +257,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
   });
   return {
     access,
+    enrolments,
     store,
     blobs,
     putAhead,
     files,
     machines,
+    machineReports,
     jobs,
     watch,
     feed,
@@ -313,6 +332,8 @@ function createRemovalLoops(
       keptMs: settings.machineRetentionHours * MS_PER_HOUR,
       onRemoved,
     }),
+    createRunPruneLoop({ ...base, onRemoved: told("startup_run") }),
+    createEnrolmentLoop({ ...base, onRemoved: told("enrolment") }),
     ...(keptMs === 0 ? [] : [createUnusedFilesLoop({ ...base, keptMs, onRemoved: told("file") })]),
     createCollector({
       ...base,

@@ -47,7 +47,7 @@ export const CLASS_DECISIONS: Readonly<Record<ErrorClass, (failure: Failure) => 
       "A credential, licence or payment was refused; trying again cannot change that.",
     ),
   corrupt_model: decideCorruptModel,
-  model_missing: elsewhereOnce,
+  model_missing: decideModelMissing,
   node_missing: elsewhereOnce,
   dependency_error: elsewhereOnce,
   disk_full: decideDiskFull,
@@ -96,6 +96,23 @@ function decideDiskFull(failure: Failure): RetryDecision {
     failure,
     others.filter((other) => other.machineId !== machineId),
   );
+}
+
+/** How long the instance is given to notice that it lacks the model. */
+const NOTICE_WAIT_MS = 10_000;
+
+/** Elsewhere; where nobody has it, and a machine can fetch it, that is waited for, once. */
+function decideModelMissing(failure: Failure): RetryDecision {
+  const { facts, ofClass } = failure;
+  if (ofClass === 0 && facts.others.length > 0) return elsewhere(failure);
+  if (facts.isModelFetchable !== true || ofClass > 1) return elsewhereOnce(failure);
+  return retry({
+    rung: "fetch_model",
+    where: "anywhere",
+    reason: "fetch_first",
+    delayMs: NOTICE_WAIT_MS,
+    explain: `${failure.title}: a machine offers to fetch the model; the job waits for it.`,
+  });
 }
 
 function decideCorruptModel(failure: Failure): RetryDecision {
@@ -151,6 +168,11 @@ function decideTimeout(failure: Failure): RetryDecision {
         "Nothing moved within the time allowed; the instance answers, so the job resumes there with what it had finished.",
     });
   }
+  // It answers, and nothing moves there for the second time: its process has seen something.
+  const isStuck = facts.isInstanceAlive && failure.ofClassHere === 1;
+  if (facts.others.length === 0 && isStuck && facts.canRestartInstance) {
+    return prepared(failure, "restart_instance");
+  }
   if (facts.others.length === 0) {
     return retry({
       rung: "resume_same",
@@ -170,13 +192,15 @@ function decideTimeout(failure: Failure): RetryDecision {
 }
 
 function decideCrash(failure: Failure): RetryDecision {
+  const isRestart = failure.subclass === "restart_failed";
+  const what = isRestart ? "ComfyUI could not be restarted" : "ComfyUI died during the job";
   if (failure.facts.others.length > 0) {
     return retry({
       rung: "resume_elsewhere",
       where: "elsewhere",
       reason: "after_crash",
       avoid: hereOf(failure.facts),
-      explain: "ComfyUI died during the job; the job goes to another instance.",
+      explain: `${what}; the job goes to another instance.`,
     });
   }
   const delayMs = backoffMs(CONNECTION_BACKOFF, failure.ofClass + 1, failure.random);
@@ -185,7 +209,7 @@ function decideCrash(failure: Failure): RetryDecision {
     where: "anywhere",
     reason: "after_crash",
     delayMs,
-    explain: `ComfyUI died during the job; the job is tried again in ${seconds(delayMs)}, once ComfyUI is back.`,
+    explain: `${what}; the job is tried again in ${seconds(delayMs)}, once ComfyUI is back.`,
   });
 }
 

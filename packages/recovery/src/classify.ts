@@ -32,7 +32,7 @@ const BEYOND_PATTERNS: ReadonlySet<ErrorClass> = new Set(["interrupted", "not_an
  * Custom patterns, in their order, are read over the message before the built-in rules. The first
  * that matches decides what is done (strategy, tries, adjustments). It also decides the class,
  * unless a field of the evidence is certain of it: an `OutOfMemoryError` stays one, whatever it is
- * called. Stalls, and what is certainly an interrupt, are left to the built-in rules.
+ * called. Stalls, failed restarts, and what is certainly an interrupt, are left to the built-in rules.
  */
 export function createClassifier(
   rules: readonly MessageRule[],
@@ -78,7 +78,7 @@ function asDeath(best: Candidate | null, { channel }: FailureEvidence): Candidat
 }
 
 function isBeyondPatterns(certain: Candidate | null, { channel }: FailureEvidence): boolean {
-  if (channel === "stall") return true;
+  if (channel === "stall" || channel === "restart") return true;
   return certain !== null && certain.confidence >= CERTAIN && BEYOND_PATTERNS.has(certain.class);
 }
 
@@ -122,7 +122,7 @@ export function classify(evidence: FailureEvidence): ClassifiedError {
   return builtIn(evidence);
 }
 
-/** What a channel alone suggests: the last resort, but for a stall, which is one whatever was said. */
+/** What a channel alone suggests: the last resort, but for a stall or a restart, which are one whatever was said. */
 function candidateFromChannel(channel: EvidenceChannel): Candidate | null {
   switch (channel) {
     case "stall":
@@ -137,6 +137,8 @@ function candidateFromChannel(channel: EvidenceChannel): Candidate | null {
       return fromStructure("channel", "network_error", "store_unreachable", 0.4, channel);
     case "process_exit":
       return fromStructure("channel", "instance_crash", "process_ended", 0.45, channel);
+    case "restart":
+      return fromStructure("channel", "instance_crash", "restart_failed", 0.99, channel);
     case "execution":
     case "log":
     case "history":

@@ -16,6 +16,8 @@ export const EVIDENCE_CHANNELS = [
   "process_exit",
   /** No sign of progress within the stall limit. */
   "stall",
+  /** The instance was to be started anew for the job, and that failed. */
+  "restart",
   /** An output could not be read back from the instance. */
   "collection",
   /** An output or input could not be moved to or from the file store. */

@@ -61,7 +61,7 @@ export const LADDERS: Readonly<Record<ErrorClass, readonly Rung[]>> = {
     "reduce_params",
   ),
   host_out_of_memory: rungs("restart_instance", "more_ram", "reduce_params"),
-  timeout: rungs("resume_same", "resume_elsewhere", "longer_limit"),
+  timeout: rungs("resume_same", "resume_elsewhere", "restart_instance", "longer_limit"),
   model_missing: rungs(
     "instance_with_model",
     "fetch_model",

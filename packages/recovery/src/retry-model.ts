@@ -91,6 +91,8 @@ export interface RetryFacts {
   /** Other instances, healthy and with what the graph needs, that the job need not avoid. */
   readonly others: readonly OtherInstance[];
   readonly time: TimeFacts;
+  /** Whether a machine offers to fetch what is missing, and nobody has it. Left out: no. */
+  readonly isModelFetchable?: boolean;
   /** False for attached instances, which belong to somebody else. */
   readonly canRestartInstance: boolean;
   /** `ERROR_RECOVERY_ENABLED`: without it the first failure ends a job; free returns stay free. */
@@ -125,6 +127,7 @@ export type RetryReason =
   | "upload_input_again"
   | "free_memory_first"
   | "restart_first"
+  | "fetch_first"
   | "wait_for_connection"
   | "wait_for_file_lock"
   | "after_crash"

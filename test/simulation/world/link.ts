@@ -2,6 +2,8 @@ import {
   checkpointRequestSchema,
   checkpointResponseSchema,
   inventoryUploadSchema,
+  machineReportRequestSchema,
+  startupStepsRequestSchema,
   pollRequestSchema,
   pollResponseSchema,
   registerRequestSchema,
@@ -111,6 +113,14 @@ export function createSimLink(route: Route<ReplicaApi>, watch: LinkWatch): Contr
         const sent = fit("inventory", upload, inventoryUploadSchema);
         return link.putInventory(sent, gone);
       }),
+    putMachineReport: (request, signal) =>
+      route.call("putMachineReport", signal, CALL_MS, ({ link }, gone) =>
+        link.putMachineReport(fit("machine report", request, machineReportRequestSchema), gone),
+      ),
+    putStartupSteps: (request, signal) =>
+      route.call("putStartupSteps", signal, CALL_MS, ({ link }, gone) =>
+        link.putStartupSteps(fit("startup steps", request, startupStepsRequestSchema), gone),
+      ),
     putBlob: async (source, signal) => {
       const bytes = await collect(source.open());
       const { sha256, sizeBytes } = source;

@@ -1,4 +1,5 @@
-import { createAgent, type Agent, type AgentLimits } from "@holdfast/agent";
+import { createAgent, type Agent, type AgentLimits, type AgentOptions } from "@holdfast/agent";
+import type { ControlPlaneLink } from "@holdfast/contract";
 import { seededRandom } from "@holdfast/runtime";
 import type { ComfyWorld, SimComfy } from "./comfy.ts";
 import { createDisk, type SimDisk } from "./disk.ts";
@@ -38,6 +39,10 @@ export interface MachineOptions {
   readonly comfys: readonly SimComfy[];
   readonly limits: Partial<AgentLimits>;
   readonly watch: LinkWatch;
+  /** What else its agents are given, by their link. */
+  readonly agentOptions?: (link: ControlPlaneLink) => Partial<AgentOptions>;
+  /** Told of every agent that starts. */
+  readonly onStart?: (agent: Agent, boot: number) => void;
 }
 
 const STATE_DIR = "/var/lib/holdfast-agent";
@@ -55,8 +60,9 @@ export function createMachine(options: MachineOptions): Machine {
     const process = createProcess(timeline, `${name}#${boots}`, skew);
     const route = network.route(process, name, options.replicas, seededRandom(seed + 1));
     const log = traceLog(trace, process.name);
+    const link = createSimLink(route, options.watch);
     const agent = createAgent({
-      link: createSimLink(route, options.watch),
+      link,
       instances: comfys.map(({ url }) => ({ url })),
       stateDir: STATE_DIR,
       machineName: name,
@@ -66,7 +72,9 @@ export function createMachine(options: MachineOptions): Machine {
       limits: options.limits,
       transport: comfyWorld.connect(process, seededRandom(seed + 2)),
       disk: disk.mount(process),
+      ...options.agentOptions?.(link),
     });
+    options.onStart?.(agent, boots);
     trace.note(process.name, "life", "starts", "");
     running = { process, agent };
     agent.start().catch((err: unknown) => {

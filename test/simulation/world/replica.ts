@@ -22,6 +22,7 @@ import {
   createJobsService,
   type JobsService,
 } from "../../../packages/control-plane/src/jobs/service.ts";
+import { createMachineReportService } from "../../../packages/control-plane/src/machines/report-service.ts";
 import { createMachinesService } from "../../../packages/control-plane/src/machines/service.ts";
 import { leaseTimes } from "../../../packages/control-plane/src/scheduler/lease-times.ts";
 import { createErrorFoldLoop } from "../../../packages/control-plane/src/recovery/loop.ts";
@@ -212,7 +213,22 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     },
   });
   const { leases, reports, checkpoints } = scheduler;
-  const link = createDirectLink({ leases, reports, checkpoints, machines, blobs, putAhead });
+  const machineReports = createMachineReportService({
+    ...base,
+    ids,
+    blobs,
+    registerBlobs: (sha256s) => registrar.register(sha256s),
+    onEvents: () => undefined,
+  });
+  const link = createDirectLink({
+    leases,
+    reports,
+    checkpoints,
+    machines,
+    machineReports,
+    blobs,
+    putAhead,
+  });
   const upkeep = [createErrorFoldLoop(base), createHoldLoop({ ...base, hold: jobs })];
   void startInOrder([createFoldLoop(base), ...upkeep, registrar, scheduler]);
   return {

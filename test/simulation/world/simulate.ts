@@ -24,7 +24,7 @@ import {
 } from "./faults.ts";
 import { READ_CHANGES, type Change } from "./journal.ts";
 import { createLedger, type Ledger, type Violation } from "./ledger.ts";
-import { createMachine } from "./machine.ts";
+import { createMachine, type MachineOptions } from "./machine.ts";
 import { createNetwork } from "./network.ts";
 import { checkErrorCounts } from "./error-counts.ts";
 import { createOperator } from "./operator.ts";
@@ -49,6 +49,8 @@ export interface SimulationOptions {
   readonly sabotage?: (world: World) => void;
   /** Only these kinds of faults, as planned by the seed. */
   readonly only?: readonly FaultKind[];
+  /** What the machines' agents are given besides. */
+  readonly machines?: Pick<MachineOptions, "agentOptions" | "onStart">;
   /** Sees every line of the trace as it comes. */
   readonly onLine?: (line: string) => void;
 }
@@ -175,6 +177,7 @@ class Run {
           onUnfit: (what, problem) => this.#bad("wire", `${what}: ${problem}`),
           onReported: () => undefined,
         },
+        ...options.machines,
       }),
     );
     const stopped: World["stopped"] = new Set();

@@ -5,7 +5,10 @@
  * I2 Without any key in the table everybody on this machine is the local administrator; with one,
  *    a key is needed everywhere but for the health pages. A bind that others can reach needs one.
  * I3 A `user` sees and changes its own jobs and files only ({@link ownerScope}).
+ * I4 A key that a machine got for a one-time token acts as one machine alone: the first that it
+ *    registers ({@link assertActsAs}). A token makes one key, once.
  */
+import { HoldfastError } from "@holdfast/contract";
 
 /** What a caller may be. `agent` keys serve machines and see no jobs of anybody. */
 export const ROLES = ["admin", "operator", "user", "agent"] as const;
@@ -19,6 +22,8 @@ export interface Caller {
   readonly role: Role;
   /** Node classes that this caller's graphs may use; null allows all. */
   readonly allowedClasses: readonly string[] | null;
+  /** The one machine that it may act as (I4), null before its first registration; left out: any. */
+  readonly boundTo?: string | null;
 }
 
 /** Everybody on this machine, as long as no key exists. */
@@ -48,6 +53,18 @@ export function ownerScope(caller: Caller): string | null {
   return caller.role === "admin" || caller.role === "operator" ? null : caller.id;
 }
 
+/** Throws `forbidden` when a caller speaks for a machine that is not its own (I4). */
+export function assertActsAs(caller: Caller, machineId: string): void {
+  const { boundTo } = caller;
+  if (boundTo === undefined || boundTo === machineId) return;
+  throw new HoldfastError(
+    "forbidden",
+    boundTo === null
+      ? "this key is of a machine that has not registered yet: register first"
+      : `this key acts as machine ${boundTo} alone, not as ${machineId}; enrol that machine for a key of its own`,
+  );
+}
+
 /** Whether a caller may see or change what belongs to `owner`. */
 export function maySee(caller: Caller, owner: string): boolean {
   const scope = ownerScope(caller);
@@ -64,6 +81,10 @@ export interface ApiKey {
   readonly lastUsedAt: number | null;
   readonly expiresAt: number | null;
   readonly revokedAt: number | null;
+  /** Made for a one-time token: it acts as one machine alone. */
+  readonly isBound: boolean;
+  /** That machine; null before it has registered. */
+  readonly machineId: string | null;
 }
 
 /** Longest name of a key. */

@@ -131,5 +131,6 @@ function toView(key: ApiKey): ApiKeyView {
     lastUsedAt: toInstantOrNull(key.lastUsedAt),
     expiresAt: toInstantOrNull(key.expiresAt),
     revokedAt: toInstantOrNull(key.revokedAt),
+    machineId: key.machineId,
   };
 }

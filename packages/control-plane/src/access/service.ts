@@ -16,6 +16,7 @@ import {
   KEY_CACHE_SIZE,
   LAST_USED_EVERY_MS,
   LOCAL_CALLER,
+  assertActsAs,
   type ApiKey,
   type Caller,
   type Role,
@@ -29,6 +30,7 @@ import {
   selectHasKeys,
   selectKeys,
   touchKey,
+  bindKey,
   type StoredKey,
 } from "./store.ts";
 
@@ -96,7 +98,11 @@ export function createAccess(options: AccessOptions): Access {
     const state = decideKey(row, clock.now());
     if (state !== "valid") throw unauthorized(keyRefusal(state));
     await touch(row.id);
-    return { id: row.id, role: row.role, allowedClasses: row.allowedClasses };
+    const caller = { id: row.id, role: row.role, allowedClasses: row.allowedClasses };
+    if (!row.isBound) return caller;
+    // Its first registration may be a moment ago, at another replica: asked anew until it is known.
+    if (row.machineId === null) keys.forget(parsed.id);
+    return { ...caller, boundTo: row.machineId };
   };
 
   return {
@@ -147,6 +153,7 @@ function limited(retryAfterSeconds: number): HoldfastError {
 
 interface Cache<T> {
   get(name: string, load: () => Promise<T>): Promise<T>;
+  forget(name: string): void;
 }
 
 /** Remembers answers for {@link KEY_CACHE_MS}; questions asked at the same time share one query. */
@@ -167,6 +174,7 @@ function createCache<T>(clock: Pick<Clock, "elapsed">): Cache<T> {
       });
       return value;
     },
+    forget: (name) => void entries.delete(name),
   };
 }
 
@@ -194,6 +202,7 @@ export async function createKey(
     secretHash: minted.secretHash,
     allowedClasses: wanted.allowedClasses ?? null,
     expiresAt: wanted.expiresAt ?? null,
+    isBound: false,
   });
   return { key: toApiKey(stored), text: minted.text };
 }
@@ -212,6 +221,32 @@ export async function revokeKey(db: Queryable, id: string): Promise<ApiKey> {
   const row = await revokeKeyRow(db, id);
   if (row === undefined) throw new HoldfastError("not_found", `there is no key ${id}`);
   return toApiKey(row);
+}
+
+/**
+ * The machine that a caller's registration is of, before it is written: what it asks for, or, of a key
+ * that is bound, its own. Throws `forbidden` for another one (I4).
+ */
+export function machineToRegister(caller: Caller, asked: string | null): string | null {
+  const { boundTo } = caller;
+  if (boundTo === undefined || boundTo === null) return asked;
+  // An agent that lost its folder, or the answer to its first registration, is the same machine still.
+  if (asked !== null) assertActsAs(caller, asked);
+  return boundTo;
+}
+
+/** Binds a caller's key to the machine it registers, whose row the transaction holds (I4). */
+export async function bindToMachine(
+  tx: Queryable,
+  caller: Caller,
+  machineId: string,
+): Promise<void> {
+  if (caller.boundTo === undefined) return;
+  if (await bindKey(tx, caller.id, machineId)) return;
+  throw new HoldfastError(
+    "forbidden",
+    `machine ${machineId} has a key of its own already, or this key another machine; revoke that key, or remove the agent's folder`,
+  );
 }
 
 /** Whether any key was ever made: what `decideBind` needs to know before listening. */

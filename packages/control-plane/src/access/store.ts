@@ -17,6 +17,8 @@ interface KeyRow {
   last_used_at: number | null;
   expires_at: number | null;
   revoked_at: number | null;
+  is_bound: boolean;
+  machine_id: string | null;
 }
 
 function toStoredKey(row: KeyRow): StoredKey {
@@ -30,6 +32,8 @@ function toStoredKey(row: KeyRow): StoredKey {
     lastUsedAt: row.last_used_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
+    isBound: row.is_bound,
+    machineId: row.machine_id,
   };
 }
 
@@ -41,14 +45,23 @@ export interface NewKey {
   readonly secretHash: string;
   readonly allowedClasses: readonly string[] | null;
   readonly expiresAt: number | null;
+  readonly isBound: boolean;
 }
 
 /** Inserts a key and gives the row as it stands. */
 export async function insertKey(db: Queryable, key: NewKey): Promise<StoredKey> {
   const { rows } = await db.query<KeyRow>(
-    `insert into api_keys (id, name, role, secret_hash, allowed_classes, expires_at)
-     values ($1, $2, $3, $4, $5, $6::timestamptz) returning *`,
-    [key.id, key.name, key.role, key.secretHash, key.allowedClasses, toTimestamp(key.expiresAt)],
+    `insert into api_keys (id, name, role, secret_hash, allowed_classes, expires_at, is_bound)
+     values ($1, $2, $3, $4, $5, $6::timestamptz, $7) returning *`,
+    [
+      key.id,
+      key.name,
+      key.role,
+      key.secretHash,
+      key.allowedClasses,
+      toTimestamp(key.expiresAt),
+      key.isBound,
+    ],
   );
   const row = rows[0];
   if (row === undefined) throw new Error("insert into api_keys returned no row");
@@ -96,4 +109,30 @@ const TOUCH_KEY = statement(
 /** Notes that a key was used, unless that was noted within the last `everyMs`. */
 export async function touchKey(db: Queryable, id: string, everyMs: number): Promise<void> {
   await db.query(TOUCH_KEY, [id, everyMs / 1000]);
+}
+
+/**
+ * Binds a key to the machine that it registers, in the transaction that holds the machine's row.
+ * False when it is bound to another one already, or another valid key has that machine.
+ */
+export async function bindKey(tx: Queryable, id: string, machineId: string): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    `update api_keys k set machine_id = $2
+     where id = $1 and is_bound and coalesce(machine_id, $2) = $2
+       and not exists (
+         select from api_keys o where o.machine_id = $2 and o.id <> k.id and o.revoked_at is null
+           and (o.expires_at is null or o.expires_at > now()))`,
+    [id, machineId],
+  );
+  return rowCount > 0;
+}
+
+/** Whether somebody could still administer with a key: not revoked, not over. */
+export async function selectHasAdminKey(db: Queryable): Promise<boolean> {
+  const { rows } = await db.query<{ any: boolean }>(
+    `select exists (
+       select from api_keys where role = 'admin' and revoked_at is null
+         and (expires_at is null or expires_at > now())) as any`,
+  );
+  return rows[0]?.any === true;
 }

@@ -1,5 +1,6 @@
 import { instantSchema, pageSchema } from "@holdfast/contract";
 import { z } from "zod";
+import { ENROLMENT_STATES, MAX_ENROLMENT_SECONDS, MIN_ENROLMENT_SECONDS } from "./enrolment.ts";
 import { MAX_ALLOWED_CLASSES, MAX_KEY_NAME_LENGTH, ROLES } from "./model.ts";
 
 /** One of the roles of a caller. */
@@ -23,6 +24,9 @@ export const apiKeySchema = z.object({
   lastUsedAt: instantSchema.nullable(),
   expiresAt: instantSchema.nullable(),
   revokedAt: instantSchema.nullable(),
+  machineId: z.string().nullable().meta({
+    description: "The one machine that a key made by enrolment acts as.",
+  }),
 });
 /** See {@link apiKeySchema}. */
 export type ApiKeyView = z.infer<typeof apiKeySchema>;
@@ -48,3 +52,44 @@ export const meSchema = z.object({
   allowedClasses: z.array(z.string()).nullable(),
   keysRequired: z.boolean().meta({ description: "False while no API key exists." }),
 });
+
+/** `enr_…`: a one-time token. */
+export const enrolmentIdSchema = z.string().regex(/^enr_[0-9a-z]{26}$/);
+
+/** A one-time token as lists show it. */
+export const enrolmentSchema = z.object({
+  id: enrolmentIdSchema,
+  name: z.string(),
+  machineName: z.string().nullable(),
+  state: z.enum(ENROLMENT_STATES),
+  createdAt: instantSchema,
+  expiresAt: instantSchema,
+  revokedAt: instantSchema.nullable(),
+  usedAt: instantSchema.nullable(),
+  usedByName: z.string().nullable(),
+  keyId: z.string().nullable(),
+});
+/** See {@link enrolmentSchema}. */
+export type EnrolmentView = z.infer<typeof enrolmentSchema>;
+export const enrolmentPageSchema = pageSchema(enrolmentSchema);
+
+/** `POST /api/v1/enrolments`. */
+export const createEnrolmentSchema = z.strictObject({
+  name: z.string().min(1).max(MAX_KEY_NAME_LENGTH),
+  ttlSeconds: z
+    .int()
+    .min(MIN_ENROLMENT_SECONDS)
+    .max(MAX_ENROLMENT_SECONDS)
+    .optional()
+    .meta({ description: "How long it may be used. Default one hour." }),
+  machineName: z
+    .string()
+    .min(1)
+    .max(128)
+    .nullable()
+    .optional()
+    .meta({ description: "The one name under which a machine may use it; null: any." }),
+});
+
+/** Answer to `POST /api/v1/enrolments`. `text` is shown here and never again. */
+export const createdEnrolmentSchema = z.object({ enrolment: enrolmentSchema, text: z.string() });

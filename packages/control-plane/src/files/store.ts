@@ -271,7 +271,8 @@ export async function findOutput(db: Queryable, id: string): Promise<OutputFile 
 
 const UNNAMED = `not exists (select from files where files.sha256 = blobs.sha256)
      and not exists (select from outputs where outputs.sha256 = blobs.sha256)
-     and not exists (select from checkpoints where checkpoints.sha256 = blobs.sha256)`;
+     and not exists (select from checkpoints where checkpoints.sha256 = blobs.sha256)
+     and not exists (select from startup_runs where startup_runs.log_sha256 = blobs.sha256)`;
 
 /** A place in the order in which old blobs are looked at. Instants as Postgres writes them. */
 export interface BlobPlace {
@@ -279,7 +280,7 @@ export interface BlobPlace {
   readonly sha256: string;
 }
 
-/** Blobs looked at that no file, output or checkpoint names, and how far it was looked. */
+/** Blobs looked at that no file, output, checkpoint or machine's run names, and how far it was looked. */
 export interface UnnamedBlobs {
   /** Seen so for the first time. */
   readonly found: readonly string[];
@@ -293,7 +294,7 @@ export interface UnnamedBlobs {
 
 /**
  * Looks at the next `limit` blobs, in order of age, that were last stored or touched before the grace
- * period, for those that no file, output or checkpoint names.
+ * period, for those that no file, output, checkpoint or machine's run names.
  */
 export async function selectUnnamedBlobs(
   db: Queryable,

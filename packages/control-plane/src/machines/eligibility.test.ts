@@ -23,6 +23,7 @@ const instance = (over: Partial<PlacedInstance> = {}): PlacedInstance => ({
   lastRequirementId: null,
   stateSince: 0,
   quarantine: null,
+  canRestart: false,
   machineState: "online",
   ...over,
 });

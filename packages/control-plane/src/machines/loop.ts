@@ -1,8 +1,9 @@
 import type { Clock, Random } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
-import type { Loop } from "../platform/loop.ts";
+import { createLoop, type Loop } from "../platform/loop.ts";
 import { createSweepLoop, type SweptPart } from "../platform/sweep.ts";
+import { deleteOldRuns } from "./report-store.ts";
 import { lockDead, readDead, removeDead, type DeadKind } from "./retention-store.ts";
 
 /** What the loops of machines need. */
@@ -35,6 +36,27 @@ export function createMachineLoops(deps: MachineLoopDeps): readonly Loop[] {
       onPass: (removed) => deps.log.info({ kind, removed }, "dead parts of the fleet removed"),
     }),
   );
+}
+
+/** Runs of machines are forgotten after this, but for the last of each machine. */
+const RUN_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
+
+/** The loop that forgets old starts and installations of machines. */
+export function createRunPruneLoop(
+  deps: Pick<MachineLoopDeps, "db" | "clock" | "random" | "log"> & {
+    readonly onRemoved: (count: number) => void;
+  },
+): Loop {
+  return createLoop({
+    ...deps,
+    name: "machines:old-runs",
+    everyMs: SWEEP_EVERY_MS,
+    tick: async () => {
+      const removed = await deleteOldRuns(deps.db, RUN_KEPT_MS, DEAD_STEP);
+      deps.onRemoved(removed);
+      return removed === DEAD_STEP ? "more" : "idle";
+    },
+  });
 }
 
 /** Looks at a part of a table for what is dead and named by nothing, and removes it. */

@@ -27,6 +27,8 @@ export interface Instance {
   readonly stateSince: number;
   /** Set aside for a time, because jobs fail there; null when it is not. */
   readonly quarantine: Quarantine | null;
+  /** Whether its agent can start its process anew. */
+  readonly canRestart: boolean;
 }
 
 /** Why and until when an instance is given no work. */

@@ -43,7 +43,12 @@ async function register(
   const { instances } = await createMachinesService(database.db).register(
     on,
     { id, name: id, bootId: "b", agentVersion: "1" },
-    keys.map((key) => ({ id: `ins_${id}_${key}_${Math.random()}`, key, name: key })),
+    keys.map((key) => ({
+      id: `ins_${id}_${key}_${Math.random()}`,
+      key,
+      name: key,
+      canRestart: false,
+    })),
   );
   return instances.map((instance) => instance.id);
 }

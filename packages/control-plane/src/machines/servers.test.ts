@@ -41,6 +41,7 @@ function instance(id: string, told: Told, over: Partial<PlacedInstance> = {}): K
       lastRequirementId: null,
       stateSince: 0,
       quarantine: null,
+      canRestart: false,
       machineState: "online",
       ...over,
     },

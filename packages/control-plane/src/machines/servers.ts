@@ -21,6 +21,8 @@ export interface Servers {
   cardOf(instanceId: string): CardFacts;
   /** The machine of an instance, whether it takes work or not. */
   machineOf(instanceId: string): string | null;
+  /** Whether its agent can start an instance anew. */
+  canRestart(instanceId: string): boolean;
   /** The largest card among those that have the classes; null when one does not tell. */
   largestCard(needs: Needs): number | null;
   /**
@@ -70,6 +72,7 @@ export function createServers(
       return found === undefined ? { totalBytes: null } : cardOf(found);
     },
     machineOf: (instanceId) => all.find(({ id }) => id === instanceId)?.machineId ?? null,
+    canRestart: (instanceId) => all.find(({ id }) => id === instanceId)?.canRestart === true,
     largestCard(needs) {
       let largest: number | null = null;
       for (const { inventory } of withClasses(needs)) {

@@ -18,8 +18,10 @@ import {
   type Machine,
   type PlacedInstance,
 } from "./model.ts";
+import { createMachineDetails, type MachineDetails } from "./detail-service.ts";
 import { createFilesMerger } from "./model-files.ts";
 import { createServers, type KnownInstance, type Servers } from "./servers.ts";
+import * as reports from "./report-store.ts";
 import * as store from "./store.ts";
 
 /** Inventories kept in memory; a fleet has few kinds of machine. */
@@ -29,6 +31,8 @@ const OBJECT_INFOS_ASKED = 8;
 /** Machines in one list. */
 const MACHINES_LISTED = 10_000;
 
+/** Machines whose offers are looked at. */
+const OFFERS_READ = 1_000;
 /** What strict validation found: nothing wrong, the issues of the best kind of machine, or nobody to ask. */
 export type StrictValidation =
   | { readonly kind: "valid" }
@@ -36,12 +40,12 @@ export type StrictValidation =
   | { readonly kind: "no_machine" };
 
 /** The machines and instances that have registered, and what they have. */
-export interface MachinesService {
+export interface MachinesService extends MachineDetails {
   /** Writes the machine and its instances in the caller's transaction. */
   register(
     tx: Queryable,
     machine: store.MachineRegistration,
-    instances: readonly { readonly id: string; readonly key: string; readonly name: string }[],
+    instances: readonly store.InstanceRegistration[],
   ): Promise<{ readonly machine: Machine; readonly instances: readonly Instance[] }>;
   /** Writes reports that changed; returns those rows, for events. */
   report(
@@ -58,6 +62,10 @@ export interface MachinesService {
   /** The fleet as it is now, to be asked who could run what. */
   servers(): Promise<Servers>;
   listMachines(): Promise<Machine[]>;
+  /** Those of the instances whose agents can start them anew. */
+  restartable(on: Queryable, instanceIds: readonly string[]): Promise<ReadonlySet<string>>;
+  /** Who of the machines that are there could fetch models of these names. */
+  offers(names: readonly string[]): Promise<readonly reports.MachineOffers[]>;
   /**
    * Sets an instance, or all of its machine, aside for a time; gives those that were not set aside
    * already.
@@ -96,6 +104,7 @@ export function createMachinesService(db: Db): MachinesService {
     return row === undefined ? undefined : keep(toInventoryIndex(row));
   };
   return {
+    ...createMachineDetails(db),
     async register(tx, registration, declared) {
       const machine = await store.upsertMachine(tx, registration);
       const instances = await store.upsertInstances(tx, machine.id, declared);
@@ -126,6 +135,8 @@ export function createMachinesService(db: Db): MachinesService {
       return createServers(all, known, merge);
     },
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
+    restartable: (on, instanceIds) => store.readRestartable(on, instanceIds),
+    offers: (names) => reports.readOffers(db, names, OFFERS_READ),
     quarantine: (tx, instanceId, quarantine) => store.setQuarantine(tx, instanceId, quarantine),
     async setCordon(instanceId, cordoned) {
       const instance = await store.setCordon(db, instanceId, cordoned);

@@ -27,6 +27,7 @@ interface InstanceRow {
   readonly state_since: number;
   readonly quarantined_until: number | null;
   readonly quarantine_reason: string | null;
+  readonly can_restart: boolean;
   /** By the database's clock. */
   readonly is_quarantined: boolean;
 }
@@ -59,6 +60,7 @@ function toInstance(row: InstanceRow): Instance {
     vramFreeBytes: row.vram_free_bytes,
     lastRequirementId: row.last_requirement_id,
     stateSince: row.state_since,
+    canRestart: row.can_restart,
     quarantine:
       row.is_quarantined && row.quarantined_until !== null
         ? { until: row.quarantined_until, reason: row.quarantine_reason ?? "" }
@@ -94,18 +96,27 @@ export async function upsertMachine(db: Queryable, machine: MachineRegistration)
   return toMachine(row);
 }
 
+/** What a registration writes of an instance. */
+export interface InstanceRegistration {
+  readonly id: string;
+  readonly key: string;
+  readonly name: string;
+  readonly canRestart: boolean;
+}
+
 /** Inserts or renames the declared instances; returns all of them, `starting` until they report. */
 export async function upsertInstances(
   db: Queryable,
   machineId: string,
-  instances: readonly { readonly id: string; readonly key: string; readonly name: string }[],
+  instances: readonly InstanceRegistration[],
 ): Promise<Instance[]> {
   const { rows } = await db.query<InstanceRow>(
-    `insert into instances as i (id, machine_id, key, name, state)
-     select d.id, $1, d.key, d.name, 'starting'
-     from unnest($2::text[], $3::text[], $4::text[]) as d (id, key, name)
+    `insert into instances as i (id, machine_id, key, name, can_restart, state)
+     select d.id, $1, d.key, d.name, d.can_restart, 'starting'
+     from unnest($2::text[], $3::text[], $4::text[], $5::boolean[])
+       as d (id, key, name, can_restart)
      on conflict (machine_id, key) do update set
-       name = excluded.name, state = 'starting', reason = null, declared = true,
+       name = excluded.name, can_restart = excluded.can_restart, state = 'starting', reason = null, declared = true,
        state_since = now()
      returning ${INSTANCE_COLUMNS}`,
     [
@@ -113,6 +124,7 @@ export async function upsertInstances(
       instances.map((instance) => instance.id),
       instances.map((instance) => instance.key),
       instances.map((instance) => instance.name),
+      instances.map((instance) => instance.canRestart),
     ],
   );
   return rows.map(toInstance);
@@ -182,6 +194,18 @@ export async function reportInstances(
   return { instances: rows, unknownDigests: digests.filter((digest) => !kept.has(digest)) };
 }
 
+/** Those of the instances whose agents can start them anew. */
+export async function readRestartable(
+  db: Queryable,
+  instanceIds: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ id: string }>(
+    "select id from instances where id = any($1::text[]) and can_restart",
+    [instanceIds],
+  );
+  return new Set(rows.map(({ id }) => id));
+}
+
 /** Every machine that registered once, newest first, at most `limit`. */
 export async function listMachines(db: Queryable, limit: number): Promise<Machine[]> {
   const { rows } = await db.query<MachineRow>("select * from machines order by id desc limit $1", [
@@ -198,6 +222,22 @@ export async function listPlacedInstances(db: Queryable): Promise<PlacedInstance
      where i.declared order by i.id`,
   );
   return rows.map((row) => ({ ...toInstance(row), machineState: row.machine_state }));
+}
+
+/** One machine; null when there is none. */
+export async function readMachine(db: Queryable, id: string): Promise<Machine | null> {
+  const { rows } = await db.query<MachineRow>("select * from machines where id = $1", [id]);
+  return rows[0] === undefined ? null : toMachine(rows[0]);
+}
+
+/** The instances that a machine's agent declares. */
+export async function listInstancesOf(db: Queryable, machineId: string): Promise<Instance[]> {
+  const { rows } = await db.query<InstanceRow>(
+    `select ${INSTANCE_COLUMNS} from instances i
+     where i.machine_id = $1 and i.declared order by i.id`,
+    [machineId],
+  );
+  return rows.map(toInstance);
 }
 
 /** Sets or lifts a cordon, a quarantine with it; null when there is no such instance. */

@@ -144,7 +144,7 @@ function withWaiting(steps: readonly RecoveryStepFacts[], job: Job): readonly Re
     attempt: steps.filter(({ endedAt }) => endedAt <= at).length,
     round: job.round,
     errorClass: "model_missing",
-    strategy: "SWITCH_MODEL",
+    strategy: rung === "fetch_model" ? "RETRY" : "SWITCH_MODEL",
     rung,
     explain,
     endedAt: at,

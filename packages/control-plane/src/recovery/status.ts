@@ -89,6 +89,7 @@ const DONE: Readonly<Record<string, string>> = {
   after_foreign_interrupt: "Started again",
   after_stall: "Started again",
   elsewhere: "Moved to another instance",
+  fetch_first: "Fetched the model",
   fetch_model: "Fetched the model",
   free_memory: "Freed memory",
   free_memory_first: "Freed memory",

@@ -13,7 +13,7 @@ import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { readInstanceRecord } from "./blame-store.ts";
-import { fleetEvent } from "./fleet-events.ts";
+import { fleetEvent } from "../machines/fleet-events.ts";
 
 /** What blaming is made of. */
 export interface BlameDeps {

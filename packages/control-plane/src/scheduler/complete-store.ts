@@ -47,8 +47,9 @@ const COMPLETE = statement(
    job as (
      update jobs j set state = 'completed', ended_at = now(),
        execution_ms = j.execution_ms + g.execute_ms, error = null, waiting_reason = null,
-       -- What made the outputs stays to be seen; what was to be done before the attempt is done.
-       plan = case when j.plan ->> 'patch' is null then null
+       -- What made the outputs, and what was waited for, stays to be seen; what was to be done before
+       -- the attempt is done.
+       plan = case when j.plan ->> 'patch' is null and j.plan -> 'replanned' is null then null
          else j.plan || '{"before": "nothing"}' end,
        output_count = case when j.attempt_count = 1
          then (select count(*) from o where o.job_id = j.id)

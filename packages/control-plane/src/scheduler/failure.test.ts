@@ -32,6 +32,7 @@ function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
       lastRequirementId: null,
       stateSince: 0,
       quarantine: null,
+      canRestart: false,
       machineState: "online" as const,
     },
     inventory: toInventoryIndex({
@@ -63,6 +64,7 @@ const context = (
   graph: null,
   needs: NEEDS,
   servers: fleet("i1"),
+  isModelFetchable: false,
   budgetDelayMs: 0,
   ...over,
   facts: {

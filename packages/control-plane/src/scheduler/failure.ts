@@ -52,6 +52,8 @@ export interface FailureContext {
   /** What the job needs of an instance, as it ran. */
   readonly needs: Needs;
   readonly servers: Servers;
+  /** Whether a machine offers to fetch the model that is missing. */
+  readonly isModelFetchable: boolean;
   /** How long a retry has to wait because too much is retried now; 0 within the budget. */
   readonly budgetDelayMs: number;
 }
@@ -116,8 +118,8 @@ export function judgeFailure(context: FailureContext, random: Random): FailureVe
       deathsOnInstances: deadInstances,
       others: othersOf(context),
       time: timeOf(context, evidence),
-      // Attached instances belong to somebody else: no restart.
-      canRestartInstance: false,
+      isModelFetchable: context.isModelFetchable,
+      canRestartInstance: context.servers.canRestart(facts.instanceId),
       isRecoveryEnabled: context.recoveryEnabled,
       maxRetryAttempts: facts.maxRetryAttempts ?? context.maxRetryAttempts,
     },
@@ -286,7 +288,7 @@ function changeOf(
     waitingReason: decision.explain,
     startsLineage: change !== null && change.loss !== "none",
     ...withNeeds(
-      planAfter(decision, change, base.plan),
+      planAfter(decision, change, base.plan, facts.instanceId),
       change === null ? null : needsAfter(context, change.recipe),
     ),
   };
@@ -305,16 +307,18 @@ function planAfter(
   decision: Extract<RetryDecision, { kind: "retry" }>,
   change: Recovery["change"],
   plan: JobPlan | null,
+  instanceId: string,
 ): JobPlan | null {
   const version = (plan?.version ?? 0) + 1;
   const { before, extendMs } = decision;
   if (change !== null) return { ...plan, version, before: "nothing", ...changedPlan(plan, change) };
-  if (before !== "free_memory" && extendMs === 0) return plan;
+  if (before === "nothing" && extendMs === 0) return plan;
   return {
     patch: null,
     ...plan,
     version,
-    before: before === "free_memory" ? before : "nothing",
+    before,
+    ...(before === "restart_instance" && { restartAt: instanceId }),
     ...(extendMs > 0 && { extendedMs: (plan?.extendedMs ?? 0) + extendMs }),
   };
 }

@@ -4,7 +4,7 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
-import { fleetEvent } from "./fleet-events.ts";
+import { fleetEvent } from "../machines/fleet-events.ts";
 import type { KnownInstance } from "./lease-store.ts";
 
 /** What writing reports is made of. */

@@ -12,6 +12,7 @@ import {
   type RenewRequest,
   type RenewResponse,
   type Revoked,
+  type WantedModel,
 } from "@holdfast/contract";
 import {
   createPace,
@@ -22,6 +23,7 @@ import {
   type Pace,
   type Random,
 } from "@holdfast/runtime";
+import { LOCAL_CALLER, type Caller } from "../access/model.ts";
 import type { InventoryIndex } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
@@ -44,6 +46,7 @@ import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-view
 import { registerIn } from "./registration.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { toLease } from "./to-lease.ts";
+import { createToldModels } from "./told-models.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
 /** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
@@ -77,13 +80,16 @@ export interface LeaseServiceDeps {
   readonly graphs: GraphCache;
   readonly signal: WorkSignal;
   readonly recentEnds: RecentEnds;
+  /** What a machine is asked to fetch now. */
+  readonly wantedModels: (machineId: string) => readonly WantedModel[];
   /** Told after commit: events of these types were written. */
   readonly onEvents: (written: readonly EventType[]) => void;
 }
 
 /** Leases as agents ask for them. */
 export interface LeaseService {
-  register(request: RegisterRequest): Promise<RegisterResponse>;
+  /** `caller`: whose key it came with; left out by an agent of the same process. */
+  register(request: RegisterRequest, caller?: Caller): Promise<RegisterResponse>;
   poll(request: PollRequest, aborted: AbortSignal): Promise<PollResponse>;
   renew(request: RenewRequest): Promise<RenewResponse>;
   /** Something has changed for a machine: its next look goes into the database. */
@@ -108,7 +114,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     // A first attempt has nothing to go on from.
     const again = granted.filter((job) => job.attemptNumber > 1 || mode === "resume");
     const saved = await checkpointsOf(on, again);
-    return granted.map((job) => toLease(job, mode, { templates, saved, settings }));
+    const restartable = await restartableOf(on, machines, granted);
+    return granted.map((job) => toLease(job, mode, { templates, saved, restartable, settings }));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
@@ -218,6 +225,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     return { revoked, leases, isInDoubt: lost.length < unknown.length };
   };
 
+  const toldModels = createToldModels();
   const lastServed = new Map<string, number>();
   /** The last claim of each machine: when it was, and how many such claims bring. */
   const claims = new Map<string, { at: number; readonly pace: Pace }>();
@@ -298,14 +306,14 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   };
 
   return {
-    async register(request) {
+    async register(request, caller = LOCAL_CALLER) {
       if (request.protocolVersion !== AGENT_PROTOCOL_VERSION) {
         throw new HoldfastError(
           "version_unsupported",
           `this control plane speaks version ${AGENT_PROTOCOL_VERSION} of the agent protocol, the agent ${request.protocolVersion}: update the older one`,
         );
       }
-      const answer = await db.transaction((tx) => registerIn(tx, request, deps, toLeases));
+      const answer = await db.transaction((tx) => registerIn(tx, request, caller, deps, toLeases));
       await deps.failpoints.hit("control-plane.registered");
       views.forget(answer.machineId);
       signal.wakeMachine(answer.machineId);
@@ -365,9 +373,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
             if (claimed.isRefused && found.leases === undefined) continue;
           }
           const left = deadline - deps.clock.elapsed();
-          const hasNews = leases.length + revoked.length + wanted.length > 0;
+          const { models, isNews } = toldModels.look(request, deps.wantedModels(request.machineId));
+          const hasNews = leases.length + revoked.length + wanted.length > 0 || isNews;
           if (hasNews || left <= 0 || ended.aborted) {
-            return { leases, revoked, renewed, inventoriesWanted: wanted, config: null };
+            const asked = models.length > 0 && { modelsWanted: [...models] };
+            return { leases, revoked, renewed, inventoriesWanted: wanted, config: null, ...asked };
           }
           if (signal.version() !== asOf) continue;
           const holdsMs = isInDoubt ? VIEW_MAX_AGE_MS : found.holdsMs;
@@ -396,6 +406,18 @@ async function checkpointsOf(
   if (jobs.length === 0) return new Map();
   const ids = jobs.map((job) => job.jobId);
   return readCheckpoints(on, ids);
+}
+
+/** Instances that are to be started anew before one of these jobs, and can be. */
+async function restartableOf(
+  on: Queryable,
+  machines: MachinesService,
+  jobs: readonly GrantedJob[],
+): Promise<ReadonlySet<string>> {
+  const ids = jobs
+    .filter(({ plan }) => plan?.before === "restart_instance")
+    .map(({ instanceId }) => instanceId);
+  return ids.length === 0 ? new Set() : machines.restartable(on, ids);
 }
 
 async function inventoriesOf(

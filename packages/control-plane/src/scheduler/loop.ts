@@ -9,6 +9,7 @@ import { setWaitingReason } from "./lease-store.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { createUnservedWatch } from "./unserved-watch.ts";
 import * as store from "./outcome-store.ts";
+import type { ModelFetching } from "./fetch-service.ts";
 import type { ReplanDeps } from "./replan-service.ts";
 import type { ReportService } from "./report-service.ts";
 import type { WorkSignal } from "./work-signal.ts";
@@ -35,6 +36,7 @@ export interface SchedulerLoopDeps extends ReplanDeps {
   readonly reports: ReportService;
   readonly active: ActiveRequirements;
   readonly signal: WorkSignal;
+  readonly fetching: ModelFetching;
   /** Told after jobs were queued again. */
   readonly onQueued: (requirementIds: readonly number[]) => void;
 }
@@ -95,7 +97,8 @@ async function slowChecks(deps: SchedulerLoopDeps): Promise<void> {
 
 /**
  * Looks which requirements have queued jobs, wakes polls that can serve them, and writes down why
- * nobody can where that is so; after a time of that, jobs that lack a model get another.
+ * nobody can where that is so. Models that a machine offers to fetch are asked of it; after a time
+ * without, jobs that lack a model get another.
  */
 export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
   const unserved = createUnservedWatch(deps);
@@ -106,6 +109,7 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
     random: deps.random,
     log: deps.log,
     async tick() {
+      await deps.fetching.refresh();
       const requirements = await deps.active.refresh(deps.db);
       if (requirements.length === 0) return "idle";
       deps.signal.wakeForWork(
@@ -113,11 +117,16 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
         deps.signal.waiting(),
       );
       const servers = await deps.machines.servers();
-      for (const requirement of requirements) {
+      const looks = requirements.map((requirement) => {
         const isServed = servers.inventories.some((inventory) =>
           deps.active.canServe(inventory, requirement.id),
         );
-        const reason = isServed ? null : servers.explainWaiting(requirement.needs);
+        return { requirement, why: isServed ? null : servers.explainWaiting(requirement.needs) };
+      });
+      const lacking = looks.filter(({ why }) => why !== null).map(({ requirement }) => requirement);
+      await deps.fetching.look(lacking, servers);
+      for (const { requirement, why } of looks) {
+        const reason = why === null ? null : (deps.fetching.underWay(requirement.id) ?? why);
         unserved.note(requirement, reason);
         if (reason === requirement.waitingReason) continue;
         await setWaitingReason(deps.db, requirement.id, reason);
@@ -125,7 +134,7 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
           deps.log.warn({ requirementId: requirement.id, reason }, "jobs wait, nobody can serve");
         }
       }
-      await unserved.replan(servers);
+      await unserved.replan(servers, (id) => deps.fetching.underWay(id) !== null);
       return "idle";
     },
   });

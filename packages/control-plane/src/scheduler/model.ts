@@ -1,5 +1,5 @@
 import type { GraphPatch } from "@holdfast/comfyui/protocol";
-import type { CheckpointMode, JobChanges } from "@holdfast/contract";
+import type { CheckpointMode, JobChanges, Lease } from "@holdfast/contract";
 import type { LossLevel, Recipe } from "@holdfast/recovery";
 import type { Needs } from "../machines/model.ts";
 import type { Transaction } from "../platform/db.ts";
@@ -37,7 +37,9 @@ export interface Placement {
 /** A plan of recovery in force for a job: kept in `jobs.plan`. */
 export interface JobPlan {
   readonly version: number;
-  readonly before: "nothing" | "free_memory";
+  readonly before: Lease["before"];
+  /** The instance that `restart_instance` is meant for. */
+  readonly restartAt?: string;
   /** From the caller's graph to the one to run; made by `recipe`. */
   readonly patch: GraphPatch | null;
   readonly recipe?: Recipe;

@@ -1,5 +1,7 @@
 import type { Lease, RegisterRequest, RegisterResponse } from "@holdfast/contract";
 import type { IdSource } from "@holdfast/runtime";
+import type { Caller } from "../access/model.ts";
+import { bindToMachine, machineToRegister } from "../access/service.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Queryable } from "../platform/db.ts";
 import * as store from "./lease-store.ts";
@@ -16,6 +18,7 @@ export interface RegistrationDeps {
 export async function registerIn(
   tx: Queryable,
   request: RegisterRequest,
+  caller: Caller,
   deps: RegistrationDeps,
   toLeases: (
     on: Queryable,
@@ -24,7 +27,7 @@ export async function registerIn(
   ) => Promise<Lease[]>,
 ): Promise<Omit<RegisterResponse, "config">> {
   const ttlMs = deps.settings.leaseTtlMs;
-  const machineId = request.machineId ?? deps.ids.next("mch");
+  const machineId = machineToRegister(caller, request.machineId) ?? deps.ids.next("mch");
   const { machine, instances } = await deps.machines.register(
     tx,
     {
@@ -33,8 +36,14 @@ export async function registerIn(
       bootId: request.bootId,
       agentVersion: request.agentVersion,
     },
-    request.instances.map(({ key, name }) => ({ id: deps.ids.next("ins"), key, name })),
+    request.instances.map(({ key, name, canRestart }) => ({
+      id: deps.ids.next("ins"),
+      key,
+      name,
+      canRestart: canRestart === true,
+    })),
   );
+  await bindToMachine(tx, caller, machineId);
   const idByKey = new Map(instances.map((instance) => [instance.key, instance.id]));
   const granted = await store.takeOverLeases(tx, machineId, [...idByKey.values()], ttlMs);
   const discard: { key: string; promptId: string }[] = [];

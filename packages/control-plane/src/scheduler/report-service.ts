@@ -11,7 +11,7 @@ import type { Graph } from "@holdfast/comfyui/protocol";
 import { createRetryBudget, type Classifier } from "@holdfast/recovery";
 import type { Clock, Failpoints, IdSource, Random } from "@holdfast/runtime";
 import { ensureRequirement } from "../jobs/requirement-service.ts";
-import type { Needs } from "../machines/model.ts";
+import { modelKey, type Needs } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { isConnectionFailure } from "../platform/db-errors.ts";
@@ -96,6 +96,8 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     const needs = requirementId === null ? NO_NEEDS : await deps.needsOf(requirementId);
     const classified = classifyOutcome(outcome, deps.classify);
     const isGraphWanted = wantsGraph(outcome, classified);
+    const isModelFetchable =
+      classified?.class === "model_missing" && (await isOffered(deps, outcome, needs));
     const settled = await db.transaction(async (tx) => {
       const facts = await store.lockForFailure(tx, ended.jobId, ended.leaseEpoch);
       if (facts === null || !(await mayEnd(tx))) return null;
@@ -109,6 +111,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
           earlier: await store.readEarlierEnds(tx, ended.jobId, facts.round),
           servers,
           needs,
+          isModelFetchable,
           budgetDelayMs: budget.delayMs(servers.instances.length),
           graph: isGraphWanted ? await readOwnGraph(deps.graphs, tx, facts) : null,
           maxRetryAttempts: deps.settings.maxRetryAttempts,
@@ -327,6 +330,22 @@ function isJobsFault({ decision, classified, evidence }: FailureVerdict, needs: 
   if (classified?.class !== "model_missing") return false;
   const message = evidence?.message ?? "";
   return !needs.models.some(({ name }) => message.includes(name));
+}
+
+/** Whether a machine offers to fetch what an end says is missing. */
+async function isOffered(
+  { machines }: ReportServiceDeps,
+  outcome: UnfinishedOutcome,
+  needs: Needs,
+): Promise<boolean> {
+  const message = "evidence" in outcome ? outcome.evidence.message : "";
+  const missing = needs.models.filter(({ name }) => message.includes(name));
+  if (missing.length === 0) return false;
+  const offers = await machines.offers(missing.map(({ name }) => name));
+  const offered = new Set(
+    offers.flatMap(({ models }) => models.map(({ folder, name }) => modelKey(folder, name))),
+  );
+  return missing.every(({ folder, name }) => offered.has(modelKey(folder, name)));
 }
 
 const NO_NEEDS: Needs = { nodeClasses: [], models: [] };

@@ -1,4 +1,7 @@
 import {
+  MAX_MACHINE_REPORT_BYTES,
+  machineReportRequestSchema,
+  startupStepsRequestSchema,
   checkpointRequestSchema,
   checkpointResponseSchema,
   inventoryUploadSchema,
@@ -13,7 +16,8 @@ import {
 } from "@holdfast/contract";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
-import { ALLOWED, type Caller, type Role } from "../access/model.ts";
+import { ALLOWED, assertActsAs, type Caller, type Role } from "../access/model.ts";
+import type { MachineReportService } from "../machines/report-service.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { HttpApp } from "../platform/http/server.ts";
 import type { CheckpointService } from "./checkpoint-service.ts";
@@ -27,6 +31,9 @@ const INVENTORY_BODY_LIMIT = 64 * 1024 * 1024;
 /** 100 reports of 100 outputs each fit; evidence is bounded by the agent. */
 const REPORT_BODY_LIMIT = 32 * 1024 * 1024;
 
+/** 500 steps with all they have to say. */
+const STEPS_BODY_LIMIT = 4 * 1024 * 1024;
+
 /** What the agent's routes need. */
 export interface AgentRoutesDeps {
   readonly identify: (request: FastifyRequest, roles: readonly Role[]) => Promise<Caller>;
@@ -34,6 +41,7 @@ export interface AgentRoutesDeps {
   readonly reports: ReportService;
   readonly checkpoints: CheckpointService;
   readonly machines: MachinesService;
+  readonly machineReports: MachineReportService;
   /** Aborted when the server closes: polls that wait end then. */
   readonly closing: AbortSignal;
 }
@@ -41,8 +49,19 @@ export interface AgentRoutesDeps {
 /** `/agent/v1`: the wire of the contract's `agent.ts`, but for blobs. */
 export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
   const { leases, reports, checkpoints, machines } = deps;
+  const callers = new WeakMap<FastifyRequest, Caller>();
   const onRequest = async (request: FastifyRequest): Promise<void> => {
-    await deps.identify(request, ALLOWED.serve);
+    callers.set(request, await deps.identify(request, ALLOWED.serve));
+  };
+  const callerOf = (request: FastifyRequest): Caller => {
+    const caller = callers.get(request);
+    if (caller === undefined) throw new Error("a request of an agent was not identified");
+    return caller;
+  };
+  /** After the body is read: whether it speaks for a machine of the caller's. */
+  const preHandler = async (request: FastifyRequest): Promise<void> => {
+    const { machineId } = request.body as { readonly machineId: string };
+    assertActsAs(callerOf(request), machineId);
   };
   const tags = ["agent"];
 
@@ -57,13 +76,14 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
         response: { 200: registerResponseSchema },
       },
     },
-    (request) => leases.register(request.body),
+    (request) => leases.register(request.body, callerOf(request)),
   );
 
   app.post(
     "/agent/v1/poll",
     {
       onRequest,
+      preHandler,
       schema: {
         tags,
         summary: "Ask for work; held open until there is some",
@@ -83,6 +103,7 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     "/agent/v1/renew",
     {
       onRequest,
+      preHandler,
       schema: {
         tags,
         summary: "Renew leases, and tell how far they are",
@@ -97,6 +118,7 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     "/agent/v1/reports",
     {
       onRequest,
+      preHandler,
       bodyLimit: REPORT_BODY_LIMIT,
       schema: {
         tags,
@@ -112,6 +134,7 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     "/agent/v1/checkpoints",
     {
       onRequest,
+      preHandler,
       schema: {
         tags,
         summary: "Tell what an attempt has put away, went on from, or could not use",
@@ -136,6 +159,45 @@ export function addAgentRoutes(app: HttpApp, deps: AgentRoutesDeps): void {
     },
     async (request, reply) => {
       await machines.putInventory(request.body);
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.put(
+    "/agent/v1/machine-report",
+    {
+      onRequest,
+      preHandler,
+      bodyLimit: MAX_MACHINE_REPORT_BYTES,
+      schema: {
+        tags,
+        summary: "Tell what the machine is now: services, cards, what is installed, what it offers",
+        body: machineReportRequestSchema,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await deps.machineReports.putReport(request.body);
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.post(
+    "/agent/v1/startup-steps",
+    {
+      onRequest,
+      preHandler,
+      bodyLimit: STEPS_BODY_LIMIT,
+      schema: {
+        tags,
+        summary: "Tell how a start or an installation went so far",
+        description: "Safe to repeat: a step that was told before is replaced.",
+        body: startupStepsRequestSchema,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await deps.machineReports.putSteps(request.body);
       return reply.code(204).send(null);
     },
   );

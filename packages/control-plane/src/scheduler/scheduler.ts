@@ -9,6 +9,7 @@ import type { Log } from "../platform/log.ts";
 import { createActiveRequirements } from "./active-requirements.ts";
 import { createCheckpointLoop } from "./checkpoint-loop.ts";
 import { createCheckpointService, type CheckpointService } from "./checkpoint-service.ts";
+import { createModelFetching } from "./fetch-service.ts";
 import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
@@ -93,8 +94,10 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     onQueued: (id) => requeued([id]),
     onEvents: deps.announceEvents,
   });
+  const fetching = createModelFetching({ ...deps, signal });
   const leases = createLeaseService({
     ...deps,
+    wantedModels: (machineId) => fetching.wantedOf(machineId),
     active,
     graphs,
     signal,
@@ -112,6 +115,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     reports,
     active,
     signal,
+    fetching,
     graphs,
     onQueued: requeued,
     onEvents: deps.announceEvents,

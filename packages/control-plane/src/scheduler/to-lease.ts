@@ -13,10 +13,13 @@ export function toLease(
   {
     templates,
     saved,
+    restartable,
     settings,
   }: {
     readonly templates: GraphTemplates;
     readonly saved: ReadonlyMap<string, JobCheckpoints>;
+    /** Instances whose agents declare that they can start them anew. */
+    readonly restartable: ReadonlySet<string>;
     readonly settings: SchedulerSettings;
   },
 ): Lease {
@@ -37,9 +40,22 @@ export function toLease(
     ...planCheckpoints(graph, policy, saved.get(job.jobId)),
     inputs: [...job.inputs],
     storedOutputs: [...job.storedOutputs],
-    before: job.plan?.before ?? "nothing",
+    before: beforeOf(job, restartable),
     executionLimitMs: Math.max(0, job.timeoutMs + (job.plan?.extendedMs ?? 0) - job.executionMs),
     stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
     ttlMs: settings.leaseTtlMs,
   };
+}
+
+/**
+ * An instance is started anew only where the job failed: another one that takes the job meanwhile did
+ * nothing wrong, and an agent that did not say it can would not know what is asked of it.
+ */
+function beforeOf(
+  { plan, instanceId }: GrantedJob,
+  restartable: ReadonlySet<string>,
+): Lease["before"] {
+  const before = plan?.before ?? "nothing";
+  if (before !== "restart_instance") return before;
+  return plan?.restartAt === instanceId && restartable.has(instanceId) ? before : "nothing";
 }

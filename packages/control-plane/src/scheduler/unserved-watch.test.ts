@@ -14,6 +14,7 @@ const WAIT_MS = 60_000;
 function createKit() {
   let now = 0;
   const asked: number[] = [];
+  let isFetched = false;
   const servers = {
     couldBeServed: () => false,
     models: () => ({ missing: REQUIREMENT.needs.models, there: new Map() }),
@@ -32,11 +33,12 @@ function createKit() {
   } as unknown as Parameters<typeof createUnservedWatch>[0]);
   return {
     asked,
+    fetch: (isNow: boolean) => void (isFetched = isNow),
     /** Looks each second until an instant, seeing the requirement unserved or not at all. */
     async until(ms: number, reason: string | null | undefined) {
       for (; now < ms; now += 1_000) {
         if (reason !== undefined) watch.note(REQUIREMENT, reason);
-        await watch.replan(servers);
+        await watch.replan(servers, () => isFetched);
       }
     },
   };
@@ -62,4 +64,14 @@ it("so does what nobody asked for in between: an old wait is no wait", async () 
   await kit.until(3_600_000, undefined);
   await kit.until(3_630_000, "no machine has it");
   expect(kit.asked).toEqual([]);
+});
+
+it("jobs whose own model is being fetched get no other, until that is given up", async () => {
+  const kit = createKit();
+  kit.fetch(true);
+  await kit.until(300_000, "no machine has it");
+  expect(kit.asked).toEqual([]);
+  kit.fetch(false);
+  await kit.until(301_000, "no machine has it");
+  expect(kit.asked).toEqual([300_000]);
 });

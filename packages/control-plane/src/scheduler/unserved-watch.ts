@@ -16,8 +16,11 @@ const REQUIREMENTS_AT_ONCE = 10;
 export interface UnservedWatch {
   /** One look at a requirement: why nobody can serve it, or null. */
   note(requirement: ActiveRequirement, reason: string | null): void;
-  /** Gives other models to the jobs whose time of waiting is over. */
-  replan(servers: Servers): Promise<void>;
+  /**
+   * Gives other models to the jobs whose time of waiting is over; those whose own model is being
+   * fetched wait for it.
+   */
+  replan(servers: Servers, isFetched: (requirementId: number) => boolean): Promise<void>;
 }
 
 /** A requirement that was not seen unserved for this long begins its wait anew. */
@@ -53,14 +56,17 @@ export function createUnservedWatch(
         unserved.set(requirement.id, fresh);
       }
     },
-    async replan(servers) {
+    async replan(servers, isFetched) {
       const now = clock.elapsed();
       // More requirements than one look takes come by in turns: one that was not seen now may wait still.
       for (const [id, { notedMs }] of unserved) {
         if (now - notedMs >= FORGOTTEN_MS) unserved.delete(id);
       }
       const due = [...unserved.values()].filter(
-        (one) => now >= one.lookAtMs && now - one.sinceMs >= settings.modelWaitMs,
+        (one) =>
+          now >= one.lookAtMs &&
+          now - one.sinceMs >= settings.modelWaitMs &&
+          !isFetched(one.requirement.id),
       );
       for (const one of due.slice(0, REQUIREMENTS_AT_ONCE)) {
         const { id, needs } = one.requirement;

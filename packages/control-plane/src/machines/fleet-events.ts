@@ -6,7 +6,7 @@ import type { NewEvent } from "../platform/outbox.ts";
 const FLEET_OWNER = "fleet";
 
 /** An event for the outbox, without a job. */
-export function fleetEvent<T extends Extract<EventType, `instance.${string}`>>(
+export function fleetEvent<T extends Extract<EventType, `${"instance" | "machine"}.${string}`>>(
   ids: IdSource,
   type: T,
   payload: EventData<T>,

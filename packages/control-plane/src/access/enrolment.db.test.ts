@@ -1,0 +1,194 @@
+import { createIdSource, seededRandom } from "@holdfast/runtime";
+import { systemClock } from "@holdfast/runtime/system";
+import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import { SILENT_LOG } from "../platform/log.ts";
+import { deleteOldEnrolments } from "./enrolment-store.ts";
+import {
+  createEnrolment,
+  createEnrolmentService,
+  listEnrolments,
+  revokeEnrolment,
+  type EnrolmentService,
+} from "./enrolment-service.ts";
+import { ALLOWED, assertActsAs, type Caller } from "./model.ts";
+import {
+  bindToMachine,
+  createAccess,
+  createKey,
+  listKeys,
+  machineToRegister,
+  revokeKey,
+} from "./service.ts";
+
+let database: TestDatabase;
+let clock: FakeClock;
+let enrolments: EnrolmentService;
+const ids = createIdSource(systemClock, seededRandom(1));
+const told: string[] = [];
+const NONCE = "n".repeat(32);
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+beforeEach(async () => {
+  await database.db.query("truncate api_keys, enrolments, events");
+  await createKey(database.db, ids, { name: "admin", role: "admin" });
+  clock = createFakeClock(systemClock.now());
+  told.length = 0;
+  enrolments = createEnrolmentService({
+    db: database.db,
+    clock,
+    ids,
+    log: SILENT_LOG,
+    onEvents: (types) => void told.push(...types),
+  });
+});
+
+const token = (more: { machineName?: string; ttlSeconds?: number } = {}) =>
+  createEnrolment(database.db, ids, { name: "boxes", createdBy: "key_admin", ...more });
+const enroll = (text: string, nonce = NONCE, machineName = "box") =>
+  enrolments.enroll({ token: text, machineName, nonce }, "10.0.0.1");
+const identify = (key: string): Promise<Caller> =>
+  createAccess({ db: database.db, clock: systemClock, log: SILENT_LOG }).identify(
+    { method: "POST", headers: { host: "h", authorization: `Bearer ${key}` } },
+    ALLOWED.serve,
+  );
+const expireAll = () =>
+  database.db.query("update enrolments set expires_at = now() - interval '1 second'");
+
+test("a token gives a machine a key of its own, once; nothing of either is stored", async () => {
+  const { text, enrolment } = await token();
+  const made = await enroll(text);
+  expect(await identify(made.key)).toMatchObject({ id: made.keyId, role: "agent", boundTo: null });
+  await expect(enroll(text, "x".repeat(32))).rejects.toMatchObject({ code: "enrolment_used" });
+  const { rows } = await database.db.query<{ row: string }>(
+    "select e::text as row from enrolments e union all select k::text from api_keys k",
+  );
+  for (const secret of [text.slice(-43), made.key.slice(-43), NONCE]) {
+    expect(JSON.stringify(rows)).not.toContain(secret);
+  }
+  const { items } = await listEnrolments(database.db, { cursor: null, limit: 10 });
+  expect(items).toMatchObject([{ id: enrolment.id, usedByName: "box", keyId: made.keyId }]);
+  expect(Object.keys(items[0] ?? {})).not.toContain("secretHash");
+});
+
+test("an answer that got lost is given again, also when two calls run at the same time", async () => {
+  const { text } = await token();
+  const [first, second] = await Promise.all([enroll(text), enroll(text)]);
+  expect(second).toEqual(first);
+  expect(await enroll(text)).toEqual(first);
+  await database.db.query("update enrolments set used_at = now() - interval '1 hour'");
+  await expect(enroll(text)).rejects.toMatchObject({ code: "enrolment_used" });
+  // One key, told once.
+  const keys = (await listKeys(database.db, { cursor: null, limit: 10 })).items;
+  expect(keys.filter(({ role }) => role === "agent")).toHaveLength(1);
+  const { rows } = await database.db.query("select payload from events");
+  expect(rows).toMatchObject([{ payload: { machineName: "box", name: "boxes" } }]);
+  expect(told).toEqual(["machine.enrolled"]);
+});
+
+test("a token that is over, revoked, for another name, or unknown is refused, each in its words", async () => {
+  const named = await token({ machineName: "other" });
+  await expect(enroll(named.text)).rejects.toMatchObject({ code: "forbidden" });
+  const { text, enrolment } = await token();
+  await revokeEnrolment(database.db, enrolment.id);
+  await expect(enroll(text)).rejects.toMatchObject({ code: "enrolment_expired" });
+  const late = await token();
+  await expireAll();
+  await expect(enroll(late.text)).rejects.toMatchObject({ code: "enrolment_expired" });
+  const wrong = `${late.text.slice(0, -1)}${late.text.endsWith("A") ? "B" : "A"}`;
+  await expect(enroll(wrong)).rejects.toMatchObject({ code: "unauthorized" });
+  const nobodys = `hfe_${"0".repeat(26)}_${"a".repeat(43)}`;
+  await expect(enroll(nobodys)).rejects.toMatchObject({ code: "unauthorized" });
+  await expect(revokeEnrolment(database.db, `enr_${"0".repeat(26)}`)).rejects.toMatchObject({
+    code: "not_found",
+  });
+});
+
+test("guessing is limited for each address", async () => {
+  const nobodys = `hfe_${"0".repeat(26)}_${"a".repeat(43)}`;
+  const refusals = [];
+  for (let n = 0; n < 30; n += 1) {
+    refusals.push(
+      await enroll(nobodys).then(
+        () => "taken",
+        (error: { code: string }) => error.code,
+      ),
+    );
+  }
+  expect(refusals.filter((code) => code === "unauthorized")).toHaveLength(20);
+  expect(refusals.at(-1)).toBe("rate_limited");
+  await expect(
+    enrolments.enroll({ token: nobodys, machineName: "box", nonce: NONCE }, "10.0.0.2"),
+  ).rejects.toMatchObject({ code: "unauthorized" });
+});
+
+test("without a key to administer with there is no token: its key would close the door", async () => {
+  await database.db.query("truncate api_keys");
+  await expect(token()).rejects.toMatchObject({ code: "admin_key_missing" });
+  const { key } = await createKey(database.db, ids, { name: "a", role: "admin" });
+  await revokeKey(database.db, key.id);
+  await expect(token()).rejects.toMatchObject({ code: "admin_key_missing" });
+});
+
+test("a machine's key acts as the first machine it registers, and as no other", async () => {
+  const { key } = await enroll((await token()).text);
+  const fresh = await identify(key);
+  expect(machineToRegister(fresh, null)).toBeNull();
+  expect(() => assertActsAs(fresh, "mch_a")).toThrow(/register first/);
+  await database.db.transaction((tx) => bindToMachine(tx, fresh, "mch_a"));
+  const bound = await identify(key);
+  expect(bound.boundTo).toBe("mch_a");
+  // Its folder is gone, or the answer was lost: it is the same machine.
+  expect(machineToRegister(bound, null)).toBe("mch_a");
+  expect(machineToRegister(bound, "mch_a")).toBe("mch_a");
+  expect(() => machineToRegister(bound, "mch_b")).toThrow(/mch_a alone/);
+  expect(() => assertActsAs(bound, "mch_b")).toThrow(/mch_a alone/);
+  expect(() => assertActsAs(bound, "mch_a")).not.toThrow();
+  await expect(
+    database.db.transaction((tx) => bindToMachine(tx, bound, "mch_b")),
+  ).rejects.toMatchObject({ code: "forbidden" });
+});
+
+test("a machine that has a key cannot be taken over with another one, until that is revoked", async () => {
+  const first = await identify((await enroll((await token()).text)).key);
+  const second = await identify((await enroll((await token()).text)).key);
+  await database.db.transaction((tx) => bindToMachine(tx, first, "mch_a"));
+  const take = () => database.db.transaction((tx) => bindToMachine(tx, second, "mch_a"));
+  await expect(take()).rejects.toMatchObject({ code: "forbidden" });
+  await revokeKey(database.db, first.id);
+  await take();
+});
+
+test("a key that is bound elsewhere is known as such at once, however lately it was looked up", async () => {
+  const { key } = await enroll((await token()).text);
+  const access = createAccess({ db: database.db, clock, log: SILENT_LOG });
+  const headers = { host: "h", authorization: `Bearer ${key}` };
+  const ask = () => access.identify({ method: "POST", headers }, ALLOWED.serve);
+  const caller = await ask();
+  await database.db.transaction((tx) => bindToMachine(tx, caller, "mch_a"));
+  expect((await ask()).boundTo).toBe("mch_a");
+});
+
+test("an older kind of agent key acts as any machine", async () => {
+  const { text } = await createKey(database.db, ids, { name: "fleet", role: "agent" });
+  const caller = await identify(text);
+  expect(caller.boundTo).toBeUndefined();
+  expect(machineToRegister(caller, "mch_x")).toBe("mch_x");
+  expect(() => assertActsAs(caller, "mch_y")).not.toThrow();
+  await database.db.transaction((tx) => bindToMachine(tx, caller, "mch_x"));
+});
+
+test("tokens that were over long ago are forgotten, their keys are not", async () => {
+  const { key } = await enroll((await token()).text);
+  await token();
+  await database.db.query(
+    "update enrolments set expires_at = now() - interval '40 days' where used_at is not null",
+  );
+  expect(await deleteOldEnrolments(database.db, 30 * 86_400_000, 10)).toBe(1);
+  expect((await listEnrolments(database.db, { cursor: null, limit: 10 })).items).toHaveLength(1);
+  expect((await identify(key)).role).toBe("agent");
+});

@@ -1,0 +1,220 @@
+/**
+ * Models that no instance has, jobs need, and a machine offers to fetch: it is asked for them with its
+ * polls, and the jobs wait for it rather than get other models.
+ *
+ * F1  What machines are asked for is in the database: every replica tells the same, whoever asked.
+ * F2  One machine is asked at a time (`model-fetch.ts`), under a lock over all replicas.
+ * F3  What nobody was seen to need for {@link UNNEEDED_MS} is asked for no more.
+ */
+import type { WantedModel } from "@holdfast/contract";
+import type { Clock, IdSource } from "@holdfast/runtime";
+import { modelKey } from "../machines/model.ts";
+import type { MachineOffers } from "../machines/report-store.ts";
+import type { Servers } from "../machines/servers.ts";
+import type { MachinesService } from "../machines/service.ts";
+import type { Db } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
+import type { ActiveRequirement } from "./active-requirements.ts";
+import * as store from "./fetch-store.ts";
+import {
+  decideFetch,
+  findCandidates,
+  stateOfAll,
+  type FetchCandidate,
+  type FetchDecision,
+  type FetchState,
+} from "./model-fetch.ts";
+import type { RecordUnserved } from "./model.ts";
+import type { WorkSignal } from "./work-signal.ts";
+
+/** Pause between two looks at what is asked, and at what is to be. */
+const LOOK_EVERY_MS = 2_000;
+/** What was not needed for so long is asked for no more: the jobs are gone, or somebody has it. */
+const UNNEEDED_MS = 60_000;
+/** Jobs noted in one look; more are noted at the next. */
+const JOBS_AT_ONCE = 100;
+/** Requirements that are looked at in one look. */
+const REQUIREMENTS_AT_ONCE = 100;
+
+/** What fetching is made of. */
+export interface ModelFetchingDeps {
+  readonly db: Db;
+  readonly clock: Pick<Clock, "elapsed">;
+  readonly ids: IdSource;
+  readonly log: Log;
+  readonly machines: Pick<MachinesService, "offers">;
+  readonly signal: Pick<WorkSignal, "wakeMachine">;
+  readonly recordUnserved: RecordUnserved;
+}
+
+/** See the header. */
+export interface ModelFetching {
+  /** What a machine is asked to fetch, as far as this replica knows. */
+  wantedOf(machineId: string): readonly WantedModel[];
+  /** Reads what machines are asked for, now and then, and wakes the polls of those with news. */
+  refresh(): Promise<void>;
+  /** Has models fetched for requirements that nobody can serve. */
+  look(unserved: readonly ActiveRequirement[], servers: Servers): Promise<void>;
+  /** In words what is being fetched for a requirement; null when nothing is. */
+  underWay(requirementId: number): string | null;
+}
+
+const NONE: readonly WantedModel[] = [];
+
+/** Makes {@link ModelFetching}. */
+export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
+  const { db, clock, log } = deps;
+  let wanted = new Map<string, readonly WantedModel[]>();
+  let fetching = new Map<number, string>();
+  let refreshedAt = -Infinity;
+  let lookedAt = -Infinity;
+  let seen: ReadonlySet<number> = new Set();
+
+  const take = (asks: readonly store.FetchAsk[]): void => {
+    const before = wanted;
+    wanted = new Map();
+    for (const { machineId, folder, name } of asks) {
+      wanted.set(machineId, [...(wanted.get(machineId) ?? []), { folder, name }]);
+    }
+    for (const [machineId, models] of wanted) {
+      const told = before.get(machineId);
+      if (JSON.stringify(told) !== JSON.stringify(models)) deps.signal.wakeMachine(machineId);
+    }
+  };
+
+  /** One look. While another replica has the lock nobody is asked: that one does. */
+  const decide = (looked: readonly Looked[], offers: readonly MachineOffers[]) =>
+    db.transaction(async (tx) => {
+      const mayAsk = await store.tryLockAsking(tx);
+      const asks = await store.readAsks(tx);
+      const stateOf = stateFrom(asks, offers);
+      const decided = looked.map(({ requirement, candidates }) => ({
+        requirement,
+        candidates,
+        decision: decideFetch(candidates, stateOf),
+      }));
+      if (!mayAsk) return { decided, asks };
+      await store.writeAsks(
+        tx,
+        decided.flatMap(({ candidates, decision }) => toAsk(candidates, decision, stateOf)),
+      );
+      return { decided, asks: await store.readAsks(tx) };
+    });
+
+  const note = async (requirement: ActiveRequirement, words: string): Promise<void> => {
+    const noted = await db.transaction(async (tx) => {
+      const jobs = await store.noteFetching(tx, requirement.id, words, JOBS_AT_ONCE);
+      for (const job of jobs) {
+        await deps.recordUnserved(tx, {
+          id: deps.ids.next("evt"),
+          jobId: job.id,
+          owner: job.owner,
+          class: "model_missing",
+          strategy: "RETRY",
+          rung: "fetch_model",
+        });
+      }
+      return jobs.length;
+    });
+    if (noted > 0) log.info({ requirementId: requirement.id, jobs: noted }, words);
+  };
+
+  return {
+    wantedOf: (machineId) => wanted.get(machineId) ?? NONE,
+    underWay: (requirementId) => fetching.get(requirementId) ?? null,
+    async refresh() {
+      if (clock.elapsed() - refreshedAt < LOOK_EVERY_MS) return;
+      refreshedAt = clock.elapsed();
+      const asks = await store.readAsks(db);
+      if (asks.some(({ neededMs }) => neededMs > UNNEEDED_MS)) {
+        await store.dropAsks(db, UNNEEDED_MS);
+      }
+      take(asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
+    },
+    async look(unserved, servers) {
+      const lacking = unserved.filter(({ needs }) => needs.models.length > 0);
+      // One that is new is looked at before anything else is done about it.
+      const isNew = lacking.some(({ id }) => !seen.has(id));
+      if (!isNew && clock.elapsed() - lookedAt < LOOK_EVERY_MS) return;
+      lookedAt = clock.elapsed();
+      seen = new Set(lacking.map(({ id }) => id));
+      const names = lacking.flatMap(({ needs }) => needs.models.map(({ name }) => name));
+      const offers = names.length === 0 ? [] : await deps.machines.offers(names);
+      const looked = lacking
+        .map((requirement) => ({
+          requirement,
+          candidates: findCandidates(requirement.needs, servers.instances, offers),
+        }))
+        .filter(({ candidates }) => candidates.length > 0)
+        .slice(0, REQUIREMENTS_AT_ONCE);
+      if (looked.length === 0) {
+        fetching = new Map();
+        return;
+      }
+      const done = await decide(looked, offers);
+      take(done.asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
+      fetching = new Map();
+      for (const { requirement, decision } of done.decided) {
+        const words = wordsOf(decision);
+        if (words === null) continue;
+        fetching.set(requirement.id, words);
+        if (decision.kind === "ask") log.warn({ requirementId: requirement.id }, words);
+        await note(requirement, words);
+      }
+    },
+  };
+}
+
+interface Looked {
+  readonly requirement: ActiveRequirement;
+  readonly candidates: readonly FetchCandidate[];
+}
+
+/** What is asked of machines for one requirement: the new one, and all that were asked before. */
+function toAsk(
+  candidates: readonly FetchCandidate[],
+  decision: FetchDecision,
+  stateOf: (candidate: FetchCandidate) => FetchState,
+): readonly (WantedModel & { readonly machineId: string })[] {
+  const asked = candidates.filter((candidate) => stateOf(candidate).askedMs !== null);
+  const all = decision.kind === "ask" ? [...asked, decision.candidate] : asked;
+  return all.flatMap(({ machineId, models }) => models.map((model) => ({ machineId, ...model })));
+}
+
+function stateFrom(
+  asks: readonly store.FetchAsk[],
+  offers: readonly MachineOffers[],
+): (candidate: FetchCandidate) => FetchState {
+  const asked = new Map(
+    asks.map(({ machineId, folder, name, askedMs }) => [keyOf(machineId, folder, name), askedMs]),
+  );
+  const told = new Map(
+    offers.flatMap(({ machineId, fetches }) =>
+      fetches.map((one) => [keyOf(machineId, one.folder, one.name), one] as const),
+    ),
+  );
+  return ({ machineId, models }) =>
+    stateOfAll(
+      models.map(({ folder, name }) => {
+        const key = keyOf(machineId, folder, name);
+        const one = told.get(key);
+        return {
+          askedMs: asked.get(key) ?? null,
+          told: one?.state ?? null,
+          reason: one?.reason ?? null,
+        };
+      }),
+    );
+}
+
+function keyOf(machineId: string, folder: string, name: string): string {
+  return `${machineId}\n${modelKey(folder, name)}`;
+}
+
+function wordsOf(decision: FetchDecision): string | null {
+  if (decision.kind !== "ask" && decision.kind !== "under_way") return null;
+  const { machineName, models } = decision.candidate;
+  const [first, ...others] = models.map(({ folder, name }) => modelKey(folder, name));
+  const and = others.length === 0 ? "is" : `and ${others.length} more are`;
+  return `model ${first ?? ""} ${and} being fetched on machine ${machineName}`;
+}
