@@ -51,7 +51,7 @@ export async function resolveTogether(
     resolver.uv,
     {
       args: [
-        ...["pip", "compile", "--no-header", "--no-annotate", "--no-python-downloads", "--quiet"],
+        ...["pip", "compile", "--no-header", "--no-annotate", "--no-python-downloads"],
         ...["--python", resolver.python, "--constraints", constraintsFile, ...args],
         ...["--", ...files],
       ],
