@@ -20,7 +20,8 @@ export interface UvSource {
   readonly indexUrl: string | undefined;
   readonly findLinks: readonly string[];
   readonly noIndex: boolean;
-  readonly platform: HostPlatform;
+  /** Undefined: none that uv has wheels for. */
+  readonly platform: HostPlatform | undefined;
   readonly hostEnvironment: HostEnvironment;
 }
 
@@ -34,7 +35,14 @@ const BY_HAND = "Or install uv yourself (https://docs.astral.sh/uv) so that it i
 
 /** Fetches uv's wheel. Throws a {@link StepFailure} in words. */
 export async function downloadUv(source: UvSource, signal: AbortSignal): Promise<UvPackage> {
-  const local = await fromFolders(source);
+  const { platform } = source;
+  if (platform === undefined) {
+    throw new StepFailure(
+      `uv is not installed, and has no wheel for ${process.platform} ${process.arch}`,
+      "Install uv yourself (https://docs.astral.sh/uv) so that it is on the PATH.",
+    );
+  }
+  const local = await fromFolders(source, platform);
   if (local !== undefined) return local;
   if (source.noIndex) {
     throw new StepFailure(
@@ -49,7 +57,7 @@ export async function downloadUv(source: UvSource, signal: AbortSignal): Promise
     ...given("noProxy", env["no_proxy"] ?? env["NO_PROXY"]),
   });
   try {
-    return await fromIndex(source, agent, signal);
+    return await fromIndex(source, platform, agent, signal);
   } finally {
     await agent.close();
   }
@@ -59,7 +67,10 @@ const given = <K extends string>(key: K, value: string | undefined): { [P in K]?
   (value === undefined || value === "" ? {} : { [key]: value }) as { [P in K]?: string };
 
 /** A folder has no hashes to check against: what is in it is trusted as the operator's own. */
-async function fromFolders(source: UvSource): Promise<UvPackage | undefined> {
+async function fromFolders(
+  source: UvSource,
+  platform: HostPlatform,
+): Promise<UvPackage | undefined> {
   const folders = source.findLinks.filter((link) => /^(?:\/|file:)/.test(link));
   for (const folder of folders.map((link) => (link.startsWith("/") ? link : fileURLToPath(link)))) {
     const names = await readdir(folder).catch(() => []);
@@ -69,7 +80,7 @@ async function fromFolders(source: UvSource): Promise<UvPackage | undefined> {
       sha256: "-",
       isYanked: false,
     }));
-    const wheel = chooseUvWheel(files, source.platform);
+    const wheel = chooseUvWheel(files, platform);
     if (wheel !== undefined) return { version: wheel.version, wheel: await readFile(wheel.url) };
   }
   return undefined;
@@ -77,6 +88,7 @@ async function fromFolders(source: UvSource): Promise<UvPackage | undefined> {
 
 async function fromIndex(
   source: UvSource,
+  platform: HostPlatform,
   agent: EnvHttpProxyAgent,
   signal: AbortSignal,
 ): Promise<UvPackage> {
@@ -85,9 +97,9 @@ async function fromIndex(
   const page = await get(ask, `${index}/uv/`, PAGE_TIMEOUT_MS);
   const body = await readBounded(page, PAGE_MAX_BYTES);
   const files = readPage(page, new TextDecoder().decode(body), `${withoutUserinfo(index)}/uv/`);
-  const wheel = chooseUvWheel(files, source.platform);
+  const wheel = chooseUvWheel(files, platform);
   if (wheel === undefined) {
-    const { os, machine, glibc } = source.platform;
+    const { os, machine, glibc } = platform;
     throw new StepFailure(
       `${withoutUserinfo(index)} has no wheel of uv with a SHA-256 for ${os} ${machine}${glibc === null ? " (musl)" : ` (glibc ${glibc})`}`,
       `Check python.indexUrl. ${BY_HAND}`,

@@ -15,7 +15,8 @@ export interface ValidatedPack {
 
 /** What is validated. */
 export interface Validation {
-  readonly trial: Trial;
+  /** Asked when it is needed: its Python may only be there by then. */
+  readonly trial: () => Promise<Trial>;
   readonly packs: readonly ValidatedPack[];
   /** Optional packs that are left out, and why; grows here. */
   readonly missing: Map<string, string>;
@@ -48,7 +49,7 @@ export function validateStep(validation: Validation): Step {
       const { missing, setAside } = validation;
       for (const name of missing.keys()) await setAside?.(name);
       await testImports(validation, context);
-      const classes = await askRunning(validation.trial, context);
+      const classes = await askRunning(await validation.trial(), context);
       await checkPromises(validation, classes, context);
       await validation.onValid(classes);
     },
@@ -64,8 +65,8 @@ async function testImports(
   context: StepContext,
   isLast = false,
 ): Promise<void> {
-  const { missing, setAside, trial } = validation;
-  const test = await quickTest(trial, context);
+  const { missing, setAside } = validation;
+  const test = await quickTest(await validation.trial(), context);
   if (test.result.kind !== "succeeded") {
     if (isLast) throw deathOf(test);
     await survive(validation, test, context);
@@ -112,7 +113,8 @@ async function survive(
   first: QuickTest,
   context: StepContext,
 ): Promise<void> {
-  const { trial, setAside, missing } = validation;
+  const { setAside, missing } = validation;
+  const trial = await validation.trial();
   const optional = packsThere(validation).filter(({ isOptional }) => isOptional);
   const death = deathOf(first);
   if (setAside === undefined || optional.length === 0) throw death;

@@ -1,7 +1,7 @@
 import { lstat, mkdir, realpath } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import type { MachinePlaces } from "../../machine-places.ts";
-import { linkAtOnce, linkTarget } from "../install-files.ts";
+import { isThere, linkAtOnce, linkTarget } from "../install-files.ts";
 import { StepFailure } from "../model.ts";
 import type { ResolvedRepository } from "./release-inputs.ts";
 
@@ -41,13 +41,14 @@ export async function isLinkRight(places: MachinePlaces, link: RepositoryLink): 
  * ours; and to go through a link to outside of `shared`.
  */
 export async function makeLink(places: MachinePlaces, link: RepositoryLink): Promise<void> {
+  const path = join(places.shared, link.linkTo);
   const problem = await linkProblem(places, link);
   if (problem !== undefined) throw problem;
-  if (await linkAtOnce(join(places.shared, link.linkTo), link.target)) return;
-  throw taken(join(places.shared, link.linkTo), link);
+  await mkdir(dirname(path), { recursive: true });
+  if (!(await linkAtOnce(path, link.target))) throw taken(path, link);
 }
 
-/** Why a link cannot be made; undefined when it can, or is there. Changes nothing but folders. */
+/** Why a link cannot be made; undefined when it can, or is there. Changes nothing. */
 export async function linkProblem(
   places: MachinePlaces,
   link: RepositoryLink,
@@ -59,14 +60,31 @@ export async function linkProblem(
     const isOurs = resolve(dirname(path), target).startsWith(places.repositories + sep);
     if (!info.isSymbolicLink() || !isOurs) return taken(path, link);
   }
-  await mkdir(dirname(path), { recursive: true });
-  const parent = await realpath(dirname(path));
-  const shared = await realpath(places.shared);
+  const shared = await realpath(places.shared).catch(() => undefined);
+  if (shared === undefined) return undefined;
+  const parent = await realpath(await nearestFolder(dirname(path)));
   if (parent === shared || parent.startsWith(shared + sep)) return undefined;
   return new StepFailure(
     `${dirname(path)} is a link that leads out of ${places.shared}`,
     `Choose another linkTo for the repository "${link.name}".`,
   );
+}
+
+/** Links of which one is inside the other: it would be made inside a checkout. */
+export function nestedLinks(
+  links: readonly RepositoryLink[],
+): { readonly outer: RepositoryLink; readonly inner: RepositoryLink }[] {
+  return links.flatMap((outer, at) =>
+    links
+      .filter((inner, other) => other !== at && `${inner.linkTo}/`.startsWith(`${outer.linkTo}/`))
+      // Two that are the same are told once.
+      .filter((inner) => inner.linkTo !== outer.linkTo || links.indexOf(inner) > at)
+      .map((inner) => ({ outer, inner })),
+  );
+}
+
+async function nearestFolder(folder: string): Promise<string> {
+  return (await isThere(folder)) ? folder : await nearestFolder(dirname(folder));
 }
 
 function taken(path: string, { name }: RepositoryLink): StepFailure {
