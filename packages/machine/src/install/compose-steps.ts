@@ -13,12 +13,23 @@ import { StepFailure, type MachineLock, type Step } from "./model.ts";
 import { programEnvironment } from "./program-environment.ts";
 import { environmentSteps } from "./python-environment.ts";
 import { readPythonFacts } from "./python/python-facts.ts";
-import { isWhole, lockStep, saveClasses, switchStep, type LockFacts } from "./release/finish-steps.ts";
+import {
+  isWhole,
+  lockStep,
+  saveClasses,
+  switchStep,
+  type LockFacts,
+} from "./release/finish-steps.ts";
 import { setPackAside, type ReleaseBuild } from "./release/release-build.ts";
 import type { ResolvedRepository } from "./release/release-inputs.ts";
 import type { Releases } from "./release/releases.ts";
 import { isLinkRight, makeLink, repositoryLinks } from "./release/repository-links.ts";
-import { repositoryStep, repositoryStepId, sharedFoldersStep, repositoryLinksStep } from "./shared-steps.ts";
+import {
+  repositoryStep,
+  repositoryStepId,
+  sharedFoldersStep,
+  repositoryLinksStep,
+} from "./shared-steps.ts";
 import { uvStep, type UvTool } from "./uv-tool.ts";
 import { validateStep, type Validation } from "./validate-release.ts";
 import type { Trial } from "./validation/trial-run.ts";

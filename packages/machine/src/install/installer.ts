@@ -239,7 +239,8 @@ async function removeHalfBuilt(
     ({ id, lock, isCurrent }) => lock === null && id !== target && !isCurrent,
   );
   const find = ports.findUsed ?? findUsedByProcesses;
-  const used = half.length === 0 ? new Set() : await find(half.map(({ id }) => releases.folder(id)));
+  const used =
+    half.length === 0 ? new Set() : await find(half.map(({ id }) => releases.folder(id)));
   for (const { id } of half) if (!used.has(releases.folder(id))) await releases.remove(id);
 }
 

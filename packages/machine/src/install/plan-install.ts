@@ -111,4 +111,3 @@ async function freeBytesAt(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(at);
   return bavail * bsize;
 }
-

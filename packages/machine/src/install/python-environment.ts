@@ -31,9 +31,9 @@ export interface EnvironmentSteps {
   readonly optional: readonly Step[];
   readonly packages: Step;
   /** The resolved packages as `name==version` lines; empty before they are resolved. */
-  pins(): Promise<string>;
+  readonly pins: () => Promise<string>;
   /** What the environment holds now. */
-  facts(context: StepContext): Promise<PythonFacts>;
+  readonly facts: (context: StepContext) => Promise<PythonFacts>;
 }
 
 const resolutionSchema = z.object({
@@ -253,7 +253,9 @@ function resolveStep(
     isOptional: false,
     after: [
       "python.environment",
-      ...packs.filter(({ pack }) => !pack.optional).map(({ pack }) => packStepId(pack.name, "checkout")),
+      ...packs
+        .filter(({ pack }) => !pack.optional)
+        .map(({ pack }) => packStepId(pack.name, "checkout")),
     ],
     lane: "release",
     async check() {

@@ -201,10 +201,12 @@ async function resolveAll(
   };
   await Promise.all(Array.from({ length: PARALLEL }, work));
   // In the order of the manifest, whoever answered first.
-  return new Map(wanted.flatMap(({ subject }) => {
-    const answer = answers.get(subject);
-    return answer === undefined ? [] : [[subject, answer] as const];
-  }));
+  return new Map(
+    wanted.flatMap(({ subject }) => {
+      const answer = answers.get(subject);
+      return answer === undefined ? [] : [[subject, answer] as const];
+    }),
+  );
 }
 
 async function resolveOne(wanted: Wanted, options: ResolveOptions): Promise<Answer> {

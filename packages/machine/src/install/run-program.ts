@@ -109,11 +109,7 @@ async function follow(
   return { kind: "failed", code: code ?? -1, ...printed };
 }
 
-async function endGroup(
-  child: ChildProcess,
-  exit: Promise<unknown>,
-  clock: Clock,
-): Promise<void> {
+async function endGroup(child: ChildProcess, exit: Promise<unknown>, clock: Clock): Promise<void> {
   signalGroup(child, "SIGTERM");
   const done = new AbortController();
   const grace = clock.sleep(TERM_GRACE_MS, done.signal).catch(() => undefined);

@@ -52,7 +52,7 @@ export async function runSteps(
   const ended = new Map(steps.map((step) => [step.id, gate()]));
   const runLane = async (lane: Step["lane"]): Promise<void> => {
     for (const step of steps.filter((candidate) => candidate.lane === lane)) {
-      await Promise.all(step.after.map((id) => ended.get(id)?.opened));
+      for (const id of step.after) await ended.get(id)?.opened;
       const blocker = blockerOf(step, results);
       const result =
         blocker === undefined && !signal.aborted

@@ -7,7 +7,12 @@ import type { GitOptions } from "./git/git-program.ts";
 import { isFolder } from "./install-files.ts";
 import { StepFailure, type Step } from "./model.ts";
 import type { ResolvedRepository } from "./release/release-inputs.ts";
-import { isLinkRight, makeLink, repositoryFolder, type RepositoryLink } from "./release/repository-links.ts";
+import {
+  isLinkRight,
+  makeLink,
+  repositoryFolder,
+  type RepositoryLink,
+} from "./release/repository-links.ts";
 
 /** Folders that all instances share; those that ComfyUI wants to find are among them. */
 const SHARED_FOLDERS = ["input", "output", "user"] as const;
@@ -75,10 +80,7 @@ export function repositoryStep(
 }
 
 /** Links shared repositories on a machine without a ComfyUI; with one its release does it. */
-export function repositoryLinksStep(
-  places: MachinePlaces,
-  links: readonly RepositoryLink[],
-): Step {
+export function repositoryLinksStep(places: MachinePlaces, links: readonly RepositoryLink[]): Step {
   const isRight = async (): Promise<boolean> => {
     for (const link of links) if (!(await isLinkRight(places, link))) return false;
     return true;

@@ -42,7 +42,8 @@ export function createUvTool(options: UvToolOptions): UvTool {
     (found ??= await findUv(options, signal));
   return {
     find,
-    ensure: async (signal, log) => (await find(signal)) ?? (found = await install(options, signal, log)),
+    ensure: async (signal, log) =>
+      (await find(signal)) ?? (found = await install(options, signal, log)),
   };
 }
 

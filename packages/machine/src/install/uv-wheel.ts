@@ -92,9 +92,7 @@ function runsHere(tag: string, platform: HostPlatform): boolean {
   const linux = /^(manylinux|musllinux)_(\d+)_(\d+)_(\w+)$/.exec(tag);
   if (linux === null || linux[4] !== platform.machine) return false;
   if (linux[1] === "musllinux") return platform.glibc === null;
-  return (
-    platform.glibc !== null && compareVersions(platform.glibc, `${linux[2]}.${linux[3]}`) >= 0
-  );
+  return platform.glibc !== null && compareVersions(platform.glibc, `${linux[2]}.${linux[3]}`) >= 0;
 }
 
 /** Orders dotted versions of numbers; a missing part counts as 0. */

@@ -72,7 +72,11 @@ interface Mirrors {
   inMirror<T>(url: string, fn: (mirror: string) => Promise<T>): Promise<T>;
 }
 
-async function resolve(mirrors: Mirrors, source: GitSource, signal: AbortSignal): Promise<Resolved> {
+async function resolve(
+  mirrors: Mirrors,
+  source: GitSource,
+  signal: AbortSignal,
+): Promise<Resolved> {
   const { git } = mirrors;
   const { url, ref } = source;
   const listed = await runGit(git, {

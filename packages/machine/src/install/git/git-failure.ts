@@ -43,7 +43,10 @@ const PATTERNS: readonly (readonly [GitFailureKind, RegExp])[] = [
     "unreachable",
     /Could not resolve host|Connection (?:refused|timed out|reset)|Failed to connect|unable to connect|unable to look up|Operation timed out|Operation too slow|Network is unreachable|No route to host|early EOF|RPC failed|hung up unexpectedly|unable to access|returned error: (?:429|5\d\d)|SSL|certificate/i,
   ],
-  ["ref_missing", /couldn't find remote ref|not our ref|unadvertised object|remote ref .* not found/i],
+  [
+    "ref_missing",
+    /couldn't find remote ref|not our ref|unadvertised object|remote ref .* not found/i,
+  ],
 ];
 
 const ADVICE: Readonly<Record<GitFailureKind, string>> = {

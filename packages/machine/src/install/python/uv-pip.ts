@@ -1,11 +1,7 @@
 import { join } from "node:path";
 import { StepFailure, type StepContext } from "../model.ts";
 import { programEnvironment, type HostEnvironment } from "../program-environment.ts";
-import {
-  describeProgramEnd,
-  type ProgramResult,
-  type RunProgram,
-} from "../run-program.ts";
+import { describeProgramEnd, type ProgramResult, type RunProgram } from "../run-program.ts";
 
 /** How uv is called for one release. */
 export interface UvCaller {
@@ -84,7 +80,6 @@ export function uvStepFailure(
   what: string,
   result: Exclude<ProgramResult, { kind: "succeeded" }>,
 ): StepFailure {
-  const kind =
-    result.kind === "not_started" ? "other" : classifyUvText(`${result.stderrTail}`);
+  const kind = result.kind === "not_started" ? "other" : classifyUvText(`${result.stderrTail}`);
   return new StepFailure(`${what}: ${describeProgramEnd(result)}`, ADVICE[kind]);
 }

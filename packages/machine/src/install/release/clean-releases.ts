@@ -59,7 +59,9 @@ async function cleanRepositories(
   left: readonly ReleaseEntry[],
 ): Promise<string[]> {
   const needed = new Set(
-    left.flatMap(({ lock }) => lock?.repositories ?? []).map(({ name, commit }) => `${name}/${commit}`),
+    left
+      .flatMap(({ lock }) => lock?.repositories ?? [])
+      .map(({ name, commit }) => `${name}/${commit}`),
   );
   // Without a release nothing says which are needed: links may lead to any of them.
   if (!left.some(({ lock }) => lock !== null)) return [];
@@ -68,7 +70,9 @@ async function cleanRepositories(
     for (const commit of await readdir(join(places.repositories, name)).catch(() => [])) {
       if (needed.has(`${name}/${commit}`)) continue;
       await rm(join(places.repositories, name, commit), { recursive: true, force: true });
-      removed.push(name.startsWith(".") ? "a half-made checkout" : `repository ${name} at ${commit}`);
+      removed.push(
+        name.startsWith(".") ? "a half-made checkout" : `repository ${name} at ${commit}`,
+      );
     }
   }
   return removed;

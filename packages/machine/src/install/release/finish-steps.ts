@@ -36,7 +36,9 @@ export async function isWhole(build: ReleaseBuild): Promise<boolean> {
   const found = await build.condition();
   if (found === undefined) return false;
   const { lock, parts } = found;
-  const packsThere = lock.nodes.every(({ name, missing }) => missing !== null || parts.packs.has(name));
+  const packsThere = lock.nodes.every(
+    ({ name, missing }) => missing !== null || parts.packs.has(name),
+  );
   return parts.comfyui && parts.environment && packsThere;
 }
 
@@ -61,7 +63,9 @@ export function lockStep(
   facts: LockFacts,
   after: readonly string[],
 ): Step {
-  const beside = async (): Promise<Pick<MachineLock, "manifestDigest" | "models" | "repositories">> => ({
+  const beside = async (): Promise<
+    Pick<MachineLock, "manifestDigest" | "models" | "repositories">
+  > => ({
     manifestDigest: facts.manifestDigest,
     models: await facts.models(),
     repositories: facts.repositories.map(({ name, repo, ref, commit }) => ({

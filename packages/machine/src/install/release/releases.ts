@@ -144,7 +144,9 @@ export function toRelease(
     readonly promised: readonly string[];
   },
 ): Release {
-  const ofPacks = lock.nodes.filter((node) => node.missing === null).flatMap((node) => node.classes);
+  const ofPacks = lock.nodes
+    .filter((node) => node.missing === null)
+    .flatMap((node) => node.classes);
   return {
     id: lock.release,
     comfyuiFolder: comfyuiFolder(releaseFolder, lock),

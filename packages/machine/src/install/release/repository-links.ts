@@ -23,9 +23,7 @@ export function repositoryLinks(
   repositories: readonly Pick<ResolvedRepository, "name" | "commit" | "linkTo">[],
 ): RepositoryLink[] {
   return repositories.flatMap(({ name, commit, linkTo }) =>
-    linkTo === null
-      ? []
-      : [{ name, linkTo, target: repositoryFolder(places, name, commit) }],
+    linkTo === null ? [] : [{ name, linkTo, target: repositoryFolder(places, name, commit) }],
   );
 }
 
