@@ -65,7 +65,8 @@ export default defineConfig({
       }),
       // With PM2, uv, git and Python as they are; skipped, and said so, where one cannot be had.
       project("machine", ["test/machine/**/*.test.ts"], {
-        testTimeout: 120_000,
+        globalSetup: ["./test/support/postgres-global-setup.ts"],
+        testTimeout: 180_000,
         hookTimeout: 600_000,
         fileParallelism: false,
       }),

@@ -17,9 +17,9 @@ export interface StepProgress {
 /** What a step works with. */
 export interface StepContext {
   readonly signal: AbortSignal;
-  progress(progress: StepProgress): void;
+  readonly progress: (progress: StepProgress) => void;
   /** One line of the step's log. */
-  log(line: string): void;
+  readonly log: (line: string) => void;
 }
 
 /**

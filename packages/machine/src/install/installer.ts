@@ -1,0 +1,272 @@
+/**
+ * The installer of a machine: plans, makes releases, switches between them, cleans up.
+ *
+ * I1. A release that serves is replaced by one that is complete and validated, or not at all.
+ * I2. What changes the installation holds the install lock; a plan with problems changes nothing.
+ * I3. Killed at any instant, the same call goes on where it stopped.
+ */
+import { mkdir, readFile } from "node:fs/promises";
+import { assertNever } from "@holdfast/runtime";
+import { withFileLock } from "@holdfast/runtime/host";
+import type { Release } from "../instances/model.ts";
+import { openInstallLog } from "./install-log.ts";
+import type { InstallerOptions } from "./installer-options.ts";
+import type { InstallEvent, MachineLock, StepResult } from "./model.ts";
+import { endOrphans } from "./orphans.ts";
+import type { InstallPlan } from "./plan-install.ts";
+import { prepareInstall, servingLock } from "./prepare-install.ts";
+import { createRedact } from "./redact.ts";
+import { cleanUp, findUsedByProcesses, type Cleaned } from "./release/clean-releases.ts";
+import { openReleases, toRelease, type ReleaseEntry, type Releases } from "./release/releases.ts";
+import { makeLink, repositoryLinks } from "./release/repository-links.ts";
+import { createRunProgram, type RunProgram } from "./run-program.ts";
+import { runSteps } from "./run-steps.ts";
+
+/** How an installation is asked for. */
+export interface InstallRequest {
+  /** Asks for every ref anew; else a branch stays where it was installed. */
+  readonly update?: boolean;
+  /** Looks thoroughly at everything that seems done, and validates again. */
+  readonly verify?: boolean;
+  readonly signal: AbortSignal;
+  readonly onEvent?: (event: InstallEvent) => void;
+}
+
+/** Another installer is at work on this machine. */
+export interface Busy {
+  readonly kind: "busy";
+  /** In words, with the process. */
+  readonly holder: string;
+}
+
+/** What an installation came to. */
+export type InstallOutcome =
+  | {
+      readonly kind: "installed";
+      /** The release that serves; null on a machine without ComfyUI. */
+      readonly release: string | null;
+      /** Something was done. */
+      readonly isChanged: boolean;
+      readonly results: readonly StepResult[];
+      readonly warnings: readonly string[];
+      readonly logFile: string;
+    }
+  | {
+      /** `aborted`: stopped from outside. What served before serves. */
+      readonly kind: "failed" | "aborted";
+      readonly serving: string | null;
+      readonly results: readonly StepResult[];
+      readonly logFile: string;
+    }
+  /** The plan has problems; nothing was changed. */
+  | { readonly kind: "refused"; readonly plan: InstallPlan }
+  | Busy;
+
+/** What going back came to. */
+export type RollbackOutcome =
+  | { readonly kind: "rolled_back"; readonly from: string | null; readonly to: string }
+  | { readonly kind: "nothing"; readonly reason: string }
+  | Busy;
+
+/** What is installed. */
+export interface InstallationSummary {
+  readonly lock: MachineLock | null;
+  readonly current: string | null;
+  readonly previous: string | null;
+  readonly releases: readonly ReleaseEntry[];
+  /** Process that changes the installation now; null when none does. */
+  readonly busyPid: number | null;
+}
+
+/** The installer of one machine, for one manifest. */
+export interface Installer {
+  /** What an installation would do; changes nothing but the cache of git. */
+  plan(request: Pick<InstallRequest, "update" | "verify" | "signal">): Promise<InstallPlan>;
+  install(request: InstallRequest): Promise<InstallOutcome>;
+  /** Makes the release before serve again; once more, and it is undone. */
+  rollback(): Promise<RollbackOutcome>;
+  clean(): Promise<Cleaned | Busy>;
+  status(): Promise<InstallationSummary>;
+  /** What instances are started from; undefined when nothing serves. */
+  current(): Promise<Release | undefined>;
+}
+
+/** Makes the {@link Installer} of a machine folder. */
+export function createInstaller(options: InstallerOptions): Installer {
+  const { places, clock, ports, manifest } = options;
+  const releases = openReleases(places);
+  const run = ports.runProgram ?? createRunProgram(clock);
+  return {
+    async plan({ update = false, verify = false, signal }) {
+      const lifetime = new AbortController();
+      try {
+        const mode = { isUpdate: update, isThorough: verify, signal, lifetime: lifetime.signal };
+        return (await prepareInstall(options, releases, run, mode)).plan;
+      } finally {
+        lifetime.abort();
+      }
+    },
+    install: (request) => alone(options, () => install(options, releases, run, request)),
+    rollback: () => alone(options, () => rollback(options, releases)),
+    clean: () =>
+      alone(options, () =>
+        cleanUp(places, releases, manifest, ports.findUsed ?? findUsedByProcesses),
+      ),
+    async status() {
+      return {
+        lock: (await servingLock(releases)) ?? null,
+        current: (await releases.currentId()) ?? null,
+        previous: (await releases.previousId()) ?? null,
+        releases: await releases.list(),
+        busyPid: await lockHolder(places.installLock),
+      };
+    },
+    async current() {
+      const lock = await servingLock(releases);
+      if (lock === undefined) return undefined;
+      return toRelease(lock, releases.folder(lock.release), {
+        extraModelPaths: ports.extraModelPaths?.() ?? null,
+        promised: lock.nodes
+          .filter(({ missing }) => missing === null)
+          .flatMap(({ name }) => manifest.nodes.find((pack) => pack.name === name)?.classes ?? []),
+      });
+    },
+  };
+}
+
+/** Runs what changes the installation (I2), or tells who is at it. */
+async function alone<T>(options: InstallerOptions, fn: () => Promise<T>): Promise<T | Busy> {
+  const { places, clock, settings } = options;
+  await mkdir(places.root, { recursive: true });
+  let isIn = false;
+  try {
+    const lock = { clock, timeoutMs: settings.lockWaitMs };
+    return await withFileLock(places.installLock, lock, async () => {
+      isIn = true;
+      const ended = await endOrphans(places.root, clock);
+      if (ended > 0) options.log.warn({ ended }, "ended programs of a killed installer");
+      return await fn();
+    });
+  } catch (error) {
+    // The lock's own time limit; everything else of it is a disk that cannot be written.
+    if (isIn || !/ is held by process /.test((error as Error).message)) throw error;
+    return { kind: "busy", holder: (error as Error).message };
+  }
+}
+
+async function lockHolder(path: string): Promise<number | null> {
+  const text = await readFile(path, "utf8").catch(() => "{}");
+  try {
+    const { pid } = JSON.parse(text) as { readonly pid?: unknown };
+    return typeof pid === "number" ? pid : null;
+  } catch {
+    return null;
+  }
+}
+
+async function install(
+  options: InstallerOptions,
+  releases: Releases,
+  run: RunProgram,
+  request: InstallRequest,
+): Promise<InstallOutcome> {
+  const { signal, update = false, verify = false } = request;
+  const { places, clock, log } = options;
+  const lifetime = new AbortController();
+  try {
+    const mode = { isUpdate: update, isThorough: verify, signal, lifetime: lifetime.signal };
+    const { plan, steps } = await prepareInstall(options, releases, run, mode);
+    if (plan.problems.length > 0) {
+      log.error({ problems: plan.problems }, "installation refused");
+      return { kind: "refused", plan };
+    }
+    for (const warning of plan.warnings) log.warn({ warning }, "installation warning");
+    if (plan.isNewRelease) await removeHalfBuilt(options, releases, plan.releaseId);
+    const file = await openInstallLog(places.installLogs, clock);
+    try {
+      const outcome = await runSteps(steps, {
+        clock,
+        signal,
+        redact: createRedact(options.settings.secrets),
+        onEvent(event) {
+          file.write(event);
+          request.onEvent?.(event);
+        },
+      });
+      const { results } = outcome;
+      const serving = (await releases.currentId()) ?? null;
+      if (!outcome.ok) {
+        const kind = outcome.isAborted ? "aborted" : "failed";
+        logFailures(options, results);
+        return { kind, serving, results, logFile: file.file };
+      }
+      const isChanged = results.some(({ outcome }) => outcome === "done");
+      log.info({ release: serving, isChanged }, "installed");
+      const { warnings } = plan;
+      const logFile = file.file;
+      return { kind: "installed", release: serving, isChanged, results, warnings, logFile };
+    } finally {
+      await file.close();
+    }
+  } finally {
+    lifetime.abort();
+  }
+}
+
+function logFailures({ log }: InstallerOptions, results: readonly StepResult[]): void {
+  for (const { id, outcome, detail, advice } of results) {
+    switch (outcome) {
+      case "failed":
+        log.error({ step: id, detail, advice }, "installation step failed");
+        break;
+      case "skipped":
+      case "done":
+      case "not_reached":
+        break;
+      default:
+        assertNever(outcome);
+    }
+  }
+}
+
+/** Half-built releases of earlier tries make room for the new one; nothing runs from them. */
+async function removeHalfBuilt(
+  { ports }: InstallerOptions,
+  releases: Releases,
+  target: string | null,
+): Promise<void> {
+  const half = (await releases.list()).filter(
+    ({ id, lock, isCurrent }) => lock === null && id !== target && !isCurrent,
+  );
+  const find = ports.findUsed ?? findUsedByProcesses;
+  const used =
+    half.length === 0 ? new Set() : await find(half.map(({ id }) => releases.folder(id)));
+  for (const { id } of half) if (!used.has(releases.folder(id))) await releases.remove(id);
+}
+
+async function rollback(
+  { places, manifest, log }: InstallerOptions,
+  releases: Releases,
+): Promise<RollbackOutcome> {
+  const from = (await releases.currentId()) ?? null;
+  const to = await releases.previousId();
+  if (to === undefined || to === from) {
+    return { kind: "nothing", reason: "there is no release before this one" };
+  }
+  const lock = await releases.lockOf(to);
+  if (lock === undefined) {
+    return { kind: "nothing", reason: `the release before, ${to}, is not there any more` };
+  }
+  const links = repositoryLinks(
+    places,
+    lock.repositories.map(({ name, commit }) => ({
+      name,
+      commit,
+      linkTo: manifest.repositories.find((entry) => entry.name === name)?.linkTo ?? null,
+    })),
+  );
+  for (const link of links) await makeLink(places, link);
+  await releases.switchTo(to);
+  log.info({ from, to }, "rolled back");
+  return { kind: "rolled_back", from, to };
+}

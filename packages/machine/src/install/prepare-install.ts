@@ -1,0 +1,199 @@
+import { composeSteps } from "./compose-steps.ts";
+import { createGitCache } from "./git/git-cache.ts";
+import { findOnPath } from "./install-files.ts";
+import type { InstallerOptions } from "./installer-options.ts";
+import type { MachineLock, Step } from "./model.ts";
+import { planDisk, planSteps, type InstallPlan } from "./plan-install.ts";
+import {
+  createCondition,
+  DEFAULT_INSTALL_LIMITS,
+  releasePlaces,
+  type ReleaseBuild,
+} from "./release/release-build.ts";
+import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
+import type { Releases } from "./release/releases.ts";
+import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
+import { resolveManifest, type PlanProblem } from "./resolve-manifest.ts";
+import type { RunProgram } from "./run-program.ts";
+import { createUvTool, hostPlatform } from "./uv-tool.ts";
+
+/** How a run is meant. */
+export interface RunMode {
+  /** Every ref is asked for anew. */
+  readonly isUpdate: boolean;
+  /** Looks thoroughly, and validates again. */
+  readonly isThorough: boolean;
+  readonly signal: AbortSignal;
+  /** Aborted when the run is over. */
+  readonly lifetime: AbortSignal;
+}
+
+/** What a run is going to do. */
+export interface Prepared {
+  readonly plan: InstallPlan;
+  readonly steps: readonly Step[];
+}
+
+/** Resolves the manifest and looks at everything, without changing anything but the cache of git. */
+export async function prepareInstall(
+  options: InstallerOptions,
+  releases: Releases,
+  run: RunProgram,
+  mode: RunMode,
+): Promise<Prepared> {
+  const { manifest, places, ports } = options;
+  const torch = await torchBackend(options, mode.signal);
+  const git = await findGit(options, run);
+  const resolved = await resolveManifest({
+    manifest,
+    torchBackend: torch.backend,
+    lock: await servingLock(releases),
+    isUpdate: mode.isUpdate,
+    cache: git?.cache,
+    signal: mode.signal,
+  });
+  const { inputs, repositories } = resolved;
+  const id = inputs === null ? null : releaseId(inputs);
+  const uv = createUvTool({
+    configured: options.settings.uvProgram,
+    tools: places.tools,
+    machineRoot: places.root,
+    run,
+    hostEnvironment: options.settings.hostEnvironment,
+    platform: hostPlatform(),
+    indexUrl: manifest.python.indexUrl,
+    findLinks: manifest.python.findLinks,
+    noIndex: manifest.python.noIndex,
+  });
+  const build =
+    inputs === null || id === null
+      ? null
+      : releaseBuild(options, { id, inputs, releases, run, git, mode }, async (context) => {
+          return (await uv.ensure(context.signal, (line) => context.log(line))).program;
+        });
+  const steps = composeSteps({
+    manifest,
+    manifestDigest: options.digest,
+    places,
+    releases,
+    build,
+    git,
+    uv,
+    repositories,
+    modelSteps: ports.modelSteps?.(mode.lifetime) ?? [],
+    extraSteps: ports.extraSteps?.() ?? [],
+    isThorough: mode.isThorough,
+  });
+  const isNewRelease = id !== null && (await releases.lockOf(id)) === undefined;
+  const disk = await planDisk(places.root, manifest, isNewRelease ? inputs : null);
+  const models = await ports.planModels?.(mode.signal);
+  const links = repositoryLinks(places, repositories);
+  const problems = [
+    ...resolved.problems,
+    ...(disk.problem === undefined ? [] : [disk.problem]),
+    ...(models?.problems ?? []).map((problem) => ({ subject: "models", ...problem })),
+    ...(await linkProblems(options, links)),
+  ];
+  const warnings = [
+    ...resolved.warnings,
+    ...(torch.warning === null ? [] : [torch.warning]),
+    ...(models?.models ?? []).flatMap(({ id, problem }) =>
+      problem === null ? [] : [`${id}: ${problem.message}`],
+    ),
+    ...((models?.unknownSizes ?? 0) > 0
+      ? [`${models?.unknownSizes} models are to be fetched whose size nobody knows`]
+      : []),
+  ];
+  const plan: InstallPlan = {
+    releaseId: id,
+    isNewRelease,
+    torchBackend: torch.backend,
+    refs: resolved.refs,
+    steps: problems.length > 0 ? [] : await planSteps(steps, mode.signal),
+    needBytes: disk.needBytes + (models?.fetchBytes ?? 0),
+    freeBytes: disk.freeBytes,
+    warnings,
+    problems,
+  };
+  return { plan, steps };
+}
+
+/** The lock of the release that serves; undefined when none does. */
+export async function servingLock(releases: Releases): Promise<MachineLock | undefined> {
+  const id = await releases.currentId();
+  return id === undefined ? undefined : await releases.lockOf(id);
+}
+
+async function torchBackend(
+  { manifest, ports }: InstallerOptions,
+  signal: AbortSignal,
+): Promise<{ readonly backend: string; readonly warning: string | null }> {
+  const { backend } = manifest.torch;
+  if (backend === "none" || manifest.comfyui === undefined) return { backend, warning: null };
+  return (await ports.chooseTorchBackend?.(signal)) ?? { backend, warning: null };
+}
+
+async function findGit(
+  { places, settings, clock }: InstallerOptions,
+  run: RunProgram,
+): Promise<Pick<ReleaseBuild, "git" | "cache"> | null> {
+  const program = await findOnPath("git", settings.hostEnvironment["PATH"]);
+  if (program === undefined) return null;
+  const { hostEnvironment } = settings;
+  const git = { program, run, hostEnvironment, machineRoot: places.root };
+  return { git, cache: createGitCache({ ...git, folder: places.gitCache, clock }) };
+}
+
+function releaseBuild(
+  { manifest, places, settings, clock }: InstallerOptions,
+  of: {
+    readonly id: string;
+    readonly inputs: ReleaseInputs;
+    readonly releases: Releases;
+    readonly run: RunProgram;
+    readonly git: Pick<ReleaseBuild, "git" | "cache"> | null;
+    readonly mode: RunMode;
+  },
+  uvProgram: ReleaseBuild["uv"]["program"],
+): ReleaseBuild | null {
+  const { id, inputs, releases, run, git, mode } = of;
+  if (git === null && inputs.comfyui.kind === "clone") return null;
+  const folder = releases.folder(id);
+  const { hostEnvironment } = settings;
+  const none = { program: "git", run, hostEnvironment, machineRoot: places.root };
+  return {
+    id,
+    inputs,
+    settings: { python: manifest.python, torch: manifest.torch, torchBackend: inputs.torchBackend },
+    places: releasePlaces(folder),
+    git: git?.git ?? none,
+    cache: git?.cache ?? createGitCache({ ...none, folder: places.gitCache, clock }),
+    uv: { run, hostEnvironment, machineRoot: places.root, cwd: folder, program: uvProgram },
+    run,
+    clock,
+    hostEnvironment,
+    machineRoot: places.root,
+    allowPythonDownloads: settings.allowPythonDownloads,
+    limits: { ...DEFAULT_INSTALL_LIMITS, ...settings.limits },
+    condition: createCondition(releases, id, mode.isThorough),
+    missing: new Map(),
+  };
+}
+
+async function linkProblems(
+  { places }: InstallerOptions,
+  links: ReturnType<typeof repositoryLinks>,
+): Promise<PlanProblem[]> {
+  const problems: PlanProblem[] = nestedLinks(links).map(({ outer, inner }) => ({
+    subject: `repository ${inner.name}`,
+    message: `its linkTo ${inner.linkTo} is at or inside ${outer.linkTo} of the repository "${outer.name}"`,
+    advice: "Give them links that are beside each other.",
+  }));
+  for (const link of links) {
+    const problem = await linkProblem(places, link);
+    if (problem === undefined) continue;
+    const { message, advice } = problem;
+    problems.push({ subject: `repository ${link.name}`, message, advice });
+  }
+  return problems;
+}
