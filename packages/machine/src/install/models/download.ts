@@ -36,8 +36,8 @@ export interface DownloadRequest {
   readonly target: string;
   /** Where its part is kept meanwhile: on the same disk. */
   readonly partialFolder: string;
-  /** Replaces what has the name already. */
-  readonly mayReplace: boolean;
+  /** Whether what has the name now, if anything, may be replaced. */
+  mayReplace(): boolean;
 }
 
 /** What a download works with. */
@@ -281,14 +281,14 @@ class Download {
 
   /** All bytes are there: proves the hash and gives the file its name. */
   async #finish(): Promise<Finish> {
-    const { sha256, target, mayReplace } = this.#request;
+    const { sha256, target } = this.#request;
     const found = await this.#writer.digest();
     this.#signal.throwIfAborted();
     if (found !== sha256) return await this.#wrongHash(found);
     await this.#writer.sync();
     const { sizeBytes } = this.#writer;
     this.#tell(true);
-    if ((await placeFile(this.#place.part, target, mayReplace)) === "taken") {
+    if ((await placeFile(this.#place.part, target, this.#request.mayReplace())) === "taken") {
       const failure = downloadFailure(
         "target_taken",
         `another file has come to ${target} meanwhile`,
