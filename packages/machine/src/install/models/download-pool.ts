@@ -1,5 +1,6 @@
 /** Downloads beside each other, never more than a limit. */
 
+import { setMaxListeners } from "node:events";
 import { invariant } from "@holdfast/runtime";
 
 /** Something to download. */
@@ -72,6 +73,8 @@ export class DownloadPool<T> {
 
   constructor(parallel: number) {
     this.#parallel = parallel;
+    // One listener a download: many are no leak.
+    setMaxListeners(0, this.#end.signal);
   }
 
   /** Takes a job; one whose key it has already is left out. */
@@ -80,12 +83,14 @@ export class DownloadPool<T> {
     const { promise, settle } = openPromise<T>();
     // A job that fails before anybody waits for it fails when somebody does.
     promise.catch(() => undefined);
+    const { signal } = this.#end;
+    if (signal.aborted) settle.reject(signal.reason);
     this.#entries.set(job.key, {
       job,
       result: promise,
       settle,
       isNeeded: false,
-      state: "waiting",
+      state: signal.aborted ? "ended" : "waiting",
       doneBytes: 0,
       totalBytes: job.sizeBytes,
     });

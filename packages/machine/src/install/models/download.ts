@@ -8,7 +8,12 @@
  */
 import { backoffMs, type BackoffPolicy, type Clock, type Random } from "@holdfast/runtime";
 import { looksLikeWebPage, statusFailure } from "./answer-status.ts";
-import { diskFailure, DiskRefusal, downloadFailure, type DownloadFailure } from "./download-failure.ts";
+import {
+  diskFailure,
+  DiskRefusal,
+  downloadFailure,
+  type DownloadFailure,
+} from "./download-failure.ts";
 import type { DownloadSource, Opened } from "./download-source.ts";
 import { connectionFailure } from "./http-source.ts";
 import {

@@ -258,7 +258,7 @@ async function underPartLock<T>(
   signal: AbortSignal,
   work: () => Promise<T>,
 ): Promise<T> {
-  for (let hasTold = false; ; ) {
+  for (let hasTold = false; ;) {
     let isOurs = false;
     try {
       return await withFileLock(found.part.lock, { clock, timeoutMs: LOCK_TRY_MS }, async () => {

@@ -95,7 +95,7 @@ function readFrom(
     cancel,
     async *[Symbol.asyncIterator]() {
       try {
-        for (let at = from; at < end; ) {
+        for (let at = from; at < end;) {
           // A buffer of its own each time: whoever takes it may keep it for a while.
           const buffer = Buffer.allocUnsafeSlow(Math.min(READ_BYTES, end - at));
           const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);

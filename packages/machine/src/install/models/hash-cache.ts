@@ -283,7 +283,8 @@ class FileHashCache implements HashCache {
 
 /** Reading a file anew does not make forgotten that it is ours. */
 function joined(record: HashRecord, before: HashRecord | undefined): HashRecord {
-  if (before === undefined || record.fetchedFor !== null || !isSameFile(record, before)) return record;
+  if (before === undefined || record.fetchedFor !== null || !isSameFile(record, before))
+    return record;
   return { ...record, fetchedFor: before.fetchedFor };
 }
 

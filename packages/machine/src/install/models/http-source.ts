@@ -107,7 +107,10 @@ async function probe(
   const parsed = parseUrl(text);
   if (parsed.kind === "failed") return { sizeBytes: null, failure: parsed.failure };
   if (parsed.url.protocol === "file:") {
-    return await toProbed(await openFileUrl(parsed.url, { plan: { kind: "whole" }, signal }), licence);
+    return await toProbed(
+      await openFileUrl(parsed.url, { plan: { kind: "whole" }, signal }),
+      licence,
+    );
   }
   const identity = { "user-agent": "holdfast", "accept-encoding": "identity" };
   const head = await send("HEAD", parsed.url, identity, signal);
@@ -136,7 +139,9 @@ async function toProbed(opened: Opened, licence: string | null): Promise<Probed>
 
 function parseUrl(
   text: string,
-): { readonly kind: "url"; readonly url: URL } | { readonly kind: "failed"; readonly failure: DownloadFailure } {
+):
+  | { readonly kind: "url"; readonly url: URL }
+  | { readonly kind: "failed"; readonly failure: DownloadFailure } {
   if (URL.canParse(text)) {
     const url = new URL(text);
     if (["http:", "https:", "file:"].includes(url.protocol)) return { kind: "url", url };

@@ -1,4 +1,5 @@
 /** All models of one run of the installer: sizes asked for, the disk judged, then fetched side by side. */
+import { setMaxListeners } from "node:events";
 import type { Manifest, ModelEntry } from "../../manifest/model.ts";
 import {
   diskShortage,
@@ -73,7 +74,10 @@ async function survey(
   if (found.kind !== "missing" && found.kind !== "outdated") {
     return { entry, found, probed: null, fetchBytes: 0, disk: null };
   }
-  const mustAsk = (askAll || found.sizeBytes === null) && licenceFailure(entry) === null;
+  if (licenceFailure(entry) !== null) {
+    return { entry, found, probed: null, fetchBytes: 0, disk: null };
+  }
+  const mustAsk = askAll || found.sizeBytes === null;
   const probed = mustAsk ? await probeInTime(entry, ports, signal) : null;
   const sizeBytes = found.sizeBytes ?? probed?.sizeBytes ?? null;
   const fetchBytes = sizeBytes === null ? null : Math.max(0, sizeBytes - found.keptBytes);
@@ -161,6 +165,8 @@ export class ModelQueue {
     this.#place = place;
     this.#ports = ports;
     this.#pool = new DownloadPool(downloads.parallel);
+    // One listener a download: many are no leak.
+    setMaxListeners(0, this.#end.signal);
   }
 
   /** Brings a model; the others are fetched beside it. Aborting ends all of them. */
@@ -198,6 +204,7 @@ export class ModelQueue {
   async #begin(): Promise<void> {
     const { signal } = this.#end;
     const surveyed = await surveyModels(this.#entries, this.#place, this.#ports, false, signal);
+    signal.throwIfAborted();
     const misfits = findMisfits(surveyed, this.#place);
     for (const one of surveyed) if (one.found.kind !== "present") this.#add(one, misfits);
     this.#pool.start();

@@ -56,12 +56,7 @@ export function modelSteps(
   return entries.map((entry) => toStep(entry, place, ports, queue));
 }
 
-function toStep(
-  entry: ModelEntry,
-  place: FetchPlace,
-  ports: ModelPorts,
-  queue: ModelQueue,
-): Step {
+function toStep(entry: ModelEntry, place: FetchPlace, ports: ModelPorts, queue: ModelQueue): Step {
   const key = modelKey(entry);
   return {
     id: `model:${key}`,
@@ -76,7 +71,9 @@ function toStep(
       if (fetched.kind === "failed") throw stepFailure(fetched.failure);
       const { sizeBytes, receivedBytes, path } = fetched;
       context.progress({ done: sizeBytes, total: sizeBytes, unit: "bytes", detail: null });
-      context.log(`${path}: ${sizeText(sizeBytes)}, of these fetched now ${sizeText(receivedBytes)}`);
+      context.log(
+        `${path}: ${sizeText(sizeBytes)}, of these fetched now ${sizeText(receivedBytes)}`,
+      );
     },
     verify: async () => {
       const found = await examineModel(entry, place.root, ports.hashes);

@@ -33,7 +33,8 @@ export function unsafeReason(model: ModelName): string | null {
       return `the ${what} ${quoted} is no relative path`;
     }
     // oxlint-disable-next-line no-control-regex -- these are what is looked for
-    if (/[\\\u0000-\u001f\u007f]/.test(text)) return `the ${what} ${quoted} holds a character that no file name should`;
+    if (/[\\\u0000-\u001f\u007f]/.test(text))
+      return `the ${what} ${quoted} holds a character that no file name should`;
     for (const part of text.split("/")) {
       if (part === "" || part === "." || part === "..") {
         return `the ${what} ${quoted} has the part ${JSON.stringify(part)}`;
@@ -67,14 +68,20 @@ export function findCollisions(models: readonly ModelName[]): readonly ModelColl
     const same = files.get(path);
     if (same !== undefined) {
       const isEqual = modelKey(same) === modelKey(model);
-      const reason = isEqual ? "is named twice" : "differs from another in upper and lower case alone";
+      const reason = isEqual
+        ? "is named twice"
+        : "differs from another in upper and lower case alone";
       found.push({ first: same, second: model, reason });
       continue;
     }
     const above = parentsOf(path);
     const inTheWay = folders.get(path) ?? above.map((folder) => files.get(folder)).find(Boolean);
     if (inTheWay !== undefined) {
-      found.push({ first: inTheWay, second: model, reason: "needs a folder where another is a file" });
+      found.push({
+        first: inTheWay,
+        second: model,
+        reason: "needs a folder where another is a file",
+      });
       continue;
     }
     files.set(path, model);

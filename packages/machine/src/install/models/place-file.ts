@@ -3,7 +3,13 @@ import { dirname } from "node:path";
 import { syncFolder } from "./atomic-file.ts";
 
 /** Errors of file systems that have no hard links (exFAT, some network and container mounts). */
-const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+const NO_LINKS: ReadonlySet<string> = new Set([
+  "EPERM",
+  "ENOTSUP",
+  "EOPNOTSUPP",
+  "ENOSYS",
+  "EMLINK",
+]);
 
 /**
  * Gives a finished file its name, whole or not at all. `taken`: something of that name came there

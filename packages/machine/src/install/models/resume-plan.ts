@@ -60,7 +60,11 @@ export function planRequest(part: KeptPart, wanted: WantedFile, wholeOnly = fals
   const total = wanted.sizeBytes ?? record?.totalBytes ?? null;
   if (total !== null && part.sizeBytes === total) return { kind: "verify" };
   if (total !== null && part.sizeBytes > total) return { kind: "whole" };
-  return { kind: "rest", from: part.sizeBytes, ifRange: record === null ? null : validator(record) };
+  return {
+    kind: "rest",
+    from: part.sizeBytes,
+    ifRange: record === null ? null : validator(record),
+  };
 }
 
 /** What `If-Range` takes: a strong entity tag, or else a date. */
@@ -81,7 +85,9 @@ export interface ContentRange {
 
 /** Reads `bytes 5-9/10`, `bytes 5-9/*`, and `bytes *\/10`; null for what is none of these. */
 export function parseContentRange(text: string | undefined): ContentRange | null {
-  const match = /^\s*bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\s*\/\s*(\d{1,15}|\*)\s*$/i.exec(text ?? "");
+  const match = /^\s*bytes\s+(?:(\d{1,15})-(\d{1,15})|\*)\s*\/\s*(\d{1,15}|\*)\s*$/i.exec(
+    text ?? "",
+  );
   if (match === null) return null;
   const number = (digits: string | undefined): number | null =>
     digits === undefined || digits === "*" ? null : Number(digits);
@@ -149,7 +155,10 @@ function judgeRest(
   const record = recordOf(answer, wanted, range.total ?? wanted.sizeBytes);
   const before = part.record?.url === wanted.url ? part.record : null;
   if (before !== null && isAnother(before, record)) {
-    return askWhole("wrong_range", "the file changed on the server since its first part was fetched");
+    return askWhole(
+      "wrong_range",
+      "the file changed on the server since its first part was fetched",
+    );
   }
   return { kind: "append", totalBytes: record.totalBytes ?? before?.totalBytes ?? null, record };
 }
