@@ -351,7 +351,7 @@ class Download {
     );
     return {
       signal: own.signal,
-      note: watch.note,
+      note: () => watch.note(),
       hasStalled: () => hasStalled,
       end: () => {
         watch.stop();

@@ -31,8 +31,8 @@ export interface FetchPlace {
 
 /** Told meanwhile. */
 export interface FetchTold {
-  onProgress(doneBytes: number, totalBytes: number | null): void;
-  onNote(line: string): void;
+  readonly onProgress: (doneBytes: number, totalBytes: number | null) => void;
+  readonly onNote: (line: string) => void;
 }
 
 /** What became of a model. */

@@ -69,8 +69,7 @@ function answered(
   url: URL,
 ): Opened {
   const asked = { url: url.href, host: "this machine", tokenFile: null };
-  const { cancel } = body;
-  return { kind: "answered", status, headers, body, cancel: () => cancel.call(body), asked };
+  return { kind: "answered", status, headers, body, cancel: () => body.cancel(), asked };
 }
 
 function emptyBody(): AsyncIterable<Uint8Array> & { cancel(): Promise<void> } {

@@ -194,7 +194,7 @@ class FileHashCache implements HashCache {
   /** Waits until fewer files are read than may be. */
   async #turn(signal: AbortSignal): Promise<void> {
     while (this.#free === 0) {
-      let wake = (): void => undefined;
+      let wake = nothing;
       const turn = new Promise<void>((resolve) => {
         wake = resolve;
         this.#waiting.push(resolve);
@@ -301,7 +301,7 @@ function identityNow(path: string): FileIdentity | null {
 /** The promise, or the signal's reason if that comes first. */
 async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
-  let onAbort = (): void => undefined;
+  let onAbort = nothing;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
@@ -312,3 +312,5 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
     signal.removeEventListener("abort", onAbort);
   }
 }
+
+function nothing(): void {}

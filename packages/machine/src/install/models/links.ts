@@ -1,6 +1,7 @@
 /** Links to shared folders: made where nothing is, moved where they are ours, and never over anything else. */
 import { lstat, mkdir, readlink, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, isAbsolute, resolve } from "node:path";
+import { assertNever } from "@holdfast/runtime";
 import { syncFolder } from "./atomic-file.ts";
 import { isInside } from "./model-target.ts";
 
@@ -17,11 +18,14 @@ export type LinkFound =
   | { readonly kind: "nothing" }
   /** A link, with where it leads as an absolute path. */
   | { readonly kind: "link"; readonly to: string }
-  | { readonly kind: "folder" | "file" };
+  | { readonly kind: "folder" }
+  | { readonly kind: "file" };
 
 /** What to do. */
 export type LinkDecision =
-  | { readonly kind: "keep" | "create" | "replace" }
+  | { readonly kind: "keep" }
+  | { readonly kind: "create" }
+  | { readonly kind: "replace" }
   | { readonly kind: "blocked"; readonly message: string; readonly advice: string };
 
 /** What became of a link. */
@@ -47,6 +51,8 @@ export function decideLink(
     case "folder":
     case "file":
       return blocked(wanted, `a ${found.kind}`);
+    default:
+      return assertNever(found);
   }
 }
 
@@ -83,6 +89,8 @@ export async function ensureLink(
       await syncFolder(dirname(wanted.at));
       return { kind: "replaced" };
     }
+    default:
+      return assertNever(decision);
   }
 }
 

@@ -1,4 +1,5 @@
 /** Models as steps of the installer, as a plan, and one by one on demand. */
+import { assertNever } from "@holdfast/runtime";
 import type { Manifest, ModelEntry } from "../../manifest/model.ts";
 import type { MachinePlaces } from "../../machine-places.ts";
 import { StepFailure, type Step, type StepCheck, type StepContext } from "../model.ts";
@@ -108,6 +109,8 @@ async function checkModel(
       const why = found.kind === "missing" ? "missing" : "another version is there";
       return { kind: "needed", detail: `${why}; to be fetched, ${total}${kept}` };
     }
+    default:
+      return assertNever(found);
   }
 }
 

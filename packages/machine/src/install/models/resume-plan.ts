@@ -89,13 +89,15 @@ export function parseContentRange(text: string | undefined): ContentRange | null
     text ?? "",
   );
   if (match === null) return null;
-  const number = (digits: string | undefined): number | null =>
-    digits === undefined || digits === "*" ? null : Number(digits);
-  const range = { first: number(match[1]), last: number(match[2]), total: number(match[3]) };
+  const range = { first: toCount(match[1]), last: toCount(match[2]), total: toCount(match[3]) };
   if (range.first === null) return range.total === null ? null : range;
   if (range.last === null || range.last < range.first) return null;
   if (range.total !== null && range.last >= range.total) return null;
   return range;
+}
+
+function toCount(digits: string | undefined): number | null {
+  return digits === undefined || digits === "*" ? null : Number(digits);
 }
 
 /** Decides what to do with an answer of 200, 206 or 416; other statuses are judged before. */
