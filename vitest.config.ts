@@ -63,6 +63,11 @@ export default defineConfig({
         hookTimeout: 120_000,
         fileParallelism: false,
       }),
+      project("machine", ["test/machine/**/*.test.ts"], {
+        testTimeout: 120_000,
+        hookTimeout: 120_000,
+        fileParallelism: false,
+      }),
       project("parts", ["test/parts/**/*.test.ts"], {
         testTimeout: 600_000,
         hookTimeout: 600_000,

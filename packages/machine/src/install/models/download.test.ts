@@ -108,6 +108,10 @@ async function untilAsleep(clock: FakeClock, sleepers: number): Promise<void> {
   while (clock.sleeperCount() < sleepers) await systemClock.sleep(2);
 }
 
+async function untilNoted(count: number): Promise<void> {
+  while (notes.length < count) await systemClock.sleep(2);
+}
+
 test("a file is fetched whole, with its right name and no part left", async () => {
   server.on("/x", serveFile(FILE.bytes, { etag: '"1"' }));
   expect(await fetchIt()).toEqual({
@@ -291,11 +295,12 @@ test("trouble of the server is waited out with a growing rest, and its wish is k
     void serveFile(FILE.bytes)(request, response, seen);
   });
   const running = fetchIt({ clock });
+  await untilNoted(1);
   await untilAsleep(clock, 1);
   await clock.advance(6_999);
   expect(asked).toBe(1);
   await clock.advance(1);
-  while (asked < 2) await systemClock.sleep(2);
+  await untilNoted(2);
   await untilAsleep(clock, 1);
   await clock.advance(100);
   expect(await running).toMatchObject({ kind: "fetched" });
@@ -347,7 +352,7 @@ test("silence is a stall after a minute without a byte, and the next try goes on
   await systemClock.sleep(10);
   expect(server.seen).toHaveLength(1);
   await clock.advance(60_000);
-  while (notes.length === 0) await systemClock.sleep(2);
+  await untilNoted(1);
   expect(notes[0]).toContain("no byte came for 60 s");
   await untilAsleep(clock, 1);
   await clock.advance(100);
