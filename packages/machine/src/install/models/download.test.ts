@@ -2,7 +2,17 @@ import { seededRandom, type Clock } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { existsSync } from "node:fs";
-import { mkdtemp, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import {
+  mkdtemp,
+  mkdir,
+  readdir,
+  readFile,
+  open,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -16,7 +26,7 @@ import {
 import { downloadFile, type DownloadOutcome, type DownloadRequest } from "./download.ts";
 import type { DownloadSource } from "./download-source.ts";
 import { createDownloadSource } from "./http-source.ts";
-import { openPartFile, type OpenPart } from "./part-writer.ts";
+import type { OpenPart } from "./part-writer.ts";
 
 const FILE = content(3 * 1024 * 1024 + 17);
 const OTHER = content(3 * 1024 * 1024 + 17, 2);
@@ -406,7 +416,7 @@ test("a full disk is told as one, and what fitted is kept for the next run", asy
   server.on("/x", serveFile(FILE.bytes));
   let left = 1_500_000;
   const full: OpenPart = async (path) => {
-    const handle = await openPartFile(path);
+    const handle = await open(path, "w+");
     return {
       read: handle.read.bind(handle),
       truncate: handle.truncate.bind(handle),
@@ -474,7 +484,6 @@ test("a link in the place of the part is not followed", async () => {
   server.on("/x", serveFile(FILE.bytes));
   await mkdir(partial());
   await writeFile(join(root, "victim"), "precious");
-  const { symlink } = await import("node:fs/promises");
   await symlink(join(root, "victim"), part());
   expect(failureOf(await fetchIt()).kind).toBe("disk_trouble");
   expect(await readFile(join(root, "victim"), "utf8")).toBe("precious");
