@@ -68,6 +68,7 @@ export class HostLocks {
   readonly #files: ClaimFiles;
   readonly #startTime: string;
   readonly #held = new Map<string, Held>();
+  #last: Promise<void> = Promise.resolve();
 
   constructor(options: HostLocksOptions) {
     this.#options = options;
@@ -79,7 +80,11 @@ export class HostLocks {
    * Takes all of these things for an instance, or none. Null when they are held now; else why not, in
    * words. Safe to repeat.
    */
-  async acquire(name: string, things: readonly LockThing[]): Promise<string | null> {
+  acquire(name: string, things: readonly LockThing[]): Promise<string | null> {
+    return this.#serially(() => this.#acquire(name, things));
+  }
+
+  async #acquire(name: string, things: readonly LockThing[]): Promise<string | null> {
     const taken: LockThing[] = [];
     for (const thing of things) {
       const isNew = !this.#held.has(keyText(thing));
@@ -100,37 +105,53 @@ export class HostLocks {
    * Writes down which process serves with these things, so that they stay locked while it lives, even
    * after this agent. Claims that earlier agents of this folder left are removed then.
    */
-  async recordProcess(
+  recordProcess(
     things: readonly LockThing[],
-    instance: { readonly pid: number; readonly startTime: string } | null,
+    instance: { readonly pid: number; readonly startTime: string },
   ): Promise<void> {
-    for (const thing of things) {
-      const held = this.#held.get(keyText(thing));
-      if (held === undefined) continue;
-      const claim: Claim = { ...held.claim, instance };
-      await this.#files.write(held.key, claimId(claim), JSON.stringify(claim));
-      this.#held.set(keyText(thing), { ...held, claim });
-      await this.#sweep(held.key, true);
-    }
+    return this.#serially(async () => {
+      for (const thing of things) {
+        const held = this.#held.get(keyText(thing));
+        if (held === undefined) continue;
+        const claim: Claim = { ...held.claim, instance };
+        await this.#files.write(held.key, claimId(claim), JSON.stringify(claim));
+        this.#held.set(keyText(thing), { ...held, claim });
+        await this.#sweep(held.key, true);
+      }
+    });
   }
 
   /** Gives everything back but these things. */
-  async keepOnly(things: readonly LockThing[]): Promise<void> {
+  keepOnly(things: readonly LockThing[]): Promise<void> {
     const kept = new Set(things.map(keyText));
-    for (const { thing } of [...this.#held.values()]) {
-      if (!kept.has(keyText(thing))) await this.#releaseOne(thing);
-    }
+    return this.#serially(async () => {
+      for (const { thing } of Array.from(this.#held.values())) {
+        if (!kept.has(keyText(thing))) await this.#releaseOne(thing);
+      }
+    });
   }
 
   /** Gives everything back that no living instance needs: those stay locked for the next agent. */
-  async leave(): Promise<void> {
-    for (const { thing, claim } of [...this.#held.values()]) {
-      const { instance } = claim;
-      const lives =
-        instance !== null && this.#options.host.isAlive(instance.pid, instance.startTime);
-      if (!lives) await this.#releaseOne(thing);
-    }
-    this.#held.clear();
+  leave(): Promise<void> {
+    return this.#serially(async () => {
+      for (const { thing, claim } of Array.from(this.#held.values())) {
+        const { instance } = claim;
+        const lives =
+          instance !== null && this.#options.host.isAlive(instance.pid, instance.startTime);
+        if (!lives) await this.#releaseOne(thing);
+      }
+      this.#held.clear();
+    });
+  }
+
+  /** One after the other, in the order of the calls: a thing is not given back while it is taken. */
+  #serially<T>(run: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(run);
+    this.#last = done.then(
+      () => undefined,
+      () => undefined, // Told to whoever called it.
+    );
+    return done;
   }
 
   async #acquireOne(name: string, thing: LockThing): Promise<string | null> {

@@ -84,8 +84,13 @@ export class InstanceCare {
 
   /** Resolves when nothing is on its way. */
   async idle(): Promise<void> {
-    await Promise.all([...this.#instances.values()].map((one) => one.operation?.ended));
+    await this.operationsEnded();
     await Promise.all([this.manager.idle(), ...this.#errands.values()]);
+  }
+
+  /** Resolves when what is being done to the instances has come to its end. */
+  async operationsEnded(): Promise<void> {
+    for (const one of this.#instances.values()) await one.operation?.ended;
   }
 
   /** One look. Waits for nothing. */

@@ -116,10 +116,16 @@ function ownArguments(
   // Without a word of ComfyUI's own, what it has known since 0.3.0.
   const knows = (option: string): boolean => traits.options?.has(option) ?? true;
   return [
-    ...["--listen", plan.host, "--port", String(plan.port)],
-    ...["--output-directory", places.output],
-    ...["--temp-directory", places.temp],
-    ...["--input-directory", places.input],
+    "--listen",
+    plan.host,
+    "--port",
+    String(plan.port),
+    "--output-directory",
+    places.output,
+    "--temp-directory",
+    places.temp,
+    "--input-directory",
+    places.input,
     ...(knows("--user-directory") ? ["--user-directory", places.user] : []),
     // It would otherwise be in the release's folder, one file for all instances and written to.
     ...(traits.options?.has("--database-url") === true

@@ -143,7 +143,7 @@ export class SupervisedInstance {
 
   /** Answers those who wait: with a failure, or with success. */
   settle(isMeant: (waiter: RestartWaiter) => boolean, failure?: Error): void {
-    for (const waiter of [...this.waiters]) {
+    for (const waiter of this.waiters) {
       if (!isMeant(waiter)) continue;
       this.waiters.delete(waiter);
       if (failure === undefined) waiter.resolve();

@@ -8,6 +8,7 @@
  *     the time for draining. Recycling, a new release, new settings and a take-over wait for the job.
  * I4. Planned restarts are made one after the other over the machine: see `rollout.ts`.
  */
+import { assertNever } from "@holdfast/runtime";
 import type { InstancePlan } from "./model.ts";
 import { digestChange } from "./process-spec.ts";
 import type { FailureRecord } from "./failure-record.ts";
@@ -246,6 +247,8 @@ function killText(cause: KillCause, plan: InstancePlan): string {
       return `it is unhealthy: ${cause.reason}`;
     case "silent":
       return "it does not answer any more";
+    default:
+      return assertNever(cause);
   }
 }
 
@@ -331,6 +334,8 @@ export function causeText(cause: RestartCause): string {
       return "its process manager does not know it and takes it over";
     case "memory_growth":
       return `its memory grew to ${megabytes(cause.bytes)} MB`;
+    default:
+      return assertNever(cause);
   }
 }
 

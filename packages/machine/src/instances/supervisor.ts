@@ -208,7 +208,7 @@ export class Supervisor {
     await this.#loop;
     if (!isDropped) {
       // A start on its way is brought to its end, so that its process is known and its card stays locked.
-      await Promise.all([...this.#instances.values()].map((one) => one.operation?.ended));
+      await this.#care.operationsEnded();
       this.#dropping.abort();
     }
     await this.#care.idle();
@@ -235,9 +235,9 @@ export class Supervisor {
     const { onChange, log } = this.#options;
     const all = this.statuses();
     for (const { name, runtime, check, blocked, draining, digest, isManaged } of all) {
-      const text = JSON.stringify([
-        ...[runtime, check.state, check.detail, blocked, draining, digest, isManaged],
-      ]);
+      const { state, detail } = check;
+      const told = { runtime, state, detail, blocked, draining, digest, isManaged };
+      const text = JSON.stringify(told);
       if (this.#told.get(name) === text) continue;
       this.#told.set(name, text);
       this.#tell(name, onChange, log);
