@@ -98,7 +98,10 @@ export class InstanceCare {
     const now = this.#options.clock.elapsed();
     const all = [...this.#instances.values()];
     for (const one of all) this.#observe(one, now);
-    this.manager.refresh(now, Math.max(-Infinity, ...all.map((one) => one.changedAt)));
+    this.manager.refresh(
+      now,
+      all.some((one) => one.operation === null && one.process === null && !one.isListed()),
+    );
     this.#measure(now);
     this.#endUnplanned();
     this.#roll(now);
@@ -127,8 +130,11 @@ export class InstanceCare {
   #onList(list: readonly ManagedProcess[], askedAt: number): void {
     const byName = new Map(list.map((managed) => [managed.name, managed]));
     for (const one of this.#instances.values()) {
-      // What was done meanwhile is newer than this list.
-      if (one.operation !== null || one.changedAt >= askedAt) continue;
+      // What is done meanwhile, or was, is newer than this list.
+      const label = one.operation?.label;
+      const isChanging = label !== undefined && label !== "lock" && label !== "look";
+      if (isChanging || one.changedAt >= askedAt) continue;
+      one.listedAt = askedAt;
       this.#compare(one, byName.get(one.name));
     }
     this.#options.wake();
@@ -248,6 +254,7 @@ export class InstanceCare {
       startedAt: process?.startedAt ?? null,
       startTimeoutMs: one.plan.startTimeoutMs,
       isLooping: one.failures.isLooping,
+      waitsForOther: process === null && one.leftovers?.portHolder?.isPlanned === true,
       trouble:
         process?.healthReason ?? one.exits.findLast(({ wasAsked }) => !wasAsked)?.reason ?? null,
     };
@@ -259,7 +266,7 @@ export class InstanceCare {
       return;
     }
     // Before it was asked for, a process manager may know of a process that is none of ours to start.
-    const isKnown = this.manager.answeredAt > one.changedAt || this.manager.problem !== null;
+    const isKnown = one.isListed() || this.manager.problem !== null;
     if (one.process === null && !isKnown) return;
     if (one.leftovers !== null && now >= one.leftoversUntil) one.leftovers = null;
     const action =

@@ -94,6 +94,7 @@ export class InstanceOperations {
       );
       const startTime = started.pid === null ? undefined : host.startTimeOf(started.pid);
       one.changedAt = clock.elapsed();
+      this.#answered(one);
       if (started.pid === null || startTime === undefined) {
         this.#failed(one, "it ended at its start: its log tells why");
         return;
@@ -108,14 +109,11 @@ export class InstanceOperations {
         startedAtEpoch: clock.now(),
         place: one.place(),
       });
-      one.asked = null;
-      for (const waiter of one.waiters) waiter.isStarted = true;
       runner.resume(one.plan.url);
     } catch (error) {
       one.changedAt = clock.elapsed();
       if (signal.aborted) return;
-      one.asked = null;
-      for (const waiter of one.waiters) waiter.isStarted = true;
+      this.#answered(one);
       this.#failed(one, `it could not be started: ${(error as Error).message}`);
     }
   }
@@ -189,10 +187,15 @@ export class InstanceOperations {
     one.changedAt = now;
   }
 
-  /** Ends it, and starts it again. */
+  /**
+   * Ends it, and starts it again, unless something is in the way: a part of it that lives on, or
+   * another instance on a port that changed hands. Then it is started when that is out of the way.
+   */
   async restart(one: SupervisedInstance, spec: ProcessSpec, reason: string): Promise<void> {
     await this.end(one, reason);
-    await this.start(one, spec, reason);
+    await this.look(one);
+    const isFree = one.leftovers?.portHolder === null && one.leftovers.own.length === 0;
+    if (isFree) await this.start(one, spec, reason);
   }
 
   /** Ends one that does not work. */
@@ -261,6 +264,12 @@ export class InstanceOperations {
           "kernel waits for its device; if it stays, reset the GPU or reboot",
       );
     }
+  }
+
+  /** The start that somebody waits for is this one, whatever comes of it. */
+  #answered(one: SupervisedInstance): void {
+    one.asked = null;
+    for (const waiter of one.waiters) waiter.isStarted = true;
   }
 
   #failed(one: SupervisedInstance, reason: string): void {

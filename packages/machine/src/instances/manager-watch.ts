@@ -33,12 +33,13 @@ export class ManagerWatch {
     this.#options = options;
   }
 
-  /** Asks when something changed at or after the last answer, or when it is time. */
-  refresh(now: number, changedAt: number): void {
+  /** Asks when a new answer is wanted, or when it is time. */
+  refresh(now: number, isWanted: boolean): void {
     if (this.#asking !== undefined || now < this.#tryAt) return;
     const { listEveryMs } = this.#options.policy;
     const isDue = this.problem !== null || now - this.answeredAt >= listEveryMs;
-    if (!isDue && changedAt < this.answeredAt) return;
+    // In the very instant of an answer another one would not be newer.
+    if (!isDue && !(isWanted && now > this.answeredAt)) return;
     this.#asking = this.#ask().finally(() => {
       this.#asking = undefined;
     });

@@ -16,6 +16,8 @@ export interface RollFacts {
   readonly startedAt: number | null;
   readonly startTimeoutMs: number;
   readonly isLooping: boolean;
+  /** Another instance, whose turn has not come yet, still has the port that it is to have. */
+  readonly waitsForOther: boolean;
   /** Why it does not serve, for the message. */
   readonly trouble: string | null;
 }
@@ -78,7 +80,7 @@ function continueTurn(
 ): TurnNow | null {
   if (turn === null) return null;
   const one = instances.find(({ name }) => name === turn.name);
-  if (one === undefined) return { kind: "over" };
+  if (one === undefined || one.waitsForOther) return { kind: "over" };
   // Not started anew yet: it is drained, or about to be. Without a need the cause went away.
   if (one.isOnWanted && one.isHealthy && one.needs === null) return { kind: "over" };
   if (one.needs !== null) return { kind: "goes_on", turn };

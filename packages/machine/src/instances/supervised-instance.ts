@@ -88,6 +88,8 @@ export class SupervisedInstance {
   operation: { readonly label: string; readonly ended: Promise<void> } | null = null;
   /** What the process manager said before this instant is out of date. */
   changedAt = -Infinity;
+  /** When it was asked for the answer that was taken in last. */
+  listedAt = -Infinity;
   lastAction: Action | null = null;
   health: InstanceHealth | undefined;
 
@@ -106,9 +108,14 @@ export class SupervisedInstance {
 
   /** A process of it is there now. */
   found(record: ProcessRecord): void {
+    if (this.process?.pid !== record.pid) this.processes += 1;
     this.process = record;
-    this.processes += 1;
     this.leftovers = null;
+  }
+
+  /** What the process manager said last is of now. */
+  isListed(): boolean {
+    return this.listedAt > this.changedAt;
   }
 
   /** Its process has ended. */
