@@ -249,7 +249,8 @@ describe("failing", () => {
     await clock.advance(900);
     expect(host.starts).toHaveLength(1);
     await clock.advance(5_000);
-    expect(host.lists).toBe(asked + 1);
+    expect(host.lists).toBeGreaterThan(asked);
+    expect(host.lists).toBeLessThanOrEqual(asked + 2);
     expect(host.starts).toHaveLength(2);
     expect(supervisor.status("comfyui-cpu0")).toMatchObject({
       runtime: { state: "running", restarts: 1 },
