@@ -50,6 +50,11 @@ export interface InstanceHealth {
   readonly reason: string | null;
   /** A prompt of ours is in ComfyUI. */
   readonly isBusy: boolean;
+  /**
+   * False for an unhealthy one that a new start would not mend (it lacks a model): it is left running.
+   * Without it, it is started anew.
+   */
+  readonly isMendedByRestart?: boolean;
 }
 
 /** What the supervisor needs of the runner that serves the instances. */

@@ -1,0 +1,107 @@
+/** What is told of an instance. */
+import type { Clock } from "@holdfast/runtime";
+import type { CheckStatus, RuntimeStatus } from "../services/model.ts";
+import type { InstancePlan } from "./model.ts";
+import type { ExitRecord, SupervisedInstance } from "./supervised-instance.ts";
+import { causeText } from "./supervision.ts";
+
+/** An instance as it is now. */
+export interface InstanceStatus {
+  readonly name: string;
+  readonly url: string;
+  readonly plan: InstancePlan;
+  readonly runtime: RuntimeStatus;
+  readonly check: CheckStatus;
+  /** Of the spec that its process was started with. */
+  readonly digest: string | null;
+  /** Its process was started from what is wanted now. */
+  readonly isCurrent: boolean;
+  /** False: it lives on without its process manager, and is taken over when it is idle. */
+  readonly isManaged: boolean;
+  /** With all that it started, without mapped files; null before it was measured. */
+  readonly memoryBytes: number | null;
+  /** Why it takes no more work; null when it does. */
+  readonly draining: string | null;
+  /** Why it cannot be started; null when nothing keeps it from it. */
+  readonly blocked: string | null;
+  /** Epoch ms of the next start after failures; null when none is waited for. */
+  readonly nextStartAt: number | null;
+  /** The last ends of its process, oldest first. */
+  readonly exits: readonly ExitRecord[];
+}
+
+/** The status of an instance. */
+export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceStatus {
+  const { process, lastAction, drain } = one;
+  const waits = lastAction?.kind === "wait" || lastAction?.kind === "give_up";
+  return {
+    name: one.name,
+    url: one.plan.url,
+    plan: one.plan,
+    runtime: runtimeOf(one),
+    check: checkOf(one, clock),
+    digest: process?.digest ?? null,
+    isCurrent: process !== null && process.digest === one.spec?.digest,
+    isManaged: process?.isManaged ?? true,
+    memoryBytes: process?.memoryBytes ?? null,
+    draining: drain === null ? null : drainText(drain.cause),
+    blocked: lastAction?.kind === "blocked" ? lastAction.reason : null,
+    nextStartAt:
+      process === null && waits
+        ? Math.round(clock.now() + Math.max(0, lastAction.until - clock.elapsed()))
+        : null,
+    exits: one.exits,
+  };
+}
+
+function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): string {
+  return cause.kind === "removed" ? "it is no longer in the plan" : causeText(cause);
+}
+
+function runtimeOf(one: SupervisedInstance): RuntimeStatus {
+  const { process, lastAction, failures, operation } = one;
+  const common = { restarts: Math.max(0, one.processes - 1) };
+  if (process === null) {
+    const state =
+      operation?.label === "start" || operation?.label === "restart"
+        ? "starting"
+        : failures.isLooping && lastAction?.kind === "give_up"
+          ? "crash_loop"
+          : "stopped";
+    return { ...common, state, pid: null, startedAt: null, detail: stoppedText(one) };
+  }
+  const isEnding = operation !== null && ["end", "kill", "restart"].includes(operation.label);
+  const state = isEnding ? "stopping" : process.answeredAt === null ? "starting" : "running";
+  const detail =
+    one.drain !== null
+      ? `it takes no more work: ${drainText(one.drain.cause)}`
+      : isNotable(lastAction)
+        ? lastAction.reason
+        : null;
+  return { ...common, state, pid: process.pid, startedAt: process.startedAtEpoch, detail };
+}
+
+function isNotable(action: SupervisedInstance["lastAction"]): action is NonNullable<typeof action> {
+  if (action === null) return false;
+  return action.kind !== "nothing" || action.reason.includes("turn");
+}
+
+function stoppedText(one: SupervisedInstance): string | null {
+  const last = one.exits.at(-1);
+  const why = one.lastAction?.reason ?? null;
+  if (last === undefined || last.wasAsked) return why;
+  return why === null ? last.reason : `${why}; last: ${last.reason}`;
+}
+
+/** The runner's word, for a process that has come so far. */
+function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
+  const { process, health } = one;
+  if (process === null) return { state: "pending", detail: null, checkedAt: null };
+  const checkedAt = Math.round(clock.now());
+  if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
+  if (process.answeredAt === null) {
+    return { state: "pending", detail: process.healthReason, checkedAt: null };
+  }
+  const silent = process.silentSince === null ? "it is not well" : "it does not answer";
+  return { state: "failing", detail: health?.reason ?? silent, checkedAt };
+}

@@ -1,0 +1,514 @@
+import { seededRandom } from "@holdfast/runtime";
+import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { FakeHost, FakeLocks, rememberingLog, urlOf } from "../../testing/fake-host.ts";
+import { gpuPlan, plan, release } from "../../testing/instance-facts.ts";
+import { machinePlaces } from "../machine-places.ts";
+import type { InstancePlan, Release } from "./model.ts";
+import { toProcessSpec } from "./process-spec.ts";
+import { Supervisor } from "./supervisor.ts";
+import type { ReleaseFailure, SupervisorPolicy } from "./supervisor-options.ts";
+
+const places = machinePlaces("/srv/machine");
+const account = { home: "/home/agent" };
+const NOBODY = new AbortController().signal;
+
+let clock: FakeClock;
+let host: FakeHost;
+let locks: FakeLocks;
+let log: ReturnType<typeof rememberingLog>;
+let failures: ReleaseFailure[];
+let changes: string[];
+let running: Supervisor[];
+
+beforeEach(() => {
+  clock = createFakeClock();
+  host = new FakeHost();
+  locks = new FakeLocks();
+  log = rememberingLog();
+  failures = [];
+  changes = [];
+  running = [];
+});
+afterEach(async () => {
+  for (const supervisor of running) {
+    const left = supervisor.leave();
+    await clock.advance(60_000);
+    await left;
+  }
+  expect(clock.sleeperCount()).toBe(0);
+});
+
+const digestOf = (of: InstancePlan, from: Release): string =>
+  toProcessSpec(of, from, places, { options: null, virtualEnv: null }, account).digest;
+
+/** A supervisor that has had time to look at everything. */
+async function supervise(
+  plans: readonly InstancePlan[],
+  from: Release | null = release(),
+  policy: Partial<SupervisorPolicy> = {},
+): Promise<Supervisor> {
+  const supervisor = new Supervisor({
+    places,
+    account,
+    clock,
+    random: seededRandom(1),
+    log,
+    manager: Object.assign(host, { kill: () => Promise.resolve() }),
+    host,
+    runner: host,
+    files: host,
+    locks,
+    policy,
+    onChange: (name) => changes.push(name),
+    onReleaseFailed: (failure) => failures.push(failure),
+  });
+  running.push(supervisor);
+  await supervisor.setDesired(plans, from);
+  await supervisor.start();
+  await clock.advance(5_000);
+  return supervisor;
+}
+const busy = (port: number): void => host.setHealth(port, "healthy", { isBusy: true });
+
+describe("starting", () => {
+  test("what is planned is started, locked and told", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    expect(host.starts.map(({ name }) => name)).toEqual(["comfyui-gpu0", "comfyui-gpu1"]);
+    expect(supervisor.statuses().map(({ runtime, check }) => [runtime.state, check.state])).toEqual(
+      [
+        ["running", "passing"],
+        ["running", "passing"],
+      ],
+    );
+    expect(locks.recorded).toHaveLength(2);
+    expect(changes).toContain("comfyui-gpu0");
+  });
+
+  test("it is starting until it answers, and killed when it never does", async () => {
+    host.onStart = () => undefined;
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      runtime: { state: "starting", restarts: 0 },
+      check: { state: "pending" },
+    });
+    await clock.advance(59_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
+    await clock.advance(3_000);
+    expect(host.starts).toHaveLength(2);
+    expect(supervisor.status("comfyui-cpu0")?.exits).toMatchObject([
+      { wasAsked: false, reason: "it does not answer 60 s after its start" },
+    ]);
+  });
+
+  test("without a release nothing is started and what runs goes on", async () => {
+    host.add({ name: "comfyui-cpu0", digest: "old-1", port: 8_188 });
+    host.setHealth(8_188, "healthy");
+    const supervisor = await supervise([plan(), plan({ name: "comfyui-cpu1", port: 8_189 })], null);
+    await clock.advance(600_000);
+    expect(host.starts).toEqual([]);
+    expect(host.ends).toEqual([]);
+    expect(supervisor.status("comfyui-cpu0")?.runtime.state).toBe("running");
+    expect(supervisor.status("comfyui-cpu1")?.runtime).toMatchObject({
+      state: "stopped",
+      detail: "there is nothing to start it from",
+    });
+    await expect(supervisor.restart("comfyui-cpu0", "why not", NOBODY)).rejects.toThrow(
+      /install one first/,
+    );
+  });
+
+  test("a lock of another agent keeps an instance from everything, until it is given back", async () => {
+    locks.refusal = "GPU-00000000 is in use by comfyui-gpu0 of the agent in /srv/other (process 7)";
+    const supervisor = await supervise([gpuPlan(0)]);
+    await clock.advance(30_000);
+    expect(host.starts).toEqual([]);
+    expect(supervisor.status("comfyui-gpu0")?.blocked).toContain("/srv/other");
+    const refused = expect(supervisor.restart("comfyui-gpu0", "now", NOBODY)).rejects.toThrow(
+      /comfyui-gpu0 cannot be started: .*in use by/,
+    );
+    await clock.advance(5_000);
+    await refused;
+    locks.refusal = null;
+    await clock.advance(10_000);
+    expect(host.starts).toHaveLength(1);
+  });
+
+  test("a stranger on the port is named, and the instance starts when it has gone", async () => {
+    host.strangers.set(8_188, { pid: 77, command: "python -m http.server 8188" });
+    const supervisor = await supervise([plan()]);
+    expect(host.starts).toEqual([]);
+    const status = supervisor.status("comfyui-cpu0");
+    expect(status?.runtime.state).toBe("stopped");
+    expect(status?.blocked).toContain("process 77 (python -m http.server 8188)");
+    const restarted = supervisor.restart("comfyui-cpu0", "now", NOBODY);
+    const refusal = expect(restarted).rejects.toThrow(/port 8188 is held by process 77/);
+    await clock.advance(5_000);
+    await refusal;
+    host.strangers.clear();
+    await clock.advance(5_000);
+    expect(host.starts).toHaveLength(1);
+  });
+
+  test("a process manager that is not ready is told, and asked again", async () => {
+    host.managerError = new Error("pm2 could not be installed");
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")?.blocked).toContain("pm2 could not be installed");
+    expect(supervisor.managerProblem()).toContain("pm2 could not be installed");
+    host.managerError = null;
+    await clock.advance(10_000);
+    expect(host.starts).toHaveLength(1);
+    expect(supervisor.managerProblem()).toBeNull();
+  });
+});
+
+describe("what lives on", () => {
+  test("a new agent adopts what runs, without a restart", async () => {
+    const first = await supervise([plan()]);
+    const left = first.leave();
+    await clock.advance(1_000);
+    await left;
+    const { pid } = host.of("comfyui-cpu0");
+    const second = await supervise([plan()]);
+    expect(second.status("comfyui-cpu0")).toMatchObject({
+      runtime: { state: "running", pid, restarts: 0 },
+      isCurrent: true,
+    });
+    expect(host.starts).toHaveLength(1);
+    expect(locks.recorded).toEqual([pid, pid]);
+  });
+
+  test("what the process manager forgot goes on serving, and is taken over when its job ends", async () => {
+    const supervisor = await supervise([plan()]);
+    busy(8_188);
+    host.of("comfyui-cpu0").isManaged = false; // The daemon was killed, the next one knows nothing.
+    await clock.advance(65_000);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      isManaged: false,
+      draining: "its process manager does not know it and takes it over",
+      check: { state: "passing" },
+    });
+    expect(host.ends).toEqual([]);
+    host.jobEnds(8_188);
+    await clock.advance(2_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
+    expect(host.starts).toHaveLength(2);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({ isManaged: true });
+    expect(host.paused.size).toBe(0);
+  });
+
+  test("agent and process manager both died: the orphan on the port is adopted", async () => {
+    const orphan = host.add({
+      name: "comfyui-cpu0",
+      digest: digestOf(plan(), release()),
+      port: 8_188,
+      isManaged: false,
+    });
+    busy(8_188);
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      runtime: { state: "running", pid: orphan.pid },
+      isManaged: false,
+    });
+    expect(host.starts).toEqual([]);
+  });
+
+  test("an orphan that does not listen is ended before the start", async () => {
+    host.add({
+      name: "comfyui-cpu0",
+      digest: "x",
+      port: 8_188,
+      isManaged: false,
+      isListening: false,
+    });
+    await supervise([plan()]);
+    expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
+    expect(host.alive("comfyui-cpu0")).toBe(1);
+    expect(host.starts).toHaveLength(1);
+  });
+
+  test("instances of an earlier plan are ended, other processes are not", async () => {
+    host.add({ name: "comfyui-gpu5", digest: "x", port: 9_000 });
+    host.add({ name: "comfyui-gpu6", digest: "x", port: 9_001, isManaged: false });
+    host.add({ name: "mlflow", digest: "x", port: 9_002 });
+    // Only what carries an instance's name is found by its environment.
+    const all = host.instances.bind(host);
+    host.instances = async () =>
+      (await all()).filter(({ instance }) => instance.startsWith("comfyui"));
+    await supervise([plan()]);
+    expect(host.ends.sort()).toEqual(["comfyui-gpu5 removed", "comfyui-gpu6 SIGINT"]);
+    expect(host.alive("mlflow")).toBe(1);
+  });
+});
+
+describe("failing", () => {
+  test("a killed instance comes back after a pause, with the process manager asked first", async () => {
+    const supervisor = await supervise([plan()]);
+    const asked = host.lists;
+    host.die(host.of("comfyui-cpu0"));
+    await clock.advance(900);
+    expect(host.starts).toHaveLength(1);
+    await clock.advance(5_000);
+    expect(host.lists).toBeGreaterThan(asked);
+    expect(host.lists).toBeLessThanOrEqual(asked + 2);
+    expect(host.starts).toHaveLength(2);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      runtime: { state: "running", restarts: 1 },
+      exits: [{ wasAsked: false }],
+    });
+  });
+
+  test("one that dies at once ends in a crash loop, is tried seldom, and by hand", async () => {
+    host.onStart = (process) => host.die(process);
+    const supervisor = await supervise([plan()]);
+    await clock.advance(60_000);
+    expect(host.starts).toHaveLength(5);
+    const status = supervisor.status("comfyui-cpu0");
+    expect(status?.runtime.state).toBe("crash_loop");
+    expect(status?.nextStartAt).toBeGreaterThan(clock.now() + 500_000);
+    await clock.advance(600_000);
+    expect(host.starts).toHaveLength(6);
+    const failing = expect(supervisor.restart(urlOf(8_188), "by hand", NOBODY)).rejects.toThrow(
+      /comfyui-cpu0 failed: it ended at its start/,
+    );
+    await clock.advance(2_000);
+    await failing;
+    expect(host.starts).toHaveLength(7);
+    host.onStart = (process, spec) => host.serve(process, spec);
+    const restarted = supervisor.restart("comfyui-cpu0", "mended", NOBODY);
+    await clock.advance(2_000);
+    await restarted;
+    await clock.advance(61_000);
+    expect(supervisor.status("comfyui-cpu0")?.runtime.state).toBe("running");
+  });
+
+  test("a zombie is killed although it is busy; one that a restart cannot mend is not", async () => {
+    const supervisor = await supervise([plan(), plan({ name: "comfyui-cpu1", port: 8_189 })]);
+    host.setHealth(8_188, "unhealthy", { reason: "its queue stands still", isBusy: true });
+    host.setHealth(8_189, "unhealthy", { reason: "lacks x", isMendedByRestart: false });
+    await clock.advance(29_000);
+    expect(host.ends).toEqual([]);
+    expect(supervisor.status("comfyui-cpu0")?.check).toMatchObject({
+      state: "failing",
+      detail: "its queue stands still",
+    });
+    await clock.advance(600_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
+    expect(supervisor.status("comfyui-cpu1")?.check.state).toBe("failing");
+  });
+
+  test("over its memory limit it is killed at once, over the other one only between jobs", async () => {
+    const limits = { recycleAboveBytes: 1_000, memoryLimitBytes: 2_000 };
+    const supervisor = await supervise([plan(limits)], release(), { recycleRestMs: 0 });
+    busy(8_188);
+    host.of("comfyui-cpu0").memoryBytes = 1_500;
+    await clock.advance(120_000);
+    expect(host.ends).toEqual([]);
+    expect(supervisor.status("comfyui-cpu0")?.draining).toContain("its memory grew");
+    host.jobEnds(8_188);
+    await clock.advance(2_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+    expect(supervisor.status("comfyui-cpu0")?.exits.at(-1)?.wasAsked).toBe(true);
+    busy(8_188);
+    host.of("comfyui-cpu0").memoryBytes = 2_500;
+    await clock.advance(12_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed", "comfyui-cpu0 SIGKILL"]);
+  });
+});
+
+describe("a new start by hand", () => {
+  test("waits for the job, and resolves when it is healthy", async () => {
+    const supervisor = await supervise([plan()]);
+    busy(8_188);
+    let isDone = false;
+    const restarted = supervisor.restart("comfyui-cpu0", "new driver", NOBODY).then(() => {
+      isDone = true;
+    });
+    await clock.advance(10_000);
+    expect(host.ends).toEqual([]);
+    host.onStart = () => undefined;
+    host.jobEnds(8_188);
+    await clock.advance(3_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+    expect(isDone).toBe(false);
+    host.serve(host.of("comfyui-cpu0"), host.starts.at(-1) ?? { args: [] });
+    await clock.advance(2_000);
+    await restarted;
+    expect(supervisor.status("comfyui-cpu0")?.exits.at(-1)).toMatchObject({ wasAsked: true });
+  });
+
+  test("waits no longer than the time for draining", async () => {
+    const supervisor = await supervise([plan()]);
+    busy(8_188);
+    const restarted = supervisor.restart("comfyui-cpu0", "new driver", NOBODY);
+    await clock.advance(32_000);
+    await restarted;
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+  });
+
+  test("throws when it does not become healthy, or is unknown; the signal ends the waiting", async () => {
+    const supervisor = await supervise([plan()]);
+    await expect(supervisor.restart("comfyui-gpu9", "x", NOBODY)).rejects.toThrow(
+      "expected one of the instances (comfyui-cpu0), found comfyui-gpu9",
+    );
+    host.onStart = (process) => {
+      process.isListening = true;
+      host.setHealth(8_188, "unhealthy", { reason: "lacks KSampler", isMendedByRestart: false });
+    };
+    const failing = expect(supervisor.restart("comfyui-cpu0", "x", NOBODY)).rejects.toThrow(
+      "comfyui-cpu0 was not healthy 60 s after its start: lacks KSampler",
+    );
+    await clock.advance(65_000);
+    await failing;
+    const patience = new AbortController();
+    const waiting = supervisor.restart("comfyui-cpu0", "x", patience.signal);
+    const given = expect(waiting).rejects.toThrow("no patience");
+    patience.abort(new Error("no patience"));
+    await given;
+  });
+});
+
+describe("another release", () => {
+  test("one instance after the other, each when its job is over and the one before serves", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1), gpuPlan(2)]);
+    busy(8_188);
+    busy(8_189);
+    busy(8_190);
+    host.onStart = () => undefined;
+    await supervisor.setDesired([gpuPlan(0), gpuPlan(1), gpuPlan(2)], release("r2"));
+    await clock.advance(100_000);
+    expect(host.ends).toEqual([]);
+    expect([...host.paused]).toEqual([urlOf(8_188)]);
+    host.jobEnds(8_188);
+    await clock.advance(20_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(host.paused.size).toBe(0);
+    host.serve(host.of("comfyui-gpu0"), host.starts.at(-1) ?? { args: [] });
+    await clock.advance(3_000);
+    expect([...host.paused]).toEqual([urlOf(8_189)]);
+    host.onStart = (process, spec) => host.serve(process, spec);
+    host.jobEnds(8_189);
+    await clock.advance(5_000);
+    host.jobEnds(8_190);
+    await clock.advance(5_000);
+    expect(supervisor.statuses().every(({ isCurrent }) => isCurrent)).toBe(true);
+    expect(failures).toEqual([]);
+  });
+
+  test("one that does not come up stops the roll; the others go on, also through a crash", async () => {
+    const plans = [gpuPlan(0), gpuPlan(1)];
+    const supervisor = await supervise(plans);
+    const old = host.of("comfyui-gpu1").digest;
+    host.onStart = (process, spec) => {
+      if (spec.cwd.includes("/r1/")) host.serve(process, spec);
+    };
+    await supervisor.setDesired(plans, release("r2"));
+    await clock.advance(30_000);
+    host.die(host.of("comfyui-gpu1"));
+    await clock.advance(20_000);
+    expect(host.of("comfyui-gpu1").digest).toBe(old);
+    await clock.advance(120_000);
+    expect(failures).toEqual([
+      { release: "r2", instance: "comfyui-gpu0", reason: expect.stringContaining("60 s") },
+    ]);
+    expect(host.of("comfyui-gpu1").digest).toBe(old);
+    expect(supervisor.status("comfyui-gpu1")?.check.state).toBe("passing");
+    await supervisor.setDesired(plans, release("r1"));
+    await clock.advance(30_000);
+    expect(supervisor.statuses().map(({ check }) => check.state)).toEqual(["passing", "passing"]);
+    expect(host.of("comfyui-gpu1").digest).toBe(old);
+    expect(failures).toHaveLength(1);
+  });
+
+  test("a change that is taken back ends the drain", async () => {
+    const supervisor = await supervise([plan()]);
+    busy(8_188);
+    await supervisor.setDesired([plan()], release("r2"));
+    await clock.advance(5_000);
+    expect(host.paused.size).toBe(1);
+    await supervisor.setDesired([plan()], release("r1"));
+    await clock.advance(5_000);
+    expect(host.paused.size).toBe(0);
+    expect(host.ends).toEqual([]);
+  });
+
+  test("ports that change hands are given on", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    await supervisor.setDesired(
+      [gpuPlan(0, { port: 8_189 }), gpuPlan(1, { port: 8_188 })].map((one) => ({
+        ...one,
+        url: urlOf(one.port),
+      })),
+      release(),
+    );
+    await clock.advance(60_000);
+    expect(supervisor.statuses().map(({ isCurrent, check }) => [isCurrent, check.state])).toEqual([
+      [true, "passing"],
+      [true, "passing"],
+    ]);
+    expect(failures).toEqual([]);
+  });
+
+  test("an instance that is no longer in the plan is drained, ended and forgotten", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    busy(8_189);
+    await supervisor.setDesired([gpuPlan(0)], release());
+    await clock.advance(5_000);
+    expect(host.alive("comfyui-gpu1")).toBe(1);
+    host.jobEnds(8_189);
+    await clock.advance(5_000);
+    expect(host.alive("comfyui-gpu1")).toBe(0);
+    expect(supervisor.statuses().map(({ name }) => name)).toEqual(["comfyui-gpu0"]);
+    expect(JSON.stringify(locks.kept)).not.toContain("8189");
+  });
+});
+
+describe("the end", () => {
+  test("all are drained, then ended, the last one first", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    busy(8_188);
+    const stopped = supervisor.stop();
+    await clock.advance(10_000);
+    expect(host.ends).toEqual([]);
+    expect(host.paused.size).toBe(2);
+    host.jobEnds(8_188);
+    await clock.advance(1_000);
+    await stopped;
+    expect(host.ends).toEqual(["comfyui-gpu1 removed", "comfyui-gpu0 removed"]);
+    expect(locks.isLeft).toBe(true);
+    expect(supervisor.statuses().map(({ runtime }) => runtime.state)).toEqual([
+      "stopped",
+      "stopped",
+    ]);
+  });
+
+  test("instances that another agent holds are left alone", async () => {
+    host.add({ name: "comfyui-cpu0", digest: "x", port: 8_188 });
+    locks.refusal = "held by another";
+    const supervisor = await supervise([plan()]);
+    await supervisor.stop();
+    expect(host.ends).toEqual([]);
+    expect(host.alive("comfyui-cpu0")).toBe(1);
+  });
+
+  test("one that cannot be ended does not keep the others from it", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    host.managerError = new Error("gone");
+    const terminate = host.terminate.bind(host);
+    host.terminate = (pid, startTime, graceMs) =>
+      pid === host.of("comfyui-gpu0").pid && host.alive("comfyui-gpu1") === 0
+        ? Promise.resolve(false)
+        : terminate(pid, startTime, graceMs);
+    await expect(supervisor.stop()).rejects.toThrow("some instances could not be ended");
+    expect(host.ends).toEqual(["comfyui-gpu1 SIGINT"]);
+    running.splice(0); // Its end has been told.
+  });
+});
+
+test("with nothing to do the process manager is asked once a minute, and nothing is scanned", async () => {
+  await supervise([gpuPlan(0), gpuPlan(1)]);
+  const { lists, scans } = host;
+  await clock.advance(600_000);
+  expect(host.lists - lists).toBeLessThanOrEqual(10);
+  expect(host.scans).toBe(scans);
+});

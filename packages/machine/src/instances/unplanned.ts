@@ -1,0 +1,29 @@
+import { callWithin } from "./call-limit.ts";
+import type { SupervisorOptions, SupervisorPolicy } from "./supervisor-options.ts";
+
+/** How the names of all instances begin. */
+const INSTANCE_NAME = /^comfyui-(?:gpu|cpu)/;
+/** From SIGINT to SIGKILL of a process whose plan is not known any more. */
+const STOP_TIMEOUT_MS = 20_000;
+
+/** Ends instances that an earlier plan had, and that nothing is known of but that they run. */
+export async function endUnplanned(
+  options: SupervisorOptions & { readonly limits: SupervisorPolicy; readonly signal: AbortSignal },
+  isPlanned: (name: string) => boolean,
+): Promise<void> {
+  const { manager, host, log, clock, limits, signal } = options;
+  const limit = { clock, ms: limits.callMs, signal };
+  const managed = await callWithin("the process manager", limit, (limited) =>
+    manager.list(limited),
+  );
+  for (const { name } of managed) {
+    if (isPlanned(name) || !INSTANCE_NAME.test(name)) continue;
+    log.info({ instance: name }, "instance of an earlier plan is ended");
+    await callWithin(`the end of ${name}`, limit, (limited) => manager.remove(name, limited));
+  }
+  for (const { instance, pid, startTime } of await host.instances()) {
+    if (isPlanned(instance)) continue;
+    log.info({ instance, pid }, "process of an earlier plan is ended");
+    await host.terminate(pid, startTime, STOP_TIMEOUT_MS);
+  }
+}
