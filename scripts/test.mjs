@@ -17,7 +17,7 @@ const STEPS = [
   { name: "tidy", npm: ["run", "tidy"] },
   { name: "generated files", npm: ["run", "generate:check"] },
 ];
-const PROJECTS = ["unit", "db", "conformance", "simulation", "e2e", "page", "chaos"];
+const PROJECTS = ["unit", "db", "conformance", "simulation", "e2e", "machine", "page", "chaos"];
 
 const only = process.argv.slice(2);
 setUp({ build: true });

@@ -1,0 +1,3 @@
+"""Where ComfyUI keeps its version; what this stand-in behaves like."""
+
+__version__ = "0.3.64"
