@@ -47,13 +47,6 @@ export default defineConfig({
         hookTimeout: 120_000,
         fileParallelism: false,
       }),
-      // With Python, git, uv and PM2 as they are; skipped, and said so, where one cannot be had.
-      project("machine", ["test/machine/**/*.test.ts"], {
-        globalSetup: ["./test/support/postgres-global-setup.ts"],
-        testTimeout: 180_000,
-        hookTimeout: 120_000,
-        fileParallelism: false,
-      }),
       project("page", ["test/page/**/*.test.ts"], {
         testTimeout: 120_000,
         hookTimeout: 120_000,

@@ -20,8 +20,8 @@ import type { z } from "zod";
 export interface HttpLinkOptions {
   /** `http://control-plane:8328`. */
   readonly baseUrl: string;
-  /** The agent's key; sent as a bearer token. */
-  readonly token?: string;
+  /** The agent's key, sent as a bearer token; a promise while it is still to be had: calls wait for it. */
+  readonly token?: string | Promise<string | undefined>;
   readonly clock: Clock;
   /** For calls other than polls and file transfers. */
   readonly callMs?: number;
@@ -44,8 +44,11 @@ function createCaller(options: HttpLinkOptions) {
   const base = `${options.baseUrl.replace(/\/+$/, "")}/agent/v1`;
   const callMs = options.callMs ?? DEFAULT_CALL_MS;
   const dispatcher = new Agent({ connections: CONNECTIONS, pipelining: 1 });
-  const authorization =
-    options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
+  const headersOf = async (signal: Abortable): Promise<Record<string, string>> => {
+    const { token } = options;
+    const known = typeof token === "object" ? await unlessAborted(token, signal) : token;
+    return known === undefined ? {} : { authorization: `Bearer ${known}` };
+  };
 
   const send = async (
     method: "GET" | "POST" | "PUT",
@@ -57,6 +60,7 @@ function createCaller(options: HttpLinkOptions) {
       readonly headersMs: number;
     },
   ): Promise<Dispatcher.ResponseData> => {
+    const authorization = await headersOf(signal);
     const { abort, release } = toAbortSignal(signal);
     try {
       const response = await request(`${base}${path}`, {
@@ -182,6 +186,22 @@ function readError(text: string): {
 
 function isErrorCode(code: string): code is ErrorCode {
   return Object.hasOwn(ERROR_CODES, code);
+}
+
+/** What is waited for, or the reason of the signal, whichever is first. */
+async function unlessAborted<T>(wanted: Promise<T>, signal: Abortable): Promise<T> {
+  const { abort, release } = toAbortSignal(signal);
+  try {
+    abort.signal.throwIfAborted();
+    const aborted = new Promise<never>((_resolve, reject) => {
+      abort.signal.addEventListener("abort", () => reject(abort.signal.reason as Error), {
+        once: true,
+      });
+    });
+    return await Promise.race([wanted, aborted]);
+  } finally {
+    release();
+  }
 }
 
 /** A platform signal that follows ours, which is only the part of one that pure code can name. */

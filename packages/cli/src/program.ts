@@ -4,6 +4,7 @@ import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
+import { addMachine } from "./commands/machine.ts";
 import { addServers } from "./commands/servers.ts";
 import { addSubmit } from "./commands/submit.ts";
 import type { CommandContext } from "./command-context.ts";
@@ -28,6 +29,7 @@ export function createProgram(context: CommandContext): Command {
   addSubmit(program, context);
   addJobs(program, context);
   addClassify(program, context);
+  addMachine(program, context);
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);

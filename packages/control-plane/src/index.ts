@@ -7,7 +7,7 @@ export {
   spawnDetachedChild,
   type DetachedChild,
 } from "./platform/children.ts";
-export { describeSettings, formatProblems } from "./platform/config.ts";
+export { describeSettings, formatProblems, readSecret } from "./platform/config.ts";
 export { createDb, type Db } from "./platform/db.ts";
 export { createLog, type Log } from "./platform/log.ts";
 export {

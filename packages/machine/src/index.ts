@@ -1,53 +1,17 @@
+export { createGpuQuery, type GpuQuery } from "./gpu/query-gpus.ts";
+export { HealthServerRefusal, type Listening } from "./health-server/listen.ts";
+export type { HealthAnswer, ServicesAnswer } from "./health-server/model.ts";
+export type { Cleaned } from "./install/release/clean-releases.ts";
+export type { InstallOutcome, InstallationSummary, RollbackOutcome } from "./install/installer.ts";
+export type { InstallPlan } from "./install/plan-install.ts";
+export type { InstallEvent, StepProgress, StepResult } from "./install/model.ts";
+export { createMachine, defaultMachineRoot } from "./machine/machine.ts";
+export type { Machine, MachineOptions, MachinePrograms } from "./machine/machine-options.ts";
 export {
-  createHealthServer,
-  type HealthServer,
-  type HealthServerOptions,
-} from "./health-server/health-server.ts";
-export {
-  DEFAULT_HEALTH_PORT,
-  HealthServerRefusal,
-  type HealthAddress,
-  type Listening,
-} from "./health-server/listen.ts";
-export {
-  healthAnswerSchema,
-  logLineSchema,
-  logsAnswerSchema,
-  readyAnswerSchema,
-  serviceAnswerSchema,
-  servicesAnswerSchema,
-  transitionsAnswerSchema,
-  type GpuFacts,
-  type HealthAnswer,
-  type LogLine,
-  type LogsAnswer,
-  type MachineFacts,
-  type ReadyAnswer,
-  type ServiceAnswer,
-  type ServicesAnswer,
-  type TransitionsAnswer,
-} from "./health-server/model.ts";
+  openMachineFolder,
+  type MachineFolder,
+  type MachineFolderOptions,
+} from "./machine/machine-folder.ts";
+export { machinePlaces, type MachinePlaces } from "./machine-places.ts";
 export { manifestReference, type ManifestKey } from "./manifest/manifest-reference.ts";
 export { manifestTemplate, type TemplateFacts } from "./manifest/template.ts";
-export { manifestSchema, type Manifest } from "./manifest/model.ts";
-export { machinePlaces, type MachinePlaces } from "./machine-places.ts";
-export {
-  createExtraServices,
-  type ExtraServices,
-  type ExtraServicesOptions,
-} from "./services/extra-services.ts";
-export { notConfiguredSource } from "./services/fixed-facts.ts";
-export {
-  MACHINE_STATES,
-  type MachineState,
-  type MachineSummary,
-} from "./services/machine-summary.ts";
-export { SERVICE_STATES, type ServiceReport, type ServiceState } from "./services/model.ts";
-export { createHttpProbe, type Probe } from "./services/probe.ts";
-export { createProcessHost, type ProcessHost } from "./services/process-host.ts";
-export {
-  createServiceRegistry,
-  type ServiceChange,
-  type ServiceRegistry,
-} from "./services/service-registry.ts";
-export { openTransitionJournal, type TransitionJournal } from "./services/transition-journal.ts";

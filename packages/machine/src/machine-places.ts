@@ -38,6 +38,10 @@ export interface MachinePlaces {
   readonly installLogs: string;
   /** Hashes of model files by path, size and time of change. */
   readonly hashCache: string;
+  /** The last manifest that was good, as it was applied: in force while the file itself is wrong. */
+  readonly appliedManifest: string;
+  /** Where the health server of the agent that runs now listens, as JSON. */
+  readonly healthAddress: string;
   /** Held by whoever changes anything of this machine's installation. */
   readonly installLock: string;
 }
@@ -60,6 +64,8 @@ export function machinePlaces(root: string): MachinePlaces {
     transitions: join(root, "logs", "transitions.ndjson"),
     installLogs: join(root, "logs", "install"),
     hashCache: join(root, "cache", "hashes.json"),
+    appliedManifest: join(root, "machine.applied.yaml"),
+    healthAddress: join(root, "health.json"),
     installLock: join(root, "install.lock"),
   };
 }

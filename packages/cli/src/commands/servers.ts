@@ -17,7 +17,7 @@ export function addServers(program: Command, context: CommandContext): void {
     .option("--comfyui <urls>", "running ComfyUIs, separated by commas (COMFYUI_URL)")
     .option("--demo", "render one picture in spite of a fault, then go on")
     .option("--time-scale <factor>", "speed of the simulator: 1 is real, 0 is at once", factor);
-  withServerSettings(up).action(async (options: UpOptions) => {
+  withMachineSettings(withServerSettings(up)).action(async (options: UpOptions) => {
     const { runUp } = await import("../up/run-up.ts");
     await runUp(options, context);
   });
@@ -32,13 +32,17 @@ export function addServers(program: Command, context: CommandContext): void {
 
   const agent = program
     .command("agent")
-    .description("Run the agent of this machine's ComfyUIs; it connects to a control plane")
+    .description(
+      "Run the agent of this machine: it installs what machine.yaml says, keeps its ComfyUIs running, and takes jobs for them",
+    )
     .option("--server <url>", "the control plane (HOLDFAST_URL; default http://127.0.0.1:8328)")
     .option("--comfyui <urls>", "running ComfyUIs, separated by commas (COMFYUI_URL)")
     .option("--token <key>", "API key of role agent (HOLDFAST_API_KEY)")
     .option("--token-file <file>", "file that holds the key (HOLDFAST_API_KEY_FILE)")
-    .option("--name <name>", "name of this machine (default: its host name)");
-  withCommonSettings(agent).action(async (options: AgentCommandOptions) => {
+    .option("--enroll-token <token>", "one-time token to get a key with (HOLDFAST_ENROLL_TOKEN)")
+    .option("--name <name>", "name of this machine (default: its host name)")
+    .option("--keep-instances", "at the end, leave this machine's instances to the next agent");
+  withMachineSettings(withCommonSettings(agent)).action(async (options: AgentCommandOptions) => {
     const { runAgent } = await import("../up/run-agent.ts");
     await runAgent(options, context);
   });
@@ -66,6 +70,14 @@ function withCommonSettings(command: Command): Command {
     .option("--home <folder>", "folder for everything Holdfast keeps (HOLDFAST_HOME)")
     .option("--log-level <level>", "debug, info, warn, error or silent (HOLDFAST_LOG_LEVEL)")
     .option("--log-format <format>", "auto, json or pretty (HOLDFAST_LOG_FORMAT)");
+}
+
+function withMachineSettings(command: Command): Command {
+  return command
+    .option("--manifest <file>", "what this machine should be (HOLDFAST_MACHINE_MANIFEST)")
+    .option("--machine-dir <folder>", "folder for what is installed (HOLDFAST_MACHINE_DIR)")
+    .option("--health-host <host>", "address of the health server (HOLDFAST_HEALTH_HOST)")
+    .option("--health-port <port>", "its port, by default 9090 (HOLDFAST_HEALTH_PORT)");
 }
 
 function withServerSettings(command: Command): Command {

@@ -72,7 +72,7 @@ async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void
   const proxies = urls.map((url) => createCutProxy(url));
   try {
     for (const proxy of proxies) await proxy.start();
-    const agent = await facts.startAgent(proxies.map((proxy) => proxy.url()));
+    const agent = await facts.startTrial(proxies.map((proxy) => proxy.url()));
     proxies[0]?.cutAtPromptWith(DEMO_CLASS);
     terminal.line(
       "demo: fault injected: Holdfast's own proxy will cut the connection in mid-render",

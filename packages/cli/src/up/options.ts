@@ -7,6 +7,10 @@ export interface SettingOptions {
   readonly comfyui?: string;
   readonly logLevel?: string;
   readonly logFormat?: string;
+  readonly manifest?: string;
+  readonly machineDir?: string;
+  readonly healthHost?: string;
+  readonly healthPort?: string;
 }
 
 /** The options of `up`. */
@@ -21,7 +25,10 @@ export interface AgentCommandOptions extends SettingOptions {
   readonly server?: string;
   readonly token?: string;
   readonly tokenFile?: string;
+  readonly enrollToken?: string;
   readonly name?: string;
+  /** Ends without ending the machine's instances: the next agent adopts them. */
+  readonly keepInstances?: boolean;
 }
 
 /** The options of `simulator`. */

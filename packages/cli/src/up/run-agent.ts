@@ -1,17 +1,24 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { createAgent, createHttpLink, type Agent } from "@holdfast/agent";
+import { createHttpLink, type Agent } from "@holdfast/agent";
+import { readSecret, type ControlPlaneSettings } from "@holdfast/control-plane";
+import { createMachine } from "@holdfast/machine";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createApiClient, failureOf, fieldOf, serverAddress } from "../api/api-client.ts";
 import { CommandFailure } from "../command-failure.ts";
 import type { AgentCommandOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
+import { watchInstall } from "../machine/install-progress.ts";
 import { safeFileName } from "../submit/output-names.ts";
+import type { Terminal } from "../terminal/terminal.ts";
+import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure } from "./claim-home.ts";
+import { machineKey } from "./enroll.ts";
+import { listeningText, machineSettings } from "./machine-settings.ts";
 import { logFor, readSettings } from "./settings.ts";
-import { listenForStop } from "./stop-signals.ts";
+import { listenForStop, type StopSignals } from "./stop-signals.ts";
 
 /** How long an orderly end waits for renders that are running; they are resumed otherwise. */
 const DRAIN_MS = 10_000;
@@ -19,59 +26,101 @@ const LOOK_EVERY_MS = 1_000;
 /** Roles whose keys the agent's routes take. */
 const AGENT_ROLES: readonly string[] = ["agent", "admin"];
 
-/** `holdfast agent`: serves its ComfyUIs until it is stopped. */
+/**
+ * `holdfast agent`: keeps this machine's ComfyUIs, and takes jobs for them, until it is stopped. Without
+ * a ComfyUI and without a manifest it waits for one, and its health server says so.
+ */
 export async function runAgent(
   options: AgentCommandOptions,
   context: CommandContext,
 ): Promise<void> {
   const { terminal, env } = context;
   const settings = readSettings(options, context);
-  if (settings.comfyuiUrls.length === 0) {
-    throw new CommandFailure(
-      EXIT.refused,
-      "no ComfyUI is named: use --comfyui http://127.0.0.1:8188, or COMFYUI_URL",
-    );
-  }
   const name = options.name ?? hostname();
   const { baseUrl } = serverAddress({ url: options.server }, env);
-  const token = readToken(options, env);
-  const log = logFor(settings);
+  const given = readToken(options, env);
   // A folder of its own for each name: two agents of one machine must not share an identity.
   const home = join(settings.home, "agents", safeFileName(name));
   const { ownership } = await claimHome(home);
   const stop = listenForStop(terminal, () => undefined);
-  const link = createHttpLink({
-    baseUrl,
-    clock: systemClock,
-    ...(token === undefined ? {} : { token }),
-  });
-  const agent = createAgent({
-    link,
-    instances: settings.comfyuiUrls.map((url) => ({ url })),
+  // The health server answers, and the installation begins, while the key is still being asked for.
+  const key = keyOf(given, options, { settings, baseUrl, name, home, stop, terminal });
+  const link = createHttpLink({ baseUrl, clock: systemClock, token: key });
+  const machine = createMachine({
+    ...machineSettings(settings),
     stateDir: home,
     machineName: name,
+    version: holdfastVersion(),
+    link,
+    controlPlaneUrl: baseUrl,
+    attached: settings.comfyuiUrls.map((url) => ({ url })),
+    env,
     clock: systemClock,
     random: systemRandom,
-    log,
+    log: logFor(settings),
     failpoints: failpointsFromText(env["HOLDFAST_FAILPOINTS"]),
+    onListening: (listening) => terminal.line(listeningText(listening)),
+    onInstallEvent: watchInstall(terminal),
   });
   try {
-    await requireWelcome(baseUrl, token);
-    await agent.start();
+    await machine.start();
+    await requireWelcome(baseUrl, given);
     terminal.line(`Holdfast agent ${name} for ${baseUrl}`);
-    terminal.line(`  renders on  ${settings.comfyuiUrls.join(", ")}`);
+    for (const line of servedLines(settings)) terminal.line(line);
     terminal.line(`  state       ${home}`);
-    await untilOver(agent, stop.signal);
+    await untilOver(machine.agent, stop.signal, key);
     terminal.note("finishing what is running; Ctrl-C again stops at once");
-    await agent.drain(DRAIN_MS);
+    await machine.drain(DRAIN_MS);
   } catch (error) {
     if (!stop.signal.aborted) throw explainStartFailure(error);
   } finally {
-    await agent.stop();
+    await (options.keepInstances === true ? machine.leave() : machine.stop());
     await link.close();
     await ownership.release();
     stop.release();
   }
+}
+
+/** The given key, the one that this machine was enrolled with, or a new one for a one-time token. */
+async function keyOf(
+  given: string | undefined,
+  options: AgentCommandOptions,
+  facts: {
+    readonly settings: ControlPlaneSettings;
+    readonly baseUrl: string;
+    readonly name: string;
+    readonly home: string;
+    readonly stop: StopSignals;
+    readonly terminal: Terminal;
+  },
+): Promise<string | undefined> {
+  if (given !== undefined) return given;
+  const { settings, baseUrl, name, home, stop, terminal } = facts;
+  const { enrollToken: token } = settings;
+  const enrollToken = options.enrollToken ?? (token === undefined ? undefined : readSecret(token));
+  const stateDir = home;
+  return await machineKey({
+    baseUrl,
+    enrollToken,
+    machineName: name,
+    stateDir,
+    signal: stop.signal,
+    terminal,
+  });
+}
+
+function servedLines(settings: ControlPlaneSettings): readonly string[] {
+  const { manifestPath } = machineSettings(settings);
+  const urls = settings.comfyuiUrls;
+  return [
+    ...(existsSync(manifestPath) ? [`  machine     ${manifestPath}`] : []),
+    ...(urls.length > 0 ? [`  renders on  ${urls.join(", ")}`] : []),
+    ...(existsSync(manifestPath) || urls.length > 0
+      ? []
+      : [
+          "  renders on  nothing yet: holdfast machine init writes a machine.yaml, --comfyui names a running ComfyUI",
+        ]),
+  ];
 }
 
 /**
@@ -92,8 +141,16 @@ async function requireWelcome(baseUrl: string, token: string | undefined): Promi
 }
 
 /** Resolves when this process is asked to stop; throws when a newer agent process has taken over. */
-async function untilOver(agent: Agent, signal: AbortSignal): Promise<void> {
+async function untilOver(
+  agent: Agent,
+  signal: AbortSignal,
+  key: Promise<string | undefined>,
+): Promise<void> {
+  // A refused one-time token ends the command; whoever asked for it has to know.
+  let refusal: unknown;
+  key.catch((error: unknown) => (refusal = error));
   while (!signal.aborted) {
+    if (refusal !== undefined) throw refusal;
     if (agent.status().isSuperseded) {
       const message = "a newer agent process of this machine has taken over; this one ends";
       throw new CommandFailure(EXIT.unavailable, message);

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createAgent, type Agent } from "@holdfast/agent";
@@ -8,6 +9,7 @@ import {
   type Log,
   type OwnershipClaim,
 } from "@holdfast/control-plane";
+import { createMachine, type Machine } from "@holdfast/machine";
 import type { Service } from "@holdfast/runtime";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
 import type { UpOptions } from "./options.ts";
@@ -15,6 +17,8 @@ import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
 import { findLocalComfy } from "./local-comfyui.ts";
+import { watchInstall } from "../machine/install-progress.ts";
+import { listeningText, machineSettings } from "./machine-settings.ts";
 import { logFor, readSettings } from "./settings.ts";
 import type { RunningUp } from "./running-up.ts";
 import { createSimulatorChild, type SimulatorChild } from "./simulator-child.ts";
@@ -39,7 +43,9 @@ export async function runUp(options: UpOptions, context: CommandContext): Promis
   const stop = listenForStop(terminal, () => endAtOnce(services, simulator));
   try {
     await requireFreePort(settings);
-    const wantsSimulator = options.simulator === true || settings.comfyuiUrls.length === 0;
+    const isEmpty =
+      settings.comfyuiUrls.length === 0 && !existsSync(machineSettings(settings).manifestPath);
+    const wantsSimulator = options.simulator === true || isEmpty;
     if (wantsSimulator) {
       simulator = createSimulatorChild({
         home: settings.home,
@@ -93,7 +99,8 @@ async function start(facts: StartFacts): Promise<RunningUp> {
     controlPlane,
     simulator,
     urls: simulator === undefined ? settings.comfyuiUrls : [simulator.url()],
-    async startAgent(urls) {
+    machine: () => services.findLast(isMachine),
+    async startTrial(urls) {
       const agent = createAgent({
         ...common,
         link: controlPlane.link(),
@@ -105,6 +112,24 @@ async function start(facts: StartFacts): Promise<RunningUp> {
       services.push(agent);
       await agent.start();
       return agent;
+    },
+    async startAgent(urls) {
+      const machine = createMachine({
+        ...common,
+        ...machineSettings(settings),
+        link: controlPlane.link(),
+        controlPlaneUrl: controlPlane.url(),
+        attached: urls.map((url) => ({ url })),
+        stateDir: join(settings.home, "agent"),
+        machineName: hostname(),
+        version,
+        env: context.env,
+        log: log.child({ part: "agent" }),
+        onInstallEvent: watchInstall(context.terminal),
+      });
+      services.push(machine);
+      await machine.start();
+      return machine;
     },
   };
 }
@@ -120,7 +145,7 @@ async function serve(
 ): Promise<void> {
   const { options, settings, context, stop } = facts;
   const { terminal, env } = context;
-  if (options.demo === true && env["HOLDFAST_DEMO"] !== "0") {
+  if (options.demo === true && env["HOLDFAST_DEMO"] !== "0" && running.urls.length > 0) {
     const { runDemo } = await import("../demo/run-demo.ts");
     await runDemo({ ...running, settings, terminal, signal: stop.signal });
   } else {
@@ -131,7 +156,11 @@ async function serve(
   terminal.line(`Holdfast ${holdfastVersion()} is up`);
   terminal.line(`  address     ${running.controlPlane.url()}`);
   terminal.line(`  data        ${settings.home}`);
-  terminal.line(`  renders on  ${where} ${running.urls.join(", ")}`);
+  if (running.urls.length > 0) terminal.line(`  renders on  ${where} ${running.urls.join(", ")}`);
+  const { manifestPath } = machineSettings(settings);
+  if (existsSync(manifestPath)) terminal.line(`  machine     ${manifestPath}`);
+  const listening = running.machine()?.listening();
+  if (listening !== undefined) terminal.line(listeningText(listening));
   terminal.line("  stop        Ctrl-C");
   if (running.simulator !== undefined && options.simulator !== true) {
     const found = await findLocalComfy();
@@ -146,7 +175,7 @@ async function serve(
 async function endAll(services: readonly Service[], log: Log): Promise<void> {
   for (const service of [...services].reverse()) {
     try {
-      if (isAgent(service)) await service.drain(DRAIN_MS);
+      if (isMachine(service) || isAgent(service)) await service.drain(DRAIN_MS);
       await service.stop();
     } catch (err) {
       // The others must still be ended; what is left over the next start adopts or ends.
@@ -169,4 +198,8 @@ function isControlPlane(service: Service): service is ControlPlane {
 
 function isAgent(service: Service): service is Agent {
   return service.name === "agent";
+}
+
+function isMachine(service: Service): service is Machine {
+  return service.name === "machine";
 }

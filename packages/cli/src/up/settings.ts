@@ -31,6 +31,10 @@ export function readSettings(
       comfyui: options.comfyui,
       "log-level": options.logLevel,
       "log-format": options.logFormat,
+      manifest: options.manifest,
+      "machine-dir": options.machineDir,
+      "health-host": options.healthHost,
+      "health-port": options.healthPort,
     },
   });
   if (parsed.kind === "ok") return parsed.settings;

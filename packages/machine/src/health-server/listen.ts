@@ -65,7 +65,7 @@ export interface Listening {
 
 /**
  * Opens the first port that may be used. One that the operator named is the only one that will do;
- * without a name it is the default or one of the next twenty.
+ * without a name it is the default, one of the next twenty, or any.
  */
 export async function listenSomewhere(address: HealthAddress, open: OpenPort): Promise<Listening> {
   // `localhost` may be two addresses; one is enough, and every client tries both.
@@ -78,10 +78,18 @@ export async function listenSomewhere(address: HealthAddress, open: OpenPort): P
     const movedFrom = port === first ? null : await describeHolder(first);
     return { host, port: opened, url: `http://${reachableHost(host)}:${opened}`, movedFrom };
   }
+  if (address.port === undefined) {
+    // A host with many agents: any port is better than an agent that does not start for this.
+    const opened = await tryOpen(host, 0, open);
+    const movedFrom = await describeHolder(first);
+    if (opened !== undefined) {
+      return { host, port: opened, url: `http://${reachableHost(host)}:${opened}`, movedFrom };
+    }
+  }
   const { holder } = await describeHolder(first);
   throw new HealthServerRefusal(
     address.port === undefined
-      ? `no free port for the health server: all of ${first} to ${last} are taken (${first} by ${holder}): name one by HOLDFAST_HEALTH_PORT or \`health.port\``
+      ? `no free port for the health server: end something that listens, or name a port by HOLDFAST_HEALTH_PORT or \`health.port\``
       : `port ${first} for the health server is taken by ${holder}: end that, or name another by HOLDFAST_HEALTH_PORT or \`health.port\` (0 takes any free one)`,
   );
 }

@@ -1,0 +1,52 @@
+import type { Command } from "commander";
+import type { CommandContext } from "../command-context.ts";
+import type { MachineCommandOptions } from "../machine/options.ts";
+import type * as runMachine from "../machine/run-machine.ts";
+import { duration } from "./option-values.ts";
+
+/** Adds `holdfast machine …`. */
+export function addMachine(program: Command, context: CommandContext): void {
+  const machine = program
+    .command("machine")
+    .description("Install and look after what machine.yaml says of this machine");
+  const run = async (
+    action: keyof typeof runMachine,
+    options: MachineCommandOptions,
+  ): Promise<void> => {
+    const actions = await import("../machine/run-machine.ts");
+    await actions[action](options, context);
+  };
+  const add = (action: keyof typeof runMachine, description: string): Command =>
+    common(machine.command(action).description(description)).action(
+      (options: MachineCommandOptions) => run(action, options),
+    );
+  add("init", "Write a machine.yaml to begin with")
+    .option("--adopt <folder>", "a ComfyUI that is there already; it is never written to")
+    .option("--python <file>", "its Python, where it is not in venv or .venv of the folder")
+    .option("--force", "replace a machine.yaml that is there");
+  const thorough = "look thoroughly at everything that seems done";
+  add("plan", "Say what an installation would do; changes nothing")
+    .option("--update", "ask for every ref anew")
+    .option("--verify", thorough);
+  withWait(add("install", "Bring the machine to what machine.yaml says")).option(
+    "--verify",
+    thorough,
+  );
+  withWait(add("update", "The same, with every ref asked for anew: branches move"));
+  withWait(add("rollback", "Make the release before serve again; once more undoes it"));
+  withWait(add("clean", "Remove releases, checkouts and logs that nobody needs"));
+  add("status", "Say what is installed, and how the services are");
+}
+
+function common(command: Command): Command {
+  return command
+    .option("--manifest <file>", "what this machine should be (HOLDFAST_MACHINE_MANIFEST)")
+    .option("--machine-dir <folder>", "folder for what is installed (HOLDFAST_MACHINE_DIR)")
+    .option("--home <folder>", "folder for everything Holdfast keeps (HOLDFAST_HOME)")
+    .option("--log-level <level>", "debug, info, warn, error or silent (HOLDFAST_LOG_LEVEL)")
+    .option("--json", "print as JSON");
+}
+
+function withWait(command: Command): Command {
+  return command.option("--wait <duration>", "wait so long for another installer", duration);
+}

@@ -1,0 +1,20 @@
+/** Options of every `holdfast machine` command. */
+export interface MachineCommandOptions {
+  readonly home?: string;
+  readonly manifest?: string;
+  readonly machineDir?: string;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+  readonly json?: boolean;
+  /** Of `init`: a ComfyUI that is there already, and its Python. */
+  readonly adopt?: string;
+  readonly python?: string;
+  /** Of `init`: replaces a manifest that is there. */
+  readonly force?: boolean;
+  /** Of `plan`, `install`: refs are asked for anew. */
+  readonly update?: boolean;
+  /** Of `plan`, `install`: looks thoroughly at what seems done. */
+  readonly verify?: boolean;
+  /** How long another installer is waited for, in ms. */
+  readonly wait?: number;
+}
