@@ -1,6 +1,9 @@
 /** The installer's "internet": git repositories, a folder of wheels and a small ComfyUI. */
 import { execFile } from "node:child_process";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { strToU8, zipSync } from "fflate";
@@ -82,6 +85,35 @@ export async function makeWheel(
   );
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, `${name}-${version}-py3-none-any.whl`), zip);
+}
+
+/** Serves a folder of wheels as a package index on loopback. */
+export async function serveIndex(folder: string): Promise<{ url: string; close(): Promise<void> }> {
+  const server = createServer((request, response) => {
+    const path = decodeURIComponent(request.url ?? "");
+    if (path.endsWith(".whl")) {
+      createReadStream(join(folder, path.split("/").at(-1) ?? "")).pipe(response);
+      return;
+    }
+    const project = path.split("/").at(-2) ?? "";
+    void readdir(folder).then((names) => {
+      const files = names.filter((name) => name.startsWith(`${project}-`));
+      const links = files.map((name) => `<a href="${encodeURIComponent(name)}">${name}</a>`);
+      response.writeHead(files.length === 0 ? 404 : 200, { "content-type": "text/html" });
+      response.end(`<!DOCTYPE html><html><body>${links.join("\n")}</body></html>`);
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/simple`,
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(() => resolve());
+      }),
+  };
 }
 
 /** A ComfyUI of one file: imports custom nodes as the real one does, and answers `/object_info`. */

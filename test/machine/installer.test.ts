@@ -12,7 +12,13 @@ import {
   type InstallerTools,
   type TestMachine,
 } from "./installer-machine.ts";
-import { makeInternet, packFiles, type Internet } from "./installer-remotes.ts";
+import {
+  makeInternet,
+  makeWheel,
+  packFiles,
+  serveIndex,
+  type Internet,
+} from "./installer-remotes.ts";
 
 const tools = await findInstallerTools();
 if ("missing" in tools) console.warn(`SKIPPED: tests of the installer: ${tools.missing}`);
@@ -226,6 +232,51 @@ zipfile.ZipFile(${JSON.stringify(wheel)}).extractall(site)
     const installer = machine.installer(manifest({ nodes: without }));
     await mustInstall(installer);
     expect((await installer.status()).lock?.packages["piston"]).toBe("2.0.0");
+  });
+
+  test("torch keeps the build of its own index, and that index gives nothing else", async () => {
+    const [main, own] = [join(folder.path, `main-${count}`), join(folder.path, `torch-${count}`)];
+    await makeWheel(main, "engine", "2.0.0", ["piston"]);
+    await makeWheel(main, "piston", "2.0.0");
+    await makeWheel(main, "pip", "99.0.0");
+    // What an ordinary index has: newer, and another build.
+    await makeWheel(main, "torch", "2.9.0");
+    await makeWheel(own, "torch", "2.8.0+cpu", ["piston"]);
+    // What PyTorch's index has beside it: an old one of somebody else's.
+    await makeWheel(own, "piston", "1.0.0");
+    const [index, torchIndex] = [await serveIndex(main), await serveIndex(own)];
+    const stubborn = await internet.repository("stubborn", {
+      ...packFiles(["Stubborn"]),
+      "requirements.txt": "torch>=2.9\n",
+    });
+    try {
+      const wanted = {
+        ...manifest({
+          nodes: [{ name: "stubborn", repo: stubborn.url, ref: "main", optional: true }],
+        }),
+        python: { version: python, indexUrl: index.url },
+        torch: { backend: "cpu", indexUrl: torchIndex.url, packages: ["torch"] },
+      };
+      const installer = machine.installer(wanted);
+      await mustInstall(installer);
+      const { lock } = await installer.status();
+      expect(lock?.torch).toEqual({ backend: "cpu", version: "2.8.0+cpu" });
+      expect(lock?.packages["piston"]).toBe("2.0.0");
+      expect(lock?.nodes[0]?.missing).toMatch(/torch>=2\.9/);
+      const call = machine.takeCalls().find(({ args }) => args.includes("compile"));
+      expect(call?.args.join(" ")).not.toContain("http://");
+    } finally {
+      await Promise.all([index.close(), torchIndex.close()]);
+    }
+  });
+
+  test("an index of torch that cannot be reached is told as it is", async () => {
+    const torch = { backend: "cpu", indexUrl: "http://127.0.0.1:9/whl", packages: ["torch"] };
+    const wanted = { ...manifest(), python: { version: python }, torch };
+    const outcome = await machine.installer(wanted).install({ signal });
+    expect(describeOutcome(outcome)).toMatch(
+      /python\.resolve failed: [^]*torch[^]*http:\/\/127\.0\.0\.1:9\/whl[^]*Check the network and the indexes/,
+    );
   });
 
   test("packages that somebody removed are put back", async () => {

@@ -126,9 +126,10 @@ export function createInstaller(options: InstallerOptions): Installer {
       if (lock === undefined) return undefined;
       return toRelease(lock, releases.folder(lock.release), {
         extraModelPaths: ports.extraModelPaths?.() ?? null,
-        promised: lock.nodes
-          .filter(({ missing }) => missing === null)
-          .flatMap(({ name }) => manifest.nodes.find((pack) => pack.name === name)?.classes ?? []),
+        // What an optional pack would have brought was not there when the release was validated.
+        promised: manifest.nodes
+          .flatMap(({ classes }) => classes)
+          .filter((name) => lock.nodeClasses.includes(name)),
       });
     },
   };

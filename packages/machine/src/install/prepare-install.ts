@@ -15,7 +15,7 @@ import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
 import { resolveManifest, type PlanProblem } from "./resolve-manifest.ts";
 import type { RunProgram } from "./run-program.ts";
-import { createUvTool, hostPlatform } from "./uv-tool.ts";
+import { createUvTool, hostPlatform, type UvTool } from "./uv-tool.ts";
 
 /** How a run is meant. */
 export interface RunMode {
@@ -54,17 +54,7 @@ export async function prepareInstall(
   });
   const { inputs, repositories } = resolved;
   const id = inputs === null ? null : releaseId(inputs);
-  const uv = createUvTool({
-    configured: options.settings.uvProgram,
-    tools: places.tools,
-    machineRoot: places.root,
-    run,
-    hostEnvironment: options.settings.hostEnvironment,
-    platform: hostPlatform(),
-    indexUrl: manifest.python.indexUrl,
-    findLinks: manifest.python.findLinks,
-    noIndex: manifest.python.noIndex,
-  });
+  const uv = uvTool(options, run);
   const build =
     inputs === null || id === null
       ? null
@@ -178,6 +168,21 @@ function releaseBuild(
     condition: createCondition(releases, id, mode.isThorough),
     missing: new Map(),
   };
+}
+
+function uvTool({ manifest, places, settings }: InstallerOptions, run: RunProgram): UvTool {
+  const { indexUrl, findLinks, noIndex } = manifest.python;
+  return createUvTool({
+    configured: settings.uvProgram,
+    tools: places.tools,
+    machineRoot: places.root,
+    run,
+    hostEnvironment: settings.hostEnvironment,
+    platform: hostPlatform(),
+    indexUrl,
+    findLinks,
+    noIndex,
+  });
 }
 
 async function linkProblems(

@@ -1,26 +1,24 @@
 import { createHash } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
-import { isAbsolute, join } from "node:path";
-import { z } from "zod";
-import { leftOut, packRequirements, packStepId, type BuildablePack } from "./custom-nodes.ts";
-import { isProgram, isThere, readIfThere, writeWhole } from "./install-files.ts";
+import { join } from "node:path";
+import { leftOut, packStepId, type BuildablePack } from "./custom-nodes.ts";
+import { isThere, readIfThere, writeWhole } from "./install-files.ts";
 import { StepFailure, type Step, type StepContext } from "./model.ts";
 import { programEnvironment } from "./program-environment.ts";
-import { hasTorchSource, packageSources } from "./python/package-sources.ts";
-import { brokenPins, describePinBreak, normalName, parsePins, pinLines } from "./python/pins.ts";
+import { packageSources } from "./python/package-sources.ts";
+import { brokenPins, describePinBreak, parsePins, pinLines } from "./python/pins.ts";
 import { readPythonFacts, type PythonFacts } from "./python/python-facts.ts";
 import {
-  explainConflict,
-  readGroups,
-  resolveTogether,
-  type RequirementGroup,
-  type Resolver,
-} from "./python/resolve-packages.ts";
+  acceptedGroups,
+  makeConstraints,
+  openResolution,
+  type OpenResolution,
+} from "./python/release-resolution.ts";
+import { explainConflict, resolveTogether } from "./python/resolve-packages.ts";
 import { callUv, uvStepFailure } from "./python/uv-pip.ts";
+import { venvStep } from "./python/venv-step.ts";
 import { noteWhenMissing, type ReleaseBuild } from "./release/release-build.ts";
 
-const FIND_TIMEOUT_MS = 60_000;
-const VENV_TIMEOUT_MS = 900_000;
 const INSTALL_TIMEOUT_MS = 3 * 3_600_000;
 
 /** Steps that make a release's environment, and the pins that it holds. */
@@ -35,16 +33,6 @@ export interface EnvironmentSteps {
   /** What the environment holds now. */
   readonly facts: (context: StepContext) => Promise<PythonFacts>;
 }
-
-const resolutionSchema = z.object({
-  /** Of everything that went into it. */
-  digest: z.string(),
-  /** Optional packs that are part of it, by name, with the digest of their requirements. */
-  accepted: z.record(z.string(), z.string()),
-  constraints: z.string(),
-  requirements: z.string(),
-});
-type SavedResolution = z.infer<typeof resolutionSchema>;
 
 /**
  * The environment of a release: all requirements (ComfyUI's, the manifest's packages, all packs') are
@@ -79,168 +67,6 @@ export function environmentSteps(
 
 const isUnchanged = async (build: ReleaseBuild): Promise<boolean> =>
   (await build.condition())?.parts.environment === true;
-
-function venvStep(build: ReleaseBuild): Step {
-  const { places, settings } = build;
-  const marker = join(places.build, "venv-ready");
-  const isReady = async (): Promise<boolean> =>
-    (await isProgram(places.python)) &&
-    (await isThere(join(places.venv, "pyvenv.cfg"))) &&
-    (await isThere(marker));
-  return {
-    id: "python.environment",
-    title: `Python ${settings.python.version} of its own`,
-    isOptional: false,
-    after: ["comfyui.checkout", "tools.uv"],
-    lane: "release",
-    async check() {
-      if (await isReady()) return { kind: "done", detail: places.venv };
-      return { kind: "needed", detail: "there is no environment yet" };
-    },
-    async apply(context) {
-      const interpreter = await findInterpreter(build, context);
-      // What was installed into the one before went with it.
-      await rm(marker, { force: true });
-      await rm(join(places.build, "installed"), { force: true });
-      await rm(join(places.build, "scripts"), { recursive: true, force: true });
-      const result = await callUv(
-        build.uv,
-        {
-          args: ["venv", "--clear", "--no-project", "--python", interpreter, "--", places.venv],
-          timeoutMs: VENV_TIMEOUT_MS,
-        },
-        context,
-      );
-      if (result.kind !== "succeeded") {
-        throw uvStepFailure(`The environment of Python ${interpreter} cannot be made`, result);
-      }
-      await writeWhole(marker, interpreter);
-    },
-    async verify() {
-      if (await isReady()) return;
-      throw new StepFailure(
-        `uv made no working environment in ${places.venv}`,
-        "Run the installation again.",
-      );
-    },
-  };
-}
-
-async function findInterpreter(build: ReleaseBuild, context: StepContext): Promise<string> {
-  const { version } = build.settings.python;
-  if (isAbsolute(version)) {
-    if (await isProgram(version)) return version;
-    throw new StepFailure(
-      `python.version names ${version}, and there is no such program`,
-      "Name an interpreter that is there, or a version like 3.11.",
-    );
-  }
-  const found = await callUv(
-    build.uv,
-    {
-      args: ["python", "find", "--no-python-downloads", "--no-project", "--system", "--", version],
-      timeoutMs: FIND_TIMEOUT_MS,
-      isQuiet: true,
-    },
-    context,
-  );
-  if (found.kind === "succeeded" && found.stdout.trim() !== "") return found.stdout.trim();
-  if (build.allowPythonDownloads) {
-    context.log(`no Python ${version} on this machine: uv downloads one`);
-    return version;
-  }
-  throw new StepFailure(
-    `there is no Python ${version} on this machine, and it may not be downloaded`,
-    `Install Python ${version}, name another in python.version, or allow the download.`,
-  );
-}
-
-interface OpenResolution {
-  readonly resolver: Resolver;
-  saved(): Promise<SavedResolution | undefined>;
-  save(resolution: SavedResolution): Promise<void>;
-  /** Groups of everything that is required. */
-  required(): Promise<RequirementGroup[]>;
-  groupOf(pack: BuildablePack): Promise<RequirementGroup>;
-  digest(groups: readonly RequirementGroup[]): Promise<string>;
-}
-
-function openResolution(build: ReleaseBuild, packs: readonly BuildablePack[]): OpenResolution {
-  const { places, settings } = build;
-  const file = join(places.build, "resolution.json");
-  const groupOf = async (pack: BuildablePack): Promise<RequirementGroup> => ({
-    title: `the pack "${pack.pack.name}"`,
-    files: await packRequirements(build, pack),
-  });
-  return {
-    resolver: { uv: build.uv, settings, python: places.python, buildFolder: places.build },
-    async saved() {
-      const text = await readIfThere(file);
-      if (text === undefined) return undefined;
-      const parsed = resolutionSchema.safeParse(JSON.parse(text));
-      return parsed.success ? parsed.data : undefined;
-    },
-    save: (resolution) => writeWhole(file, JSON.stringify(resolution)),
-    groupOf,
-    async required() {
-      const groups: RequirementGroup[] = [];
-      const comfyui = join(places.comfyui, "requirements.txt");
-      if (await isThere(comfyui)) groups.push({ title: "ComfyUI", files: [comfyui] });
-      groups.push(await ownPackages(build));
-      if (hasTorchSource(settings)) groups.push(await torchPackages(build));
-      for (const pack of packs) if (!pack.pack.optional) groups.push(await groupOf(pack));
-      return groups.filter(({ files }) => files.length > 0);
-    },
-    digest: async (groups) =>
-      createHash("sha256")
-        .update(JSON.stringify([settings, await readGroups(groups)]))
-        .digest("hex"),
-  };
-}
-
-/**
- * The manifest's packages, and pip, which many a pack's install.py calls; an installation without an
- * index has only what the folders hold, so pip is not asked for there.
- */
-async function ownPackages(build: ReleaseBuild): Promise<RequirementGroup> {
-  const { python } = build.settings;
-  const lines = [...(python.noIndex ? [] : ["pip"]), ...python.packages];
-  if (lines.length === 0) return { title: "the manifest", files: [] };
-  const file = join(build.places.build, "packages.in");
-  await writeWhole(file, `${lines.join("\n")}\n`);
-  return { title: "python.packages of the manifest", files: [file] };
-}
-
-async function torchPackages(build: ReleaseBuild): Promise<RequirementGroup> {
-  const file = join(build.places.build, "torch.in");
-  await writeWhole(file, `${build.settings.torch.packages.join("\n")}\n`);
-  return { title: "torch.packages of the manifest", files: [file] };
-}
-
-/** The constraints of everything: the manifest's, and torch's packages pinned to their exact builds. */
-async function makeConstraints(
-  build: ReleaseBuild,
-  resolver: Resolver,
-  context: StepContext,
-): Promise<string> {
-  const { python, torch } = build.settings;
-  const own = python.constraints.map((line) => `${line}\n`).join("");
-  if (!hasTorchSource(build.settings)) return own;
-  const group = await torchPackages(build);
-  const resolved = await resolveTogether(resolver, [group], own, context, "torch");
-  if (resolved.kind === "conflict") {
-    throw new StepFailure(
-      `torch for the backend ${build.settings.torchBackend} cannot be had:\n${resolved.explanation}`,
-      "Check torch.backend, torch.indexUrl and torch.packages, and python.constraints against them.",
-    );
-  }
-  const names = new Set(
-    torch.packages.map((spec) => normalName(/^[A-Za-z0-9._-]+/.exec(spec)?.[0] ?? spec)),
-  );
-  const pins = [...parsePins(resolved.pins)].filter(([name]) => names.has(name));
-  context.log(`torch: ${pins.map(([name, version]) => `${name} ${version}`).join(", ")}`);
-  return own + pinLines(new Map(pins));
-}
 
 function resolveStep(
   build: ReleaseBuild,
@@ -334,18 +160,7 @@ function optionalStep(
   });
 }
 
-async function acceptedGroups(
-  build: ReleaseBuild,
-  saved: SavedResolution,
-  resolution: OpenResolution,
-): Promise<RequirementGroup[]> {
-  const groups: RequirementGroup[] = [];
-  for (const { pack, commit, missing } of build.inputs.nodes) {
-    if (commit === null || saved.accepted[pack.name] === undefined) continue;
-    groups.push(await resolution.groupOf({ pack, commit, missing }));
-  }
-  return groups;
-}
+const digestOf = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 function packagesStep(
   build: ReleaseBuild,
@@ -355,7 +170,6 @@ function packagesStep(
 ): Step {
   const { places } = build;
   const marker = join(places.build, "installed");
-  const digestOf = (text: string): string => createHash("sha256").update(text).digest("hex");
   const broken = async (context: StepContext): Promise<string[]> => {
     const pins = parsePins((await resolution.saved())?.requirements ?? "");
     return brokenPins(pins, (await facts(context)).packages).map(describePinBreak);
@@ -395,7 +209,12 @@ function packagesStep(
           build.uv,
           {
             args: [
-              ...["pip", "install", "--python", places.python, "--no-deps", "--compile-bytecode"],
+              "pip",
+              "install",
+              "--python",
+              places.python,
+              "--no-deps",
+              "--compile-bytecode",
               ...(isThorough ? ["--reinstall"] : []),
               ...args,
               "-r",

@@ -147,12 +147,13 @@ async function resolveComfyui(
   return { kind: "clone", repo: comfyui.repo, ref: comfyui.ref, commit };
 }
 
+const same = (
+  entry: { readonly repo: string | null; readonly ref: string | null } | undefined,
+  wanted: { readonly repo: string; readonly ref: string },
+): boolean => entry?.repo === withoutUserinfo(wanted.repo) && entry.ref === wanted.ref;
+
 function wantedRefs({ manifest, lock }: ResolveOptions): Wanted[] {
   const { comfyui } = manifest;
-  const same = (
-    entry: { readonly repo: string | null; readonly ref: string | null } | undefined,
-    wanted: { readonly repo: string; readonly ref: string },
-  ): boolean => entry?.repo === withoutUserinfo(wanted.repo) && entry.ref === wanted.ref;
   const isClone = comfyui !== undefined && !("adopt" in comfyui);
   return [
     ...(isClone

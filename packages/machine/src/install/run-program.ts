@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { abortReason, type Clock } from "@holdfast/runtime";
+import { abortReason, assertNever, type Clock } from "@holdfast/runtime";
 import { LINE_MAX } from "./redact.ts";
 
 /** A program to run to its end. */
@@ -196,6 +196,8 @@ export function describeProgramEnd(result: Exclude<ProgramResult, { kind: "succe
       return `not done after ${Math.round(result.timeoutMs / 1_000)} s${lastWords(result)}`;
     case "not_started":
       return `not started: ${result.reason}`;
+    default:
+      return assertNever(result);
   }
 }
 

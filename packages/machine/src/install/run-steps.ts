@@ -73,12 +73,17 @@ export async function runSteps(
 }
 
 /** Lets everybody through who waits for it, once it was opened. */
-function gate(): { readonly opened: Promise<void>; open(): void } {
-  let open = (): void => undefined;
+interface Gate {
+  readonly opened: Promise<void>;
+  readonly open: () => void;
+}
+
+function gate(): Gate {
+  const made: { open?: () => void } = {};
   const opened = new Promise<void>((resolve) => {
-    open = resolve;
+    made.open = resolve;
   });
-  return { opened, open: () => open() };
+  return { opened, open: () => made.open?.() };
 }
 
 function notReached(step: Step, clock: Clock, detail: string): StepResult {

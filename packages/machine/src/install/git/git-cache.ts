@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Clock } from "@holdfast/runtime";
+import { assertNever, type Clock } from "@holdfast/runtime";
 import { withFileLock } from "@holdfast/runtime/host";
 import { isFolder, isThere } from "../install-files.ts";
 import { withoutUserinfo } from "../redact.ts";
@@ -108,6 +108,8 @@ async function resolve(
           : `Name one that it has; near to it are ${near}.`,
       );
     }
+    default:
+      return assertNever(decision);
   }
 }
 

@@ -44,13 +44,13 @@ export function brokenPins(
 }
 
 /** `1.0` and `1.0.0` are one version, and so are `1.0+CPU` and `1.0+cpu`. */
-function isSameVersion(a: string, b: string): boolean {
-  const plain = (version: string): string =>
-    version
-      .toLowerCase()
-      .replace(/^v/, "")
-      .replace(/(?:\.0)+(?=$|\+)/, "");
-  return plain(a) === plain(b);
+const isSameVersion = (a: string, b: string): boolean => plainVersion(a) === plainVersion(b);
+
+function plainVersion(version: string): string {
+  return version
+    .toLowerCase()
+    .replace(/^v/, "")
+    .replace(/(?:\.0)+(?=$|\+)/, "");
 }
 
 /** A broken pin in words. */

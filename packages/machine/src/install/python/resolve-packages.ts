@@ -8,6 +8,14 @@ import { callUv, classifyUvText, uvStepFailure, type UvCaller } from "./uv-pip.t
 
 const COMPILE_TIMEOUT_MS = 1_800_000;
 
+const COMPILE = [
+  "pip",
+  "compile",
+  "--no-header",
+  "--no-annotate",
+  "--no-python-downloads",
+] as const;
+
 /** Requirement files that stand or fall together. */
 export interface RequirementGroup {
   /** In words: `ComfyUI`, `the pack "x"`. */
@@ -51,9 +59,14 @@ export async function resolveTogether(
     resolver.uv,
     {
       args: [
-        ...["pip", "compile", "--no-header", "--no-annotate", "--no-python-downloads"],
-        ...["--python", resolver.python, "--constraints", constraintsFile, ...args],
-        ...["--", ...files],
+        ...COMPILE,
+        "--python",
+        resolver.python,
+        "--constraints",
+        constraintsFile,
+        ...args,
+        "--",
+        ...files,
       ],
       env,
       timeoutMs: COMPILE_TIMEOUT_MS,

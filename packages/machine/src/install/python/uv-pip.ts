@@ -80,6 +80,6 @@ export function uvStepFailure(
   what: string,
   result: Exclude<ProgramResult, { kind: "succeeded" }>,
 ): StepFailure {
-  const kind = result.kind === "not_started" ? "other" : classifyUvText(`${result.stderrTail}`);
+  const kind = result.kind === "not_started" ? "other" : classifyUvText(result.stderrTail);
   return new StepFailure(`${what}: ${describeProgramEnd(result)}`, ADVICE[kind]);
 }

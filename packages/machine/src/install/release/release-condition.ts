@@ -33,8 +33,6 @@ export async function lookAtRelease(
   lock: MachineLock,
 ): Promise<ReleaseCondition> {
   const folder = comfyuiFolder(releaseFolder, lock);
-  const isAt = async (checkout: string, commit: string | null): Promise<boolean> =>
-    commit === null || (await headCommit(checkout)) === commit;
   const packs = new Set<string>();
   for (const node of lock.nodes) {
     const checkout = join(folder, "custom_nodes", node.name);
@@ -48,6 +46,9 @@ export async function lookAtRelease(
     packs,
   };
 }
+
+const isAt = async (checkout: string, commit: string | null): Promise<boolean> =>
+  commit === null || (await headCommit(checkout)) === commit;
 
 async function isEnvironmentUnchanged(releaseFolder: string): Promise<boolean> {
   const text = await readIfThere(join(releaseFolder, FACTS_FILE));

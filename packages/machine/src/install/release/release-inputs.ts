@@ -82,13 +82,3 @@ export function releaseId(inputs: ReleaseInputs): string {
 function digestOf(value: unknown): string {
   return createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 12);
 }
-
-/** Classes that a release has to have: those of packs that are not optional, or that are there. */
-export function promisedClasses(
-  nodes: readonly ResolvedPack[],
-  isMissing: (name: string) => boolean,
-): { readonly pack: string; readonly classes: readonly string[] }[] {
-  return nodes
-    .filter(({ pack }) => pack.classes.length > 0 && !isMissing(pack.name))
-    .map(({ pack }) => ({ pack: pack.name, classes: pack.classes }));
-}

@@ -43,10 +43,6 @@ export function openReleases(places: MachinePlaces): Releases {
     const text = await readIfThere(join(folder(id), LOCK_FILE));
     return text === undefined ? undefined : parseLock(text, id);
   };
-  const linked = async (link: string): Promise<string | undefined> => {
-    const target = await linkTarget(link);
-    return target === undefined ? undefined : basename(target);
-  };
   const currentId = (): Promise<string | undefined> => linked(places.current);
   const releases: Releases = {
     folder,
@@ -108,6 +104,11 @@ export async function removeTrash(places: MachinePlaces): Promise<boolean> {
   }
   return trash.length > 0;
 }
+
+const linked = async (link: string): Promise<string | undefined> => {
+  const target = await linkTarget(link);
+  return target === undefined ? undefined : basename(target);
+};
 
 function parseLock(text: string, id: string): MachineLock | undefined {
   try {
