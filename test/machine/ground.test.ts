@@ -106,7 +106,7 @@ describe("nvidia-smi", () => {
   it("prints the fields that it is asked for, and no others", () => {
     const smi = makeNvidiaSmi(join(folder.path, "bin"), { cards: [smiCard(0), smiCard(1)] });
     const ask = (...args: string[]) =>
-      spawnSync("nvidia-smi", args, { env: { PATH: smi.folder }, encoding: "utf8" });
+      spawnSync(join(smi.folder, "nvidia-smi"), args, { env: {}, encoding: "utf8" });
     expect(ask("--query-gpu=index,memory.total", "--format=csv,noheader,nounits").stdout).toBe(
       "0, 24564\n1, 24564\n",
     );

@@ -1,6 +1,6 @@
 /** The stand-in ComfyUI is what the agent takes it for, and fails in the ways that tests ask of it. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { JobView } from "@holdfast/contract";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -8,12 +8,20 @@ import { startRealSystem, type RealSystem } from "../real/real-system.ts";
 import { quickGraph, sleepingGraph } from "../support/api.ts";
 import { pixelsOf } from "../support/png-pixels.ts";
 import { until } from "../support/processes.ts";
-import { brokenPack, goodPack } from "./ground/node-packs.ts";
+import {
+  brokenPack,
+  failingScriptPack,
+  forgetfulPack,
+  goodPack,
+  scriptedPack,
+  slowPack,
+  tensorPack,
+} from "./ground/node-packs.ts";
 import { makeMachineFolder, type MachineFolder } from "./ground/machine-folder.ts";
 import { makeEnvironment, findPython } from "./ground/python.ts";
 import { writePack, tinyModel } from "./ground/stand-in-files.ts";
 import { startStandIn, type StandIn, type StandInOptions } from "./ground/stand-in.ts";
-import { standInPathsWheel } from "./ground/wheel.ts";
+import { standInPathsWheel, standInTensorWheels } from "./ground/wheel.ts";
 
 const python = findPython();
 
@@ -66,7 +74,10 @@ describe.skipIf(python === undefined)("the stand-in ComfyUI", () => {
   beforeAll(async () => {
     if (python === undefined) return;
     environments = await makeMachineFolder();
-    interpreter = makeEnvironment(python, join(environments.path, "venv"), [standInPathsWheel()]);
+    interpreter = makeEnvironment(python, join(environments.path, "venv"), [
+      standInPathsWheel(),
+      standInTensorWheels()[0]!,
+    ]);
   });
   afterAll(async () => {
     await environments?.close();
@@ -216,6 +227,36 @@ describe.skipIf(python === undefined)("the stand-in ComfyUI", () => {
       const answer = await fetch(`${served.url}/object_info/StandInInvert`);
       expect(await answer.json()).toMatchObject({
         StandInInvert: { python_module: "custom_nodes.good" },
+      });
+    });
+
+    it("loads the packs of the ground, or fails to, each for its own reason", async () => {
+      const packs = join(folder.path, "base", "custom_nodes");
+      const all = {
+        tensor1: tensorPack("StandInOne", "1.0.0"),
+        tensor2: tensorPack("StandInTwo", "2.0.0"),
+        forgetful: forgetfulPack(),
+        slow: slowPack(0.5),
+        scripted: scriptedPack(),
+        failing: failingScriptPack(),
+      };
+      for (const [name, files] of Object.entries(all)) writePack(join(packs, name), files);
+      const quick = await start({ args: ["--quick-test-for-ci"], waits: false });
+      expect(await quick.exited).toBe(0);
+      const failed = [...quick.log().matchAll(/IMPORT FAILED\): \S+\/(\w+)\n/g)].map(
+        (one) => one[1],
+      );
+      expect(failed.toSorted()).toEqual(["forgetful", "tensor2"]);
+      expect(quick.log()).toContain("No module named 'standin_nowhere'");
+      expect(quick.log()).toMatch(/0\.[5-9] seconds: \S+\/slow\n/);
+      const script = (name: string) =>
+        spawnSync(interpreter, ["install.py"], { cwd: join(packs, name), encoding: "utf8" });
+      expect(script("scripted").status).toBe(0);
+      const written = readFileSync(join(packs, "scripted", "installed.txt"), "utf8");
+      expect(written).toBe(`${join(packs, "scripted")}\n${interpreter}\n`);
+      expect(script("failing")).toMatchObject({
+        status: 3,
+        stderr: "the script was made to fail\n",
       });
     });
 
