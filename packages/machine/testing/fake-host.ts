@@ -103,8 +103,9 @@ export class FakeHost
   accountOf(): number {
     return 1_000;
   }
-  isListening(port: number): boolean {
-    return this.strangers.has(port) || this.#listener(port) !== undefined;
+  isListening(url: string): Promise<boolean> {
+    const port = Number(new URL(url).port);
+    return Promise.resolve(this.strangers.has(port) || this.#listener(port) !== undefined);
   }
   listenerOf(port: number): Promise<PortListener | undefined> {
     const stranger = this.strangers.get(port);

@@ -28,8 +28,8 @@ export interface HostProcesses {
   isAlive(pid: number, startTime: string): boolean;
   /** Account that a process runs as; undefined when that cannot be seen. */
   accountOf(pid: number): number | undefined;
-  /** Whether anybody listens on the TCP port, as of at most some seconds ago. */
-  isListening(port: number): boolean;
+  /** Whether somebody takes connections at the address of this URL. */
+  isListening(url: string): Promise<boolean>;
   listenerOf(port: number): Promise<PortListener | undefined>;
   /** Every process that was started as an instance of this machine folder. */
   instances(): Promise<readonly FoundInstance[]>;

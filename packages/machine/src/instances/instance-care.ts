@@ -123,8 +123,24 @@ export class InstanceCare {
       }
     }
     const place = one.process?.place ?? one.place();
-    const isListening = one.process !== null && host.isListening(place.port);
+    const isListening = one.process !== null && one.isListening;
     one.observe({ now, isListening, health: runner.health(place.url) }, limits);
+    this.#probe(one, now);
+  }
+
+  /** Each second until it serves; afterwards the runner is the first to notice anyway. */
+  #probe(one: SupervisedInstance, now: number): void {
+    const { process } = one;
+    const { host, limits, wake } = this.#options;
+    if (process === null || now < one.probeAt) return;
+    one.probeAt = now + (process.isHealthy ? limits.probeEveryMs : limits.tickMs);
+    this.#errand(`probe ${one.name}`, async () => {
+      const isListening = await host.isListening(process.place.url);
+      // It may have been another process that took the connection.
+      if (one.process?.pid !== process.pid || one.isListening === isListening) return;
+      one.isListening = isListening;
+      wake();
+    });
   }
 
   #onList(list: readonly ManagedProcess[], askedAt: number): void {
@@ -213,7 +229,6 @@ export class InstanceCare {
       })
       .finally(() => {
         this.#errands.delete(name);
-        this.#options.wake();
       });
     this.#errands.set(name, running);
   }
@@ -244,11 +259,13 @@ export class InstanceCare {
       now,
       drain: one.drain,
     };
+    const healthySince = process?.healthySince ?? null;
+    const isSettled = healthySince !== null && now - healthySince >= this.#options.limits.settleMs;
     const cause = process === null ? null : restartCause(process, facts, this.#options.limits);
     return {
       name: one.name,
       needs: cause === null ? null : needOf(cause.kind),
-      isHealthy: process?.isHealthy ?? false,
+      isHealthy: isSettled,
       isBusy: process?.isBusy ?? false,
       isOnWanted: process !== null && process.digest === facts.wantedDigest,
       startedAt: process?.startedAt ?? null,

@@ -1,20 +1,14 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { systemClock } from "@holdfast/runtime/system";
-import { createFakeClock } from "@holdfast/runtime/testing";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import type { HostProcesses } from "./host-processes.ts";
 import { linuxProcesses } from "./linux-processes.ts";
 import { ENV_INSTANCE, ENV_MACHINE, ENV_SPEC } from "./process-spec.ts";
 
 const ROOT = "/srv/test-machine";
 const children: ChildProcess[] = [];
-afterEach(async () => {
-  // With all that they started, which would outlive them.
-  const all = linuxProcesses(ROOT, systemClock);
-  for (const { pid = -1 } of children.splice(0)) {
-    await all.terminate(pid, all.startTimeOf(pid) ?? "", 0);
-  }
-});
 
 /** A Node program that says a line when it is ready. */
 async function program(code: string, instance?: string): Promise<{ pid: number; said: string }> {
@@ -30,7 +24,7 @@ async function program(code: string, instance?: string): Promise<{ pid: number; 
   const [said] = (await once(child.stdout, "data")) as [Buffer];
   return { pid: child.pid ?? -1, said: said.toString().trim() };
 }
-const LISTEN = `require("net").createServer().listen(0, "127.0.0.1", function () {
+const LISTEN = `require("net").createServer().listen(0, "127.0.0.1", 1, function () {
   console.log(this.address().port);
 });`;
 const WAIT = `console.log("ready"); setInterval(() => {}, 1000);`;
@@ -42,7 +36,16 @@ child.stdout.once("data", () => console.log(child.pid));
 setInterval(() => {}, 1000);`;
 
 describe.skipIf(process.platform !== "linux")("processes of Linux", () => {
-  const host = linuxProcesses(ROOT, systemClock);
+  let host: HostProcesses;
+  beforeAll(() => {
+    host = linuxProcesses(ROOT, systemClock);
+  });
+  afterEach(async () => {
+    // With all that they started, which would outlive them.
+    for (const { pid = -1 } of children.splice(0)) {
+      await host.terminate(pid, host.startTimeOf(pid) ?? "", 0);
+    }
+  });
 
   test("a process is known by pid and start time together", async () => {
     const { pid } = await program(WAIT);
@@ -78,14 +81,20 @@ describe.skipIf(process.platform !== "linux")("processes of Linux", () => {
     expect(await host.listenerOf(1)).toBeUndefined();
   });
 
-  test("listening is read again when what is known of it is old", async () => {
-    const clock = createFakeClock();
-    const looking = linuxProcesses(ROOT, clock);
-    expect(looking.isListening(1)).toBe(false);
-    const { said } = await program(LISTEN);
-    expect(looking.isListening(Number(said))).toBe(false);
-    await clock.advance(1_000);
-    expect(looking.isListening(Number(said))).toBe(true);
+  test("whether somebody takes connections is tried, with a limit", async () => {
+    const { pid, said } = await program(LISTEN);
+    const url = `http://127.0.0.1:${said}`;
+    expect(await host.isListening(url)).toBe(true);
+    // It stands still and its queue is full: the kernel answers nobody any more.
+    process.kill(pid, "SIGSTOP");
+    const clients = Array.from({ length: 8 }, () => connect(Number(said), "127.0.0.1"));
+    for (const client of clients) client.on("error", () => undefined);
+    await Promise.race(clients.map((client) => once(client, "connect")));
+    expect(await host.isListening(url)).toBe(false);
+    for (const client of clients) client.destroy();
+    await host.terminate(pid, host.startTimeOf(pid) ?? "", 0);
+    expect(await host.isListening(url)).toBe(false);
+    expect(await host.isListening("http://[::1]:1")).toBe(false);
   });
 
   test("instances are found by their variables, and not the children that inherit them", async () => {

@@ -1,3 +1,4 @@
+import { connect } from "node:net";
 import type { Clock } from "@holdfast/runtime";
 import { signalProcess } from "@holdfast/runtime/host";
 import type { FoundInstance, HostProcesses, PortListener } from "./host-processes.ts";
@@ -17,12 +18,8 @@ import {
 
 /** Processes read before other work gets its turn: about a millisecond. */
 const SLICE = 64;
-/** Table of listening ports: as fresh as this, on a host where it costs next to nothing. */
-const LISTENERS_FRESH_MS = 900;
-/** Share of a core that reading it may cost: with many thousand connections it is read less often. */
-const LISTENERS_SHARE = 0.002;
-/** Longest time that it is believed all the same. */
-const LISTENERS_MAX_MS = 15_000;
+/** A connection of the host's own is made at once, or not soon. */
+const CONNECT_MS = 1_000;
 /** Between two looks whether an ended process is gone. */
 const END_POLL_MS = 100;
 /** A process that was sent SIGKILL is gone within this, unless the kernel cannot let go of it. */
@@ -46,8 +43,6 @@ class LinuxProcesses implements HostProcesses {
   readonly #root: string;
   readonly #clock: Clock;
   readonly #bootId = (readProc("sys/kernel/random/boot_id") ?? "").trim();
-  #listeners: ReadonlyMap<number, readonly string[]> = new Map();
-  #listenersUntil = -Infinity;
 
   constructor(root: string, clock: Clock) {
     this.#root = root;
@@ -74,19 +69,29 @@ class LinuxProcesses implements HostProcesses {
     return account === undefined ? undefined : Number(account);
   }
 
-  isListening(port: number): boolean {
-    const startedAt = this.#clock.elapsed();
-    if (startedAt >= this.#listenersUntil) {
-      this.#listeners = readListeners();
-      const tookMs = this.#clock.elapsed() - startedAt;
-      const freshMs = Math.max(LISTENERS_FRESH_MS, tookMs / LISTENERS_SHARE);
-      this.#listenersUntil = startedAt + Math.min(freshMs, LISTENERS_MAX_MS);
-    }
-    return this.#listeners.has(port);
+  /** By a connection that is closed at once: the table of sockets costs too much for each second. */
+  async isListening(url: string): Promise<boolean> {
+    const { hostname, port, protocol } = new URL(url);
+    const host = hostname.replace(/^\[(.*)\]$/, "$1");
+    const settled = new AbortController();
+    return await new Promise<boolean>((resolve) => {
+      const socket = connect({ host, port: Number(port || (protocol === "https:" ? 443 : 80)) });
+      const end = (isListening: boolean): void => {
+        settled.abort();
+        socket.destroy();
+        resolve(isListening);
+      };
+      socket.once("connect", () => end(true));
+      socket.once("error", () => end(false));
+      this.#clock.sleep(CONNECT_MS, settled.signal).then(
+        () => end(false),
+        () => undefined, // It was decided before.
+      );
+    });
   }
 
   async listenerOf(port: number): Promise<PortListener | undefined> {
-    const inodes = readListeners().get(port);
+    const inodes = (await readListeners()).get(port);
     if (inodes === undefined) return undefined;
     const pid = await firstOf(allPids(), (candidate) => holdsSocket(candidate, inodes));
     if (pid === undefined) {

@@ -8,6 +8,7 @@ export interface RollFacts {
   readonly name: string;
   /** What it should be started anew for; null for nothing. */
   readonly needs: "change" | "unmanaged" | "memory_growth" | null;
+  /** For long enough not to be the last breath of one that dies at its first job. */
   readonly isHealthy: boolean;
   readonly isBusy: boolean;
   /** Its process was started from what is wanted now. */

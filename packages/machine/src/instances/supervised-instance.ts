@@ -92,6 +92,9 @@ export class SupervisedInstance {
   listedAt = -Infinity;
   lastAction: Action | null = null;
   health: InstanceHealth | undefined;
+  /** Its process takes connections, as of the last probe. */
+  isListening = false;
+  probeAt = -Infinity;
 
   constructor(plan: InstancePlan) {
     this.plan = plan;
@@ -108,7 +111,12 @@ export class SupervisedInstance {
 
   /** A process of it is there now. */
   found(record: ProcessRecord): void {
-    if (this.process?.pid !== record.pid) this.processes += 1;
+    if (this.process?.pid !== record.pid) {
+      this.processes += 1;
+      // What is known of the port is of the process whose place it took.
+      this.isListening = false;
+      this.probeAt = -Infinity;
+    }
     this.process = record;
     this.leftovers = null;
   }

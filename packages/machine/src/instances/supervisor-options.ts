@@ -14,6 +14,8 @@ import type { SupervisionPolicy } from "./supervision.ts";
 export interface SupervisorPolicy extends SupervisionPolicy, FailurePolicy {
   /** Between two looks at the instances. */
   readonly tickMs: number;
+  /** Between two probes of the port of an instance that is healthy. */
+  readonly probeEveryMs: number;
   /** The process manager is asked on every change, and after this without one. */
   readonly listEveryMs: number;
   readonly memoryEveryMs: number;
@@ -21,6 +23,8 @@ export interface SupervisorPolicy extends SupervisionPolicy, FailurePolicy {
   readonly callMs: number;
   /** After a call of the process manager that failed. */
   readonly managerRetryMs: number;
+  /** Healthy for so long: the next instance may have its turn. */
+  readonly settleMs: number;
   /** Between two attempts at a lock that another holds, and two looks for what holds a port. */
   readonly blockedRetryMs: number;
 }
@@ -28,10 +32,12 @@ export interface SupervisorPolicy extends SupervisionPolicy, FailurePolicy {
 /** What a machine runs with. */
 export const DEFAULT_SUPERVISOR_POLICY: SupervisorPolicy = {
   tickMs: 1_000,
+  probeEveryMs: 5_000,
   listEveryMs: 60_000,
   memoryEveryMs: 10_000,
   callMs: 60_000,
   managerRetryMs: 5_000,
+  settleMs: 3_000,
   blockedRetryMs: 3_000,
   unhealthyMs: 30_000,
   silentMs: 30_000,

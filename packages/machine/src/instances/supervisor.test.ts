@@ -384,7 +384,7 @@ describe("another release", () => {
     expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
     expect(host.paused.size).toBe(0);
     host.serve(host.of("comfyui-gpu0"), host.starts.at(-1) ?? { args: [] });
-    await clock.advance(3_000);
+    await clock.advance(5_000);
     expect([...host.paused]).toEqual([urlOf(8_189)]);
     host.onStart = (process, spec) => host.serve(process, spec);
     host.jobEnds(8_189);
