@@ -8,7 +8,7 @@ import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { SILENT_LOG } from "../../packages/control-plane/src/platform/log.ts";
-import * as keys from "../../packages/cli/src/keys/run-keys.ts";
+import { enrolments, enroll as makeToken, revoke } from "../../packages/cli/src/keys/run-keys.ts";
 import { api } from "../support/api.ts";
 import { until } from "../support/processes.ts";
 import { startSystem, type TestSystem } from "../support/system.ts";
@@ -32,14 +32,16 @@ afterEach(async () => {
 
 const withKey = (key: string) => api(system.url, { authorization: `Bearer ${key}` });
 
+const COMMANDS = { enroll: makeToken, enrolments, revoke };
+
 /** A command of `holdfast keys`, and what it printed. */
 async function run(
-  action: keyof typeof keys,
+  action: keyof typeof COMMANDS,
   argument: string,
-  options: Parameters<typeof keys.create>[1] = {},
+  options: Parameters<typeof revoke>[1] = {},
 ): Promise<string> {
   const lines: string[] = [];
-  await keys[action](
+  await COMMANDS[action](
     argument,
     { url: system.url, apiKey: admin, ...options },
     {
