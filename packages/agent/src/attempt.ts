@@ -124,7 +124,6 @@ export class Attempt {
   get runMs(): number | undefined {
     return this.#timings["executeMs"];
   }
-  /** It needs the instance for itself. */
   get isReserving(): boolean {
     return this.#lease.before !== "nothing" && this.#phase === "preparing";
   }

@@ -1,3 +1,10 @@
+export { stateOf as enrolmentState } from "./access/enrolment.ts";
+export {
+  createEnrolment,
+  listEnrolments,
+  revokeEnrolment,
+  type ShownEnrolment,
+} from "./access/enrolment-service.ts";
 export { createKey, hasAnyKey, listKeys, revokeKey, type CreateKey } from "./access/service.ts";
 export { ROLES, type ApiKey, type Role } from "./access/model.ts";
 export { createControlPlane, type ControlPlane, type ControlPlaneOptions } from "./app.ts";

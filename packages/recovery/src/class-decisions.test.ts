@@ -9,6 +9,7 @@ import {
   facts,
 } from "../testing/retry-facts.ts";
 import { FILE_LOCK_WAIT_MS } from "./class-decisions.ts";
+import { classify } from "./classify.ts";
 import { decideRetry, RECOVERIES_MAX } from "./retry.ts";
 
 describe("what no retry can cure", () => {
@@ -192,6 +193,82 @@ it("a graph that was refused before it ran is checked once more", () => {
   });
   const again = { hasExecuted: false, earlierFailures: [earlier("workflow_error", "a")] };
   expect(decideError("workflow_error", again)).toMatchObject({ kind: "fail" });
+});
+
+describe("instances that are ours to restart", () => {
+  const alone = { others: [], canRestartInstance: true };
+
+  it.each(["gpu_fault", "host_out_of_memory"] as const)(
+    "%s restarts each once, and then goes elsewhere",
+    (errorClass) => {
+      expect(decideError(errorClass, alone)).toMatchObject({
+        rung: "restart_instance",
+        where: "same",
+        before: "restart_instance",
+      });
+      const again = { earlierFailures: [earlier(errorClass, "a")], canRestartInstance: true };
+      expect(decideError(errorClass, again)).toMatchObject({ where: "elsewhere" });
+      const nowhere = { ...alone, earlierFailures: [earlier(errorClass, "a")] };
+      expect(decideError(errorClass, nowhere)).toMatchObject({ kind: "fail" });
+    },
+  );
+
+  it("one that answers and stands still for the second time is restarted where there is no other", () => {
+    const twice = { isInstanceAlive: true, earlierFailures: [earlier("timeout", "a")] };
+    expect(decideError("timeout", { ...alone, ...twice }, "stall")).toMatchObject({
+      before: "restart_instance",
+      rung: "restart_instance",
+    });
+    const thrice = {
+      ...twice,
+      earlierFailures: [earlier("timeout", "a"), earlier("timeout", "a")],
+    };
+    for (const other of [
+      { ...alone, ...twice, canRestartInstance: false },
+      { ...alone, ...twice, isInstanceAlive: false },
+      { ...alone, ...thrice },
+      { ...twice, canRestartInstance: true },
+    ]) {
+      expect(decideError("timeout", other, "stall")).toMatchObject({ before: "nothing" });
+    }
+  });
+
+  it("one that could not be restarted is left, or waited for, and the words say so", () => {
+    const evidence = { channel: "restart", message: "PM2 does not answer" } as const;
+    expect(classify(evidence)).toMatchObject({
+      class: "instance_crash",
+      subclass: "restart_failed",
+    });
+    const away = decideError("instance_crash", {}, "restart_failed");
+    expect(away).toMatchObject({ where: "elsewhere" });
+    expect(away.explain).toMatch(/^ComfyUI could not be restarted/);
+    const waiting = decideError("instance_crash", { others: [] }, "restart_failed");
+    expect(waiting).toMatchObject({ rung: "wait_and_retry" });
+    expect(waiting.explain).toMatch(/^ComfyUI could not be restarted/);
+  });
+});
+
+describe("a model that a machine offers to fetch", () => {
+  const fetchable = { isModelFetchable: true, others: [] };
+
+  it("is waited for where nobody has it, twice at most", () => {
+    const first = decideError("model_missing", fetchable);
+    expect(first).toMatchObject({ rung: "fetch_model", reason: "fetch_first", before: "nothing" });
+    const again = { ...fetchable, earlierFailures: [earlier("model_missing", "a")] };
+    expect(decideError("model_missing", again)).toMatchObject({ rung: "fetch_model" });
+    const enough = [earlier("model_missing", "a"), earlier("model_missing", "a")];
+    expect(decideError("model_missing", { ...fetchable, earlierFailures: enough }).kind).toBe(
+      "fail",
+    );
+  });
+
+  it("is looked for elsewhere first", () => {
+    expect(decideError("model_missing", { isModelFetchable: true })).toMatchObject({
+      rung: "instance_with_model",
+    });
+    const again = { isModelFetchable: true, earlierFailures: [earlier("model_missing", "b")] };
+    expect(decideError("model_missing", again)).toMatchObject({ rung: "fetch_model" });
+  });
 });
 
 describe("which card is better", () => {

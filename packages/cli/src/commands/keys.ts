@@ -22,8 +22,20 @@ export function addKeys(program: Command, context: CommandContext): void {
   common(keys.command("list").description("List keys, without their secrets")).action(
     (options: KeysOptions) => run("list", "", options),
   );
-  common(keys.command("revoke").description("Revoke a key"))
-    .argument("<key>", "the key's id, key_…")
+  common(
+    keys
+      .command("enroll")
+      .description("Make a one-time token by which a machine gets a key of its own"),
+  )
+    .requiredOption("--name <name>", "what the token is for")
+    .option("--ttl <duration>", "how long it may be used, 1m to 30d", "1h")
+    .option("--machine-name <name>", "the one machine that may use it; default any")
+    .action((options: KeysOptions) => run("enroll", "", options));
+  common(
+    keys.command("enrolments").description("List one-time tokens, without their secrets"),
+  ).action((options: KeysOptions) => run("enrolments", "", options));
+  common(keys.command("revoke").description("Revoke a key, or a one-time token"))
+    .argument("<key>", "its id, key_… or enr_…")
     .action((id: string, options: KeysOptions) => run("revoke", id, options));
 }
 

@@ -3,6 +3,10 @@ import { join } from "node:path";
 import {
   createControlPlane,
   createDb,
+  createEnrolment,
+  enrolmentState,
+  listEnrolments,
+  revokeEnrolment,
   createEmbeddedPostgres,
   createKey,
   createLog,
@@ -13,6 +17,7 @@ import {
   type ControlPlaneSettings,
   type Db,
   type Role,
+  type ShownEnrolment,
 } from "@holdfast/control-plane";
 import { isHoldfastError } from "@holdfast/contract";
 import { createIdSource, NO_FAILPOINTS } from "@holdfast/runtime";
@@ -24,7 +29,7 @@ import type { CommandContext } from "../command-context.ts";
 import { claimHome, explainStartFailure } from "../up/claim-home.ts";
 import { readSettings } from "../up/settings.ts";
 import { holdfastVersion } from "../version.ts";
-import type { KeyRing, KeyRow } from "./key-ring.ts";
+import type { EnrolmentRow, KeyRing, KeyRow } from "./key-ring.ts";
 
 const parts = { clock: systemClock, random: systemRandom, log: createLog({ level: "error" }) };
 
@@ -118,7 +123,21 @@ function databaseRing(db: Db): KeyRing {
       return (await listKeys(db, { cursor: null, limit })).items.map(toRow);
     },
     revoke: async (id) => toRow(await revokeKey(db, id)),
+    async enroll(wanted) {
+      const made = await createEnrolment(db, ids, { ...wanted, createdBy: "database" });
+      return { enrolment: toEnrolmentRow(made.enrolment), text: made.text };
+    },
+    async enrolments(limit) {
+      return (await listEnrolments(db, { cursor: null, limit })).items.map(toEnrolmentRow);
+    },
+    revokeEnrolment: async (id) => toEnrolmentRow(await revokeEnrolment(db, id)),
   };
+}
+
+function toEnrolmentRow(one: ShownEnrolment): EnrolmentRow {
+  const { id, name, machineName, usedByName, expiresAt } = one;
+  const state = enrolmentState(one, one.readAt);
+  return { id, name, machineName, state, usedByName, expiresAt: new Date(expiresAt).toISOString() };
 }
 
 function toRow(key: ApiKey): KeyRow {

@@ -7,5 +7,7 @@ export interface KeysOptions extends ClientOptions {
   readonly name?: string;
   readonly role?: string;
   readonly expires?: string;
+  readonly ttl?: string;
+  readonly machineName?: string;
   readonly json?: boolean;
 }

@@ -6,7 +6,7 @@ import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
 import { parseDuration } from "../terminal/durations.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
-import type { KeyRing, KeyRow } from "./key-ring.ts";
+import type { EnrolmentRow, KeyRing, KeyRow } from "./key-ring.ts";
 import type { KeysOptions } from "./options.ts";
 
 /** Most keys listed. */
@@ -66,13 +66,82 @@ const COLUMNS: readonly Column<KeyRow>[] = [
   { head: "NAME", cell: (key) => key.name },
 ];
 
-/** `holdfast keys revoke`. */
+/** The control plane's own limits on a one-time token's time. */
+const MIN_TTL_SECONDS = 60;
+const MAX_TTL_SECONDS = 30 * 24 * 3_600;
+
+/** `holdfast keys enroll`. */
+export async function enroll(
+  _argument: string,
+  options: KeysOptions,
+  context: CommandContext,
+): Promise<void> {
+  const ttlMs = parseDuration(options.ttl ?? "1h");
+  const ttlSeconds = ttlMs === undefined ? 0 : Math.round(ttlMs / 1_000);
+  if (ttlSeconds < MIN_TTL_SECONDS || ttlSeconds > MAX_TTL_SECONDS) {
+    throw new CommandFailure(
+      EXIT.refused,
+      `--ttl: expected a duration from 1m to 30d, such as 1h, found ${options.ttl ?? ""}`,
+    );
+  }
+  await withKeyRing(options, context, async (ring) => {
+    const { name = "", machineName = null } = options;
+    const made = await ring.enroll({ name, ttlSeconds, machineName });
+    if (options.json === true) {
+      context.terminal.line(JSON.stringify(made));
+      return;
+    }
+    const { id, expiresAt } = made.enrolment;
+    context.terminal.note(
+      `made one-time token ${id}, for one machine until ${expiresAt}. It is shown only now:`,
+    );
+    context.terminal.line(made.text);
+  });
+}
+
+/** `holdfast keys enrolments`. */
+export async function enrolments(
+  _argument: string,
+  options: KeysOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal } = context;
+  await withKeyRing(options, context, async (ring) => {
+    const tokens = await ring.enrolments(MAX_LISTED);
+    if (options.json === true) {
+      for (const token of tokens) terminal.line(JSON.stringify(token));
+    } else if (tokens.length === 0) {
+      terminal.note("no one-time tokens; `holdfast keys enroll` makes one");
+    } else {
+      for (const line of textTable(tokens, ENROLMENT_COLUMNS, terminal.columns)) {
+        terminal.line(line);
+      }
+    }
+  });
+}
+
+const ENROLMENT_COLUMNS: readonly Column<EnrolmentRow>[] = [
+  { head: "ID", cell: (token) => token.id },
+  { head: "STATE", cell: (token) => token.state },
+  { head: "EXPIRES", cell: (token) => token.expiresAt },
+  { head: "USED BY", cell: (token) => token.usedByName ?? "" },
+  { head: "ONLY FOR", cell: (token) => token.machineName ?? "any machine" },
+  { head: "NAME", cell: (token) => token.name },
+];
+
+/** `holdfast keys revoke`: a key, or a one-time token by its `enr_…`. */
 export async function revoke(
   id: string,
   options: KeysOptions,
   context: CommandContext,
 ): Promise<void> {
   await withKeyRing(options, context, async (ring) => {
+    if (id.startsWith("enr_")) {
+      const token = await ring.revokeEnrolment(id);
+      const words = `revoked one-time token ${token.id} (${token.name}); a key made with it goes on`;
+      context.terminal.line(options.json === true ? JSON.stringify(token) : words);
+      return;
+    }
     const key = await ring.revoke(id);
     const text = `revoked ${key.id} (${key.name}); every replica refuses it within seconds`;
     context.terminal.line(options.json === true ? JSON.stringify(key) : text);
@@ -109,6 +178,19 @@ async function withKeyRing(
     async revoke(id) {
       const path = `/api/v1/keys/${encodeURIComponent(id)}`;
       return (await api.json(path, { method: "DELETE" })) as KeyRow;
+    },
+    async enroll(wanted) {
+      const made = await api.json("/api/v1/enrolments", { method: "POST", json: wanted });
+      const enrolment = fieldOf(made, "enrolment") as EnrolmentRow;
+      return { enrolment, text: String(fieldOf(made, "text")) };
+    },
+    async enrolments(limit) {
+      const page = await api.json(`/api/v1/enrolments?limit=${limit}`);
+      return toList(page, "items") as readonly EnrolmentRow[];
+    },
+    async revokeEnrolment(id) {
+      const path = `/api/v1/enrolments/${encodeURIComponent(id)}`;
+      return (await api.json(path, { method: "DELETE" })) as EnrolmentRow;
     },
   });
 }

@@ -1,4 +1,4 @@
-import type { InstanceState, Inventory } from "@holdfast/contract";
+import type { InstanceState, Inventory, ModelFetch } from "@holdfast/contract";
 import { familyOfDeclared, type ModelFile } from "@holdfast/recovery";
 
 /** A host that runs the agent. `lost` when its heartbeat has been away too long. */
@@ -60,6 +60,19 @@ export interface InventoryIndex {
   readonly modelFiles: ReadonlyMap<string, ModelFile>;
   readonly vramTotalBytes: number | null;
   readonly simulated: boolean;
+}
+
+/** Of some models, what a machine could fetch, and how its fetches go. */
+export interface MachineOffers {
+  readonly machineId: string;
+  readonly machineName: string;
+  readonly models: readonly {
+    readonly folder: string;
+    readonly name: string;
+    readonly sizeBytes: number | null;
+  }[];
+  readonly fetches: readonly ModelFetch[];
+  readonly diskFreeBytes: number | null;
 }
 
 /** A machine without a heartbeat for this long is `lost`. */

@@ -1,12 +1,7 @@
 /** What machines tell of themselves, in SQL. */
-import type {
-  MachineReport,
-  ModelFetch,
-  OfferedModel,
-  RunKind,
-  StartupStep,
-} from "@holdfast/contract";
+import type { MachineReport, OfferedModel, RunKind, StartupStep } from "@holdfast/contract";
 import { toJson, type Queryable, type Transaction } from "../platform/db.ts";
+import type { MachineOffers } from "./model.ts";
 import type { ReportSummary } from "./report.ts";
 
 /** A machine that reports, locked against other reports of it until the transaction ends. */
@@ -120,19 +115,6 @@ export async function writeOffers(
       models.map(({ sizeBytes }) => sizeBytes),
     ],
   );
-}
-
-/** Of some models, what a machine could fetch, and how its fetches go. */
-export interface MachineOffers {
-  readonly machineId: string;
-  readonly machineName: string;
-  readonly models: readonly {
-    readonly folder: string;
-    readonly name: string;
-    readonly sizeBytes: number | null;
-  }[];
-  readonly fetches: readonly ModelFetch[];
-  readonly diskFreeBytes: number | null;
 }
 
 /** The machines that are there and could fetch models of these names. */

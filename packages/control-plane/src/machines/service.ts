@@ -16,6 +16,7 @@ import {
   type Instance,
   type InventoryIndex,
   type Machine,
+  type MachineOffers,
   type PlacedInstance,
 } from "./model.ts";
 import { createMachineDetails, type MachineDetails } from "./detail-service.ts";
@@ -65,7 +66,7 @@ export interface MachinesService extends MachineDetails {
   /** Those of the instances whose agents can start them anew. */
   restartable(on: Queryable, instanceIds: readonly string[]): Promise<ReadonlySet<string>>;
   /** Who of the machines that are there could fetch models of these names. */
-  offers(names: readonly string[]): Promise<readonly reports.MachineOffers[]>;
+  offers(names: readonly string[]): Promise<readonly MachineOffers[]>;
   /**
    * Sets an instance, or all of its machine, aside for a time; gives those that were not set aside
    * already.

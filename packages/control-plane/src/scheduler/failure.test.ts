@@ -16,8 +16,12 @@ const NEEDS = {
   nodeClasses: ["KSampler"],
   models: [{ folder: "checkpoints", name: "a.safetensors" }],
 };
-const fleet = (...ids: readonly string[]) => fleetOf(ids.map((id) => [id, ["a.safetensors"]]));
-function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
+const fleetOf = (machines: readonly (readonly [string, readonly string[]])[]) =>
+  createServersOf(machines, false);
+function createServersOf(
+  machines: readonly (readonly [string, readonly string[]])[],
+  canRestart: boolean,
+) {
   const known = machines.map(([id, checkpoints]) => ({
     instance: {
       id,
@@ -32,7 +36,7 @@ function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
       lastRequirementId: null,
       stateSince: 0,
       quarantine: null,
-      canRestart: false,
+      canRestart,
       machineState: "online" as const,
     },
     inventory: toInventoryIndex({
@@ -48,6 +52,8 @@ function fleetOf(machines: readonly (readonly [string, readonly string[]])[]) {
     known,
   );
 }
+
+const fleet = (...ids: readonly string[]) => fleetOf(ids.map((id) => [id, ["a.safetensors"]]));
 
 const context = (
   outcome: UnfinishedOutcome,
@@ -201,6 +207,44 @@ it("what is over the budget of retries waits, and says why; what is free does no
   expect(verdict.change.waitingReason).toMatch(/waits 5 s first/);
   const free = judge(context({ kind: "released", reason: "drain" }, { budgetDelayMs: 5_000 }));
   expect(free.change).toMatchObject({ state: "queued", delayMs: 0 });
+});
+
+describe("an instance that is ours to restart", () => {
+  const FAULT: UnfinishedOutcome = {
+    kind: "failed",
+    evidence: {
+      channel: "execution",
+      exceptionType: "torch.AcceleratorError",
+      message: "CUDA error: an illegal memory access was encountered",
+    },
+    outputs: [],
+  };
+  const ours = createServersOf([["i1", ["a.safetensors"]]], true);
+
+  it("is restarted before the job runs there again, and the plan names it", () => {
+    const verdict = judge(context(FAULT, { servers: ours }));
+    expect(verdict.error?.class).toBe("gpu_fault");
+    expect(verdict.change).toMatchObject({
+      state: "queued",
+      plan: { before: "restart_instance", restartAt: "i1" },
+      preferInstance: "i1",
+    });
+  });
+
+  it("is not where its agent did not say that it can", () => {
+    const verdict = judge(context(FAULT));
+    expect(verdict.change.plan).toBeNull();
+  });
+
+  it("is restarted once: the plan says nothing of it when that attempt has run", () => {
+    const plan = { version: 1, before: "restart_instance" as const, restartAt: "i1", patch: null };
+    const drained: UnfinishedOutcome = { kind: "interrupted", reason: "drain" };
+    const verdict = judge(context(drained, { servers: ours, facts: { plan } }));
+    expect(verdict.change.plan).toMatchObject({ before: "nothing" });
+    const released: UnfinishedOutcome = { kind: "released", reason: "drain" };
+    const unstarted = judge(context(released, { servers: ours, started: false, facts: { plan } }));
+    expect(unstarted.change.plan).toMatchObject({ before: "restart_instance" });
+  });
 });
 
 describe("a model that is not there", () => {

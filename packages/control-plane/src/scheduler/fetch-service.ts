@@ -8,8 +8,7 @@
  */
 import type { WantedModel } from "@holdfast/contract";
 import type { Clock, IdSource } from "@holdfast/runtime";
-import { modelKey } from "../machines/model.ts";
-import type { MachineOffers } from "../machines/report-store.ts";
+import { modelKey, type MachineOffers } from "../machines/model.ts";
 import type { Servers } from "../machines/servers.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";

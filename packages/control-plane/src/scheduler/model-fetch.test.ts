@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { toInventoryIndex, type PlacedInstance } from "../machines/model.ts";
-import type { MachineOffers } from "../machines/report-store.ts";
+import { toInventoryIndex, type MachineOffers, type PlacedInstance } from "../machines/model.ts";
 import {
   decideFetch,
   FETCHING_MS,

@@ -1,8 +1,7 @@
 /** Which machine is to fetch what a requirement lacks. Pure. */
 import { MAX_MODELS_WANTED, type WantedModel } from "@holdfast/contract";
 import { missingNeeds } from "../machines/eligibility.ts";
-import { modelKey, type Needs } from "../machines/model.ts";
-import type { MachineOffers } from "../machines/report-store.ts";
+import { modelKey, type MachineOffers, type Needs } from "../machines/model.ts";
 import type { KnownInstance } from "../machines/servers.ts";
 
 /** A machine that could serve a requirement, had it fetched these. */
