@@ -235,6 +235,20 @@ test("bytes from elsewhere in the file are refused, and the whole is fetched ins
   expect(notes.join()).toContain("bytes from 2000000 on were asked for");
 });
 
+test("a server that breaks off and then sends other ranges is given up", async () => {
+  server.on("/x", (request, response) => {
+    const total = FILE.bytes.length;
+    if (request.headers.range === undefined) {
+      response.writeHead(200, { "content-length": total });
+      response.write(FILE.bytes.subarray(0, 1_500_000), () => response.destroy());
+      return;
+    }
+    response.writeHead(206, { "content-range": `bytes 0-9/${total}` }).end("0123456789");
+  });
+  expect(failureOf(await fetchIt({ tries: 3 })).kind).toBe("wrong_range");
+  expect(server.seen.length).toBeLessThan(8);
+});
+
 test("a part that was not asked for is refused", async () => {
   server.on("/x", (_, response) => {
     const headers = { "content-range": `bytes 0-9/${FILE.bytes.length}` };

@@ -172,6 +172,8 @@ test("a file of somebody else's is never overwritten, known or not", async () =>
   expect(failure.message).toContain(FILES[0].sha256);
   expect(failure.advice).toContain("Holdfast did not put it there");
   expect((await failureOf(stepsOf(manifest)[0])).message).toContain("is another file");
+  // Once it was read, a plan tells it too.
+  expect((await planOf(manifest)).models[0]).toMatchObject({ state: "blocked" });
   expect(await readFile(at("0.safetensors"), "utf8")).toBe("precious");
   expect(server.seen.filter(({ method }) => method === "GET")).toEqual([]);
 });
@@ -337,6 +339,17 @@ test("a model is fetched on demand, and only one that the manifest names", async
     kind: "failed",
     failure: { kind: "not_found" },
   });
+});
+
+test("a model on demand is not fetched to a disk that is too full for it", async () => {
+  disk = { device: "1", freeBytes: 200_999 };
+  const manifest = manifestOf([entry(2, { fetch: "on_demand", sizeBytes: 200_000 })]);
+  const name = { folder: "checkpoints", name: "2.safetensors" };
+  const fetch = () => fetchModel(manifest, machinePlaces(base), ports(), name, quiet, never);
+  expect(await fetch()).toMatchObject({ kind: "failed", failure: { kind: "disk_full" } });
+  expect(server.seen).toEqual([]);
+  disk = { device: "1", freeBytes: 201_000 };
+  expect(await fetch()).toMatchObject({ kind: "present" });
 });
 
 test("a model whose folder leads out of the root is refused", async () => {
