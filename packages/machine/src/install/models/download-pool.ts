@@ -106,13 +106,12 @@ export class DownloadPool<T> {
     }
   }
 
-  /** What became of a job; it comes before those that nobody waits for. Undefined for an unknown key. */
+  /** What became of a job; it comes before those that nobody waits for. Undefined for an unknown key. Begins others too. */
   async result(key: string): Promise<T | undefined> {
     const entry = this.#entries.get(key);
-    if (entry === undefined) return undefined;
-    entry.isNeeded = true;
+    if (entry !== undefined) entry.isNeeded = true;
     this.start();
-    return await entry.result;
+    return await entry?.result;
   }
 
   /** How far all of them are together. */

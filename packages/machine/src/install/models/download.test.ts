@@ -222,7 +222,10 @@ test("416 for a part that is too long makes it begin anew", async () => {
 test("bytes from elsewhere in the file are refused, and the whole is fetched instead", async () => {
   await keep(FILE.bytes.subarray(0, 2_000_000));
   server.on("/x", (request, response) => {
-    if (request.headers.range === undefined) return void response.end(FILE.bytes);
+    if (request.headers.range === undefined) {
+      response.end(FILE.bytes);
+      return;
+    }
     const total = FILE.bytes.length;
     const range = `bytes 1999999-${total - 1}/${total}`;
     response.writeHead(206, { "content-range": range }).end(FILE.bytes.subarray(1_999_999));
@@ -230,6 +233,20 @@ test("bytes from elsewhere in the file are refused, and the whole is fetched ins
   expect(await fetchIt()).toMatchObject({ kind: "fetched", receivedBytes: FILE.bytes.length });
   await expectFile();
   expect(notes.join()).toContain("bytes from 2000000 on were asked for");
+});
+
+test("a server that breaks off and then sends other ranges is given up", async () => {
+  server.on("/x", (request, response) => {
+    const total = FILE.bytes.length;
+    if (request.headers.range === undefined) {
+      response.writeHead(200, { "content-length": total });
+      response.write(FILE.bytes.subarray(0, 1_500_000), () => response.destroy());
+      return;
+    }
+    response.writeHead(206, { "content-range": `bytes 0-9/${total}` }).end("0123456789");
+  });
+  expect(failureOf(await fetchIt({ tries: 3 })).kind).toBe("wrong_range");
+  expect(server.seen.length).toBeLessThan(8);
 });
 
 test("a part that was not asked for is refused", async () => {
@@ -300,9 +317,9 @@ test("trouble of the server is waited out with a growing rest, and its wish is k
   let asked = 0;
   server.on("/x", (request, response, seen) => {
     asked += 1;
-    if (asked === 1) return void response.writeHead(503, { "retry-after": "7" }).end();
-    if (asked === 2) return void response.writeHead(502).end();
-    void serveFile(FILE.bytes)(request, response, seen);
+    if (asked === 1) response.writeHead(503, { "retry-after": "7" }).end();
+    else if (asked === 2) response.writeHead(502).end();
+    else void serveFile(FILE.bytes)(request, response, seen);
   });
   const running = fetchIt({ clock });
   await untilNoted(1);
@@ -350,7 +367,10 @@ test("silence is a stall after a minute without a byte, and the next try goes on
   const clock = createFakeClock();
   let isFirst = true;
   server.on("/x", async (request, response, seen) => {
-    if (!isFirst) return void serveFile(FILE.bytes)(request, response, seen);
+    if (!isFirst) {
+      await serveFile(FILE.bytes)(request, response, seen);
+      return;
+    }
     isFirst = false;
     response.writeHead(200, { "content-length": FILE.bytes.length });
     response.write(FILE.bytes.subarray(0, 1_000_000));

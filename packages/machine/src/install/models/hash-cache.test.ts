@@ -95,6 +95,25 @@ test("two processes do not lose each other's records, nor what was fetched by th
   expect(third.known(other)).toBe(sha256Of(Buffer.from("y")));
 });
 
+test("what another process fetched while this one read is not lost, of that file or of others", async () => {
+  const big = join(folder, "big");
+  const zeros = Buffer.alloc(48_000_000);
+  await writeFile(big, zeros);
+  const [one, two] = [await openCache(), await openCache()];
+  let noted: Promise<unknown> | undefined;
+  const sha256 = await two.ensureNow(big, never, () => {
+    noted ??= Promise.all([
+      one.noteFetched(big, sha256Of(zeros), "checkpoints/big"),
+      one.noteFetched(path, FILE.sha256, "checkpoints/x"),
+    ]);
+  });
+  await noted;
+  expect(sha256).toBe(sha256Of(zeros));
+  await two.ensureNow(path, never);
+  expect(two.fetchedFor(path)).toBe("checkpoints/x");
+  expect((await openCache()).fetchedFor(big)).toBe("checkpoints/big");
+});
+
 test("two who want the same hash have the file read once; it goes on while one still waits", async () => {
   const cache = await openCache();
   const abort = new AbortController();

@@ -132,8 +132,8 @@ test("a probe asks for the head alone", async () => {
 
 test.each([405, 403, 501])("where a head is answered %i, one byte is asked for", async (status) => {
   near.on("/x", (request, response, seen) => {
-    if (request.method === "HEAD") return void response.writeHead(status).end();
-    void serveFile(FILE.bytes)(request, response, seen);
+    if (request.method === "HEAD") response.writeHead(status).end();
+    else void serveFile(FILE.bytes)(request, response, seen);
   });
   expect(await probe(sourceWith(), near.url("/x"))).toEqual({ sizeBytes: 100, failure: null });
   expect(near.seen[1]?.headers.range).toBe("bytes=0-0");

@@ -207,7 +207,6 @@ export class ModelQueue {
     signal.throwIfAborted();
     const misfits = findMisfits(surveyed, this.#place);
     for (const one of surveyed) if (one.found.kind !== "present") this.#add(one, misfits);
-    this.#pool.start();
   }
 
   #add({ entry, fetchBytes }: Surveyed, misfits: ReadonlyMap<string, DownloadFailure>): void {

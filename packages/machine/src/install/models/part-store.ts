@@ -1,5 +1,5 @@
 /** Kept parts of files by their SHA-256, and beside each a record of where its bytes came from. */
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { saveTextAtomically } from "./atomic-file.ts";
@@ -43,10 +43,7 @@ export async function preparePartFolder(place: PartPlace): Promise<void> {
 
 /** Bytes that are kept; 0 when nothing is. */
 export async function keptBytes(place: PartPlace): Promise<number> {
-  return await stat(place.part).then(
-    ({ size }) => size,
-    () => 0,
-  );
+  return await sizeOf(place.part);
 }
 
 /** The record of a part; null for none, or one that cannot be read: then only the hash can tell. */
@@ -72,4 +69,42 @@ export async function saveRecord(place: PartPlace, record: PartRecord): Promise<
 export async function removePart(place: PartPlace): Promise<void> {
   await rm(place.part, { force: true });
   await rm(place.record, { force: true });
+}
+
+/** A kept part that no model of the manifest wants any more. */
+export interface StalePart {
+  readonly path: string;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Parts and records below a folder of kept parts whose SHA-256 is not wanted, for a clean-up. Parts that
+ * somebody holds the lock of are left out, whether he lives or not: that is for the next one.
+ */
+export async function findStaleParts(
+  folder: string,
+  wanted: ReadonlySet<string>,
+): Promise<readonly StalePart[]> {
+  const names = await readdir(folder).catch(() => []);
+  const held = new Set(names.filter((name) => name.endsWith(".lock")).map(hashOfName));
+  const stale: StalePart[] = [];
+  for (const name of names.sort()) {
+    const hash = hashOfName(name);
+    const isPart = /^[0-9a-f]{64}\.(?:part|json)$/.test(name);
+    if (!isPart || wanted.has(hash) || held.has(hash)) continue;
+    const path = join(folder, name);
+    stale.push({ path, sizeBytes: await sizeOf(path) });
+  }
+  return stale;
+}
+
+function hashOfName(name: string): string {
+  return name.slice(0, name.indexOf("."));
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return await stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { CHUNK_BYTES, openPartFile, PartWriter, type OpenPart } from "./part-writer.ts";
 
@@ -97,13 +97,13 @@ test("beginning anew forgets what was there, also while it is being read", async
   await writeFile(path, Buffer.alloc(3_000_000, 1));
   const writer = await PartWriter.open(path, openPartFile);
   writer.startHashing();
-  writer.push(Buffer.from("old"));
+  await writer.push(Buffer.from("old"));
   await writer.restart();
   expect(writer.sizeBytes).toBe(0);
-  writer.push(Buffer.from("new"));
+  await writer.push(Buffer.from("new"));
   expect(await writer.digest()).toBe(sha256(Buffer.from("new")));
   // More may follow a digest: the next try of a download goes on.
-  writer.push(Buffer.from("er"));
+  await writer.push(Buffer.from("er"));
   expect(await writer.digest()).toBe(sha256(Buffer.from("newer")));
   await writer.close();
   expect(await readFile(path, "utf8")).toBe("newer");

@@ -175,7 +175,6 @@ export class PartWriter {
       }
       const length = Math.min(READ_BYTES, this.#written - this.#hashed);
       const { bytesRead } = await this.#handle.read(buffer, 0, length, this.#hashed);
-      if (generation !== this.#generation) return;
       if (bytesRead === 0) throw new Error("the kept part became shorter");
       this.#hash.update(buffer.subarray(0, bytesRead));
       this.#hashed += bytesRead;

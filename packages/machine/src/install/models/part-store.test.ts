@@ -1,0 +1,46 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { findStaleParts, keptBytes, partPlace, readRecord, saveRecord } from "./part-store.ts";
+
+const A = "a".repeat(64);
+const B = "b".repeat(64);
+const C = "c".repeat(64);
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "hf-parts-"));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const RECORD = { url: "https://host/x", etag: '"1"', lastModified: null, totalBytes: 7 };
+
+test("a record is read as it was written; nothing, and nonsense, is no record", async () => {
+  const place = partPlace(folder, A);
+  expect(await readRecord(place)).toBeNull();
+  expect(await keptBytes(place)).toBe(0);
+  await saveRecord(place, RECORD);
+  expect(await readRecord(place)).toEqual(RECORD);
+  await writeFile(place.record, '{"url":');
+  expect(await readRecord(place)).toBeNull();
+  await writeFile(place.record, `"${"x".repeat(20_000)}"`);
+  expect(await readRecord(place)).toBeNull();
+});
+
+test("absurd headers of a server are not kept", async () => {
+  const place = partPlace(folder, A);
+  await saveRecord(place, { ...RECORD, etag: `"${"x".repeat(10_000)}"` });
+  expect(await readRecord(place)).toEqual({ ...RECORD, etag: null });
+});
+
+test("parts that nobody wants are found, those that are wanted or held are not", async () => {
+  for (const name of [`${A}.part`, `${A}.json`, `${B}.part`, `${C}.part`, `${C}.lock`, "other"]) {
+    await writeFile(join(folder, name), "12345");
+  }
+  await mkdir(join(folder, "folder"));
+  expect(await findStaleParts(folder, new Set([B]))).toEqual([
+    { path: join(folder, `${A}.json`), sizeBytes: 5 },
+    { path: join(folder, `${A}.part`), sizeBytes: 5 },
+  ]);
+  expect(await findStaleParts(join(folder, "none"), new Set())).toEqual([]);
+});
