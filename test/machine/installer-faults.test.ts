@@ -41,7 +41,7 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
     machine = testMachine(join(folder.path, `machine-${count}`), { uv, python });
   });
   afterEach(() => {
-    for (const child of children.splice(0)) child.kill("SIGKILL");
+    for (const { pid } of children.splice(0)) if (pid !== undefined) process.kill(-pid, "SIGKILL");
   });
 
   const manifest = (more: Record<string, unknown> = {}): Record<string, unknown> => ({
@@ -199,7 +199,9 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
       `--base-path=${base}`,
       "--export-all",
     ];
-    children.push(spawn("git", [...args, "--reuseaddr"], { stdio: "ignore" }));
+    // A group of its own: git starts the daemon as a child, which would stay.
+    const daemon = spawn("git", [...args, "--reuseaddr"], { stdio: "ignore", detached: true });
+    children.push(daemon);
     const url = `git://127.0.0.1:${port}/ComfyUI`;
     await until("the daemon answers", () => execute("git", ["ls-remote", url]).then(() => true));
     for (const ref of ["v1", wanted.slice(0, 9), wanted]) {
@@ -232,6 +234,7 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
     const inUse = spawn("sleep", ["300"], {
       cwd: join(machine.places.releases, oldest ?? "", "comfyui"),
       stdio: "ignore",
+      detached: true,
     });
     children.push(inUse);
     const cleaned = await installer.clean();

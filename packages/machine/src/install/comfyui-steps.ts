@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { checkOut, isCheckedOut, missingFiles, restoreMissingFiles } from "./git/checkout.ts";
 import { isFolder, isProgram, isThere } from "./install-files.ts";
 import { StepFailure, type Step } from "./model.ts";
+import { withoutUserinfo } from "./redact.ts";
 import type { ReleaseBuild } from "./release/release-build.ts";
 import type { ResolvedComfyui } from "./release/release-inputs.ts";
 
@@ -47,7 +48,7 @@ export function comfyuiStep(
       if (await isThere(join(places.comfyui, "main.py"))) return;
       await rm(places.comfyui, { recursive: true, force: true });
       throw new StepFailure(
-        `${checkout.url} at ${checkout.ref} has no main.py: it is not ComfyUI`,
+        `${withoutUserinfo(checkout.url)} at ${checkout.ref} has no main.py: it is not ComfyUI`,
         "Check comfyui.repo and comfyui.ref of the manifest.",
       );
     },

@@ -47,7 +47,9 @@ export async function checkOut(
     if (result.kind !== "succeeded") throw gitStepFailure(toGitFailure(url, result));
   };
   await run(["init", "--quiet"], CHECKOUT_TIMEOUT_MS);
-  await run(["remote", "add", "--", "origin", withoutUserinfo(url)], CHECKOUT_TIMEOUT_MS);
+  // A password stays out of the checkout; the user of an ssh address belongs to it.
+  const origin = /^https?:/i.test(url) ? withoutUserinfo(url) : url;
+  await run(["remote", "add", "--", "origin", origin], CHECKOUT_TIMEOUT_MS);
   const source = ["--", found.mirror, `refs/holdfast/${commit}`];
   await run(["fetch", "--quiet", "--no-tags", "--depth=1", ...source], CHECKOUT_TIMEOUT_MS);
   await run(["checkout", "--quiet", "--force", "--detach", commit], CHECKOUT_TIMEOUT_MS);

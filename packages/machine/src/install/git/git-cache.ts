@@ -79,6 +79,7 @@ async function resolve(
 ): Promise<Resolved> {
   const { git } = mirrors;
   const { url, ref } = source;
+  const shown = withoutUserinfo(url);
   const listed = await runGit(git, {
     args: ["ls-remote", "--", url, "HEAD", "refs/heads/*", "refs/tags/*", ...fullName(ref)],
     cwd: "/",
@@ -96,13 +97,13 @@ async function resolve(
       return await resolveAbbreviated(mirrors, source, signal);
     case "ambiguous":
       return refMissing(
-        `${ref} begins more than one commit of ${url}: ${decision.commits.join(", ")}`,
+        `${ref} begins more than one commit of ${shown}: ${decision.commits.join(", ")}`,
         "Write more of the commit.",
       );
     case "missing": {
       const near = decision.nearest.map((name) => `"${name}"`).join(", ");
       return refMissing(
-        `${url} has no branch, tag or commit "${ref}"`,
+        `${shown} has no branch, tag or commit "${ref}"`,
         near === ""
           ? "Name a branch, tag or commit that the repository has."
           : `Name one that it has; near to it are ${near}.`,
@@ -147,7 +148,7 @@ async function resolveAbbreviated(
     const commit = await parse();
     return commit === undefined
       ? refMissing(
-          `${url} has no branch or tag "${ref}", and no commit of its history begins so, or more than one does`,
+          `${withoutUserinfo(url)} has no branch or tag "${ref}", and no commit of its history begins so, or more than one does`,
           "Name a branch, a tag or a whole commit.",
         )
       : { kind: "commit", commit, name: null };
@@ -225,7 +226,7 @@ async function fetchCommit(git: GitOptions, fetch: Fetch): Promise<GitFailure | 
   if (failure?.kind === "other") return failure;
   return {
     kind: "ref_missing",
-    message: `${url} has no commit ${commit} (for "${ref}")`,
+    message: `${withoutUserinfo(url)} has no commit ${commit} (for "${ref}")`,
     advice: "Name a commit that the repository has; it may have been pushed over.",
   };
 }

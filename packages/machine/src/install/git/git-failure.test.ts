@@ -48,6 +48,9 @@ describe("failures of git", () => {
     expect(toGitFailure("x", { kind: "not_started", reason: "gone" }).advice).toMatch(
       /Install git/,
     );
+    const said = "fatal: unable to access 'https://me:pw@h/x/': Could not resolve host: h";
+    const secret = { kind: "failed" as const, code: 128, ...printed, stderrTail: said };
+    expect(toGitFailure("https://me:pw@h/x", secret).message).not.toContain("pw");
     const odd = { kind: "failed" as const, code: 128, ...printed, stderrTail: "fatal: new" };
     expect(toGitFailure("x", odd)).toMatchObject({ kind: "other" });
   });

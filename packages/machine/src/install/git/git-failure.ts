@@ -1,6 +1,7 @@
 import type { ProgramResult } from "../run-program.ts";
 import { describeProgramEnd } from "../run-program.ts";
 import { StepFailure } from "../model.ts";
+import { withoutUserinfo } from "../redact.ts";
 
 /** Why git could not reach, or use, a repository. */
 export type GitFailureKind =
@@ -75,7 +76,7 @@ export function classifyGitText(text: string): GitFailureKind {
   return PATTERNS.find(([, pattern]) => pattern.test(text))?.[0] ?? "other";
 }
 
-/** The failure of a call of git for a repository (its URL is shown as given). */
+/** The failure of a call of git for a repository; a user and password in its URL are not shown. */
 export function toGitFailure(
   url: string,
   result: Exclude<ProgramResult, { kind: "succeeded" }>,
@@ -93,7 +94,8 @@ export function toGitFailure(
       : classifyGitText(`${result.stderrTail}\n${result.stdout}`);
   return {
     kind,
-    message: `${url} ${LEAD[kind]}: ${describeProgramEnd(result)}`,
+    // git repeats the address in its own words, with the password that is in it.
+    message: withoutUserinfo(`${url} ${LEAD[kind]}: ${describeProgramEnd(result)}`),
     advice: ADVICE[kind],
   };
 }

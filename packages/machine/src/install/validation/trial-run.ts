@@ -1,7 +1,8 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
 import { tryPort } from "@holdfast/runtime/host";
+import { readIfThere } from "../install-files.ts";
 import { StepFailure, type StepContext } from "../model.ts";
 import { programEnvironment, type HostEnvironment } from "../program-environment.ts";
 import { describeProgramEnd, type ProgramResult, type RunProgram } from "../run-program.ts";
@@ -141,13 +142,16 @@ async function withScratch<T>(
   fn: (args: readonly string[]) => Promise<T>,
 ): Promise<T> {
   const args: string[] = [];
+  const known = await readIfThere(join(trial.comfyui, "comfy", "cli_args.py"));
   await rm(trial.scratch, { recursive: true, force: true });
   for (const name of ["input", "output", "temp", "user"]) {
     const folder = join(trial.scratch, name);
     await mkdir(folder, { recursive: true });
-    args.push(`--${name}-directory`, folder);
+    // Older ones do not have all of these options, and refuse what they do not know.
+    if (known?.includes(`"--${name}-directory"`) ?? true) args.push(`--${name}-directory`, folder);
   }
-  if (await knowsDatabase(trial.comfyui)) {
+  // Where there is a database, it is in ComfyUI's own folder unless another place is named.
+  if (known?.includes('"--database-url"') === true) {
     args.push("--database-url", `sqlite:///${join(trial.scratch, "comfyui.db")}`);
   }
   try {
@@ -155,10 +159,4 @@ async function withScratch<T>(
   } finally {
     await rm(trial.scratch, { recursive: true, force: true });
   }
-}
-
-/** ComfyUI before 0.3.42 has no database and refuses the option; its folder is the default later. */
-async function knowsDatabase(comfyui: string): Promise<boolean> {
-  const text = await readFile(join(comfyui, "comfy", "cli_args.py"), "utf8").catch(() => "");
-  return text.includes('"--database-url"');
 }
