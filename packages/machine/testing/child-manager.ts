@@ -14,6 +14,12 @@ export class ChildManager implements ProcessManager {
   readonly #known = new Map<string, Known>();
   readonly #all: ChildProcess[] = [];
   readonly removed: string[] = [];
+  /** The machine folder. */
+  readonly #machine: string;
+
+  constructor(machine: string) {
+    this.#machine = machine;
+  }
 
   ensureReady(): Promise<void> {
     return Promise.resolve();
@@ -26,7 +32,7 @@ export class ChildManager implements ProcessManager {
     const error = openSync(spec.errorFile, "a");
     const child = spawn(spec.command, [...spec.args], {
       cwd: spec.cwd,
-      env: { ...spec.env },
+      env: { ...spec.env, HOLDFAST_SPEC: spec.digest, HOLDFAST_MACHINE: this.#machine },
       stdio: ["ignore", out, error],
       detached: true,
     });

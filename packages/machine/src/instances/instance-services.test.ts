@@ -42,9 +42,9 @@ const services = (
 
 test("each instance is a service, the same one each time, gone with the instance", () => {
   const all = [status(0), status(1)];
-  const { instances } = services(all);
-  const [first, second] = instances();
-  expect(instances()[0]).toBe(first);
+  const made = services(all);
+  const [first, second] = made.instances();
+  expect(made.instances()[0]).toBe(first);
   expect(first?.facts()).toEqual({
     isConfigured: true,
     installation: installed,
@@ -58,7 +58,7 @@ test("each instance is a service, the same one each time, gone with the instance
     "/srv/machine/instances/comfyui-gpu0/logs/error.log",
   ]);
   all.pop();
-  expect(instances()).toHaveLength(1);
+  expect(made.instances()).toHaveLength(1);
   expect(second?.facts().runtime).toMatchObject({
     state: "stopped",
     detail: "it is no longer in the plan",

@@ -67,11 +67,11 @@ export interface HostAccount {
 const SYSTEM_PATH =
   "/usr/local/sbin:/usr/local/bin:/usr/local/cuda/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/** Names that tell an instance's process from any other, in its environment. */
+/** Set by the process manager for each of its processes: the digest of the spec. */
 export const ENV_SPEC = "HOLDFAST_SPEC";
-/** See {@link ENV_SPEC}: the machine folder. */
+/** As {@link ENV_SPEC}: the machine folder. */
 export const ENV_MACHINE = "HOLDFAST_MACHINE";
-/** See {@link ENV_SPEC}: the instance's name. */
+/** Tells an instance's process from those of other services: its name. In the spec. */
 export const ENV_INSTANCE = "HOLDFAST_INSTANCE";
 
 /**
@@ -98,13 +98,13 @@ export function toProcessSpec(
       ...ownArguments(plan, release, places, traits),
     ],
     cwd: release.comfyuiFolder,
-    env: environment(plan, machine, places, traits, account),
+    env: environment(plan, places, traits, account),
     outFile: places.outFile,
     errorFile: places.errorFile,
     stopTimeoutMs: plan.stopTimeoutMs,
   };
   const digest = `${hash(release.id, 12)}-${hash(stableText({ release: release.id, ...spec }), 24)}`;
-  return { ...spec, env: { ...spec.env, [ENV_SPEC]: digest }, digest };
+  return { ...spec, digest };
 }
 
 function ownArguments(
@@ -141,7 +141,6 @@ function ownArguments(
 
 function environment(
   plan: InstancePlan,
-  machine: MachinePlaces,
   places: InstancePlaces,
   traits: ReleaseTraits,
   account: HostAccount,
@@ -161,7 +160,6 @@ function environment(
     ...plan.env,
     // Held by a lock: nobody's setting moves the instance to another card.
     ...(plan.gpu === null ? {} : { CUDA_VISIBLE_DEVICES: plan.gpu.uuid }),
-    [ENV_MACHINE]: machine.root,
     [ENV_INSTANCE]: plan.name,
   };
 }

@@ -43,7 +43,7 @@ const log = rememberingLog();
 beforeEach(async () => {
   base = await mkdtemp(join(tmpdir(), "hf-sup-"));
   ports = [await freePort(), await freePort()];
-  manager = new ChildManager();
+  manager = new ChildManager(join(base, "machine"));
   supervisors = [];
   sleepers = [];
   busy.clear();
@@ -232,7 +232,7 @@ describe.skipIf(process.platform !== "linux")("with real processes", { timeout: 
     const second = await supervise([own()], {
       root: join(base, "other"),
       pid: sleeper.pid ?? -1,
-      manager: new ChildManager(),
+      manager: new ChildManager(join(base, "other")),
     });
     const { blocked } = await seen(second, "it is refused", (status) => status.blocked !== null);
     expect(blocked).toContain(`in use by comfyui-cpu0 of the agent in ${join(base, "machine")}`);

@@ -5,9 +5,9 @@
  *
  * The agent's own end: after `leave` or a SIGKILL the instances live on under the process manager, and
  * the next agent adopts them without a restart, by the digest of what they were started from. The
- * process manager's end: what lives on without it is served as before, and started anew under the new
- * one when it is idle, one instance after the other. (It cannot be handed over, and would die or lose
- * its log at its next line.)
+ * process manager's end: what lives on and is not in its list any more is served as before, and started
+ * anew when it is idle, one instance after the other: a manager cannot be given a process of another's.
+ * (PM2's is: `process-manager` finds what its daemon forgot, and lists it on. Then nothing is restarted.)
  */
 import { nodeInstanceFiles } from "./instance-files.ts";
 import { InstanceCare } from "./instance-care.ts";
