@@ -85,10 +85,10 @@ export async function findStaleParts(
   folder: string,
   wanted: ReadonlySet<string>,
 ): Promise<readonly StalePart[]> {
-  const names = await readdir(folder).catch(() => []);
+  const names = [...(await readdir(folder).catch(() => []))].sort(compareNames);
   const held = new Set(names.filter((name) => name.endsWith(".lock")).map(hashOfName));
   const stale: StalePart[] = [];
-  for (const name of names.sort()) {
+  for (const name of names) {
     const hash = hashOfName(name);
     const isPart = /^[0-9a-f]{64}\.(?:part|json)$/.test(name);
     if (!isPart || wanted.has(hash) || held.has(hash)) continue;
@@ -96,6 +96,11 @@ export async function findStaleParts(
     stale.push({ path, sizeBytes: await sizeOf(path) });
   }
   return stale;
+}
+
+function compareNames(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }
 
 function hashOfName(name: string): string {
