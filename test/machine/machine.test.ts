@@ -15,7 +15,9 @@ if (programs === undefined) {
 
 describe.skipIf(programs === undefined)("a machine with a manifest", () => {
   const made: WholeMachine[] = [];
-  const make = async (...more: Parameters<typeof makeWholeMachine> extends [unknown, ...infer R] ? R : never) => {
+  const make = async (
+    ...more: Parameters<typeof makeWholeMachine> extends [unknown, ...infer R] ? R : never
+  ) => {
     const machine = await makeWholeMachine(programs as Programs, ...more);
     made.push(machine);
     return machine;
@@ -39,7 +41,12 @@ describe.skipIf(programs === undefined)("a machine with a manifest", () => {
       });
     }
     const { transitions } = (await machine.service("comfyui")) ?? { transitions: [] };
-    expect(transitions.map(({ to }) => to)).toEqual(["not_installed", "stopped", "starting", "healthy"]);
+    expect(transitions.map(({ to }) => to)).toEqual([
+      "not_installed",
+      "stopped",
+      "starting",
+      "healthy",
+    ]);
     expect(await agent.stop()).toBe(0);
   });
 });

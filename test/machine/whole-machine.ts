@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { HealthAnswer, ServicesAnswer } from "@holdfast/machine";
-import { api, type ApiClient } from "../support/api.ts";
+import { api } from "../support/api.ts";
 import { freePort, startHoldfast, until, type HoldfastProcess } from "../support/processes.ts";
 import { startLocalInternet, type LocalInternet } from "./ground/local-internet.ts";
 import { makeMachineFolder, type MachineFolder } from "./ground/machine-folder.ts";
@@ -29,7 +29,7 @@ export interface WholeMachine {
   /** Writes the manifest anew: the stand-in with these keys replaced. */
   writeManifest(more?: ManifestParts): void;
   /** The control plane, started by the first call. */
-  client(): Promise<ApiClient>;
+  client(): Promise<ReturnType<typeof api>>;
   serverUrl(): string;
   /** The control plane's process. */
   server(): HoldfastProcess;
@@ -58,7 +58,11 @@ export async function makeWholeMachine(
 ): Promise<WholeMachine> {
   const folder = await makeMachineFolder();
   const internet = await startLocalInternet(folder.path);
-  const [basePort, port, healthPort] = [await freePairOfPorts(), await freePort(), await freePort()];
+  const [basePort, port, healthPort] = [
+    await freePairOfPorts(),
+    await freePort(),
+    await freePort(),
+  ];
   const started: HoldfastProcess[] = [];
   let server: HoldfastProcess | undefined;
   const env = {

@@ -75,6 +75,8 @@ export interface ServedHealth {
   readonly reason: string | null;
   /** A prompt of ours is in ComfyUI. */
   readonly isBusy: boolean;
+  /** Whether a new process could be well where this one is not; missing: nobody knows. */
+  readonly isMendedByRestart?: boolean;
 }
 
 /** Runs leased jobs on the ComfyUIs of one machine. */

@@ -47,4 +47,6 @@ export interface InstanceFacts {
   readonly isReady: boolean;
   readonly inventoryDigest: string | null;
   readonly vramFreeBytes: number | null;
+  /** Whether a new process could be well where this one is not; missing: nobody knows. */
+  readonly isMendedByRestart?: boolean;
 }

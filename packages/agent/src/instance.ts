@@ -141,7 +141,10 @@ export class Instance {
     const isReady = this.#isAnswering && !this.#isCheckDue;
     const broken = this.#promise.brokenBy(this.#inventory.known()?.inventory);
     // It works, so it is looked at no more often than one that is well.
-    if (broken !== null) return { ...base, state: "unhealthy", reason: broken, isReady };
+    if (broken !== null) {
+      // What is not on the disk no other process has either.
+      return { ...base, state: "unhealthy", reason: broken, isReady, isMendedByRestart: false };
+    }
     return { ...base, state: "healthy", reason: this.#isAnswering ? null : reason, isReady };
   }
 

@@ -107,8 +107,14 @@ export class ServedInstances {
   health(url: string): ServedHealth | undefined {
     const slot = this.find(url);
     if (slot === undefined) return undefined;
-    const { state, reason } = slot.instance.facts();
-    return { state, reason, isBusy: slot.loop.isBusy() };
+    const { state, reason, isMendedByRestart } = slot.instance.facts();
+    const isBusy = slot.loop.isBusy();
+    return {
+      state,
+      reason,
+      isBusy,
+      ...(isMendedByRestart === undefined ? {} : { isMendedByRestart }),
+    };
   }
 
   async drain(withinMs: number): Promise<boolean> {

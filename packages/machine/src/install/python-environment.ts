@@ -229,6 +229,7 @@ function packagesStep(
           throw uvStepFailure("The packages cannot be installed", result);
         }
       }
+      await offerPip(build, context);
       await writeWhole(marker, digestOf(requirements));
     },
     async verify(context) {
@@ -240,4 +241,21 @@ function packagesStep(
       );
     },
   };
+}
+
+/**
+ * Puts pip into the environment, which many a pack's install.py calls. An index without it is no reason
+ * to fail: only a script that does call pip misses it, and says so.
+ */
+async function offerPip(build: ReleaseBuild, context: StepContext): Promise<void> {
+  if (!build.inputs.nodes.some(({ pack, commit }) => pack.installScript && commit !== null)) return;
+  const { args, env } = packageSources(build.settings, "all");
+  const call = ["pip", "install", "--python", build.places.python, "--no-deps", ...args, "pip"];
+  const result = await callUv(
+    build.uv,
+    { args: call, env, timeoutMs: INSTALL_TIMEOUT_MS },
+    context,
+  );
+  if (result.kind === "succeeded") return;
+  context.log("pip cannot be had here: an install.py that calls it will fail without it");
 }

@@ -164,8 +164,8 @@ function checkOf(all: readonly InstanceStatus[]): CheckStatus {
   );
   const bad = all.filter(({ check }) => check.state !== "passing" && check.state !== "none");
   if (bad.length === 0) return { state: "passing", detail: null, checkedAt };
-  // All on their way for the first time: nothing has failed yet.
-  const isPending = all.every(
+  // On their way, and nothing has failed yet: others may serve meanwhile.
+  const isPending = bad.every(
     ({ check, runtime }) => check.state === "pending" && runtime.state === "starting",
   );
   return { state: isPending ? "pending" : "failing", detail: namesOf(bad), checkedAt };

@@ -72,16 +72,11 @@ export function openResolution(
   };
 }
 
-/**
- * The manifest's packages, and pip, which many a pack's install.py calls; an installation without an
- * index has only what the folders hold, so pip is not asked for there.
- */
 async function ownPackages(build: ReleaseBuild): Promise<RequirementGroup> {
   const { python } = build.settings;
-  const lines = [...(python.noIndex ? [] : ["pip"]), ...python.packages];
-  if (lines.length === 0) return { title: "the manifest", files: [] };
+  if (python.packages.length === 0) return { title: "the manifest", files: [] };
   const file = join(build.places.build, "packages.in");
-  await writeWhole(file, `${lines.join("\n")}\n`);
+  await writeWhole(file, `${python.packages.join("\n")}\n`);
   return { title: "python.packages of the manifest", files: [file] };
 }
 
