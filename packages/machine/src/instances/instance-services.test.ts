@@ -108,7 +108,7 @@ test("on the first start nothing has failed yet", () => {
   if (one === undefined) throw new Error("no instance");
   expect(togetherOf([one, status(1)], null)).toMatchObject({
     runtime: { state: "running" },
-    check: { state: "failing", detail: "comfyui-gpu0 is starting" },
+    check: { state: "pending", detail: "comfyui-gpu0 is starting" },
   });
 });
 
