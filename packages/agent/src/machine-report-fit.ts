@@ -12,7 +12,7 @@ import {
   type MachineService,
   type StartupStep,
 } from "@holdfast/contract";
-import { cutText } from "./wire-text.ts";
+import { cutText as cutClean } from "./wire-text.ts";
 
 /** Longest word of a report: a kind, a state, a version. */
 const WORD_MAX = 64;
@@ -129,6 +129,10 @@ export function fitStep(step: StartupStep): StartupStep {
   };
 }
 
+/** Cut before it is cleaned: somebody's whole log may stand where a sentence should. */
+function cutText(value: string, limit: number): string {
+  return cutClean(value.slice(0, limit + 1), limit);
+}
 function name(value: string): string {
   return value === "" ? "-" : cutText(value, MACHINE_NAME_MAX);
 }
