@@ -18,7 +18,10 @@ export type InstallationPhase =
     };
 
 /** The installer among the services. A failure leaves it running: it tries again. */
-export function installerFacts(phase: InstallationPhase, isConfigured: boolean): ServiceFacts {
+export function installerFacts(
+  phase: InstallationPhase,
+  { isConfigured, serving }: { readonly isConfigured: boolean; readonly serving: string | null },
+): ServiceFacts {
   const base = { isConfigured, installation: NOTHING_INSTALLED, check: NO_CHECK };
   const running = { ...NOT_RUNNING, state: "running" as const };
   switch (phase.kind) {
@@ -27,8 +30,10 @@ export function installerFacts(phase: InstallationPhase, isConfigured: boolean):
       const detail = phase.kind === "waiting" ? "not looked at yet" : phase.detail;
       return { ...base, runtime: { ...NOT_RUNNING, state: "starting", detail } };
     }
-    case "installed":
-      return { ...base, runtime: running };
+    case "installed": {
+      const detail = serving === null ? "nothing to install" : `release ${serving} serves`;
+      return { ...base, runtime: running, check: { state: "passing", detail, checkedAt: null } };
+    }
     case "failed": {
       const check = { state: "failing" as const, detail: phase.reason, checkedAt: null };
       return { ...base, runtime: running, check };

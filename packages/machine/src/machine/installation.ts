@@ -118,7 +118,8 @@ export class Installation {
       name: INSTALLER_SERVICE,
       kind: "installer",
       dependsOn: [],
-      facts: () => installerFacts(this.#phase, this.#isConfigured),
+      facts: () =>
+        installerFacts(this.#phase, { isConfigured: this.#isConfigured, serving: this.#serving }),
       details: () => ({
         phase: this.#phase.kind,
         release: this.#serving,

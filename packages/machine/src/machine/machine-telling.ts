@@ -3,7 +3,7 @@ import type { Agent, OwnReport } from "@holdfast/agent";
 import type { MachineFacts } from "../health-server/model.ts";
 import { COMFYUI_SERVICE } from "../instances/instance-services.ts";
 import type { Manifest } from "../manifest/model.ts";
-import { notConfiguredSource } from "../services/fixed-facts.ts";
+import { notConfiguredSource, notLookedAtSource } from "../services/fixed-facts.ts";
 import type { ServiceSource } from "../services/model.ts";
 import type { ServiceRegistry } from "../services/service-registry.ts";
 import { attachedSources } from "./attached-services.ts";
@@ -139,13 +139,10 @@ export class MachineTelling {
 
   /** ComfyUI between the manifest and the first look at what there is. */
   #beforeServing(): ServiceSource {
-    const none = notConfiguredSource(COMFYUI_SERVICE, "comfyui", "machine.yaml names no ComfyUI");
-    if (this.#look.applied?.manifest.comfyui === undefined) return none;
-    const installation = () => this.#of.installation.status();
-    return {
-      ...none,
-      facts: () => ({ ...none.facts(), isConfigured: true, installation: installation() }),
-    };
+    return notLookedAtSource(COMFYUI_SERVICE, "comfyui", {
+      isConfigured: this.#look.applied?.manifest.comfyui !== undefined,
+      installation: () => this.#of.installation.status(),
+    });
   }
 
   /** What a manifest says that is taken into force by a new start alone. */

@@ -163,11 +163,28 @@ class HostedMachine implements Machine {
   }
 
   async #open(): Promise<void> {
-    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    const { clock, log } = this.#options;
     this.#look = await this.#manifests.load();
-    const wanted = this.#look.applied?.manifest.health;
+    // Reading alone, and none of it fails: the first answer is to be true already.
+    const isConfigured = this.#look.applied !== null;
+    const serving = isConfigured ? ((await servingId(this.#places)) ?? null) : null;
+    this.#installation.note({ isConfigured, serving });
+    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
+    this.#registry = createServiceRegistry({ clock, log, journal });
+    this.#telling.begin(this.#registry, this.#look);
     // M1: before anything that could fail or take its time.
-    this.#health = createHealthServer({
+    this.#health = this.#createHealthServer();
+    this.#health.attach({ services: this.#registry, facts: () => this.#telling.facts() });
+    await this.#health.start();
+    await this.#leaveAddress();
+    await this.#registry.start();
+    await this.agent.start();
+  }
+
+  #createHealthServer(): HealthServer {
+    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    const wanted = this.#look.applied?.manifest.health;
+    return createHealthServer({
       address: {
         host: health.host ?? wanted?.host ?? "127.0.0.1",
         port: health.port ?? wanted?.port,
@@ -180,20 +197,6 @@ class HostedMachine implements Machine {
       log,
       ...(onListening === undefined ? {} : { onListening }),
     });
-    await this.#health.start();
-    await this.#leaveAddress();
-    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
-    this.#registry = createServiceRegistry({ clock, log, journal });
-    // Before anything is told: a release that is there is not "not installed" until it was looked at.
-    const serving = this.#look.applied === null ? undefined : await servingId(this.#places);
-    this.#installation.note({
-      isConfigured: this.#look.applied !== null,
-      serving: serving ?? null,
-    });
-    this.#telling.begin(this.#registry, this.#look);
-    await this.#registry.start();
-    this.#health.attach({ services: this.#registry, facts: () => this.#telling.facts() });
-    await this.agent.start();
   }
 
   /** For `holdfast machine status`, which asks whoever runs on this folder. */
@@ -298,9 +301,13 @@ class HostedMachine implements Machine {
   }
 }
 
-/** Id of the complete release that the link names. */
+/** Id of the complete release that the link names; undefined also where it cannot be read. */
 async function servingId(places: MachinePlaces): Promise<string | undefined> {
-  const releases = openReleases(places);
-  const id = await releases.currentId();
-  return id === undefined ? undefined : (await releases.lockOf(id))?.release;
+  try {
+    const releases = openReleases(places);
+    const id = await releases.currentId();
+    return id === undefined ? undefined : (await releases.lockOf(id))?.release;
+  } catch {
+    return undefined; // The installer looks again, and tells why.
+  }
 }

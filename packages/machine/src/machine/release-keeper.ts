@@ -3,7 +3,14 @@ import type { AgentLog } from "@holdfast/agent";
 import { assertNever, type Clock } from "@holdfast/runtime";
 import type { Installer } from "../install/installer.ts";
 import type { ReleaseFailure } from "../instances/supervisor-options.ts";
-import { decideLeave } from "./release-trust.ts";
+import {
+  afterLeaving,
+  afterProof,
+  afterSwitch,
+  mayLeave,
+  NO_TRUST,
+  type ReleaseTrust,
+} from "./release-trust.ts";
 
 /** What it is made of. */
 export interface ReleaseKeeperOptions {
@@ -24,17 +31,24 @@ const BUSY_REST_MS = 5_000;
 export class ReleaseKeeper {
   readonly #options: ReleaseKeeperOptions;
   readonly #stopping = new AbortController();
-  readonly #proven = new Set<string>();
-  readonly #left = new Set<string>();
+  #trust: ReleaseTrust = NO_TRUST;
   #work: Promise<void> = Promise.resolve();
 
   constructor(options: ReleaseKeeperOptions) {
     this.#options = options;
   }
 
-  /** An instance is healthy on it. Cheap. */
-  prove(release: string): void {
-    this.#proven.add(release);
+  /**
+   * Another release serves. To be told once what runs is held against it: that all were healthy on the
+   * one before proves nothing.
+   */
+  switched(from: string | null, to: string): void {
+    this.#trust = afterSwitch(this.#trust, from, to);
+  }
+
+  /** All instances are healthy on what serves: it needs no way back any more. Cheap. */
+  proved(): void {
+    this.#trust = afterProof(this.#trust);
   }
 
   /** An instance did not become healthy on it. */
@@ -61,16 +75,9 @@ export class ReleaseKeeper {
     for (;;) {
       const installer = this.#options.installer();
       if (signal.aborted || installer === undefined) return;
-      const { current, previous } = await installer.status();
-      const decision = decideLeave({
-        failed: failure.release,
-        serving: current,
-        before: previous,
-        proven: this.#proven,
-        left: this.#left,
-      });
-      if (decision.kind === "stay") {
-        log.warn({ release: failure.release, reason: decision.reason }, "release is not left");
+      const { current } = await installer.status();
+      if (current !== failure.release || !mayLeave(this.#trust, failure.release)) {
+        log.warn({ release: failure.release, current }, "release is not left");
         return;
       }
       const outcome = await installer.rollback();
@@ -81,8 +88,8 @@ export class ReleaseKeeper {
         case "nothing":
           throw new Error(outcome.reason);
         case "rolled_back":
-          this.#left.add(failure.release);
           await refresh(signal);
+          this.#trust = afterLeaving(this.#trust, failure.release);
           onLeft(
             `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
           );

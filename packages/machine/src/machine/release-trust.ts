@@ -1,40 +1,42 @@
-/** Whether a release is left again because an instance does not become healthy on it. Pure. */
+/**
+ * Which release an agent may leave by itself when an instance does not become healthy. Pure.
+ *
+ * Only one that has just taken the place of another is left, for that one, and only until all instances
+ * are healthy on it: a fault that comes later (a wrong flag, a full disk) is not the release's, and an
+ * older one would not mend it. What was left is never gone back to by itself.
+ */
 
-/** What decides; releases by their ids. */
-export interface LeaveFacts {
-  /** On which an instance did not become healthy. */
-  readonly failed: string;
-  /** That serves by now. */
-  readonly serving: string | null;
-  /** That would serve after going back. */
+/** What is remembered of the releases that have served while this program has run. */
+export interface ReleaseTrust {
+  /** Served before the one that serves now; null once the new one has proved itself. */
   readonly before: string | null;
-  /** On which instances of this machine have been healthy. */
-  readonly proven: ReadonlySet<string>;
-  /** That were left for this reason. */
+  /** Were left: they do not work here. */
   readonly left: ReadonlySet<string>;
 }
 
-/** What to do, with the reason in words. */
-export type LeaveDecision =
-  | { readonly kind: "leave"; readonly to: string }
-  | { readonly kind: "stay"; readonly reason: string };
+/** Of a program that has just begun. */
+export const NO_TRUST: ReleaseTrust = { before: null, left: new Set() };
 
-/**
- * Only a release that has never worked here is at fault: where it has, something else has changed
- * (settings, the card), and an older release would only be another change. One that was left is never
- * gone back to by itself, so two that do not work cannot take turns for ever.
- */
-export function decideLeave(facts: LeaveFacts): LeaveDecision {
-  const { failed, serving, before, proven, left } = facts;
-  if (serving !== failed) return stay("another release serves by now");
-  if (proven.has(failed)) {
-    return stay("instances have been healthy on it: look at settings and cards");
-  }
-  if (before === null || before === failed) return stay("there is no release before it");
-  if (left.has(before)) return stay(`the release before it, ${before}, did not work either`);
-  return { kind: "leave", to: before };
+/** After another release began to serve: by somebody's word, who may mean one that was left. */
+export function afterSwitch(trust: ReleaseTrust, from: string | null, to: string): ReleaseTrust {
+  return { before: from, left: without(trust.left, to) };
 }
 
-function stay(reason: string): LeaveDecision {
-  return { kind: "stay", reason };
+/** After all instances were healthy on the release that serves. */
+export function afterProof(trust: ReleaseTrust): ReleaseTrust {
+  return trust.before === null ? trust : { ...trust, before: null };
+}
+
+/** After a release was left for the one before it. */
+export function afterLeaving(trust: ReleaseTrust, release: string): ReleaseTrust {
+  return { before: null, left: new Set([...trust.left, release]) };
+}
+
+/** Whether a release that does not work is to be left. */
+export function mayLeave({ before, left }: ReleaseTrust, release: string): boolean {
+  return before !== null && before !== release && !left.has(before);
+}
+
+function without(all: ReadonlySet<string>, one: string): ReadonlySet<string> {
+  return new Set([...all].filter((each) => each !== one));
 }

@@ -83,6 +83,8 @@ export class ServingMachine {
   #release: Release | null = null;
   /** The release that the supervisor was given: of others nothing is proven by what runs. */
   #given: Release | null = null;
+  /** Id of the last one that was. */
+  #lastGiven: string | null = null;
   #lock: MachineLock | null = null;
   #presentModels: ReadonlySet<string> = new Set();
   #names = "";
@@ -296,8 +298,15 @@ export class ServingMachine {
     this.#given = null;
     await this.#supervisor.setDesired(this.#plans, release);
     this.#given = release;
+    if (release !== null) this.#switchedTo(release.id);
     agent.refreshInventories();
     onSources();
+  }
+
+  #switchedTo(release: string): void {
+    const from = this.#lastGiven;
+    this.#lastGiven = release;
+    if (from !== release) this.#keeper.switched(from, release);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */
@@ -337,10 +346,10 @@ export class ServingMachine {
 
   #onInstances(): void {
     const statuses = this.#supervisor.statuses();
-    const isProven = statuses.some(
+    const isProven = statuses.every(
       ({ isCurrent, check }) => isCurrent && check.state === "passing",
     );
-    if (isProven && this.#given !== null) this.#keeper.prove(this.#given.id);
+    if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
     const names = statuses.map(({ name }) => name).join(" ");
     const isSame = names === this.#names;
     this.#names = names;
