@@ -1,5 +1,5 @@
 import { assertNever } from "@holdfast/runtime";
-import { isLoopbackName } from "../platform/http/loopback-guard.ts";
+import { isLoopbackName } from "@holdfast/runtime/host";
 
 /** What the guards read of a request. Fastify's request fits. */
 export interface AccessRequest {

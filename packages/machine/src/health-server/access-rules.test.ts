@@ -1,12 +1,12 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isLoopbackName, isLoopbackRequest } from "@holdfast/runtime/host";
 import { createFakeClock } from "@holdfast/runtime/testing";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { decideAccess, type AccessFacts } from "./access-rules.ts";
 import { createTokenJudge, readTokenFile } from "./bearer-token.ts";
-import { isLoopbackName, isLoopbackRequest } from "./loopback-guard.ts";
 
 const facts = (over: Partial<AccessFacts>): AccessFacts => ({
   isLoopbackBind: true,

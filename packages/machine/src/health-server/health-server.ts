@@ -10,6 +10,7 @@
 import { setMaxListeners } from "node:events";
 import type { AgentLog } from "@holdfast/agent";
 import { createIdSource, type Clock, type Random, type Service } from "@holdfast/runtime";
+import { isLoopbackName } from "@holdfast/runtime/host";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ServiceRegistry } from "../services/service-registry.ts";
 import { createTokenJudge } from "./bearer-token.ts";
@@ -17,7 +18,6 @@ import { createHealthMetrics } from "./health-metrics.ts";
 import { createHttpApp, type HttpLimits } from "./http-app.ts";
 import { checkOpening, listenSomewhere, type HealthAddress, type Listening } from "./listen.ts";
 import { addLogRoutes, type LogLimits } from "./log-routes.ts";
-import { isLoopbackName } from "./loopback-guard.ts";
 import { emptyMachineView, type MachineView } from "./machine-view.ts";
 import type { MachineFacts } from "./model.ts";
 import { addRoutes, reportOf } from "./routes.ts";

@@ -4,11 +4,11 @@ import type { Socket } from "node:net";
 import type { AgentLog } from "@holdfast/agent";
 import { HoldfastError } from "@holdfast/contract";
 import type { IdSource } from "@holdfast/runtime";
+import { isLoopbackRequest } from "@holdfast/runtime/host";
 import fastify, { type FastifyInstance, type FastifyRequest } from "fastify";
 import { decideAccess } from "./access-rules.ts";
 import type { TokenJudge } from "./bearer-token.ts";
 import { SECURITY_HEADERS, sendError } from "./error-answer.ts";
-import { isLoopbackRequest } from "./loopback-guard.ts";
 
 /** How to make it. */
 export interface HttpAppOptions {

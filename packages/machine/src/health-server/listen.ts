@@ -1,7 +1,6 @@
 /** Where the server listens: an address that may be opened, and a port that is free. */
-import { findPortHolder, holderText } from "@holdfast/runtime/host";
+import { findPortHolder, holderText, isLoopbackName } from "@holdfast/runtime/host";
 import { readTokenFile } from "./bearer-token.ts";
-import { isLoopbackName } from "./loopback-guard.ts";
 
 /** Where the server listens unless it is told otherwise. */
 export const DEFAULT_HEALTH_PORT = 9_090;

@@ -1,7 +1,7 @@
-/** The cards of the machine: found once, and looked at now and then. */
+/** The cards of the machine: found, and looked at now and then. */
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock } from "@holdfast/runtime";
-import type { GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
+import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
 import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { GpuFacts } from "../health-server/model.ts";
 
@@ -15,6 +15,17 @@ export interface ToldGpu {
   readonly fault: string | null;
 }
 
+/** What is made of it. */
+export interface GpuWatchOptions {
+  readonly query: GpuQuery;
+  readonly clock: Clock;
+  readonly log: AgentLog;
+  /** Something that is told has changed. */
+  readonly onChange: () => void;
+  /** Cards were found that could not be found before: what was planned without them is out of date. */
+  readonly onFound: () => void;
+}
+
 /** See the head of this file. */
 export interface GpuWatch {
   /** Finds the cards anew. */
@@ -23,7 +34,7 @@ export interface GpuWatch {
   facts(): readonly GpuFacts[];
   /** For the control plane; cheap. */
   told(): readonly ToldGpu[];
-  /** Looks at the cards until the signal is aborted. */
+  /** Looks at the cards until the signal is aborted; never rejects. */
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -31,88 +42,167 @@ export interface GpuWatch {
 const EVERY_MS = 60_000;
 const PERCENT = 100;
 
-/** Makes it; nothing is asked before `discover`. */
-export function createGpuWatch(options: {
-  readonly query: GpuQuery;
-  readonly clock: Clock;
-  readonly log: AgentLog;
-  readonly onChange: () => void;
-}): GpuWatch {
-  const { query, clock, log, onChange } = options;
-  let discovery: GpuDiscovery | undefined;
-  let readings: readonly GpuReading[] = [];
-  let faults: readonly GpuFault[] = [];
-  let told = "";
+/** Makes it; nothing is asked before `discover` or `run`. */
+export function createGpuWatch(options: GpuWatchOptions): GpuWatch {
+  return new CardWatch(options);
+}
 
-  const tell = (): void => {
-    const text = faults.map(({ kind, index, uuid }) => `${kind} ${index} ${uuid}`).join("; ");
-    if (text === told) return;
-    told = text;
-    for (const { index, reason, advice } of faults) {
-      log.error({ gpu: index, reason, advice }, "card has a fault");
+class CardWatch implements GpuWatch {
+  readonly #options: GpuWatchOptions;
+  #discovery: GpuDiscovery | undefined;
+  /** Every card that was ever found, as it was last: one that is lost is told of on. */
+  #cards: readonly FoundGpu[] = [];
+  #readings: readonly GpuReading[] = [];
+  #faults: readonly GpuFault[] = [];
+  /** Devices that whoever planned last was told of; undefined before anybody did. */
+  #plannedFor: number | undefined;
+  /** Why the last look told nothing; null when it did. */
+  #blind: string | null = null;
+  #told = "";
+
+  constructor(options: GpuWatchOptions) {
+    this.#options = options;
+  }
+
+  async discover(signal: AbortSignal): Promise<GpuDiscovery> {
+    const found = await this.#discover(signal);
+    this.#plannedFor = devicesOf(found);
+    return found;
+  }
+
+  async #discover(signal: AbortSignal): Promise<GpuDiscovery> {
+    const { query, log } = this.#options;
+    const found = await query.discover(signal, this.#expected());
+    const before = this.#discovery;
+    const { failure } = found;
+    if (failure !== null && !failure.isNoGpu && failure.reason !== this.#blind) {
+      const { reason, advice } = failure;
+      log.error({ reason, advice }, "cards could not be found");
     }
-    onChange();
-  };
-  const readingOf = (index: number): GpuReading | undefined =>
-    readings.find((one) => one.index === index);
-  const faultOf = (index: number, uuid: string | null): GpuFault | undefined =>
-    faults.find((one) => one.index === index || (uuid !== null && one.uuid === uuid));
+    this.#blind = failure?.reason ?? null;
+    // A program that tells of nothing has not taken the cards away: nobody's instance ends for it.
+    if (before !== undefined && before.gpus.length > 0 && isSilent(found)) return before;
+    this.#discovery = found;
+    this.#faults = found.faults;
+    const others = this.#cards.filter(({ index }) =>
+      found.gpus.every((one) => one.index !== index),
+    );
+    this.#cards = [...others, ...found.gpus].toSorted((one, other) => one.index - other.index);
+    this.#tell();
+    return found;
+  }
 
-  return {
-    async discover(signal) {
-      discovery = await query.discover(signal);
-      faults = discovery.faults;
-      if (discovery.failure !== null && !discovery.failure.isNoGpu) {
-        const { reason, advice } = discovery.failure;
-        log.error({ reason, advice }, "cards could not be found");
-      }
-      tell();
-      return discovery;
-    },
-    facts: () =>
-      (discovery?.gpus ?? []).map((gpu) => {
-        const reading = readingOf(gpu.index);
-        return {
-          index: gpu.index,
-          uuid: gpu.uuid,
-          name: gpu.name,
-          health: faultOf(gpu.index, gpu.uuid)?.reason ?? "ok",
-          memoryTotalBytes: reading?.memoryTotalBytes ?? memoryOf(gpu),
-          memoryUsedBytes: reading?.memoryUsedBytes ?? null,
-          utilization:
-            reading?.utilizationPercent == null ? null : reading.utilizationPercent / PERCENT,
-          temperatureCelsius: reading?.temperatureC ?? null,
-        };
-      }),
-    told: () =>
-      (discovery?.gpus ?? []).map((gpu) => ({
+  facts(): readonly GpuFacts[] {
+    return this.#cards.map((gpu) => {
+      const reading = this.#readingOf(gpu.index);
+      const utilization = reading?.utilizationPercent ?? null;
+      return {
         index: gpu.index,
         uuid: gpu.uuid,
         name: gpu.name,
-        memoryTotalBytes: readingOf(gpu.index)?.memoryTotalBytes ?? memoryOf(gpu),
-        driver: discovery?.driverVersion ?? null,
-        fault: faultOf(gpu.index, gpu.uuid)?.reason ?? null,
-      })),
-    async run(signal) {
-      while (!signal.aborted) {
-        const expected = (discovery?.gpus ?? []).map(({ index }) => index);
-        if (expected.length > 0) {
-          const sample = await query.sample(signal, expected).catch((err: unknown) => {
-            if (!signal.aborted) log.warn({ err }, "cards could not be looked at");
-            return undefined;
-          });
-          if (sample !== undefined) {
-            readings = sample.readings;
-            faults = sample.faults;
-            tell();
-          }
-        }
-        await clock.sleep(EVERY_MS, signal).catch(() => undefined);
+        health: this.#faultOf(gpu)?.reason ?? "ok",
+        memoryTotalBytes: reading?.memoryTotalBytes ?? memoryOf(gpu),
+        memoryUsedBytes: reading?.memoryUsedBytes ?? null,
+        utilization: utilization === null ? null : utilization / PERCENT,
+        temperatureCelsius: reading?.temperatureC ?? null,
+      };
+    });
+  }
+
+  told(): readonly ToldGpu[] {
+    return this.#cards.map((gpu) => ({
+      index: gpu.index,
+      uuid: gpu.uuid,
+      name: gpu.name,
+      memoryTotalBytes: this.#readingOf(gpu.index)?.memoryTotalBytes ?? memoryOf(gpu),
+      driver: this.#discovery?.driverVersion ?? null,
+      fault: this.#faultOf(gpu)?.reason ?? null,
+    }));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    while (!signal.aborted) {
+      try {
+        await this.#look(signal);
+      } catch (err) {
+        if (!signal.aborted) log.warn({ err }, "cards could not be looked at");
       }
-    },
-  };
+      await clock.sleep(EVERY_MS, signal).catch(() => undefined);
+    }
+  }
+
+  async #look(signal: AbortSignal): Promise<void> {
+    const before = this.#discovery;
+    if (this.#cards.length > 0) await this.#sample(signal);
+    // A driver may come after this program, and a card be mended.
+    if (before !== undefined && before.failure === null && !this.#isMended(before)) return;
+    const found = devicesOf(await this.#discover(signal));
+    if (this.#plannedFor !== undefined && found > this.#plannedFor) this.#options.onFound();
+  }
+
+  /** A card that nothing could be started on has no fault any more, as far as a look can tell. */
+  #isMended({ gpus }: GpuDiscovery): boolean {
+    return gpus.some(
+      ({ index, devices }) =>
+        devices.length === 0 &&
+        !this.#faults.some((fault) => fault.index === index && !fault.isUsable),
+    );
+  }
+
+  async #sample(signal: AbortSignal): Promise<void> {
+    const { query, log } = this.#options;
+    const { readings, faults, failure } = await query.sample(signal, this.#expected());
+    this.#readings = readings;
+    if (failure === null) {
+      this.#blind = null;
+      this.#faults = faults;
+    } else if (failure.reason !== this.#blind) {
+      // A program that hangs says nothing of the cards: what was wrong with one still is.
+      this.#blind = failure.reason;
+      log.warn({ reason: failure.reason }, "cards could not be looked at");
+    }
+    this.#tell();
+  }
+
+  #expected(): readonly number[] {
+    return this.#cards.map(({ index }) => index);
+  }
+
+  #tell(): void {
+    const { log, onChange } = this.#options;
+    const cards = this.#cards.map(({ uuid }) => uuid);
+    const ill = this.#faults.map(({ kind, index, uuid }) => `${kind} ${index} ${uuid}`);
+    const text = [...cards, "", ...ill].join("\n");
+    if (text === this.#told) return;
+    const before = this.#told.split("\n");
+    this.#told = text;
+    for (const [at, { index, reason, advice }] of this.#faults.entries()) {
+      if (before.includes(ill[at] ?? "")) continue;
+      log.error({ gpu: index, reason, advice }, "card has a fault");
+    }
+    onChange();
+  }
+
+  #readingOf(index: number): GpuReading | undefined {
+    return this.#readings.find((one) => one.index === index);
+  }
+
+  #faultOf({ index, uuid }: FoundGpu): GpuFault | undefined {
+    return this.#faults.find((one) => one.index === index || one.uuid === uuid);
+  }
 }
 
-function memoryOf(gpu: GpuDiscovery["gpus"][number]): number | null {
-  return gpu.devices.length === 1 ? (gpu.devices[0]?.gpu.memoryTotalBytes ?? null) : null;
+/** Nothing was told of any card, not even that it is ill. */
+function isSilent({ gpus, faults, failure }: GpuDiscovery): boolean {
+  return failure !== null && gpus.length === 0 && faults.every(({ kind }) => kind === "missing");
+}
+
+function devicesOf({ gpus }: GpuDiscovery): number {
+  return gpus.reduce((sum, { devices }) => sum + devices.length, 0);
+}
+
+function memoryOf({ devices }: FoundGpu): number | null {
+  const [only] = devices;
+  return devices.length === 1 ? (only?.gpu.memoryTotalBytes ?? null) : null;
 }

@@ -2,25 +2,22 @@
  * Brings the machine to what its manifest says, and goes on trying: what fails is tried again with
  * pauses, and what served before serves meanwhile.
  */
-import { createReadStream } from "node:fs";
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import type { AgentLog, ToldRun } from "@holdfast/agent";
 import { assertNever, backoffMs, type Clock, type Random } from "@holdfast/runtime";
 import type { InstallOutcome, Installer } from "../install/installer.ts";
-import type { InstallEvent, StepResult } from "../install/model.ts";
-import { NO_CHECK, NOTHING_INSTALLED, NOT_RUNNING } from "../services/fixed-facts.ts";
-import type { InstallationStatus, ServiceFacts, ServiceSource } from "../services/model.ts";
+import type { InstallEvent } from "../install/model.ts";
+import type { InstallationStatus, ServiceSource } from "../services/model.ts";
+import {
+  comfyuiInstallation,
+  installerFacts,
+  outcomeProblem,
+  progressWords,
+  type InstallationPhase,
+} from "./installation-words.ts";
+import { RunTelling } from "./told-run.ts";
 
 /** Name of the installer among the services. */
 export const INSTALLER_SERVICE = "installer";
-
-/** Where the installation stands. */
-export type InstallationPhase =
-  | { readonly kind: "waiting" }
-  | { readonly kind: "installing"; readonly detail: string }
-  | { readonly kind: "installed"; readonly warnings: readonly string[] }
-  | { readonly kind: "failed"; readonly reason: string; readonly retryAt: number | null };
 
 /** What it is made of. */
 export interface InstallationOptions {
@@ -36,44 +33,48 @@ export interface InstallationOptions {
 
 /** A network that is away comes back; a manifest that is wrong is tried seldom. */
 const RETRY = { initialMs: 30_000, maxMs: 900_000, factor: 2, jitter: 0.2 };
+/** Between two looks whether another installer has ended. It is no failure: somebody is at work. */
+const BUSY_REST_MS = 5_000;
 /** Longest text that says what is going on. */
 const DETAIL_MAX = 500;
-/** A log beyond this is not sent. */
-const LOG_MAX_BYTES = 64 * 1024 * 1024;
+
+/** What became of one try. */
+type Tried =
+  | { readonly kind: "installed"; readonly warnings: readonly string[] }
+  | { readonly kind: "busy"; readonly holder: string }
+  | { readonly kind: "failed"; readonly reason: string };
 
 /** See the head of this file. */
 export class Installation {
   readonly #options: InstallationOptions;
   #phase: InstallationPhase = { kind: "waiting" };
   #isConfigured = false;
-  /** Id of the release that serves; undefined before it was looked at. */
+  /** Id of the release that serves; null also before it was looked at. */
   #serving: string | null = null;
   #logFile: string | null = null;
-  #failures = 0;
 
   constructor(options: InstallationOptions) {
     this.#options = options;
   }
 
-  phase(): InstallationPhase {
-    return this.#phase;
+  /** What it is told of: whether there is a manifest, and which release serves. */
+  note(facts: { readonly isConfigured?: boolean; readonly serving?: string | null }): void {
+    const { isConfigured = this.#isConfigured, serving = this.#serving } = facts;
+    const isNews = isConfigured !== this.#isConfigured || serving !== this.#serving;
+    this.#isConfigured = isConfigured;
+    this.#serving = serving;
+    if (isNews) this.#options.onChange();
   }
 
-  /** What the machine is told of: the manifest asks for something, and which release serves. */
-  note(facts: { readonly isConfigured: boolean; readonly serving: string | null }): void {
-    this.#isConfigured = facts.isConfigured;
-    this.#serving = facts.serving;
-    this.#options.onChange();
-  }
-
-  /** What is wrong before an installation could begin: nothing is installed until that is mended. */
-  refuse(reason: string): void {
-    this.#set({ kind: "failed", reason, retryAt: null });
+  /** It does not work, for a reason that is not an installation's own. `retryAt`: epoch ms. */
+  refuse(reason: string, retryAt: number | null = null): void {
+    this.#set({ kind: "failed", reason, retryAt });
   }
 
   /**
-   * Installs until it has worked; resolves then. Rejects with the signal's reason. `onRelease` is
-   * called after each try, whatever became of it: another release may serve now.
+   * Installs until it has worked; resolves then. Rejects with the signal's reason, or with what
+   * `onRelease` rejects with: that is called after each try, whatever became of it, for another
+   * release may serve now.
    */
   async untilInstalled(
     installer: Installer,
@@ -81,20 +82,33 @@ export class Installation {
     signal: AbortSignal,
   ): Promise<void> {
     const { clock, random, log } = this.#options;
-    for (;;) {
-      const problem = await this.#once(installer, signal);
+    for (let failures = 0; ;) {
+      const tried = await this.#once(installer, signal);
       signal.throwIfAborted();
       await onRelease();
-      if (problem === null) {
-        this.#failures = 0;
-        return;
+      switch (tried.kind) {
+        case "installed":
+          this.#set({ kind: "installed", warnings: tried.warnings });
+          return;
+        case "busy":
+          this.#installing(`another installer is at work: ${tried.holder}`);
+          await clock.sleep(BUSY_REST_MS, signal);
+          break;
+        case "failed": {
+          failures += 1;
+          const pauseMs = Math.round(backoffMs(RETRY, failures, random));
+          const retryAt = Math.round(clock.now()) + pauseMs;
+          this.#set({ kind: "failed", reason: tried.reason, retryAt });
+          log.error(
+            { reason: tried.reason, pauseMs },
+            "installation failed; it is tried again after a pause",
+          );
+          await clock.sleep(pauseMs, signal);
+          break;
+        }
+        default:
+          assertNever(tried);
       }
-      this.#failures += 1;
-      const pauseMs = backoffMs(RETRY, this.#failures, random);
-      const retryAt = Math.round(clock.now() + pauseMs);
-      this.#set({ kind: "failed", reason: problem, retryAt });
-      log.error({ reason: problem, pauseMs }, "installation failed; it is tried again");
-      await clock.sleep(pauseMs, signal);
     }
   }
 
@@ -104,7 +118,8 @@ export class Installation {
       name: INSTALLER_SERVICE,
       kind: "installer",
       dependsOn: [],
-      facts: () => this.#facts(),
+      facts: () =>
+        installerFacts(this.#phase, { isConfigured: this.#isConfigured, serving: this.#serving }),
       details: () => ({
         phase: this.#phase.kind,
         release: this.#serving,
@@ -115,95 +130,50 @@ export class Installation {
     };
   }
 
-  /** Of ComfyUI: what an older release is worth while a newer one is made or has failed. */
+  /** Of ComfyUI; see {@link comfyuiInstallation}. */
   status(): InstallationStatus {
-    const phase = this.#phase;
-    if (this.#serving !== null) {
-      return { state: "installed", detail: null, version: this.#serving };
-    }
-    switch (phase.kind) {
-      case "installing":
-        return { state: "installing", detail: phase.detail, version: null };
-      case "failed":
-        return { state: "broken", detail: phase.reason, version: null };
-      case "waiting":
-      case "installed":
-        return { state: "missing", detail: null, version: null };
-      default:
-        return assertNever(phase);
-    }
+    return comfyuiInstallation(this.#phase, this.#serving);
   }
 
-  #facts(): ServiceFacts {
-    const isConfigured = this.#isConfigured;
-    const base = { isConfigured, installation: NOTHING_INSTALLED };
-    const phase = this.#phase;
-    const running = { ...NOT_RUNNING, state: "running" as const };
-    switch (phase.kind) {
-      case "waiting":
-        return {
-          ...base,
-          runtime: { ...NOT_RUNNING, state: "starting", detail: "not looked at yet" },
-          check: NO_CHECK,
-        };
-      case "installing":
-        return {
-          ...base,
-          runtime: { ...NOT_RUNNING, state: "starting", detail: phase.detail },
-          check: NO_CHECK,
-        };
-      case "installed":
-        return { ...base, runtime: running, check: NO_CHECK };
-      case "failed":
-        return {
-          ...base,
-          runtime: running,
-          check: { state: "failing", detail: phase.reason, checkedAt: null },
-        };
-      default:
-        return assertNever(phase);
-    }
-  }
-
-  /** One try; null when it worked, else why not. */
-  async #once(installer: Installer, signal: AbortSignal): Promise<string | null> {
-    this.#set({ kind: "installing", detail: "looking at what is there" });
+  async #once(installer: Installer, signal: AbortSignal): Promise<Tried> {
+    this.#installing("looking at what is there");
+    const { clock, log, onEvent, tellRun } = this.#options;
+    const runId = `install-${Math.round(clock.now())}`;
+    const kind = this.#serving === null ? "install" : "update";
+    const telling = new RunTelling({ runId, kind }, tellRun);
     const titles = new Map<string, string>();
-    const runId = `install-${Math.round(this.#options.clock.now())}`;
-    const told: StepResult[] = [];
-    const onEvent = (event: InstallEvent): void => {
-      this.#onEvent(event, titles);
-      if (event.kind === "step.ended") told.push(event.result);
-      this.#options.onEvent?.(event);
-    };
     let outcome: InstallOutcome;
     try {
-      outcome = await installer.install({ signal, onEvent });
+      outcome = await installer.install({
+        signal,
+        onEvent: (event) => {
+          this.#onEvent(event, titles);
+          if (event.kind === "step.ended") telling.step(event.result);
+          onEvent?.(event);
+        },
+      });
     } catch (error) {
       signal.throwIfAborted();
-      this.#options.log.error({ err: error }, "installer failed");
-      return (error as Error).message;
+      log.error({ err: error }, "installer failed");
+      await telling.end(null);
+      return { kind: "failed", reason: error instanceof Error ? error.message : String(error) };
     }
+    if (outcome.kind === "busy") return { kind: "busy", holder: outcome.holder };
     if ("logFile" in outcome) this.#logFile = outcome.logFile;
-    // A run that found everything done is no news to anybody.
-    const isNews = outcome.kind !== "installed" || outcome.isChanged;
-    if (isNews && told.length > 0) await this.#tell(runId, told);
-    if (outcome.kind === "installed") {
-      this.#set({ kind: "installed", warnings: outcome.warnings });
-      return null;
-    }
-    return problemOf(outcome);
+    await telling.end(this.#logFile);
+    if (outcome.kind === "installed") return { kind: "installed", warnings: outcome.warnings };
+    return { kind: "failed", reason: outcomeProblem(outcome) };
   }
 
   #onEvent(event: InstallEvent, titles: Map<string, string>): void {
     switch (event.kind) {
       case "step.started":
         titles.set(event.id, event.title);
-        this.#set({ kind: "installing", detail: event.title });
+        this.#installing(event.title);
         return;
       case "step.progress": {
         const title = titles.get(event.id) ?? event.id;
-        this.#set({ kind: "installing", detail: `${title}: ${progressText(event.progress)}` });
+        this.#installing(`${title}: ${progressWords(event.progress)}`);
         return;
       }
       case "started":
@@ -216,67 +186,15 @@ export class Installation {
     }
   }
 
-  async #tell(runId: string, results: readonly StepResult[]): Promise<void> {
-    const steps = results.map(toStartupStep);
-    const log = this.#logFile === null ? undefined : await logSource(this.#logFile);
-    this.#options.tellRun({
-      runId,
-      kind: this.#serving === null ? "install" : "update",
-      steps,
-      ...(log === undefined ? {} : { log }),
-    });
+  #installing(text: string): void {
+    const detail = text.slice(0, DETAIL_MAX);
+    // Bytes come in by the thousand pieces; what is told changes a hundred times.
+    if (this.#phase.kind === "installing" && this.#phase.detail === detail) return;
+    this.#set({ kind: "installing", detail });
   }
 
   #set(phase: InstallationPhase): void {
-    this.#phase =
-      phase.kind === "installing" ? { ...phase, detail: phase.detail.slice(0, DETAIL_MAX) } : phase;
+    this.#phase = phase;
     this.#options.onChange();
   }
-}
-
-/** A step's result as the control plane takes it. */
-function toStartupStep(result: StepResult): ToldRun["steps"][number] {
-  const { id, title, outcome, startedAt, durationMs, detail, advice, isOptional } = result;
-  return { id, title, outcome, startedAt, durationMs, detail, advice, isOptional };
-}
-
-function progressText(progress: { done: number; total: number | null; unit: string }): string {
-  const { done, total, unit } = progress;
-  if (total !== null && total > 0) return `${Math.floor((100 * done) / total)} %`;
-  return unit === "bytes" ? `${Math.floor(done / 1_000_000)} MB` : String(done);
-}
-
-function problemOf(outcome: Exclude<InstallOutcome, { kind: "installed" }>): string {
-  switch (outcome.kind) {
-    case "busy":
-      return `another installer is at work: ${outcome.holder}`;
-    case "refused":
-      return outcome.plan.problems
-        .map(({ subject, message, advice }) => `${subject}: ${message} ${advice}`)
-        .join("; ");
-    case "failed":
-    case "aborted": {
-      const failed = outcome.results.filter(
-        (result) => result.outcome === "failed" && !result.isOptional,
-      );
-      return failed.length === 0
-        ? "stopped before its end"
-        : failed
-            .map(({ title, detail, advice }) => `${title}: ${detail} ${advice ?? ""}`.trim())
-            .join("; ");
-    }
-    default:
-      return assertNever(outcome);
-  }
-}
-
-/** The log's bytes by their hash; undefined when there is none to be had. */
-async function logSource(file: string): Promise<ToldRun["log"] | undefined> {
-  const bytes = await readFile(file).catch(() => undefined);
-  if (bytes === undefined || bytes.byteLength > LOG_MAX_BYTES) return undefined;
-  return {
-    sha256: createHash("sha256").update(bytes).digest("hex"),
-    sizeBytes: bytes.byteLength,
-    open: () => createReadStream(file, { end: Math.max(0, bytes.byteLength - 1) }),
-  };
 }

@@ -4,11 +4,11 @@ import type { Clock, Random } from "@holdfast/runtime";
 import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { Installer } from "../install/installer.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
-import { readManifestFile } from "../manifest/read-manifest-file.ts";
-import { manifestProblemLines } from "../manifest/read-manifest.ts";
+import { readManifestText } from "../manifest/read-manifest-file.ts";
+import { manifestProblemLines, readManifest } from "../manifest/read-manifest.ts";
 import { createInstallerParts } from "./installer-parts.ts";
 import type { MachinePrograms } from "./machine-options.ts";
-import { applyManifest } from "./manifest-watch.ts";
+import { applyManifest, readApplied, type ReadManifest } from "./manifest-watch.ts";
 
 /** How to open it. */
 export interface MachineFolderOptions {
@@ -22,6 +22,11 @@ export interface MachineFolderOptions {
   readonly log: AgentLog;
   /** How long another installer of this machine is waited for. */
   readonly lockWaitMs: number;
+  /**
+   * For what must work at any time (status, rollback, cleaning): when the file cannot be used, what is
+   * in force takes its place, and the file's problems are told as warnings.
+   */
+  readonly orApplied?: boolean;
 }
 
 /** A machine folder with a manifest that can be worked with. */
@@ -43,21 +48,29 @@ export async function openMachineFolder(
   | { readonly kind: "refused"; readonly problems: readonly string[] }
 > {
   const { root, manifestPath } = options;
-  const reading = await readManifestFile(manifestPath);
-  if (reading.kind === "refused") {
-    return { kind: "refused", problems: manifestProblemLines(reading.problems, manifestPath) };
-  }
   const places = machinePlaces(root);
-  const { manifest, digest } = reading;
-  const parts = await createInstallerParts({ manifest, digest }, { ...options, places });
-  return {
-    kind: "opened",
-    folder: {
-      places,
-      installer: parts.installer,
-      warnings: manifestProblemLines(reading.warnings, manifestPath),
-      apply: () => applyManifest(manifestPath, places.appliedManifest),
-      close: () => parts.close(),
-    },
+  const read = await readManifestText(manifestPath);
+  const reading = read.kind === "refused" ? read : readManifest(read.text);
+  const lines = (of: typeof reading): readonly string[] =>
+    manifestProblemLines(of.kind === "ok" ? of.warnings : of.problems, manifestPath);
+  const open = async (
+    manifest: ReadManifest,
+    warnings: readonly string[],
+    apply: () => Promise<void>,
+  ): Promise<{ readonly kind: "opened"; readonly folder: MachineFolder }> => {
+    const parts = await createInstallerParts(manifest, { ...options, places });
+    const { installer } = parts;
+    const close = (): Promise<void> => parts.close();
+    return { kind: "opened", folder: { places, installer, warnings, apply, close } };
   };
+  if (read.kind === "text" && reading.kind === "ok") {
+    // Exactly the text that was read, whatever the file has become meanwhile.
+    return await open(reading, lines(reading), () =>
+      applyManifest(read.text, places.appliedManifest),
+    );
+  }
+  const applied = options.orApplied === true ? await readApplied(places.appliedManifest) : null;
+  if (applied === null) return { kind: "refused", problems: lines(reading) };
+  const what = "what is in force is gone by instead";
+  return await open(applied, [...lines(reading), what], () => Promise.resolve());
 }

@@ -27,9 +27,25 @@ export interface ReportFacts {
   readonly healthPort: number | null;
 }
 
-/** Makes the report. */
-export function toOwnReport(facts: ReportFacts): OwnReport {
-  const { lock, manifest } = facts;
+/**
+ * Makes what makes the report. It is asked after every change: what a machine offers, which may be
+ * thousands of models, is worked out anew only when it can have changed.
+ */
+export function createReporter(): (facts: ReportFacts) => OwnReport {
+  let of: Pick<ReportFacts, "lock" | "manifest" | "presentModels"> | undefined;
+  let offers: OwnReport["offers"] = { models: [], packs: [] };
+  return (facts) => {
+    const { lock, manifest, presentModels } = facts;
+    if (of?.lock !== lock || of.manifest !== manifest || of.presentModels !== presentModels) {
+      of = { lock, manifest, presentModels };
+      offers = offersOf(of);
+    }
+    return toOwnReport(facts, offers);
+  };
+}
+
+function toOwnReport(facts: ReportFacts, offers: OwnReport["offers"]): OwnReport {
+  const { lock } = facts;
   return {
     services: facts.services.map(
       ({ name, kind, state, reason, since, installation, runtime, check, dependencies }) => ({
@@ -57,16 +73,25 @@ export function toOwnReport(facts: ReportFacts): OwnReport {
           },
     manifestDigest: facts.manifestDigest,
     host: facts.host,
-    offers: {
-      models: offeredModels(manifest, facts.presentModels),
-      packs: (lock?.nodes ?? [])
-        .filter(({ missing }) => missing !== null)
-        .map(({ name }) => ({
-          name,
-          classes: [...(manifest?.nodes.find((pack) => pack.name === name)?.classes ?? [])],
-        })),
-    },
+    offers,
     healthPort: facts.healthPort,
+  };
+}
+
+/** Models that can be fetched, and packs that were left out of the release. */
+function offersOf({
+  lock,
+  manifest,
+  presentModels,
+}: Pick<ReportFacts, "lock" | "manifest" | "presentModels">): OwnReport["offers"] {
+  return {
+    models: offeredModels(manifest, presentModels),
+    packs: (lock?.nodes ?? [])
+      .filter(({ missing }) => missing !== null)
+      .map(({ name }) => ({
+        name,
+        classes: [...(manifest?.nodes.find((pack) => pack.name === name)?.classes ?? [])],
+      })),
   };
 }
 

@@ -8,27 +8,24 @@
  *     healthy part.
  * M4  A release that does not work in earnest is left again: the one before serves on.
  */
-import { mkdir, readlink, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { createAgent, type Agent } from "@holdfast/agent";
-import { createGpuQuery } from "../gpu/query-gpus.ts";
+import type { Agent } from "@holdfast/agent";
 import { createHealthServer, type HealthServer } from "../health-server/health-server.ts";
 import type { Listening } from "../health-server/listen.ts";
-import type { MachineFacts } from "../health-server/model.ts";
-import { saveTextAtomically } from "../install/models/atomic-file.ts";
+import { openReleases } from "../install/release/releases.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
-import { COMFYUI_SERVICE } from "../instances/instance-services.ts";
-import { notConfiguredSource } from "../services/fixed-facts.ts";
 import { createServiceRegistry, type ServiceRegistry } from "../services/service-registry.ts";
 import { openTransitionJournal } from "../services/transition-journal.ts";
-import { attachedSources } from "./attached-services.ts";
+import { attachedBeside } from "./attached-services.ts";
+import { endAll, throwFailures } from "./end-all.ts";
 import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
-import { readHostFacts } from "./host-facts.ts";
-import { createInstallerParts } from "./installer-parts.ts";
+import { leaveHealthAddress, removeHealthAddress } from "./health-address.ts";
 import { Installation } from "./installation.ts";
 import type { Machine, MachineOptions } from "./machine-options.ts";
-import { toOwnReport, type HostFacts } from "./machine-report.ts";
+import { MachineTelling } from "./machine-telling.ts";
+import { hostRooms, type MachineRooms } from "./machine-rooms.ts";
+import { ManifestFollower } from "./manifest-follower.ts";
 import { createManifestWatch, type ManifestLook, type ManifestWatch } from "./manifest-watch.ts";
 import { ServingMachine } from "./serving-machine.ts";
 
@@ -38,46 +35,51 @@ const HOST_FACTS_EVERY_MS = 60_000;
 /** An installer at the command line may take its time. */
 const LOCK_WAIT_MS = 5_000;
 
-/** Makes a machine; see the head of this file. */
-export function createMachine(options: MachineOptions): Machine {
-  return new HostedMachine(options);
+/** Makes a machine; see the head of this file. `rooms` take the place of parts of the host. */
+export function createMachine(options: MachineOptions, rooms?: Partial<MachineRooms>): Machine {
+  return new HostedMachine(options, { ...hostRooms(options), ...rooms });
+}
+
+/** Folder of a machine below a home folder, unless a setting names another. */
+export function defaultMachineRoot(home: string): string {
+  return join(home, "machine");
 }
 
 class HostedMachine implements Machine {
   readonly name = "machine";
   readonly agent: Agent;
   readonly #options: MachineOptions;
+  readonly #rooms: MachineRooms;
   readonly #places: MachinePlaces;
   readonly #manifests: ManifestWatch;
   readonly #installation: Installation;
   readonly #gpus: GpuWatch;
+  readonly #telling: MachineTelling;
   readonly #stopping = new AbortController();
   #health: HealthServer | undefined;
   #registry: ServiceRegistry | undefined;
-  #look: ManifestLook = { applied: null, problems: [] };
   #serving: ServingMachine | undefined;
-  #host: HostFacts | undefined;
-  #problem: string | null = null;
+  #look: ManifestLook = { applied: null, problems: [] };
   #work: Promise<unknown> = Promise.resolve();
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
 
-  constructor(options: MachineOptions) {
+  constructor(options: MachineOptions, rooms: MachineRooms) {
     this.#options = options;
-    const { clock, random, log } = options;
-    this.#places = machinePlaces(options.root);
-    this.#manifests = createManifestWatch({
-      path: options.manifestPath,
-      isNamed: options.isManifestNamed,
-      keptAt: this.#places.appliedManifest,
-      log,
-    });
-    const onChange = (): void => this.#touch();
-    const query = createGpuQuery({
+    this.#rooms = rooms;
+    const { clock, random, log, root, manifestPath, isManifestNamed } = options;
+    this.#places = machinePlaces(root);
+    const keptAt = this.#places.appliedManifest;
+    const named = { path: manifestPath, isNamed: isManifestNamed };
+    this.#manifests = createManifestWatch({ ...named, keptAt, log });
+    const onChange = (): void => this.#telling.touch();
+    this.#gpus = createGpuWatch({
+      query: rooms.gpus,
       clock,
-      ...(options.programs.nvidiaSmi === null ? {} : { program: options.programs.nvidiaSmi }),
+      log,
+      onChange,
+      onFound: () => this.#replan(),
     });
-    this.#gpus = createGpuWatch({ query, clock, log, onChange });
     this.#installation = new Installation({
       clock,
       random,
@@ -86,28 +88,15 @@ class HostedMachine implements Machine {
       onEvent: options.onInstallEvent,
       tellRun: (run) => this.agent.tellRun(run),
     });
-    this.agent = createAgent({
-      link: options.link,
-      instances: options.attached,
-      stateDir: options.stateDir,
-      machineName: options.machineName,
-      clock,
-      random,
-      log,
-      ...(options.failpoints === undefined ? {} : { failpoints: options.failpoints }),
-      control: {
-        canRestart: (url) => this.#serving?.isOurs(url) ?? false,
-        restart: async (url, reason, signal) => {
-          if (this.#serving === undefined) throw new Error("no instance is supervised here");
-          await this.#serving.restart(url, reason, signal as AbortSignal);
-        },
-      },
-      report: () => this.#report(),
-      onModelsWanted: async (models, signal) => {
-        if (this.#serving === undefined) throw new Error("this machine has no manifest");
-        for (const model of models) await this.#serving.fetchModel(model, signal);
-      },
+    this.#telling = new MachineTelling({
+      options,
+      agent: () => this.agent,
+      gpus: this.#gpus,
+      installation: this.#installation,
+      serving: () => this.#serving,
+      healthPort: () => this.listening()?.port ?? null,
     });
+    this.agent = this.#makeAgent();
   }
 
   start(): Promise<void> {
@@ -133,12 +122,69 @@ class HostedMachine implements Machine {
     return this.#health?.listening();
   }
 
+  #makeAgent(): Agent {
+    const { link, stateDir, machineName, clock, random, log, failpoints } = this.#options;
+    return this.#rooms.makeAgent({
+      link,
+      instances: attachedBeside(this.#options.attached, []).attached,
+      stateDir,
+      machineName,
+      clock,
+      random,
+      log,
+      ...(failpoints === undefined ? {} : { failpoints }),
+      control: {
+        canRestart: (url) => this.#serving?.isOurs(url) ?? false,
+        restart: async (url, reason, signal) => {
+          if (this.#serving === undefined) throw new Error("no instance is supervised here");
+          await this.#serving.restart(url, reason, signal as AbortSignal);
+        },
+      },
+      report: () => this.#telling.report(),
+      onModelsWanted: async (models, signal) => {
+        if (this.#serving === undefined) throw new Error("this machine has no manifest");
+        for (const model of models) await this.#serving.fetchModel(model, signal);
+      },
+    });
+  }
+
   async #start(): Promise<void> {
-    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    if (this.#ended !== undefined) throw new Error("this machine was stopped: make another one");
+    try {
+      await this.#open();
+    } catch (error) {
+      // Whoever called is told why it did not start; what did not end is of less use to him.
+      for (const err of await this.#endParts("leave")) {
+        this.#options.log.error({ err }, "a start that failed could not be undone");
+      }
+      throw error;
+    }
+    this.#work = this.#run();
+  }
+
+  async #open(): Promise<void> {
+    const { clock, log } = this.#options;
     this.#look = await this.#manifests.load();
-    const wanted = this.#look.applied?.manifest.health;
+    // Reading alone, and none of it fails: the first answer is to be true already.
+    const isConfigured = this.#look.applied !== null;
+    const serving = isConfigured ? ((await servingId(this.#places)) ?? null) : null;
+    this.#installation.note({ isConfigured, serving });
+    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
+    this.#registry = createServiceRegistry({ clock, log, journal });
+    this.#telling.begin(this.#registry, this.#look);
     // M1: before anything that could fail or take its time.
-    this.#health = createHealthServer({
+    this.#health = this.#createHealthServer();
+    this.#health.attach({ services: this.#registry, facts: () => this.#telling.facts() });
+    await this.#health.start();
+    await this.#leaveAddress();
+    await this.#registry.start();
+    await this.agent.start();
+  }
+
+  #createHealthServer(): HealthServer {
+    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    const wanted = this.#look.applied?.manifest.health;
+    return createHealthServer({
       address: {
         host: health.host ?? wanted?.host ?? "127.0.0.1",
         port: health.port ?? wanted?.port,
@@ -151,260 +197,117 @@ class HostedMachine implements Machine {
       log,
       ...(onListening === undefined ? {} : { onListening }),
     });
-    await this.#health.start();
-    await this.#leaveAddress();
-    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
-    this.#registry = createServiceRegistry({ clock, log, journal });
-    this.#registry.subscribe(() => this.agent.reportMachine());
-    this.#publish();
-    await this.#registry.start();
-    this.#health.attach({ services: this.#registry, facts: () => this.#facts() });
-    await this.agent.start();
-    this.#work = this.#run();
   }
 
   /** For `holdfast machine status`, which asks whoever runs on this folder. */
   async #leaveAddress(): Promise<void> {
-    const { healthAddress, root } = this.#places;
-    const listening = this.listening();
+    const url = this.listening()?.url;
+    if (url === undefined) return;
     try {
-      await mkdir(root, { recursive: true });
-      await saveTextAtomically(
-        healthAddress,
-        JSON.stringify({ url: listening?.url, pid: process.pid }),
-      );
+      await leaveHealthAddress(this.#places.healthAddress, { url, pid: process.pid });
     } catch (err) {
       this.#options.log.warn({ err }, "address of the health server could not be written down");
     }
   }
 
   async #end(how: "leave" | "stop"): Promise<void> {
-    await this.#started?.catch(() => undefined); // Whoever called `start` was told.
     this.#stopping.abort(new Error("the machine is being stopped"));
+    await this.#started?.catch(() => undefined); // Whoever called `start` was told.
     await this.#work;
-    const failures: unknown[] = [];
-    const attempt = async (end: () => Promise<unknown> | undefined): Promise<void> => {
-      try {
-        await end();
-      } catch (error) {
-        failures.push(error);
-      }
-    };
-    // The agent first brings home what runs: the drain of the instances needs it.
-    await attempt(() => (how === "stop" ? this.#serving?.stop() : this.#serving?.leave()));
-    await attempt(() => this.agent.stop());
-    await attempt(() => this.#registry?.stop());
-    await attempt(() => this.#health?.stop());
-    await attempt(() => rm(this.#places.healthAddress, { force: true }));
-    if (failures.length > 0) throw new AggregateError(failures, "the machine did not stop cleanly");
+    throwFailures("the machine did not stop cleanly", await this.#endParts(how));
   }
 
-  /** Everything after the start: install, serve, notice changes. */
+  async #endParts(how: "leave" | "stop"): Promise<readonly unknown[]> {
+    return await endAll(
+      // The agent first brings home what runs: the drain of the instances needs it.
+      async () => await (how === "stop" ? this.#serving?.stop() : this.#serving?.leave()),
+      () => this.agent.stop(),
+      async () => await this.#registry?.stop(),
+      async () => await this.#health?.stop(),
+      () => removeHealthAddress(this.#places.healthAddress, process.pid),
+    );
+  }
+
+  /** Everything after the start; never rejects. */
   async #run(): Promise<void> {
+    const { clock, random, log, watchEveryMs = WATCH_EVERY_MS } = this.#options;
+    const follower = new ManifestFollower({
+      manifests: this.#manifests,
+      current: this.#places.current,
+      installation: this.#installation,
+      serving: () => (this.#serving ??= this.#createServing()),
+      makeParts: (applied) => this.#makeParts(applied),
+      clock,
+      random,
+      log,
+      watchEveryMs,
+      onLook: (look) => this.#telling.noteLook(look),
+      onTrouble: (problem) => this.#telling.noteTrouble(problem),
+    });
     const { signal } = this.#stopping;
     await Promise.all([
       this.#gpus.run(signal),
       this.#watchHost(signal),
-      this.#follow(signal).catch((err: unknown) => {
-        if (!signal.aborted) this.#options.log.error({ err }, "the machine cannot go on");
-      }),
+      follower.run(this.#look, signal),
     ]);
   }
 
-  /** Serves by one manifest after the other. */
-  async #follow(signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const changed = new AbortController();
-      const over = AbortSignal.any([signal, changed.signal]);
-      await Promise.all([
-        this.#serve(over).catch((err: unknown) => this.#onTrouble(err, over)),
-        this.#untilChanged(signal).then(() => changed.abort(new Error("the manifest has changed"))),
-      ]);
-      signal.throwIfAborted();
-      this.#look = await this.#manifests.load();
-      this.#options.log.info({ manifest: this.#look.applied?.digest ?? null }, "manifest applied");
-    }
-  }
-
-  #onTrouble(err: unknown, signal: AbortSignal): void {
-    if (signal.aborted) return;
-    const { message } = err as Error;
-    this.#options.log.error({ err }, "the machine cannot be brought to its manifest");
-    this.#problem = message;
-    this.#installation.refuse(message);
-    this.#publish();
-  }
-
-  /** Brings the machine to the manifest that is applied, until the signal. */
-  async #serve(signal: AbortSignal): Promise<void> {
-    const { applied } = this.#look;
-    this.#problem = null;
-    if (applied === null) {
-      this.#installation.note({ isConfigured: false, serving: null });
-      await this.#serving?.setManifest(null, undefined, signal);
-      this.#publish();
-      return;
-    }
+  #makeParts(applied: NonNullable<ManifestLook["applied"]>): ReturnType<MachineRooms["makeParts"]> {
     const { clock, random, log, programs, env } = this.#options;
-    this.#installation.note({ isConfigured: true, serving: null });
-    await mkdir(this.#places.root, { recursive: true });
-    const parts = await createInstallerParts(applied, {
-      places: this.#places,
-      programs,
-      env,
-      gpus: createGpuQuery({
-        clock,
-        ...(programs.nvidiaSmi === null ? {} : { program: programs.nvidiaSmi }),
-      }),
-      clock,
-      random,
-      log,
-      lockWaitMs: LOCK_WAIT_MS,
-    });
-    try {
-      this.#serving ??= this.#createServing();
-      await this.#serving.setManifest(applied, parts, signal);
-      this.#publish();
-      const onRelease = async (): Promise<void> => {
-        await this.#serving?.refreshRelease(signal);
-        this.#publish();
-      };
-      await this.#installation.untilInstalled(parts.installer, onRelease, signal);
-      await this.#followReleases(onRelease, signal);
-    } finally {
-      await parts.close();
-    }
+    const { gpus, makeParts } = this.#rooms;
+    const common = { places: this.#places, programs, env, gpus, clock, random, log };
+    return makeParts(applied, { ...common, lockWaitMs: LOCK_WAIT_MS });
   }
 
   #createServing(): ServingMachine {
     const { clock, random, log, env, programs, attached } = this.#options;
+    const places = this.#places;
     return new ServingMachine({
-      places: this.#places,
+      places,
       home: env["HOME"] ?? homedir(),
       env,
-      programs,
+      rooms: this.#rooms.makeServing({ places, programs, env, clock, log }),
       clock,
       random,
       log,
       agent: this.agent,
       attached,
       gpus: this.#gpus,
-      hasAmdGpu: async () => (await stat("/dev/kfd").catch(() => undefined)) !== undefined,
-      healthPort: () => this.#health?.listening()?.port ?? null,
+      healthPort: () => this.listening()?.port ?? null,
       serviceState: (name) => this.#registry?.report(name)?.state,
       installation: this.#installation,
-      onChange: () => this.#touch(),
-      onSources: () => this.#publish(),
+      onChange: () => this.#telling.touch(),
+      onSources: () => this.#telling.publish(),
     });
   }
 
-  /** Another release serves as soon as the link says so: somebody updated or rolled back by hand. */
-  async #followReleases(onRelease: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    const linked = (): Promise<string> => readlink(this.#places.current).catch(() => "");
-    let seen = await linked();
-    for (;;) {
-      await this.#options.clock.sleep(this.#options.watchEveryMs ?? WATCH_EVERY_MS, signal);
-      const now = await linked();
-      if (now === seen) continue;
-      seen = now;
-      await onRelease();
-    }
-  }
-
-  /** Resolves when the manifest that the installer applied is another one, or the signal is aborted. */
-  async #untilChanged(signal: AbortSignal): Promise<void> {
-    const seen = await this.#appliedSign();
-    const { clock, watchEveryMs = WATCH_EVERY_MS } = this.#options;
-    while (!signal.aborted) {
-      await clock.sleep(watchEveryMs, signal).catch(() => undefined);
-      if ((await this.#appliedSign()) !== seen) return;
-      await this.#noteChange();
-    }
-  }
-
-  async #appliedSign(): Promise<string> {
-    const facts = await stat(this.#places.appliedManifest, { bigint: true }).catch(() => undefined);
-    return facts === undefined ? "" : `${facts.ino}:${facts.mtimeNs}`;
-  }
-
-  /** Says that the file is newer than what is applied: it is applied when somebody asks for it. */
-  async #noteChange(): Promise<void> {
-    const isChanged = await this.#manifests.isChanged();
-    const note = `${this.#options.manifestPath} has changed since it was applied: run holdfast machine install, or start the agent anew`;
-    const has = this.#look.problems.includes(note);
-    if (isChanged === has) return;
-    const rest = this.#look.problems.filter((line) => line !== note);
-    this.#look = { ...this.#look, problems: isChanged ? [...rest, note] : rest };
-    if (isChanged) this.#options.log.warn({ path: this.#options.manifestPath }, note);
+  #replan(): void {
+    const { signal } = this.#stopping;
+    this.#serving?.replan(signal).catch((err: unknown) => {
+      if (!signal.aborted) this.#options.log.error({ err }, "instances could not be planned anew");
+    });
   }
 
   async #watchHost(signal: AbortSignal): Promise<void> {
-    const folder = this.#places.root;
+    const { clock, log } = this.#options;
     while (!signal.aborted) {
-      this.#host = await readHostFacts(folder);
-      await this.#options.clock.sleep(HOST_FACTS_EVERY_MS, signal).catch(() => undefined);
+      try {
+        this.#telling.noteHost(await this.#rooms.readHost(this.#places.root));
+      } catch (err) {
+        log.warn({ err }, "the host could not be looked at");
+      }
+      await clock.sleep(HOST_FACTS_EVERY_MS, signal).catch(() => undefined);
     }
-  }
-
-  /** The services that there are now. */
-  #publish(): void {
-    const { applied, problems } = this.#look;
-    const why =
-      applied === null
-        ? (problems[0] ?? `there is no ${this.#options.manifestPath}`)
-        : "machine.yaml names no ComfyUI";
-    const own =
-      applied === null
-        ? [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)]
-        : [this.#installation.source(), ...(this.#serving?.sources() ?? [])];
-    const { attached, clock } = this.#options;
-    this.#registry?.replace([...own, ...attachedSources(attached, this.agent, () => clock.now())]);
-    this.#touch();
-  }
-
-  #touch(): void {
-    this.#registry?.touch();
-    this.agent.reportMachine();
-  }
-
-  #facts(): MachineFacts {
-    const { machineName, controlPlaneUrl, manifestPath } = this.#options;
-    const { machineId, isRegistered } = this.agent.status();
-    const { applied, problems } = this.#look;
-    return {
-      machineId,
-      name: machineName,
-      gpus: [...this.#gpus.facts()],
-      controlPlane: {
-        state: controlPlaneUrl === null ? "none" : isRegistered ? "connected" : "connecting",
-        url: controlPlaneUrl,
-        detail: null,
-      },
-      release: this.#serving?.release()?.id ?? null,
-      manifest: {
-        path: applied === null && problems.length === 0 ? null : manifestPath,
-        problems: [...problems, ...(this.#problem === null ? [] : [this.#problem])],
-      },
-    };
-  }
-
-  #report(): ReturnType<typeof toOwnReport> | undefined {
-    if (this.#host === undefined || this.#registry === undefined) return undefined;
-    const { applied } = this.#look;
-    return toOwnReport({
-      services: this.#registry.reports(),
-      gpus: this.#gpus.told(),
-      lock: this.#serving?.lock() ?? null,
-      manifest: applied?.manifest ?? null,
-      manifestDigest: applied?.digest ?? null,
-      presentModels: this.#serving?.presentModels() ?? new Set(),
-      host: this.#host,
-      healthPort: this.#health?.listening()?.port ?? null,
-    });
   }
 }
 
-/** Folder of a machine below a home folder, unless a setting names another. */
-export function defaultMachineRoot(home: string): string {
-  return join(home, "machine");
+/** Id of the complete release that the link names; undefined also where it cannot be read. */
+async function servingId(places: MachinePlaces): Promise<string | undefined> {
+  try {
+    const releases = openReleases(places);
+    const id = await releases.currentId();
+    return id === undefined ? undefined : (await releases.lockOf(id))?.release;
+  } catch {
+    return undefined; // The installer looks again, and tells why.
+  }
 }

@@ -1,11 +1,16 @@
-/** The manifest that a machine goes by, and what is wrong with the file as it is now. */
-import { mkdir, readFile, stat } from "node:fs/promises";
+/**
+ * The manifest that a machine goes by. The file itself is taken into force when the agent starts, and
+ * by `holdfast machine install` once what it asks for is installed; what is in force is a copy in the
+ * machine folder. So a mistake in the file, or one that is half edited, never touches what runs.
+ */
+import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { AgentLog } from "@holdfast/agent";
 import { saveTextAtomically } from "../install/models/atomic-file.ts";
 import type { Manifest } from "../manifest/model.ts";
-import { readManifestFile } from "../manifest/read-manifest-file.ts";
-import { readManifest } from "../manifest/read-manifest.ts";
+import { readManifestText } from "../manifest/read-manifest-file.ts";
+import { readManifest, type ManifestReading } from "../manifest/read-manifest.ts";
+import { manifestNotes, type ManifestFileState } from "./manifest-notes.ts";
 
 /** A manifest and its digest. */
 export interface ReadManifest {
@@ -13,11 +18,11 @@ export interface ReadManifest {
   readonly digest: string;
 }
 
-/** What a look at the file came to. */
+/** What a machine goes by, and how the file differs from it. */
 export interface ManifestLook {
-  /** What the machine goes by; null: it is not configured. */
+  /** Null: the machine is not configured. */
   readonly applied: ReadManifest | null;
-  /** The file as it is now is not what is applied: why, in lines. */
+  /** What is to be said of the file as it is now, in lines. */
   readonly problems: readonly string[];
 }
 
@@ -26,80 +31,150 @@ export interface ManifestWatchOptions {
   readonly path: string;
   /** A file that was named has to be there. */
   readonly isNamed: boolean;
-  /** Takes the last manifest that was good: a mistake in the file must not stop what ran before. */
+  /** Takes what is in force. */
   readonly keptAt: string;
   readonly log: AgentLog;
 }
 
-/** Reads the manifest, and notices that the file has changed. */
+/** See the head of this file. One call at a time. */
 export interface ManifestWatch {
-  /** Reads the file. What is refused leaves the manifest in force that was good before. */
+  /** Takes the file into force. One that is refused leaves in force what was good before. */
   load(): Promise<ManifestLook>;
-  /** The file has changed since it was read last; cheap. */
-  isChanged(): Promise<boolean>;
+  /**
+   * Notices that somebody has applied a manifest since, the same one again included, and takes that
+   * into force; undefined when nobody has. Cheap while nothing changes.
+   */
+  loadApplied(): Promise<ManifestLook | undefined>;
+  /** Looks at the file, which is not applied by having changed. Cheap while nothing changes. */
+  look(): Promise<ManifestLook>;
 }
 
 /** Makes it; nothing is read before `load`. */
 export function createManifestWatch(options: ManifestWatchOptions): ManifestWatch {
-  const { path, isNamed, keptAt, log } = options;
-  let seen = "";
-  return {
-    async load() {
-      seen = await signature(path);
-      if (seen === MISSING) {
-        if (!isNamed) return { applied: null, problems: [] };
-        const kept = await readKept(keptAt);
-        return { applied: kept, problems: [`${path} is not there${goesOn(kept)}`] };
-      }
-      const reading = await readManifestFile(path);
-      if (reading.kind === "refused") {
-        const kept = await readKept(keptAt);
-        const lines = reading.problems.map(
-          ({ line, column, message }) => `${path}:${line}:${column}: ${message}`,
-        );
-        return { applied: kept, problems: [...lines, ...(kept === null ? [] : [STILL])] };
-      }
-      for (const { line, message } of reading.warnings) {
-        log.warn({ path, line, warning: message }, "manifest warning");
-      }
-      await keep(path, keptAt).catch((err: unknown) => {
-        log.warn({ err }, "manifest could not be kept for a time when the file is wrong");
-      });
-      return { applied: { manifest: reading.manifest, digest: reading.digest }, problems: [] };
-    },
-    isChanged: async () => (await signature(path)) !== seen,
-  };
+  return new FileWatch(options);
 }
 
-const MISSING = "missing";
-const STILL = "the manifest before this one stays in force";
+/** Puts the text of a manifest into force: a running agent notices, and goes by it. */
+export async function applyManifest(text: string, keptAt: string): Promise<void> {
+  await mkdir(dirname(keptAt), { recursive: true });
+  await saveTextAtomically(keptAt, text, OWNER_ONLY);
+}
 
-function goesOn(kept: ReadManifest | null): string {
-  return kept === null ? "" : `; ${STILL}`;
+/** The manifest in force; null when there is none that can be used. */
+export async function readApplied(keptAt: string): Promise<ReadManifest | null> {
+  const kept = await readState(keptAt);
+  return kept.state.kind === "ok" ? toRead(kept.state) : null;
+}
+
+/** A manifest may name internal hosts. */
+const OWNER_ONLY = 0o600;
+const MISSING = "missing";
+/** Of a file that changed while it was read: no signature is like it, so it is looked at again. */
+const UNSETTLED = "unsettled";
+
+class FileWatch implements ManifestWatch {
+  readonly #options: ManifestWatchOptions;
+  #applied: ReadManifest | null = null;
+  #problems: readonly string[] = [];
+  #fileSeen = "";
+  #keptSeen = "";
+
+  constructor(options: ManifestWatchOptions) {
+    this.#options = options;
+  }
+
+  async load(): Promise<ManifestLook> {
+    const { path, keptAt, isNamed, log } = this.#options;
+    const file = await readState(path);
+    if (file.state.kind === "ok") {
+      for (const { line, message } of file.state.warnings) {
+        log.warn({ path, line, warning: message }, "manifest warning");
+      }
+      await this.#keep(file.text);
+      this.#applied = toRead(file.state);
+    } else {
+      const kept = await readState(keptAt);
+      this.#keptSeen = kept.signature;
+      // Whoever takes away a file that nobody had named wants no machine any more.
+      const isWanted = file.state.kind === "refused" || isNamed;
+      this.#applied = isWanted && kept.state.kind === "ok" ? toRead(kept.state) : null;
+    }
+    this.#note(file);
+    return this.#told();
+  }
+
+  async loadApplied(): Promise<ManifestLook | undefined> {
+    const { keptAt, log } = this.#options;
+    if ((await signature(keptAt)) === this.#keptSeen) return undefined;
+    const { state, signature: seen } = await readState(keptAt);
+    this.#keptSeen = seen;
+    if (state.kind !== "ok") {
+      log.warn({ path: keptAt }, "the applied manifest cannot be read, nothing is changed for it");
+      return undefined;
+    }
+    this.#applied = toRead(state);
+    this.#fileSeen = "";
+    return await this.look();
+  }
+
+  async look(): Promise<ManifestLook> {
+    if ((await signature(this.#options.path)) === this.#fileSeen) return this.#told();
+    const before = this.#problems;
+    this.#note(await readState(this.#options.path));
+    const { log, path } = this.#options;
+    for (const note of this.#problems) {
+      if (!before.includes(note)) log.warn({ path, note }, "manifest is not what is in force");
+    }
+    return this.#told();
+  }
+
+  #note({ state, signature: seen }: FileRead): void {
+    const { path, isNamed } = this.#options;
+    this.#fileSeen = seen;
+    const inForce = this.#applied?.digest ?? null;
+    this.#problems = manifestNotes({ path, isNamed, file: state, inForce });
+  }
+
+  #told(): ManifestLook {
+    return { applied: this.#applied, problems: this.#problems };
+  }
+
+  async #keep(text: string): Promise<void> {
+    const { keptAt, log } = this.#options;
+    try {
+      const kept = await readState(keptAt);
+      if (kept.text !== text) await applyManifest(text, keptAt);
+      const after = await readState(keptAt);
+      // Somebody else has applied another one between: that is noticed, and taken next.
+      this.#keptSeen = after.text === text ? after.signature : UNSETTLED;
+    } catch (err) {
+      log.warn({ err }, "manifest could not be kept for a time when the file is wrong");
+      this.#keptSeen = await signature(keptAt);
+    }
+  }
+}
+
+interface FileRead {
+  readonly state: ManifestFileState;
+  readonly text: string;
+  /** Taken before the text was read: what is written meanwhile is noticed later. */
+  readonly signature: string;
+}
+
+async function readState(path: string): Promise<FileRead> {
+  const seen = await signature(path);
+  if (seen === MISSING) return { state: { kind: "missing" }, text: "", signature: seen };
+  const read = await readManifestText(path);
+  if (read.kind === "refused") return { state: read, text: "", signature: seen };
+  return { state: readManifest(read.text), text: read.text, signature: seen };
+}
+
+function toRead({ manifest, digest }: Extract<ManifestReading, { kind: "ok" }>): ReadManifest {
+  return { manifest, digest };
 }
 
 /** Changes with every write to the file. */
 async function signature(path: string): Promise<string> {
   const facts = await stat(path, { bigint: true }).catch(() => undefined);
   return facts === undefined ? MISSING : `${facts.ino}:${facts.size}:${facts.mtimeNs}`;
-}
-
-async function keep(path: string, keptAt: string): Promise<void> {
-  const text = await readFile(path, "utf8");
-  if ((await readFile(keptAt, "utf8").catch(() => undefined)) === text) return;
-  await applyManifest(path, keptAt);
-}
-
-/** Puts a manifest into force: a running agent notices the new file and goes by it. */
-export async function applyManifest(path: string, keptAt: string): Promise<void> {
-  const text = await readFile(path, "utf8");
-  await mkdir(dirname(keptAt), { recursive: true });
-  await saveTextAtomically(keptAt, text, 0o600);
-}
-
-async function readKept(keptAt: string): Promise<ReadManifest | null> {
-  const text = await readFile(keptAt, "utf8").catch(() => undefined);
-  const reading = text === undefined ? undefined : readManifest(text);
-  if (reading?.kind !== "ok") return null;
-  return { manifest: reading.manifest, digest: reading.digest };
 }

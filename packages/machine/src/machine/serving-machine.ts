@@ -2,36 +2,38 @@
  * What of a machine serves: the instances under their supervisor, and the services beside them. It is
  * given a manifest and a release, one after the other, and brings what runs to them without stopping
  * what need not be stopped.
+ *
+ * S1  Changes are made one after the other; each reads anew which release the link names.
+ * S2  An instance is held to what the release that it was started from promises, never to that of a
+ *     release whose turn has not come.
+ * S3  A release that has never worked here is left again (`release-keeper.ts`).
  */
-import { access } from "node:fs/promises";
-import { join } from "node:path";
-import type { Agent, AgentLog, ServedInstance } from "@holdfast/agent";
+import type { Agent, AgentLog, InventoryPromise, ServedInstance } from "@holdfast/agent";
 import type { Clock, Random } from "@holdfast/runtime";
-import type { GpuDiscovery } from "../gpu/model.ts";
+import type { Installer } from "../install/installer.ts";
 import type { MachineLock } from "../install/model.ts";
-import { modelRoot } from "../install/models/model-steps.ts";
 import type { ModelName } from "../install/models/model-target.ts";
-import { HostLocks, lockFolders } from "../instances/host-locks.ts";
 import { createInstanceServices } from "../instances/instance-services.ts";
-import { linuxProcesses } from "../instances/linux-processes.ts";
 import type { InstancePlan, Release } from "../instances/model.ts";
 import { planInstances } from "../instances/plan-instances.ts";
-import type { ReleaseFailure } from "../instances/supervisor-options.ts";
 import { Supervisor } from "../instances/supervisor.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import type { Manifest } from "../manifest/model.ts";
-import type { ProcessManager } from "../process-manager/model.ts";
-import { createPm2ProcessManager } from "../process-manager/pm2-process-manager.ts";
+import { createTurns } from "../process-manager/turns.ts";
 import { createExtraServices, type ExtraServices } from "../services/extra-services.ts";
 import type { ServiceSource, ServiceState } from "../services/model.ts";
-import { createHttpProbe } from "../services/probe.ts";
-import { createProcessHost } from "../services/process-host.ts";
+import { timeLimit } from "../services/time-limit.ts";
+import { attachedBeside, type ServedBeside } from "./attached-services.ts";
+import { endAll, throwFailures } from "./end-all.ts";
 import type { GpuWatch } from "./gpu-watch.ts";
 import type { Installation } from "./installation.ts";
 import type { InstallerParts } from "./installer-parts.ts";
-import type { MachinePrograms } from "./machine-options.ts";
 import type { ReadManifest } from "./manifest-watch.ts";
+import { ModelFetcher } from "./model-fetcher.ts";
+import { findPresentModels } from "./present-models.ts";
+import { ReleaseKeeper } from "./release-keeper.ts";
 import { promiseOf } from "./release-promise.ts";
+import { searchPath, type ServingRooms } from "./serving-rooms.ts";
 
 /** What it is made of. */
 export interface ServingMachineOptions {
@@ -39,81 +41,82 @@ export interface ServingMachineOptions {
   /** Home folder of the account. */
   readonly home: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly programs: MachinePrograms;
+  readonly rooms: ServingRooms;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: AgentLog;
-  readonly agent: Agent;
-  /** Served beside the machine's own instances. */
+  readonly agent: Pick<
+    Agent,
+    "instanceHealth" | "pauseInstance" | "refreshInventories" | "resumeInstance" | "setInstances"
+  >;
+  /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: GpuWatch;
-  readonly hasAmdGpu: () => Promise<boolean>;
+  readonly gpus: Pick<GpuWatch, "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
-  readonly installation: Installation;
+  readonly installation: Pick<Installation, "note" | "refuse" | "status">;
   /** Something that is shown has changed. */
   readonly onChange: () => void;
   /** There are other services than before. */
   readonly onSources: () => void;
 }
 
-/** What an ill start of the process manager may take at the end. */
+/** What an ill end of the process manager may take. */
 const KILL_MANAGER_MS = 30_000;
+const TURN = "serving";
 
 /** See the head of this file. */
 export class ServingMachine {
   readonly #options: ServingMachineOptions;
-  readonly #manager: ProcessManager;
   readonly #supervisor: Supervisor;
   readonly #instances: ReturnType<typeof createInstanceServices>;
+  readonly #extras: ExtraServices;
+  readonly #keeper: ReleaseKeeper;
+  readonly #turns = createTurns();
   #manifest: Manifest | null = null;
-  #parts: InstallerParts | undefined;
+  #installer: Installer | undefined;
+  /** Fetches models of the manifest; undefined while it is being changed. */
+  #fetcher: ModelFetcher | undefined;
   #plans: readonly InstancePlan[] = [];
   #planProblem: string | null = null;
+  #beside: ServedBeside;
   #release: Release | null = null;
+  /** The release that the supervisor was given: of others nothing is proven by what runs. */
+  #given: Release | null = null;
+  /** Id of the last one that was. */
+  #lastGiven: string | null = null;
   #lock: MachineLock | null = null;
   #presentModels: ReadonlySet<string> = new Set();
-  #extras: ExtraServices | undefined;
-  #extrasText = "";
-  /** Release that served before the one that serves now, while this program has run. */
-  #before: string | null = null;
-  readonly #left = new Set<string>();
+  #names = "";
 
   constructor(options: ServingMachineOptions) {
     this.#options = options;
-    const { places, programs, env, clock, random, log, home, agent } = options;
-    this.#manager = createPm2ProcessManager({
-      machine: places.root,
-      pm2Home: places.pm2Home,
-      tools: places.tools,
-      ownPm2: programs.pm2,
-      env,
+    const { places, clock, random, log, home, env, agent, rooms } = options;
+    this.#beside = attachedBeside(options.attached, []);
+    this.#keeper = new ReleaseKeeper({
       clock,
       log,
+      installer: () => this.#installer,
+      refresh: (signal) => this.refreshRelease(signal),
+      onLeft: (reason) => options.installation.refuse(reason),
     });
-    const host = linuxProcesses(places.root, clock);
     this.#supervisor = new Supervisor({
       places,
       account: { home },
       clock,
       random,
       log,
-      manager: this.#manager,
-      host,
+      manager: rooms.manager,
+      host: rooms.host,
+      files: rooms.files,
+      locks: rooms.locks,
       runner: {
         health: (url) => agent.instanceHealth(url),
         pause: (url, withinMs, signal) => agent.pauseInstance(url, withinMs, signal),
         resume: (url) => agent.resumeInstance(url),
       },
-      locks: new HostLocks({
-        folders: lockFolders(),
-        root: places.root,
-        clock,
-        host,
-        pid: process.pid,
-      }),
-      onChange: () => options.onChange(),
-      onReleaseFailed: (failure) => void this.#leaveRelease(failure),
+      onChange: () => this.#onInstances(),
+      onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
     this.#instances = createInstanceServices({
       places,
@@ -123,15 +126,29 @@ export class ServingMachine {
       status: (name) => this.#supervisor.status(name),
       planProblem: () => this.#planProblem,
     });
+    this.#extras = createExtraServices({
+      services: [],
+      probe: rooms.probe,
+      manager: rooms.manager,
+      host: rooms.processHost,
+      clock,
+      random,
+      log,
+      folder: places.services,
+      baseEnv: { PATH: searchPath(env), HOME: home, LANG: "C.UTF-8" },
+      stateOf: options.serviceState,
+      onChange: options.onChange,
+    });
   }
 
-  /** Sources of all services but the installer. */
+  /** Sources of all services but the installer and the attached ones. */
   sources(): readonly ServiceSource[] {
-    return [
-      this.#instances.aggregate,
-      ...this.#instances.instances(),
-      ...(this.#extras?.sources ?? []),
-    ];
+    return [this.#instances.aggregate, ...this.#instances.instances(), ...this.#extras.sources()];
+  }
+
+  /** Attached ComfyUIs that are served beside the machine's own. */
+  attached(): readonly ServedInstance[] {
+    return this.#beside.attached;
   }
 
   release(): Release | null {
@@ -147,6 +164,11 @@ export class ServingMachine {
     return this.#presentModels;
   }
 
+  /** Why not everything is served that the manifest and the settings ask for, in lines. */
+  problems(): readonly string[] {
+    return [...(this.#planProblem === null ? [] : [this.#planProblem]), ...this.#beside.notes];
+  }
+
   isOurs(url: string): boolean {
     return this.#plans.some((plan) => plan.url === url);
   }
@@ -155,157 +177,183 @@ export class ServingMachine {
     await this.#supervisor.restart(url, reason, signal);
   }
 
-  /** Brings what serves to a manifest; null: to none, and what ran ends. */
-  async setManifest(
-    applied: ReadManifest | null,
-    parts: InstallerParts | undefined,
+  /** Brings what serves to a manifest. */
+  setManifest(
+    { manifest }: ReadManifest,
+    parts: Pick<InstallerParts, "fetch" | "installer">,
     signal: AbortSignal,
   ): Promise<void> {
-    this.#manifest = applied?.manifest ?? null;
-    this.#parts = parts;
-    await this.#plan(signal);
-    await this.#supervisor.start();
-    await this.refreshRelease(signal);
-    await this.#setExtras();
+    return this.#turns.take(TURN, signal, async () => {
+      this.#manifest = manifest;
+      this.#installer = parts.installer;
+      this.#fetcher = new ModelFetcher(parts);
+      await this.#plan(signal);
+      await this.#supervisor.start();
+      // Neither waits for the other: an old service may take its time to end.
+      const extras = this.#setExtras(manifest);
+      try {
+        await this.#bringToRelease(signal);
+      } finally {
+        await extras;
+      }
+    });
   }
 
   /** Serves by the release that the link names now. */
-  async refreshRelease(signal: AbortSignal): Promise<void> {
-    const installer = this.#parts?.installer;
-    const release = (await installer?.current()) ?? null;
-    this.#lock = (await installer?.status())?.lock ?? null;
-    signal.throwIfAborted();
-    if (this.#release !== null && this.#release.id !== release?.id) this.#before = this.#release.id;
-    this.#release = release;
-    const { installation } = this.#options;
-    installation.note({ isConfigured: this.#manifest !== null, serving: release?.id ?? null });
-    await this.#lookForModels();
-    this.#declare();
-    await this.#supervisor.setDesired(this.#plans, release);
-    this.#options.agent.refreshInventories();
-    this.#options.onSources();
+  refreshRelease(signal: AbortSignal): Promise<void> {
+    return this.#turns.take(TURN, signal, () => this.#bringToRelease(signal));
+  }
+
+  /** Plans anew: other cards were found. */
+  replan(signal: AbortSignal): Promise<void> {
+    return this.#turns.take(TURN, signal, async () => {
+      await this.#plan(signal);
+      await this.#bringToRelease(signal);
+    });
+  }
+
+  /** No model is fetched any more by the parts that it was given; they may be closed then. */
+  async dropFetcher(): Promise<void> {
+    const fetcher = this.#fetcher;
+    this.#fetcher = undefined;
+    await fetcher?.end();
   }
 
   /** Fetches a model that the manifest names; throws in words. */
   async fetchModel(name: ModelName, signal: AbortSignal): Promise<void> {
-    if (this.#parts === undefined) throw new Error("this machine has no manifest");
-    await this.#parts.fetch(name, signal);
+    if (this.#fetcher === undefined) {
+      throw new Error("the machine is between two manifests, or has none: nothing is fetched now");
+    }
+    await this.#fetcher.fetch(name, signal);
     await this.#lookForModels();
     this.#options.onChange();
   }
 
-  /** Drains and ends everything. */
+  /** Drains and ends everything. Throws, after all was tried, what could not be ended. */
   async stop(): Promise<void> {
-    const failures: unknown[] = [];
-    for (const end of [() => this.#supervisor.stop(), () => this.#extras?.stop()]) {
-      await Promise.resolve(end()).catch((error: unknown) => failures.push(error));
-    }
-    const limit = AbortSignal.timeout(KILL_MANAGER_MS);
+    await this.#quiet();
+    const { clock, rooms } = this.#options;
+    const failures = await endAll(
+      () => this.#supervisor.stop(),
+      () => this.#extras.stop(),
+    );
     // Whatever is left under it is somebody's whom we could not end: then it stays.
     if (failures.length === 0) {
-      await this.#manager.kill(limit).catch((error: unknown) => failures.push(error));
+      const limit = timeLimit(clock, KILL_MANAGER_MS);
+      failures.push(...(await endAll(() => rooms.manager.kill(limit.signal))));
+      await limit.end();
     }
-    if (failures.length > 0) throw new AggregateError(failures, "not everything could be ended");
+    throwFailures("not everything could be ended", failures);
   }
 
   /** Leaves everything running, for the next agent. */
   async leave(): Promise<void> {
-    await this.#supervisor.leave();
-    await this.#extras?.letGo();
+    await this.#quiet();
+    const failures = await endAll(
+      () => this.#supervisor.leave(),
+      () => this.#extras.letGo(),
+    );
+    throwFailures("not everything could be left in order", failures);
+  }
+
+  /** Nothing is changed any more. */
+  async #quiet(): Promise<void> {
+    await this.dropFetcher();
+    await this.#keeper.end();
+    await this.#turns.take(TURN, new AbortController().signal, () => Promise.resolve());
   }
 
   async #plan(signal: AbortSignal): Promise<void> {
-    this.#planProblem = null;
+    const { gpus, healthPort, rooms, log, attached } = this.#options;
     if (this.#manifest?.comfyui === undefined) {
       this.#plans = [];
-      return;
+      this.#planProblem = null;
+    } else {
+      const port = healthPort();
+      const { instances, problems, warnings } = planInstances({
+        wanted: this.#manifest.instances,
+        found: await gpus.discover(signal),
+        reservedPorts: port === null ? [] : [port],
+        hasAmdGpu: await rooms.hasAmdGpu(),
+      });
+      for (const { message } of warnings) log.warn({ warning: message }, "instances planned");
+      for (const { message } of problems) log.error({ problem: message }, "instances planned");
+      this.#planProblem = problems.map(({ message }) => message).join("; ") || null;
+      this.#plans = instances;
     }
-    const { gpus, healthPort, hasAmdGpu, log } = this.#options;
-    const found: GpuDiscovery = await gpus.discover(signal);
-    const port = healthPort();
-    const { instances, problems, warnings } = planInstances({
-      wanted: this.#manifest.instances,
-      found,
-      reservedPorts: port === null ? [] : [port],
-      hasAmdGpu: await hasAmdGpu(),
-    });
-    for (const { message } of warnings) log.warn({ warning: message }, "instances planned");
-    for (const { message } of problems) log.error({ problem: message }, "instances planned");
-    if (problems.length > 0) this.#planProblem = problems.map(({ message }) => message).join("; ");
-    this.#plans = instances;
+    this.#beside = attachedBeside(attached, this.#plans);
+    for (const note of this.#beside.notes) log.warn({ note }, "a ComfyUI is not attached");
+  }
+
+  async #bringToRelease(signal: AbortSignal): Promise<void> {
+    const { installation, agent, onSources } = this.#options;
+    const release = (await this.#installer?.current()) ?? null;
+    const lock = (await this.#installer?.status())?.lock ?? null;
+    signal.throwIfAborted();
+    this.#release = release;
+    this.#lock = lock;
+    installation.note({ serving: release?.id ?? null });
+    await this.#lookForModels();
+    this.#declare();
+    this.#given = null;
+    await this.#supervisor.setDesired(this.#plans, release);
+    this.#given = release;
+    if (release !== null) this.#switchedTo(release.id);
+    agent.refreshInventories();
+    onSources();
+  }
+
+  #switchedTo(release: string): void {
+    const from = this.#lastGiven;
+    this.#lastGiven = release;
+    if (from !== release) this.#keeper.switched(from, release);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */
   #declare(): void {
-    const { agent, attached, log } = this.#options;
-    const promise = promiseOf(() => this.#release);
-    const served = this.#plans.map(({ url, name }) => ({ url, name, promise }));
-    agent.setInstances([...attached, ...served]).catch((err: unknown) => {
+    const { agent, log } = this.#options;
+    const served = this.#plans.map(({ url, name }) => ({
+      url,
+      name,
+      promise: this.#promiseOf(name),
+    }));
+    agent.setInstances([...this.#beside.attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
   }
 
-  async #lookForModels(): Promise<void> {
-    const manifest = this.#manifest;
-    if (manifest === null) return;
-    const root = modelRoot(manifest, this.#options.places);
-    const present = new Set<string>();
-    for (const { folder, name } of manifest.models) {
-      const isThere = await access(join(root, folder, name)).then(
-        () => true,
-        () => false,
-      );
-      if (isThere) present.add(`${folder}/${name}`);
-    }
-    this.#presentModels = present;
+  #promiseOf(name: string): InventoryPromise {
+    // S2: while instances are started anew one by one, those of before go on.
+    return promiseOf(() =>
+      this.#supervisor.status(name)?.isCurrent === true ? this.#given : null,
+    );
   }
 
-  async #setExtras(): Promise<void> {
-    const services = this.#manifest?.services ?? [];
-    const text = JSON.stringify(services);
-    if (text === this.#extrasText) return;
-    this.#extrasText = text;
-    await this.#extras?.stop();
-    const { places, clock, random, log, env, home, serviceState, onChange } = this.#options;
-    const path = env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin";
-    this.#extras = createExtraServices({
-      services,
-      probe: createHttpProbe(clock),
-      manager: this.#manager,
-      host: createProcessHost(clock, path),
-      clock,
-      random,
-      log,
-      folder: places.services,
-      baseEnv: { PATH: path, HOME: home, LANG: "C.UTF-8" },
-      stateOf: serviceState,
-      onChange,
-    });
+  async #lookForModels(): Promise<void> {
+    if (this.#manifest === null) return;
+    this.#presentModels = await findPresentModels(this.#manifest, this.#options.places);
+  }
+
+  /** Never rejects. */
+  async #setExtras({ services }: Manifest): Promise<void> {
+    const replacing = this.#extras.replace(services);
     this.#options.onSources();
+    await replacing.catch((err: unknown) => {
+      this.#options.log.error({ err }, "services of the manifest before could not be ended");
+    });
     await this.#extras.start();
   }
 
-  /** A release that did not work in earnest is left again (M4), once. */
-  async #leaveRelease(failure: ReleaseFailure): Promise<void> {
-    const { log, installation } = this.#options;
-    log.error({ ...failure }, "an instance did not become healthy on its release");
-    const installer = this.#parts?.installer;
-    const isNew = this.#before !== null && this.#before !== failure.release;
-    if (!isNew || installer === undefined || this.#left.has(failure.release)) return;
-    if (this.#release?.id !== failure.release) return;
-    this.#left.add(failure.release);
-    try {
-      const outcome = await installer.rollback();
-      if (outcome.kind !== "rolled_back") {
-        log.error({ outcome }, "the release before could not be taken again");
-        return;
-      }
-      await this.refreshRelease(new AbortController().signal);
-      installation.refuse(
-        `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
-      );
-    } catch (err) {
-      log.error({ err }, "the release before could not be taken again");
-    }
+  #onInstances(): void {
+    const statuses = this.#supervisor.statuses();
+    const isProven = statuses.every(
+      ({ isCurrent, check }) => isCurrent && check.state === "passing",
+    );
+    if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    const names = statuses.map(({ name }) => name).join(" ");
+    const isSame = names === this.#names;
+    this.#names = names;
+    if (isSame) this.#options.onChange();
+    else this.#options.onSources();
   }
 }

@@ -1,7 +1,7 @@
 /** Rules for instances: which there can be, their ports, arguments and environment. */
+import { isLoopbackName } from "@holdfast/runtime/host";
 import { joinFindings, type Finding, type Findings, type ManifestPath } from "./finding.ts";
 import { whyImpossible } from "./instance-names.ts";
-import { isLoopback } from "./loopback.ts";
 import type { Manifest } from "./model.ts";
 import { flagProblem } from "./reserved-flags.ts";
 
@@ -111,7 +111,7 @@ function optionRules(options: Options | Instances, path: ManifestPath): Findings
 }
 
 function hostRules({ host }: Instances): Findings {
-  if (isLoopback(host)) return { problems: [], warnings: [] };
+  if (isLoopbackName(host)) return { problems: [], warnings: [] };
   const message =
     "ComfyUI asks nobody for a key: everybody who reaches this address can run what they like here";
   return { problems: [], warnings: [{ path: ["instances", "host"], message }] };

@@ -1,16 +1,25 @@
 import { open } from "node:fs/promises";
 import { MANIFEST_BYTES_MAX, readManifest, type ManifestReading } from "./read-manifest.ts";
 
+/** The text of a manifest, or why it cannot be read. */
+export type ManifestText =
+  | { readonly kind: "text"; readonly text: string }
+  | Extract<ManifestReading, { readonly kind: "refused" }>;
+
 /** Reads a manifest from a file. One that cannot be read is refused in words; nothing is thrown. */
 export async function readManifestFile(path: string): Promise<ManifestReading> {
-  let text: string;
+  const read = await readManifestText(path);
+  return read.kind === "refused" ? read : readManifest(read.text);
+}
+
+/** The text alone, for whoever keeps exactly what was read. Nothing is thrown. */
+export async function readManifestText(path: string): Promise<ManifestText> {
   try {
-    text = await readBounded(path);
+    return { kind: "text", text: await readBounded(path) };
   } catch (error) {
     const problem = { path: "", line: 1, column: 1, message: fileWords(path, error) };
     return { kind: "refused", problems: [problem] };
   }
-  return readManifest(text);
 }
 
 async function readBounded(path: string): Promise<string> {

@@ -1,8 +1,8 @@
 /** Rules for services beside ComfyUI, and for the health server. */
+import { isLoopbackName } from "@holdfast/runtime/host";
 import { duplicateNames } from "./content-rules.ts";
 import { joinFindings, type Finding, type Findings } from "./finding.ts";
 import { parseInstanceName, whyImpossible } from "./instance-names.ts";
-import { isLoopback } from "./loopback.ts";
 import type { Manifest } from "./model.ts";
 
 /** Services that every machine has. */
@@ -86,7 +86,7 @@ function circles({ services }: Manifest): readonly Finding[] {
 }
 
 function healthRules({ health }: Manifest): Findings {
-  if (isLoopback(health.host) || health.tokenFile !== undefined) {
+  if (isLoopbackName(health.host) || health.tokenFile !== undefined) {
     return { problems: [], warnings: [] };
   }
   const message =

@@ -47,7 +47,7 @@ const setUp = (services: readonly Record<string, unknown>[], fails: readonly str
   const registry = createServiceRegistry({ clock, log });
   const outcomes = new Map<string, ProbeOutcome>();
   const extra = createExtraServices({
-    services: manifestSchema.parse({ version: 1, services }).services,
+    services: parse(services),
     probe: async ({ url }) => outcomes.get(url) ?? { kind: "failed", detail: "refused" },
     manager,
     host: {
@@ -65,10 +65,12 @@ const setUp = (services: readonly Record<string, unknown>[], fails: readonly str
     stateOf: (name) => registry.report(name)?.state,
     onChange: () => registry.touch(),
   });
-  registry.replace(extra.sources);
+  registry.replace(extra.sources());
   const states = () => Object.fromEntries(registry.reports().map((one) => [one.name, one.state]));
   return { clock, calls, registry, extra, outcomes, states };
 };
+const parse = (services: readonly Record<string, unknown>[]) =>
+  manifestSchema.parse({ version: 1, services }).services;
 const process = { command: ["/bin/x"] };
 
 test("each kind of service reaches its state, and disabled ones are not configured", async () => {
@@ -144,4 +146,69 @@ test("only a process can be tried again", async () => {
     false,
     false,
   ]);
+});
+
+test("another manifest ends what is gone or changed, starts what is new, and leaves the rest alone", async () => {
+  const { clock, calls, extra, registry, states } = setUp([
+    { name: "web", process, dependsOn: ["db"] },
+    { name: "db", process },
+    { name: "old", process },
+  ]);
+  await extra.start();
+  await clock.advance(10_000);
+  registry.replace(extra.sources());
+  calls.length = 0;
+  const replacing = extra.replace(
+    parse([
+      { name: "db", process },
+      { name: "web", process: { command: ["/bin/y"] }, dependsOn: ["db"] },
+      { name: "new", process },
+    ]),
+  );
+  registry.replace(extra.sources());
+  expect(states()["db"]).toBe("healthy");
+  await clock.advance(20_000);
+  await replacing;
+  expect(calls.filter((call) => call.startsWith("remove ")).toSorted()).toEqual([
+    "remove old",
+    "remove web",
+  ]);
+  expect(calls.filter((call) => call.startsWith("start")).toSorted()).toEqual([
+    "start new",
+    "start web",
+  ]);
+  expect(states()).toEqual({ db: "healthy", web: "healthy", new: "healthy" });
+  expect(registry.transitions("db").map(({ to }) => to)).toEqual([
+    "stopped",
+    "starting",
+    "healthy",
+  ]);
+  await extra.letGo();
+  expect(clock.sleeperCount()).toBe(0);
+});
+
+test("what could not be ended is told, and the new ones run all the same", async () => {
+  const { clock, calls, extra } = setUp([{ name: "old", process }], ["old"]);
+  await extra.start();
+  await clock.advance(10_000);
+  const failure = extra
+    .replace(parse([{ name: "new", process }]))
+    .catch((error: unknown) => String(error));
+  await clock.advance(10_000);
+  expect(await failure).toContain("old could not be stopped");
+  expect(calls).toContain("start new");
+  await extra.letGo();
+});
+
+test("before the start and after the end nothing is run for another manifest", async () => {
+  const { clock, calls, extra } = setUp([{ name: "a", process }]);
+  await extra.replace(parse([{ name: "b", process }]));
+  await clock.advance(10_000);
+  expect(calls).toEqual([]);
+  await extra.start();
+  await extra.letGo();
+  calls.length = 0;
+  await extra.replace(parse([{ name: "c", process }]));
+  await clock.advance(10_000);
+  expect(calls).toEqual([]);
 });

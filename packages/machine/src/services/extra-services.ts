@@ -24,7 +24,12 @@ export interface ExtraServicesOptions extends ProcessServicePorts {
  */
 export interface ExtraServices extends Service {
   /** One for each, in the manifest's order; those that are not enabled included. */
-  readonly sources: readonly ServiceSource[];
+  sources(): readonly ServiceSource[];
+  /**
+   * From now on these. One whose text in the manifest is the same goes on as it is; the others are
+   * ended, new ones started. Throws in words, after all was tried, when some could not be ended.
+   */
+  replace(services: readonly ExtraService[]): Promise<void>;
   /** Ends looking, and leaves the processes running for the next agent. */
   letGo(): Promise<void>;
   /** Tries a process again that was given up; false when none of this name is run here. */
@@ -54,39 +59,92 @@ const ELSEWHERE: ServiceFacts["runtime"] = {
   detail: null,
 };
 
+/** A service as the manifest has it, with what runs for it; null: it is not enabled. */
+interface Entry {
+  readonly text: string;
+  readonly source: ServiceSource;
+  readonly runner: Runner | null;
+}
+
 /** Makes the services; nothing runs before `start`. */
 export function createExtraServices(options: ExtraServicesOptions): ExtraServices {
-  const runners = options.services
-    .filter(({ enabled }) => enabled)
-    .map((service) => createRunner(service, options));
-  const byName = new Map(runners.map((runner) => [runner.name, runner]));
-  const groups = dependencyGroups(runners);
-  const sources = options.services.map(
-    (service) => byName.get(service.name)?.source ?? disabledSource(service),
-  );
-  return {
-    name: "services of the manifest",
-    sources,
-    async start() {
-      for (const runner of runners) await runner.start();
-    },
-    async stop() {
-      const failures: unknown[] = [];
-      for (const group of groups.toReversed()) {
-        const ended = await Promise.allSettled(group.map((runner) => runner.stop()));
-        for (const one of ended) if (one.status === "rejected") failures.push(one.reason);
-      }
-      if (failures.length > 0) throw new AggregateError(failures, tellFailures(failures));
-    },
-    async letGo() {
-      await Promise.all(runners.map((runner) => runner.letGo()));
-    },
-    retry(name) {
-      const process = byName.get(name)?.process ?? null;
-      process?.retry();
-      return process !== null;
-    },
-  };
+  return new ManifestServices(options);
+}
+
+class ManifestServices implements ExtraServices {
+  readonly name = "services of the manifest";
+  readonly #options: ExtraServicesOptions;
+  #entries: readonly Entry[];
+  #isRunning = false;
+
+  constructor(options: ExtraServicesOptions) {
+    this.#options = options;
+    this.#entries = options.services.map((service) => this.#make(service));
+  }
+
+  sources(): readonly ServiceSource[] {
+    return this.#entries.map(({ source }) => source);
+  }
+
+  async start(): Promise<void> {
+    this.#isRunning = true;
+    for (const runner of this.#runners()) await runner.start();
+  }
+
+  async replace(services: readonly ExtraService[]): Promise<void> {
+    const before = new Map(this.#entries.map((entry) => [entry.text, entry]));
+    const next = services.map((service) => before.get(textOf(service)) ?? this.#make(service));
+    const gone = this.#entries.filter((entry) => !next.includes(entry));
+    this.#entries = next;
+    const failures = await endAll(runnersOf(gone));
+    // Those that go on are started already, which is well.
+    if (this.#isRunning) await this.start();
+    if (failures.length > 0) throw new AggregateError(failures, tellFailures(failures));
+  }
+
+  async stop(): Promise<void> {
+    this.#isRunning = false;
+    const failures = await endAll(this.#runners());
+    if (failures.length > 0) throw new AggregateError(failures, tellFailures(failures));
+  }
+
+  async letGo(): Promise<void> {
+    this.#isRunning = false;
+    await Promise.all(this.#runners().map((runner) => runner.letGo()));
+  }
+
+  retry(name: string): boolean {
+    const process = this.#runners().find((runner) => runner.name === name)?.process ?? null;
+    process?.retry();
+    return process !== null;
+  }
+
+  #runners(): readonly Runner[] {
+    return runnersOf(this.#entries);
+  }
+
+  #make(service: ExtraService): Entry {
+    const runner = service.enabled ? createRunner(service, this.#options) : null;
+    return { text: textOf(service), source: runner?.source ?? disabledSource(service), runner };
+  }
+}
+
+function textOf(service: ExtraService): string {
+  return JSON.stringify(service);
+}
+
+function runnersOf(entries: readonly Entry[]): readonly Runner[] {
+  return entries.flatMap(({ runner }) => runner ?? []);
+}
+
+/** Ends first what nothing else needs; what could not be ended. */
+async function endAll(runners: readonly Runner[]): Promise<readonly unknown[]> {
+  const failures: unknown[] = [];
+  for (const group of dependencyGroups(runners).toReversed()) {
+    const ended = await Promise.allSettled(group.map((runner) => runner.stop()));
+    for (const one of ended) if (one.status === "rejected") failures.push(one.reason);
+  }
+  return failures;
 }
 
 function createRunner(service: ExtraService, options: ExtraServicesOptions): Runner {

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { HoldfastError, parseJsonKeepingIntegers } from "@holdfast/contract";
 import type { Clock, IdSource } from "@holdfast/runtime";
+import { isLoopbackRequest } from "@holdfast/runtime/host";
 import fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -19,7 +20,6 @@ import {
 import type { Log } from "../log.ts";
 import { watchConnections } from "./connections.ts";
 import { errorBody, errorStatus, toHoldfastError } from "./http-error.ts";
-import { isLoopbackRequest } from "./loopback-guard.ts";
 import { createRouteTable, type RouteTable } from "./route-table.ts";
 
 /** A Fastify instance whose routes are typed by their zod schemas. Features register on this. */

@@ -1,0 +1,155 @@
+/** What a machine tells: its services to the registry, facts to the health server, the report to the agent. */
+import type { Agent, OwnReport } from "@holdfast/agent";
+import type { MachineFacts } from "../health-server/model.ts";
+import { COMFYUI_SERVICE } from "../instances/instance-services.ts";
+import type { Manifest } from "../manifest/model.ts";
+import { notConfiguredSource, notLookedAtSource } from "../services/fixed-facts.ts";
+import type { ServiceSource } from "../services/model.ts";
+import type { ServiceRegistry } from "../services/service-registry.ts";
+import { attachedSources } from "./attached-services.ts";
+import type { GpuWatch } from "./gpu-watch.ts";
+import type { Installation } from "./installation.ts";
+import { controlPlaneFacts, manifestFacts } from "./machine-facts.ts";
+import type { MachineOptions } from "./machine-options.ts";
+import { createReporter, type HostFacts } from "./machine-report.ts";
+import type { ManifestLook } from "./manifest-watch.ts";
+import type { ServingMachine } from "./serving-machine.ts";
+
+/** What it is told from. Everything is read when it is asked for, and must not wait. */
+export interface MachineTellingOptions {
+  readonly options: MachineOptions;
+  readonly agent: () => Agent;
+  readonly gpus: Pick<GpuWatch, "facts" | "told">;
+  readonly installation: Pick<Installation, "source" | "status">;
+  readonly serving: () => ServingMachine | undefined;
+  readonly healthPort: () => number | null;
+}
+
+const NO_MODELS: ReadonlySet<string> = new Set();
+
+/** See the head of this file. */
+export class MachineTelling {
+  readonly #of: MachineTellingOptions;
+  readonly #toReport = createReporter();
+  #registry: ServiceRegistry | undefined;
+  #look: ManifestLook = { applied: null, problems: [] };
+  #trouble: string | null = null;
+  #host: HostFacts | undefined;
+  /** Of the manifest that the health server was opened by. */
+  #health: Manifest["health"] | undefined;
+
+  constructor(of: MachineTellingOptions) {
+    this.#of = of;
+  }
+
+  /** From now on the registry is told of the services, and the agent of changes. */
+  begin(registry: ServiceRegistry, look: ManifestLook): void {
+    this.#registry = registry;
+    this.#look = look;
+    this.#health = look.applied?.manifest.health;
+    registry.subscribe(() => this.#of.agent().reportMachine());
+    this.publish();
+  }
+
+  /** What is in force, or what is to be said of it. */
+  noteLook(look: ManifestLook): void {
+    this.#look = look;
+    this.publish();
+  }
+
+  /** Why the machine cannot be brought to its manifest; null when nothing keeps it from that. */
+  noteTrouble(problem: string | null): void {
+    this.#trouble = problem;
+    this.publish();
+  }
+
+  noteHost(host: HostFacts): void {
+    this.#host = host;
+  }
+
+  /** There may be other services than before. */
+  publish(): void {
+    try {
+      this.#registry?.replace(this.#sources());
+    } catch (err) {
+      // Those of before are told on; what they tell is as true as it was.
+      this.#of.options.log.error({ err }, "services could not be taken over");
+    }
+    this.touch();
+  }
+
+  /** Something that is told has changed. */
+  touch(): void {
+    if (this.#registry === undefined) return;
+    this.#registry.touch();
+    this.#of.agent().reportMachine();
+  }
+
+  /** For the health server. */
+  facts(): MachineFacts {
+    const { machineName, controlPlaneUrl: url, manifestPath } = this.#of.options;
+    const agent = this.#of.agent().status();
+    const serving = this.#of.serving();
+    return {
+      machineId: agent.machineId,
+      name: machineName,
+      gpus: [...this.#of.gpus.facts()],
+      controlPlane: controlPlaneFacts({ url, agent }),
+      release: serving?.release()?.id ?? null,
+      manifest: manifestFacts({
+        path: manifestPath,
+        isApplied: this.#look.applied !== null,
+        problems: this.#look.problems,
+        servingProblems: [...(serving?.problems() ?? []), ...this.#lateNotes()],
+        trouble: this.#trouble,
+      }),
+    };
+  }
+
+  /** For the control plane; undefined while it is not known. */
+  report(): OwnReport | undefined {
+    if (this.#host === undefined || this.#registry === undefined) return undefined;
+    const { applied } = this.#look;
+    const serving = this.#of.serving();
+    return this.#toReport({
+      services: this.#registry.reports(),
+      gpus: this.#of.gpus.told(),
+      lock: serving?.lock() ?? null,
+      manifest: applied?.manifest ?? null,
+      manifestDigest: applied?.digest ?? null,
+      presentModels: serving?.presentModels() ?? NO_MODELS,
+      host: this.#host,
+      healthPort: this.#of.healthPort(),
+    });
+  }
+
+  #sources(): readonly ServiceSource[] {
+    const { applied, problems } = this.#look;
+    const { manifestPath, clock, attached } = this.#of.options;
+    const serving = this.#of.serving();
+    const why = problems[0] ?? `there is no ${manifestPath}`;
+    const own =
+      applied === null
+        ? [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)]
+        : [this.#of.installation.source(), ...(serving?.sources() ?? [this.#beforeServing()])];
+    const names = own.map(({ name }) => name);
+    const served = serving?.attached() ?? attached;
+    return [...own, ...attachedSources(served, this.#of.agent(), names, () => clock.now())];
+  }
+
+  /** ComfyUI between the manifest and the first look at what there is. */
+  #beforeServing(): ServiceSource {
+    return notLookedAtSource(COMFYUI_SERVICE, "comfyui", {
+      isConfigured: this.#look.applied?.manifest.comfyui !== undefined,
+      installation: () => this.#of.installation.status(),
+    });
+  }
+
+  /** What a manifest says that is taken into force by a new start alone. */
+  #lateNotes(): readonly string[] {
+    const now = this.#look.applied?.manifest.health;
+    const isSame = JSON.stringify(now) === JSON.stringify(this.#health);
+    if (now === undefined || isSame) return [];
+    return ["`health` is taken over when the agent is started anew"];
+  }
+}

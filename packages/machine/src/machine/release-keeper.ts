@@ -1,0 +1,102 @@
+/** Leaves a release again on which instances do not become healthy. One at a time; see `release-trust.ts`. */
+import type { AgentLog } from "@holdfast/agent";
+import { assertNever, type Clock } from "@holdfast/runtime";
+import type { Installer } from "../install/installer.ts";
+import type { ReleaseFailure } from "../instances/supervisor-options.ts";
+import {
+  afterLeaving,
+  afterProof,
+  afterSwitch,
+  mayLeave,
+  NO_TRUST,
+  type ReleaseTrust,
+} from "./release-trust.ts";
+
+/** What it is made of. */
+export interface ReleaseKeeperOptions {
+  readonly clock: Clock;
+  readonly log: AgentLog;
+  /** Of the manifest in force; undefined before there is one. */
+  readonly installer: () => Pick<Installer, "rollback" | "status"> | undefined;
+  /** Another release is linked now: brings what runs to it. */
+  readonly refresh: (signal: AbortSignal) => Promise<void>;
+  /** For people: it was left, and why. */
+  readonly onLeft: (reason: string) => void;
+}
+
+/** Between two attempts while an installer is at work. */
+const BUSY_REST_MS = 5_000;
+
+/** See the head of this file. */
+export class ReleaseKeeper {
+  readonly #options: ReleaseKeeperOptions;
+  readonly #stopping = new AbortController();
+  #trust: ReleaseTrust = NO_TRUST;
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(options: ReleaseKeeperOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Another release serves. To be told once what runs is held against it: that all were healthy on the
+   * one before proves nothing.
+   */
+  switched(from: string | null, to: string): void {
+    this.#trust = afterSwitch(this.#trust, from, to);
+  }
+
+  /** All instances are healthy on what serves: it needs no way back any more. Cheap. */
+  proved(): void {
+    this.#trust = afterProof(this.#trust);
+  }
+
+  /** An instance did not become healthy on it. */
+  failed(failure: ReleaseFailure): void {
+    const { log } = this.#options;
+    log.error({ ...failure }, "an instance did not become healthy on its release");
+    this.#work = this.#work.then(() =>
+      this.#leave(failure).catch((err: unknown) => {
+        if (this.#stopping.signal.aborted) return;
+        log.error({ err, release: failure.release }, "the release before could not be taken again");
+      }),
+    );
+  }
+
+  /** Nothing is left any more; resolves when nothing is on its way. */
+  async end(): Promise<void> {
+    this.#stopping.abort(new Error("the machine is being stopped"));
+    await this.#work;
+  }
+
+  async #leave(failure: ReleaseFailure): Promise<void> {
+    const { clock, log, refresh, onLeft } = this.#options;
+    const { signal } = this.#stopping;
+    for (;;) {
+      const installer = this.#options.installer();
+      if (signal.aborted || installer === undefined) return;
+      const { current } = await installer.status();
+      if (current !== failure.release || !mayLeave(this.#trust, failure.release)) {
+        log.warn({ release: failure.release, current }, "release is not left");
+        return;
+      }
+      const outcome = await installer.rollback();
+      switch (outcome.kind) {
+        case "busy":
+          await clock.sleep(BUSY_REST_MS, signal);
+          break;
+        case "nothing":
+          throw new Error(outcome.reason);
+        case "rolled_back":
+          await refresh(signal);
+          this.#trust = afterLeaving(this.#trust, failure.release);
+          onLeft(
+            `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
+          );
+          return;
+        default:
+          assertNever(outcome);
+      }
+    }
+  }
+}
