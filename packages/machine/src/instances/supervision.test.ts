@@ -61,7 +61,7 @@ describe("one that does not run", () => {
     expect(decide().kind).toBe("look");
     expect(decide({ leftovers: nothingInTheWay })).toEqual({
       kind: "start",
-      reason: "it is in the plan and does not run",
+      reason: "it is wanted here and does not run",
     });
   });
 

@@ -164,7 +164,7 @@ function decideStopped(facts: SupervisionFacts): Action {
   if (leftovers === null) {
     return { kind: "look", reason: "what may be in the way of a start is looked for" };
   }
-  return { kind: "start", reason: asked ?? "it is in the plan and does not run" };
+  return { kind: "start", reason: asked ?? "it is wanted here and does not run" };
 }
 
 function decideLeftovers({ own, portHolder }: Leftovers, plan: InstancePlan): Action | null {

@@ -70,14 +70,18 @@ function runtimeOf(one: SupervisedInstance): RuntimeStatus {
           : "stopped";
     return { ...common, state, pid: null, startedAt: null, detail: stoppedText(one) };
   }
-  const isEnding = operation !== null && ["end", "kill", "restart"].includes(operation.label);
+  const isEnding =
+    lastAction?.kind === "end" ||
+    (operation !== null && ["end", "kill", "restart"].includes(operation.label));
   const state = isEnding ? "stopping" : process.answeredAt === null ? "starting" : "running";
   const detail =
     one.drain !== null
       ? `it takes no more work: ${drainText(one.drain.cause)}`
       : isNotable(lastAction)
         ? lastAction.reason
-        : null;
+        : state === "starting"
+          ? silentText(one)
+          : null;
   return { ...common, state, pid: process.pid, startedAt: process.startedAtEpoch, detail };
 }
 
@@ -93,6 +97,11 @@ function stoppedText(one: SupervisedInstance): string | null {
   return why === null ? last.reason : `${why}; last: ${last.reason}`;
 }
 
+/** Of a process that is on its way: that its port refuses is what is expected of it. */
+function silentText(one: SupervisedInstance): string {
+  return `its process runs, and does not answer on port ${one.plan.port} yet`;
+}
+
 /** The runner's word, for a process that has come so far. */
 function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const { process, health } = one;
@@ -100,7 +109,7 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const checkedAt = Math.round(clock.now());
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
   if (process.answeredAt === null) {
-    return { state: "pending", detail: process.healthReason, checkedAt: null };
+    return { state: "pending", detail: silentText(one), checkedAt: null };
   }
   const silent = process.silentSince === null ? "it is not well" : "it does not answer";
   return { state: "failing", detail: health?.reason ?? silent, checkedAt };

@@ -95,7 +95,7 @@ describe("starting", () => {
     host.onStart = () => undefined;
     const supervisor = await supervise([plan()]);
     expect(supervisor.status("comfyui-cpu0")).toMatchObject({
-      runtime: { state: "starting", restarts: 0 },
+      runtime: { state: "starting", restarts: 0, detail: expect.stringMatching(/does not answer/) },
       check: { state: "pending" },
     });
     await clock.advance(59_000);
@@ -462,7 +462,7 @@ describe("another release", () => {
 });
 
 describe("the end", () => {
-  test("all are drained, then ended, the last one first", async () => {
+  test("all are drained, then ended", async () => {
     const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
     busy(8_188);
     const stopped = supervisor.stop();
@@ -478,6 +478,29 @@ describe("the end", () => {
       "stopped",
       "stopped",
     ]);
+  });
+
+  test("one that takes its time does not hold up the end of the others", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    const remove = host.remove.bind(host);
+    let letGo = (): void => undefined;
+    const slow = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    host.remove = async (name) => {
+      if (name === "comfyui-gpu1") await slow;
+      await remove(name);
+    };
+    const stopped = supervisor.stop();
+    await clock.advance(1_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(supervisor.status("comfyui-gpu1")?.runtime).toMatchObject({
+      state: "stopping",
+      detail: "the machine is being stopped",
+    });
+    letGo();
+    await stopped;
+    expect(host.ends).toEqual(["comfyui-gpu0 removed", "comfyui-gpu1 removed"]);
   });
 
   test("instances that another agent holds are left alone", async () => {

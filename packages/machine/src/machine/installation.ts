@@ -153,7 +153,11 @@ export class Installation {
           check: NO_CHECK,
         };
       case "installed":
-        return { ...base, runtime: running, check: NO_CHECK };
+        return {
+          ...base,
+          runtime: running,
+          check: { state: "passing", detail: this.#servingText(), checkedAt: null },
+        };
       case "failed":
         return {
           ...base,
@@ -163,6 +167,10 @@ export class Installation {
       default:
         return assertNever(phase);
     }
+  }
+
+  #servingText(): string {
+    return this.#serving === null ? "nothing to install" : `release ${this.#serving} serves`;
   }
 
   /** One try; null when it worked, else why not. */

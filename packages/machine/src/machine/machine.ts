@@ -156,6 +156,7 @@ class HostedMachine implements Machine {
     const journal = await openTransitionJournal({ file: this.#places.transitions, log });
     this.#registry = createServiceRegistry({ clock, log, journal });
     this.#registry.subscribe(() => this.agent.reportMachine());
+    this.#installation.note({ isConfigured: this.#look.applied !== null, serving: null });
     this.#publish();
     await this.#registry.start();
     this.#health.attach({ services: this.#registry, facts: () => this.#facts() });
