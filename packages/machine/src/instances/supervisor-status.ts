@@ -61,6 +61,11 @@ function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): st
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
   const { process, lastAction, failures, operation } = one;
   const common = { restarts: Math.max(0, one.processes - 1) };
+  if (process === null && !one.hasLooked && lastAction === null) {
+    // An agent that was started anew finds them running: until it has looked, nobody can say.
+    const detail = "what may live on from before is looked for";
+    return { ...common, state: "starting", pid: null, startedAt: null, detail };
+  }
   if (process === null) {
     const state =
       operation?.label === "start" || operation?.label === "restart"
@@ -92,7 +97,9 @@ function isNotable(action: SupervisedInstance["lastAction"]): action is NonNulla
 
 function stoppedText(one: SupervisedInstance): string | null {
   const last = one.exits.at(-1);
-  const why = one.lastAction?.reason ?? null;
+  // What was last decided of a process that lived says nothing of why there is none.
+  const isStale = one.lastAction?.kind === "nothing" && one.wanted !== "keep";
+  const why = isStale ? null : (one.lastAction?.reason ?? null);
   if (last === undefined || last.wasAsked) return why;
   return why === null ? last.reason : `${why}; last: ${last.reason}`;
 }

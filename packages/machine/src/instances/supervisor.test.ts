@@ -4,6 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeHost, FakeLocks, rememberingLog, urlOf } from "../../testing/fake-host.ts";
 import { gpuPlan, plan, release } from "../../testing/instance-facts.ts";
 import { machinePlaces } from "../machine-places.ts";
+import type { ExitCause } from "../process-manager/exit-cause.ts";
+import type { ExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { InstancePlan, Release } from "./model.ts";
 import { toProcessSpec } from "./process-spec.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -20,6 +22,11 @@ let log: ReturnType<typeof rememberingLog>;
 let failures: ReleaseFailure[];
 let changes: string[];
 let running: Supervisor[];
+let explained: ExitCause;
+const explainer: ExitExplainer = {
+  note: () => Promise.resolve(),
+  explain: () => Promise.resolve(explained),
+};
 
 beforeEach(() => {
   clock = createFakeClock();
@@ -29,6 +36,7 @@ beforeEach(() => {
   failures = [];
   changes = [];
   running = [];
+  explained = { kind: "unknown", words: "ended, and nothing tells how" };
 });
 afterEach(async () => {
   for (const supervisor of running) {
@@ -59,6 +67,7 @@ async function supervise(
     runner: host,
     files: host,
     locks,
+    exits: explainer,
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -458,6 +467,41 @@ describe("another release", () => {
     expect(host.alive("comfyui-gpu1")).toBe(0);
     expect(supervisor.statuses().map(({ name }) => name)).toEqual(["comfyui-gpu0"]);
     expect(JSON.stringify(locks.kept)).not.toContain("8189");
+  });
+});
+
+describe("a process that ended", () => {
+  const reasons = (supervisor: Supervisor): unknown =>
+    supervisor.status("comfyui-cpu0")?.exits.map(({ reason }) => reason);
+  /** The manager lists the ended one too, as PM2 does until it is removed or started anew. */
+  const listEnded = (): void => {
+    const list = host.list.bind(host);
+    host.list = async () => {
+      const living = await list();
+      if (living.length > 0) return living;
+      const more = { digest: null, startedAt: null, exitCode: 0 };
+      return [{ ...more, name: "comfyui-cpu0", state: "stopped", pid: null }];
+    };
+  };
+
+  test("has the reason that was found out", async () => {
+    explained = { kind: "oom", words: "killed by the kernel" };
+    const supervisor = await supervise([plan()]);
+    listEnded();
+    host.die(host.of("comfyui-cpu0"));
+    await clock.advance(10_000);
+    expect(host.alive("comfyui-cpu0")).toBe(1);
+    expect(reasons(supervisor)).toEqual(["killed by the kernel"]);
+  });
+
+  test("keeps what was seen where nothing can be found out", async () => {
+    const supervisor = await supervise([plan()]);
+    listEnded();
+    host.die(host.of("comfyui-cpu0"));
+    await clock.advance(10_000);
+    expect(reasons(supervisor)).toEqual([
+      "its process ended by itself, or was killed from outside",
+    ]);
   });
 });
 

@@ -27,6 +27,7 @@ import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
 import { readHostFacts } from "./host-facts.ts";
 import { createInstallerParts } from "./installer-parts.ts";
 import { Installation } from "./installation.ts";
+import { careForLogs } from "./log-care.ts";
 import type { Machine, MachineOptions } from "./machine-options.ts";
 import { toOwnReport, type HostFacts } from "./machine-report.ts";
 import { createManifestWatch, type ManifestLook, type ManifestWatch } from "./manifest-watch.ts";
@@ -203,13 +204,22 @@ class HostedMachine implements Machine {
   /** Everything after the start: install, serve, notice changes. */
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
+    const { clock, log } = this.#options;
     await Promise.all([
       this.#gpus.run(signal),
       this.#watchHost(signal),
+      careForLogs({ files: () => this.#logFiles(), clock, log }, signal),
       this.#follow(signal).catch((err: unknown) => {
         if (!signal.aborted) this.#options.log.error({ err }, "the machine cannot go on");
       }),
     ]);
+  }
+
+  /** What the processes of this machine write, PM2's own log too; the installer keeps its own. */
+  #logFiles(): readonly string[] {
+    const sources = this.#serving?.sources() ?? [];
+    const own = sources.flatMap((source) => source.logFiles());
+    return own.length === 0 ? [] : [...own, join(this.#places.pm2Home, "pm2.log")];
   }
 
   /** Serves by one manifest after the other. */

@@ -20,6 +20,7 @@ import type { ReleaseFailure } from "../instances/supervisor-options.ts";
 import { Supervisor } from "../instances/supervisor.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import type { Manifest } from "../manifest/model.ts";
+import { createExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { ProcessManager } from "../process-manager/model.ts";
 import { createPm2ProcessManager } from "../process-manager/pm2-process-manager.ts";
 import { createExtraServices, type ExtraServices } from "../services/extra-services.ts";
@@ -99,6 +100,7 @@ export class ServingMachine {
       random,
       log,
       manager: this.#manager,
+      exits: createExitExplainer(places.pm2Home),
       host,
       runner: {
         health: (url) => agent.instanceHealth(url),
