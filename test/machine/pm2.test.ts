@@ -8,10 +8,7 @@ import { promisify } from "node:util";
 import { isProcessAlive, processCommand, waitForExit } from "@holdfast/runtime/host";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-  explainEnd,
-  readOomKills,
-} from "../../packages/machine/src/process-manager/exit-evidence.ts";
+import { createExitExplainer } from "../../packages/machine/src/process-manager/exit-evidence.ts";
 import { rotateLogFile } from "../../packages/machine/src/process-manager/log-rotation.ts";
 import type {
   ManagedProcess,
@@ -106,14 +103,8 @@ const ended = (pm: ProcessManager, name: string): Promise<ManagedProcess> =>
     const one = named(await pm.list(signal()), name);
     return one?.state === "stopped" ? one : undefined;
   });
-const explain = async (end: ManagedProcess, pid: number, wasAsked = false) =>
-  await explainEnd(pm2Home, {
-    name: end.name,
-    pid,
-    exitCode: end.exitCode,
-    wasAsked,
-    oomKillsBefore: await readOomKills(pid),
-  });
+const explain = async ({ name, exitCode }: ManagedProcess, pid: number) =>
+  await createExitExplainer(pm2Home).explain({ name, pid, exitCode });
 const text = (path: string): Promise<string> => readFile(path, "utf8").catch(() => "");
 
 describe.skipIf(program === undefined)("the process manager on PM2", () => {
@@ -296,7 +287,6 @@ describe.skipIf(program === undefined)("the process manager on PM2", () => {
       kind: "exit",
       words: expect.stringContaining("7") as string,
     });
-    expect(await explain(end, killed, true)).toMatchObject({ kind: "asked" });
   });
 
   test("PM2's daemon is killed: the processes go on, print, are listed, adopted and ended", async () => {

@@ -443,6 +443,8 @@ export class Instance {
   }
 
   #onReplaced(reason: string): void {
+    // One that has not come so far yet, as at every start, is no news.
+    const isNews = this.#isProven;
     this.#isProven = false;
     this.#isCheckDue = true;
     this.#deadReason = undefined;
@@ -451,7 +453,8 @@ export class Instance {
     this.#marker = undefined;
     this.#deadPrompts.clear();
     this.broom.clear();
-    this.#deps.log.warn({ instance: this.key, reason }, "instance's process is another one");
+    const level = isNews ? "warn" : "debug";
+    this.#deps.log[level]({ instance: this.key, reason }, "instance's process is another one");
     this.#deps.onReplaced(reason);
     this.#waker.wake();
     this.#tell();

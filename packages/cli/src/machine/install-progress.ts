@@ -11,8 +11,23 @@ const MARKS: Readonly<Record<StepResult["outcome"], string>> = {
   not_reached: "-   ",
 };
 
-/** Shows an installation as it goes: a line for each step that did something, a bar where one watches. */
+/** Where nobody watches a screen, a step's progress gets a line no more often than this. */
+const LINE_EVERY_MS = 30_000;
+
+/**
+ * Shows an installation as it goes: a line for each step that did something; how far the running ones
+ * are as a bar on a screen, and as a line now and then in a log.
+ */
 export function watchInstall(terminal: Terminal): (event: InstallEvent) => void {
+  const toldAt = new Map<string, number>();
+  const tellSeldom = (id: string, at: number, text: string): void => {
+    if (terminal.isInteractive) return;
+    const last = toldAt.get(id);
+    if (last === undefined) toldAt.set(id, at);
+    if (last === undefined || at - last < LINE_EVERY_MS) return;
+    toldAt.set(id, at);
+    terminal.note(`...  ${text}`);
+  };
   const running = new Map<string, { readonly title: string; progress: StepProgress | null }>();
   const redraw = (): void => {
     const parts = [...running.values()].map(({ title, progress }) => {
@@ -28,7 +43,10 @@ export function watchInstall(terminal: Terminal): (event: InstallEvent) => void 
         return;
       case "step.progress": {
         const step = running.get(event.id);
-        if (step !== undefined) step.progress = event.progress;
+        if (step !== undefined) {
+          step.progress = event.progress;
+          tellSeldom(event.id, event.at, `${step.title}: ${progressText(event.progress)}`);
+        }
         redraw();
         return;
       }
@@ -55,7 +73,9 @@ export function resultLines(result: StepResult): readonly string[] {
   if (outcome === "skipped") return [];
   const optional = isOptional && outcome === "failed" ? " (optional)" : "";
   const took = outcome === "done" || outcome === "failed" ? ` (${durationText(durationMs)})` : "";
-  const line = `${MARKS[outcome]} ${title}${optional}: ${detail}${took}`;
+  // Why it was needed is in the plan and in the log.
+  const text = outcome === "done" ? "" : `: ${detail}`;
+  const line = `${MARKS[outcome]} ${title}${optional}${text}${took}`;
   return advice === null || outcome !== "failed" ? [line] : [line, `     ${advice}`];
 }
 
@@ -64,5 +84,5 @@ function progressText({ done, total, unit, detail }: StepProgress): string {
   if (total === null || total === 0) return detail ?? amount;
   const percent = Math.floor((100 * done) / total);
   const all = unit === "bytes" ? bytesText(total) : String(total);
-  return `${percent} % of ${all}`;
+  return `${percent} % of ${all}${detail === null ? "" : ` (${detail})`}`;
 }

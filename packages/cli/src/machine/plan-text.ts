@@ -14,12 +14,13 @@ export function planLines(plan: InstallPlan): readonly string[] {
     ...(releaseId === null
       ? []
       : [
-          `release ${releaseId}: ${isNewRelease ? "to be made" : "is there"}; PyTorch: ${torchBackend}`,
+          `release ${releaseId}: ${isNewRelease ? "to be made" : "is there"}; PyTorch: ${torchBackend === "none" ? "left to the requirements" : torchBackend}`,
         ]),
     ...steps.map(({ state, title, detail, isOptional }) => {
       return `${MARKS[state]} ${title}${isOptional ? " (optional)" : ""}: ${detail}`;
     }),
     `disk: needs about ${bytesText(plan.needBytes)}, ${bytesText(plan.freeBytes)} are free`,
+    ...(plan.diskNote === null ? [] : [`      ${plan.diskNote}`]),
     ...warnings.map((warning) => `warning: ${warning}`),
     ...problems.flatMap(({ subject, message, advice }) => [
       `PROBLEM ${subject}: ${message}`,

@@ -183,8 +183,9 @@ async function withFolder(
   action: (folder: MachineFolder, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const { terminal, env } = context;
-  // Steps are told as they go; the log's own lines are for whoever asks for them.
-  const settings = readSettings({ logLevel: "error", ...options }, context);
+  // Steps are told as they go, failures too; the log's own lines are for whoever asks for them.
+  const isLogAsked = options.logLevel !== undefined || env["HOLDFAST_LOG_LEVEL"] !== undefined;
+  const settings = readSettings(isLogAsked ? options : { ...options, logLevel: "silent" }, context);
   const stop = listenForStop(terminal, () => undefined);
   try {
     const machine = machineSettings(settings);

@@ -46,7 +46,7 @@ export function statusLines(
       ? ["nothing is installed: holdfast machine install"]
       : [
           `release ${lock.release} serves, made ${new Date(lock.createdAt).toISOString()}`,
-          `  ComfyUI ${lock.comfyui.version ?? "?"} (${lock.comfyui.commit?.slice(0, 12) ?? lock.comfyui.adopted ?? "?"}), Python ${lock.python.version}, PyTorch ${lock.torch.version ?? "none"} (${lock.torch.backend})`,
+          `  ComfyUI ${lock.comfyui.version ?? "?"} (${lock.comfyui.commit?.slice(0, 12) ?? lock.comfyui.adopted ?? "?"}), Python ${lock.python.version}, PyTorch ${torchText(lock.torch)}`,
           ...lock.nodes.map(({ name, commit, missing }) =>
             missing === null
               ? `  node pack ${name} ${commit.slice(0, 12)}`
@@ -63,6 +63,14 @@ export function statusLines(
     ...(busyPid === null ? [] : [`an installer is at work: process ${busyPid}`]),
     ...(agent === null ? ["no agent runs on this machine folder"] : agentLines(agent)),
   ];
+}
+
+function torchText({
+  version,
+  backend,
+}: NonNullable<InstallationSummary["lock"]>["torch"]): string {
+  if (version === null) return "none";
+  return backend === "none" ? `${version}, left to the requirements` : `${version} (${backend})`;
 }
 
 function agentLines({ url, health, services }: AgentHealth): readonly string[] {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { bytesText, releaseBytes } from "./disk-estimate.ts";
+import { bytesText, estimateNote, releaseBytes } from "./disk-estimate.ts";
 import type { Step } from "./model.ts";
 import { decideDisk, planSteps } from "./plan-install.ts";
 
@@ -23,6 +23,12 @@ describe("the disk", () => {
     expect(cuda).toBeLessThan(rocm);
     expect(releaseBytes("auto", 0)).toBe(releaseBytes("cu128", 0));
     expect(bytesText(300 * 1024 ** 2)).toBe("300 MB");
+  });
+
+  test("says that it is without PyTorch where that is left to an index", () => {
+    expect(estimateNote("none", true)).toMatch(/without PyTorch.* about 7.0 GB$/);
+    expect(estimateNote("none", false)).toBeNull();
+    expect(estimateNote("cpu", true)).toBeNull();
   });
 });
 

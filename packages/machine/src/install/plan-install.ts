@@ -48,6 +48,8 @@ export interface InstallPlan {
   readonly needBytes: number;
   /** Free where releases are. */
   readonly freeBytes: number;
+  /** What `needBytes` leaves out; null when it leaves nothing out. */
+  readonly diskNote: string | null;
   readonly warnings: readonly string[];
   /** Not empty: an installation is refused before anything was changed. */
   readonly problems: readonly PlanProblem[];

@@ -1,4 +1,5 @@
 import { composeSteps } from "./compose-steps.ts";
+import { estimateNote } from "./disk-estimate.ts";
 import { createGitCache } from "./git/git-cache.ts";
 import { findOnPath } from "./install-files.ts";
 import type { InstallerOptions } from "./installer-options.ts";
@@ -76,6 +77,10 @@ export async function prepareInstall(
   });
   const isNewRelease = id !== null && (await releases.lockOf(id)) === undefined;
   const disk = await planDisk(places.root, manifest, isNewRelease ? inputs : null);
+  const diskNote =
+    isNewRelease && inputs?.comfyui.kind === "clone"
+      ? estimateNote(torch.backend, !manifest.python.noIndex)
+      : null;
   const models = await ports.planModels?.(mode.signal);
   const links = repositoryLinks(places, repositories);
   const problems = [
@@ -102,6 +107,7 @@ export async function prepareInstall(
     steps: problems.length > 0 ? [] : await planSteps(steps, mode.signal),
     needBytes: disk.needBytes + (models?.fetchBytes ?? 0),
     freeBytes: disk.freeBytes,
+    diskNote,
     warnings,
     problems,
   };

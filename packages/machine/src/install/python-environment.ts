@@ -5,6 +5,7 @@ import { leftOut, packStepId, type BuildablePack } from "./custom-nodes.ts";
 import { isThere, readIfThere, writeWhole } from "./install-files.ts";
 import { StepFailure, type Step, type StepContext } from "./model.ts";
 import { programEnvironment } from "./program-environment.ts";
+import { createInstallProgress } from "./python/install-progress.ts";
 import { packageSources } from "./python/package-sources.ts";
 import { brokenPins, describePinBreak, parsePins, pinLines } from "./python/pins.ts";
 import { readPythonFacts, type PythonFacts } from "./python/python-facts.ts";
@@ -223,7 +224,7 @@ function packagesStep(
             env,
             timeoutMs: INSTALL_TIMEOUT_MS,
           },
-          context,
+          withInstallProgress(context),
         );
         if (result.kind !== "succeeded") {
           throw uvStepFailure("The packages cannot be installed", result);
@@ -239,6 +240,19 @@ function packagesStep(
         `the environment is not as resolved: ${changed.join("; ")}`,
         "Run the installation again; with a thorough look it installs them anew.",
       );
+    },
+  };
+}
+
+/** The same, with progress from the lines of uv. */
+function withInstallProgress(context: StepContext): StepContext {
+  const read = createInstallProgress();
+  return {
+    ...context,
+    log: (line) => {
+      context.log(line);
+      const progress = read(line);
+      if (progress !== undefined) context.progress(progress);
     },
   };
 }

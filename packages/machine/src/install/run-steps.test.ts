@@ -62,7 +62,7 @@ describe("running steps", () => {
     expect(byId).toEqual({ a: "failed", b: "not_reached", c: "done", m: "done", n: "not_reached" });
     expect(ok).toBe(false);
     expect(results[0]).toMatchObject({ detail: "no space; ***", advice: "Do this." });
-    expect(results[1]?.detail).toBe("not done because of a");
+    expect(results[1]?.detail).toBe('waits for "a"');
   });
 
   test("what verification finds wanting has failed", async () => {

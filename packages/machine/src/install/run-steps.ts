@@ -57,7 +57,7 @@ export async function runSteps(
       const result =
         blocker === undefined && !signal.aborted
           ? await runStep(step, options)
-          : notReached(step, clock, signal.aborted ? STOPPED : `not done because of ${blocker}`);
+          : notReached(step, clock, signal.aborted ? STOPPED : waitsFor(steps, blocker));
       results.set(step.id, result);
       onEvent({ kind: "step.ended", at: clock.now(), result });
       ended.get(step.id)?.open();
@@ -68,8 +68,18 @@ export async function runSteps(
   const ok = all.every(
     ({ outcome, isOptional }) => isOptional || outcome === "done" || outcome === "skipped",
   );
-  onEvent({ kind: "ended", at: clock.now(), ok, durationMs: clock.elapsed() - startedAt });
+  onEvent({
+    kind: "ended",
+    at: clock.now(),
+    ok,
+    durationMs: Math.round(clock.elapsed() - startedAt),
+  });
   return { ok, isAborted: signal.aborted, results: all };
+}
+
+/** By the title: it is what whoever reads this has seen of the step that failed. */
+function waitsFor(steps: readonly Step[], id: string | undefined): string {
+  return `waits for "${steps.find((step) => step.id === id)?.title ?? id}"`;
 }
 
 /** Lets everybody through who waits for it, once it was opened. */
@@ -116,7 +126,7 @@ async function runStep(step: Step, options: RunStepsOptions): Promise<StepResult
     isOptional,
     outcome,
     startedAt,
-    durationMs: clock.elapsed() - started,
+    durationMs: Math.round(clock.elapsed() - started),
     detail: redact(detail),
     advice: advice === null ? null : redact(advice),
   });
@@ -131,7 +141,8 @@ async function runStep(step: Step, options: RunStepsOptions): Promise<StepResult
     context.log(`needed: ${check.detail}`);
     await step.apply(context);
     await step.verify(context);
-    return result("done", check.detail);
+    // What the check found is over now; without the word it reads as if it were so still.
+    return result("done", `before: ${check.detail}`);
   } catch (error) {
     // What a step throws while it is being stopped is the stop.
     if (signal.aborted) return result("not_reached", STOPPED);

@@ -3,7 +3,11 @@ import { join } from "node:path";
 import { StepFailure, type Step, type StepContext } from "./model.ts";
 import { describeProgramEnd } from "./run-program.ts";
 import { brokenPromises, type NodeClasses } from "./validation/object-info.ts";
-import { parseStartupLog, type StartupReport } from "./validation/startup-log.ts";
+import {
+  fatalMissingModule,
+  parseStartupLog,
+  type StartupReport,
+} from "./validation/startup-log.ts";
 import { askRunning, quickTest, type QuickTest, type Trial } from "./validation/trial-run.ts";
 
 /** A pack of the release as validation sees it. */
@@ -146,9 +150,14 @@ function deathOf(test: QuickTest): StepFailure {
   const hints = failures.map(({ name, reason }) => `${name}: ${reason ?? "not imported"}`);
   return new StepFailure(
     `ComfyUI does not start: ${end}${hints.length === 0 ? "" : `\nnot imported: ${hints.join("; ")}`}`,
-    "Look at its last lines: a missing module goes to python.packages, a broken ref is changed. What served before goes on.",
+    deathAdvice(fatalMissingModule(test.log)),
   );
 }
+
+const deathAdvice = (module: string | undefined): string =>
+  module === undefined
+    ? "Look at its last lines: if the ref is broken, name another one. What served before goes on."
+    : `Add the package that brings the Python module "${module}" to python.packages of the manifest (most are named like their module), and run it again: it goes on from here.`;
 
 async function checkPromises(
   validation: Validation,

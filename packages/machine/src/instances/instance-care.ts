@@ -6,7 +6,12 @@ import type { InstanceOperations } from "./instance-operations.ts";
 import { ManagerWatch } from "./manager-watch.ts";
 import type { InstancePlan, Release } from "./model.ts";
 import { NEW_ROLLOUT, nextRollout, type RollFacts, type Rollout } from "./rollout.ts";
-import { isSamePlace, newProcess, SupervisedInstance } from "./supervised-instance.ts";
+import {
+  isSamePlace,
+  newProcess,
+  SupervisedInstance,
+  type ExitRecord,
+} from "./supervised-instance.ts";
 import { decideNext, restartCause, type Action, type SupervisionFacts } from "./supervision.ts";
 import type { SupervisorOptions, SupervisorPolicy } from "./supervisor-options.ts";
 import { endUnplanned } from "./unplanned.ts";
@@ -174,6 +179,7 @@ export class InstanceCare {
       const last = one.exits.at(-1);
       if (managed !== undefined && last?.exitCode === null) {
         one.exits = [...one.exits.slice(0, -1), { ...last, exitCode: managed.exitCode }];
+        if (!last.wasAsked) this.#explain(one, { ...last, exitCode: managed.exitCode });
       }
       return;
     }
@@ -190,6 +196,20 @@ export class InstanceCare {
         place: one.place(),
       }),
     );
+  }
+
+  /** Adds to the end of a process why it came; the next start would wipe the traces out. */
+  #explain(one: SupervisedInstance, exit: ExitRecord): void {
+    const { exits, log, wake } = this.#options;
+    if (exits === undefined) return;
+    const { pid, exitCode } = exit;
+    this.#errand(`exit of ${one.name}`, async () => {
+      const { kind, words } = await exits.explain({ name: one.name, pid, exitCode });
+      log.warn({ instance: one.name, pid, code: kind, reason: words }, "instance's end explained");
+      if (kind === "unknown") return;
+      one.explained(exit, words);
+      wake();
+    });
   }
 
   #measure(now: number): void {

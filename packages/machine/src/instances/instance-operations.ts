@@ -242,8 +242,9 @@ export class InstanceOperations {
   }
 
   async #took(one: SupervisedInstance, given: Parameters<typeof newProcess>[0]): Promise<void> {
-    const { locks, log } = this.#options;
+    const { locks, log, exits } = this.#options;
     one.found(newProcess(given));
+    await exits?.note(one.name, given.pid);
     await locks
       .recordProcess(given.place.things, { pid: given.pid, startTime: given.startTime })
       .catch((err: unknown) => {

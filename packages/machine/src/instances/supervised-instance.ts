@@ -144,6 +144,13 @@ export class SupervisedInstance {
     if (!end.wasAsked) this.failed(end.reason, at, policy, random);
   }
 
+  /** Why its last process ended has been found out. */
+  explained(exit: Pick<ExitRecord, "pid" | "endedAt">, reason: string): void {
+    this.exits = this.exits.map((one) =>
+      one.pid === exit.pid && one.endedAt === exit.endedAt ? { ...one, reason } : one,
+    );
+  }
+
   /** It failed, or a start of it came to nothing. */
   failed(reason: string, at: number, policy: FailurePolicy, random: Random): void {
     this.failures = afterFailure(this.failures, at, policy, random);

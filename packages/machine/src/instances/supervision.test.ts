@@ -61,7 +61,7 @@ describe("one that does not run", () => {
     expect(decide().kind).toBe("look");
     expect(decide({ leftovers: nothingInTheWay })).toEqual({
       kind: "start",
-      reason: "it is in the plan and does not run",
+      reason: "it is wanted here and does not run",
     });
   });
 
@@ -73,7 +73,14 @@ describe("one that does not run", () => {
 
   test("waits after a failure, and is given up for a while in a crash loop", () => {
     const failures = { inRow: 2, recent: [1, 2], isLooping: false, retryAt: NOW + 5 };
-    expect(decide({ failures })).toMatchObject({ kind: "wait", until: NOW + 5 });
+    expect(decide({ failures })).toMatchObject({
+      kind: "wait",
+      until: NOW + 5,
+      reason: "it failed 2 times in a row",
+    });
+    expect(decide({ failures: { ...failures, inRow: 1 } })).toMatchObject({
+      reason: "it failed and is started again",
+    });
     const looping = { ...failures, isLooping: true };
     expect(decide({ failures: looping })).toMatchObject({ kind: "give_up", until: NOW + 5 });
     expect(decide({ failures: looping, now: NOW + 5 }).kind).toBe("look");

@@ -159,13 +159,16 @@ function decideStopped(facts: SupervisionFacts): Action {
           until,
           reason: `it failed ${failures.recent.length} times; it is tried seldom now`,
         }
-      : { kind: "wait", until, reason: `it failed ${failures.inRow} times in a row` };
+      : { kind: "wait", until, reason: failedText(failures.inRow) };
   }
   if (leftovers === null) {
     return { kind: "look", reason: "what may be in the way of a start is looked for" };
   }
-  return { kind: "start", reason: asked ?? "it is in the plan and does not run" };
+  return { kind: "start", reason: asked ?? "it is wanted here and does not run" };
 }
+
+const failedText = (inRow: number): string =>
+  inRow === 1 ? "it failed and is started again" : `it failed ${inRow} times in a row`;
 
 function decideLeftovers({ own, portHolder }: Leftovers, plan: InstancePlan): Action | null {
   // One that listens may be serving a job: whatever it was started from, it is taken into care, and

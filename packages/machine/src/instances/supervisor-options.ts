@@ -1,6 +1,7 @@
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock, Random } from "@holdfast/runtime";
 import type { MachinePlaces } from "../machine-places.ts";
+import type { ExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { ProcessManager } from "../process-manager/model.ts";
 import type { FailurePolicy } from "./failure-record.ts";
 import type { InstanceLocks } from "./host-locks.ts";
@@ -66,6 +67,8 @@ export interface SupervisorOptions {
   readonly random: Random;
   readonly log: AgentLog;
   readonly manager: ProcessManager;
+  /** Why a process ended; without it only that it did is told. */
+  readonly exits?: ExitExplainer;
   readonly host: HostProcesses;
   readonly runner: InstanceRunner;
   readonly locks: InstanceLocks;

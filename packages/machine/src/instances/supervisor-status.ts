@@ -61,6 +61,11 @@ function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): st
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
   const { process, lastAction, failures, operation } = one;
   const common = { restarts: Math.max(0, one.processes - 1) };
+  if (process === null && !one.hasLooked && lastAction === null) {
+    // An agent that was started anew finds them running: until it has looked, nobody can say.
+    const detail = "what may live on from before is looked for";
+    return { ...common, state: "starting", pid: null, startedAt: null, detail };
+  }
   if (process === null) {
     const state =
       operation?.label === "start" || operation?.label === "restart"
@@ -70,14 +75,18 @@ function runtimeOf(one: SupervisedInstance): RuntimeStatus {
           : "stopped";
     return { ...common, state, pid: null, startedAt: null, detail: stoppedText(one) };
   }
-  const isEnding = operation !== null && ["end", "kill", "restart"].includes(operation.label);
+  const isEnding =
+    lastAction?.kind === "end" ||
+    (operation !== null && ["end", "kill", "restart"].includes(operation.label));
   const state = isEnding ? "stopping" : process.answeredAt === null ? "starting" : "running";
   const detail =
     one.drain !== null
       ? `it takes no more work: ${drainText(one.drain.cause)}`
       : isNotable(lastAction)
         ? lastAction.reason
-        : null;
+        : state === "starting"
+          ? silentText(one)
+          : null;
   return { ...common, state, pid: process.pid, startedAt: process.startedAtEpoch, detail };
 }
 
@@ -88,9 +97,16 @@ function isNotable(action: SupervisedInstance["lastAction"]): action is NonNulla
 
 function stoppedText(one: SupervisedInstance): string | null {
   const last = one.exits.at(-1);
-  const why = one.lastAction?.reason ?? null;
+  // What was last decided of a process that lived says nothing of why there is none.
+  const isStale = one.lastAction?.kind === "nothing" && one.wanted !== "keep";
+  const why = isStale ? null : (one.lastAction?.reason ?? null);
   if (last === undefined || last.wasAsked) return why;
   return why === null ? last.reason : `${why}; last: ${last.reason}`;
+}
+
+/** Of a process that is on its way: that its port refuses is what is expected of it. */
+function silentText(one: SupervisedInstance): string {
+  return `its process runs, and does not answer on port ${one.plan.port} yet`;
 }
 
 /** The runner's word, for a process that has come so far. */
@@ -100,7 +116,7 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const checkedAt = Math.round(clock.now());
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
   if (process.answeredAt === null) {
-    return { state: "pending", detail: process.healthReason, checkedAt: null };
+    return { state: "pending", detail: silentText(one), checkedAt: null };
   }
   const silent = process.silentSince === null ? "it is not well" : "it does not answer";
   return { state: "failing", detail: health?.reason ?? silent, checkedAt };

@@ -4,6 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { FakeHost, FakeLocks, rememberingLog, urlOf } from "../../testing/fake-host.ts";
 import { gpuPlan, plan, release } from "../../testing/instance-facts.ts";
 import { machinePlaces } from "../machine-places.ts";
+import type { ExitCause } from "../process-manager/exit-cause.ts";
+import type { ExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { InstancePlan, Release } from "./model.ts";
 import { toProcessSpec } from "./process-spec.ts";
 import { Supervisor } from "./supervisor.ts";
@@ -20,6 +22,11 @@ let log: ReturnType<typeof rememberingLog>;
 let failures: ReleaseFailure[];
 let changes: string[];
 let running: Supervisor[];
+let explained: ExitCause;
+const explainer: ExitExplainer = {
+  note: () => Promise.resolve(),
+  explain: () => Promise.resolve(explained),
+};
 
 beforeEach(() => {
   clock = createFakeClock();
@@ -29,6 +36,7 @@ beforeEach(() => {
   failures = [];
   changes = [];
   running = [];
+  explained = { kind: "unknown", words: "ended, and nothing tells how" };
 });
 afterEach(async () => {
   for (const supervisor of running) {
@@ -59,6 +67,7 @@ async function supervise(
     runner: host,
     files: host,
     locks,
+    exits: explainer,
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -95,7 +104,7 @@ describe("starting", () => {
     host.onStart = () => undefined;
     const supervisor = await supervise([plan()]);
     expect(supervisor.status("comfyui-cpu0")).toMatchObject({
-      runtime: { state: "starting", restarts: 0 },
+      runtime: { state: "starting", restarts: 0, detail: expect.stringMatching(/does not answer/) },
       check: { state: "pending" },
     });
     await clock.advance(59_000);
@@ -461,8 +470,43 @@ describe("another release", () => {
   });
 });
 
+describe("a process that ended", () => {
+  const reasons = (supervisor: Supervisor): unknown =>
+    supervisor.status("comfyui-cpu0")?.exits.map(({ reason }) => reason);
+  /** The manager lists the ended one too, as PM2 does until it is removed or started anew. */
+  const listEnded = (): void => {
+    const list = host.list.bind(host);
+    host.list = async () => {
+      const living = await list();
+      if (living.length > 0) return living;
+      const more = { digest: null, startedAt: null, exitCode: 0 };
+      return [{ ...more, name: "comfyui-cpu0", state: "stopped", pid: null }];
+    };
+  };
+
+  test("has the reason that was found out", async () => {
+    explained = { kind: "oom", words: "killed by the kernel" };
+    const supervisor = await supervise([plan()]);
+    listEnded();
+    host.die(host.of("comfyui-cpu0"));
+    await clock.advance(10_000);
+    expect(host.alive("comfyui-cpu0")).toBe(1);
+    expect(reasons(supervisor)).toEqual(["killed by the kernel"]);
+  });
+
+  test("keeps what was seen where nothing can be found out", async () => {
+    const supervisor = await supervise([plan()]);
+    listEnded();
+    host.die(host.of("comfyui-cpu0"));
+    await clock.advance(10_000);
+    expect(reasons(supervisor)).toEqual([
+      "its process ended by itself, or was killed from outside",
+    ]);
+  });
+});
+
 describe("the end", () => {
-  test("all are drained, then ended, the last one first", async () => {
+  test("all are drained, then ended", async () => {
     const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
     busy(8_188);
     const stopped = supervisor.stop();
@@ -478,6 +522,29 @@ describe("the end", () => {
       "stopped",
       "stopped",
     ]);
+  });
+
+  test("one that takes its time does not hold up the end of the others", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    const remove = host.remove.bind(host);
+    let letGo = (): void => undefined;
+    const slow = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    host.remove = async (name) => {
+      if (name === "comfyui-gpu1") await slow;
+      await remove(name);
+    };
+    const stopped = supervisor.stop();
+    await clock.advance(1_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(supervisor.status("comfyui-gpu1")?.runtime).toMatchObject({
+      state: "stopping",
+      detail: "the machine is being stopped",
+    });
+    letGo();
+    await stopped;
+    expect(host.ends).toEqual(["comfyui-gpu0 removed", "comfyui-gpu1 removed"]);
   });
 
   test("instances that another agent holds are left alone", async () => {

@@ -131,8 +131,8 @@ export class Supervisor {
   }
 
   /**
-   * Drains all instances at once, each for its plan's time, then ends them, the last one first, and gives
-   * the locks back. Throws, after all was tried, when some could not be ended.
+   * Drains all instances at once, each for its plan's time, then ends them, at once too, and gives the
+   * locks back. Throws, after all was tried, when some could not be ended.
    */
   stop(): Promise<void> {
     this.#ending ??= this.#stop();
@@ -168,15 +168,19 @@ export class Supervisor {
     await this.#endLoop(reason, true);
     // Those that another agent holds are not ours to end.
     const all = [...this.#instances.values()].filter((one) => one.lockRefusal === null);
+    for (const one of all) one.lastAction = { kind: "end", reason };
+    this.#publish();
     await Promise.all(all.map((one) => this.#drain(one)));
     const failures: unknown[] = [];
-    for (const one of all.reverse()) {
+    const end = async (one: SupervisedInstance): Promise<void> => {
       await this.#operations.end(one, reason).catch((err: unknown) => {
         this.#options.log.error({ instance: one.name, err }, "instance could not be ended");
         failures.push(err);
       });
       this.#publish();
-    }
+    };
+    // At once: each takes seconds to go, and a host that shuts down waits for all of them.
+    await Promise.all(all.toReversed().map(end));
     await this.#options.locks.leave();
     if (failures.length > 0)
       throw new AggregateError(failures, "some instances could not be ended");

@@ -22,6 +22,7 @@ import { endAll, throwFailures } from "./end-all.ts";
 import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
 import { leaveHealthAddress, removeHealthAddress } from "./health-address.ts";
 import { Installation } from "./installation.ts";
+import { careForLogs } from "./log-care.ts";
 import type { Machine, MachineOptions } from "./machine-options.ts";
 import { MachineTelling } from "./machine-telling.ts";
 import { hostRooms, type MachineRooms } from "./machine-rooms.ts";
@@ -248,8 +249,15 @@ class HostedMachine implements Machine {
     await Promise.all([
       this.#gpus.run(signal),
       this.#watchHost(signal),
+      careForLogs({ files: () => this.#logFiles(), clock, log }, signal),
       follower.run(this.#look, signal),
     ]);
+  }
+
+  /** What the processes of this machine write, PM2's own log too; the installer keeps its own. */
+  #logFiles(): readonly string[] {
+    const own = (this.#serving?.sources() ?? []).flatMap((source) => source.logFiles());
+    return own.length === 0 ? [] : [...own, join(this.#places.pm2Home, "pm2.log")];
   }
 
   #makeParts(applied: NonNullable<ManifestLook["applied"]>): ReturnType<MachineRooms["makeParts"]> {

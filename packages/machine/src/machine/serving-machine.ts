@@ -107,6 +107,7 @@ export class ServingMachine {
       random,
       log,
       manager: rooms.manager,
+      exits: rooms.exits,
       host: rooms.host,
       files: rooms.files,
       locks: rooms.locks,

@@ -7,6 +7,7 @@ import type { HostProcesses } from "../instances/host-processes.ts";
 import { nodeInstanceFiles, type InstanceFiles } from "../instances/instance-files.ts";
 import { linuxProcesses } from "../instances/linux-processes.ts";
 import type { MachinePlaces } from "../machine-places.ts";
+import { createExitExplainer, type ExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { ProcessManager } from "../process-manager/model.ts";
 import { createPm2ProcessManager } from "../process-manager/pm2-process-manager.ts";
 import { createHttpProbe, type Probe } from "../services/probe.ts";
@@ -16,6 +17,8 @@ import type { MachinePrograms } from "./machine-options.ts";
 /** Its ports to the host. */
 export interface ServingRooms {
   readonly manager: ProcessManager;
+  /** Why a process of the manager's ended. */
+  readonly exits: ExitExplainer;
   readonly host: HostProcesses;
   readonly locks: InstanceLocks;
   readonly files: InstanceFiles;
@@ -51,6 +54,7 @@ export function createServingRooms(options: ServingRoomsOptions): ServingRooms {
       clock,
       log,
     }),
+    exits: createExitExplainer(places.pm2Home),
     host,
     locks: new HostLocks({
       folders: lockFolders(),

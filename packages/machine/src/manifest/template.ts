@@ -53,8 +53,11 @@ function environment(hasGpu: boolean): string {
   const backend = hasGpu
     ? "  backend: auto   # by the driver; or cu126, cu128, cu130, rocm6.4, cpu"
     : "  backend: cpu    # no GPU was found when this was written; auto chooses by the driver";
-  return `python:
+  return `# All packages are resolved together: ComfyUI's, those of the packs, and these.
+python:
   version: "3.11"
+  packages:         # what ComfyUI imports and its requirements do not name
+    - requests
   # constraints:    # hold for every package of every pack
   #   - numpy<3
 

@@ -7,7 +7,7 @@ import { exitCause, lastExitIn, type ExitCause } from "./exit-cause.ts";
 const TAIL_BYTES = 64 * 1024;
 
 /** How often the kernel has killed for memory. */
-export interface OomKills {
+interface OomKills {
   /** In the memory cgroup that was asked for; null where it does not count. */
   readonly cgroup: number | null;
   /** On the whole host. */
@@ -18,7 +18,7 @@ export interface OomKills {
  * Reads the counters for the memory cgroup of a process (this program's, when it is gone). To be
  * taken when a process was started; the cause of its end is told by the difference.
  */
-export async function readOomKills(pid: number): Promise<OomKills> {
+async function readOomKills(pid: number): Promise<OomKills> {
   const membership =
     (await readText(`/proc/${pid}/cgroup`)) || (await readText("/proc/self/cgroup"));
   let cgroup: number | null = null;
@@ -53,8 +53,32 @@ async function readText(path: string): Promise<string> {
   return await readFile(path, "utf8").catch(() => "");
 }
 
+/** Tells why processes ended; asked by the supervisor. */
+export interface ExitExplainer {
+  /** Takes note of a process that runs: what the kernel kills for memory from now on may be it. */
+  note(name: string, pid: number): Promise<void>;
+  /** Why the last process of that name ended. To be asked before it is started anew. Never throws. */
+  explain(end: Pick<ProcessEnd, "exitCode" | "name" | "pid">): Promise<ExitCause>;
+}
+
+/** The {@link ExitExplainer} for processes under a PM2. */
+export function createExitExplainer(pm2Home: string): ExitExplainer {
+  const before = new Map<string, OomKills>();
+  return {
+    async note(name, pid) {
+      before.set(name, await readOomKills(pid));
+    },
+    explain: (end) =>
+      explainEnd(pm2Home, {
+        ...end,
+        wasAsked: false,
+        oomKillsBefore: before.get(end.name) ?? null,
+      }),
+  };
+}
+
 /** An end to be explained. */
-export interface ProcessEnd {
+interface ProcessEnd {
   readonly name: string;
   readonly pid: number;
   readonly exitCode: number | null;
@@ -64,7 +88,7 @@ export interface ProcessEnd {
 }
 
 /** Why a process ended. Never throws: what cannot be read tells nothing. */
-export async function explainEnd(pm2Home: string, end: ProcessEnd): Promise<ExitCause> {
+async function explainEnd(pm2Home: string, end: ProcessEnd): Promise<ExitCause> {
   const logged = lastExitIn(await readTail(join(pm2Home, "pm2.log")), end.name);
   const now = await readOomKills(end.pid);
   const before = end.oomKillsBefore;

@@ -62,6 +62,8 @@ export function createPm2ProcessManager(options: Pm2ManagerOptions): ProcessMana
 class Pm2ProcessManager implements ProcessManager {
   readonly #options: Pm2ManagerOptions;
   #pm2: Pm2 | undefined;
+  /** Of the daemon as it was last seen; null before. */
+  #daemonPid: number | null = null;
   #preparing: { readonly signal: AbortSignal; readonly done: Promise<Pm2> } | undefined;
   /** Per name, the last of its starts and removals: they take turns. */
   readonly #turns = createTurns();
@@ -131,7 +133,15 @@ class Pm2ProcessManager implements ProcessManager {
 
   async #ready(signal: AbortSignal): Promise<Pm2> {
     const pm2 = await this.#tools(signal);
-    await pm2.daemon.ensure(signal);
+    const pid = await pm2.daemon.ensure(signal);
+    if (this.#daemonPid !== null && this.#daemonPid !== pid) {
+      const { log } = this.#options;
+      log?.warn(
+        { pid, before: this.#daemonPid },
+        "PM2 had ended and runs anew; its processes go on",
+      );
+    }
+    this.#daemonPid = pid;
     return pm2;
   }
 

@@ -134,6 +134,17 @@ describe("dependencies", () => {
     expect(withDependencies("running", [{ name: "minio", state: "healthy" }])).toBe("running");
   });
 
+  test("one that the reason tells of already is not told again", () => {
+    expect(
+      withDependencies("starting: comfyui-gpu1 is starting (its process runs)", [
+        { name: "comfyui-gpu1", state: "starting" },
+        { name: "comfyui-gpu10", state: "starting" },
+      ]),
+    ).toBe(
+      "starting: comfyui-gpu1 is starting (its process runs); it needs comfyui-gpu10 (starting)",
+    );
+  });
+
   test("a text of many lines becomes one", () => {
     expect(oneLine(" a\r\n\tb\u001b[31m ")).toBe("a b [31m");
   });

@@ -92,12 +92,17 @@ function decideCheck(facts: ServiceFacts, where: "running" | "elsewhere"): State
   }
 }
 
-/** The reason with what it needs and is not healthy; as it was when all of that is well. */
+/**
+ * The reason with what it needs and is not healthy; as it was when all of that is well. What the reason
+ * tells of already is not told again.
+ */
 export function withDependencies(
   reason: string,
   dependencies: readonly DependencyHealth[],
 ): string {
-  const ill = dependencies.filter(({ state }) => state !== "healthy");
+  const ill = dependencies.filter(
+    ({ name, state }) => state !== "healthy" && !reason.includes(`${name} is `),
+  );
   if (ill.length === 0) return reason;
   const names = ill.map(({ name, state }) => `${name} (${state})`).join(", ");
   return oneLine(`${reason}; it needs ${names}`);

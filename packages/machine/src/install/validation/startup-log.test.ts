@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseStartupLog } from "./startup-log.ts";
+import { fatalMissingModule, parseStartupLog } from "./startup-log.ts";
 
 /** In the wording of `nodes.py` of ComfyUI 0.3.64. */
 const LOG = `Traceback (most recent call last):
@@ -42,5 +42,24 @@ describe("the lines of a start", () => {
     const good = "Import times for custom nodes:\n   0.0 seconds: /r/custom_nodes/brush\n";
     expect(parseStartupLog(good)).toEqual({ failures: [], builtinFailures: [] });
     fc.assert(fc.property(fc.string(), (text) => void parseStartupLog(text)));
+  });
+});
+
+describe("the module that a start died of", () => {
+  test("is named by the last error of the log", () => {
+    const log = `Traceback (most recent call last):
+  File "/r/comfyui/app/frontend_management.py", line 16, in <module>
+    import requests
+ModuleNotFoundError: No module named 'requests'`;
+    expect(fatalMissingModule(`${LOG}\n${log}`)).toBe("requests");
+    expect(fatalMissingModule("ModuleNotFoundError: No module named 'google.protobuf'")).toBe(
+      "google",
+    );
+  });
+
+  test("is none when it died of something else", () => {
+    const later = `${LOG}\nFileNotFoundError: [Errno 2] No such file or directory: 'temp'`;
+    expect(fatalMissingModule(later)).toBeUndefined();
+    expect(fatalMissingModule("")).toBeUndefined();
   });
 });

@@ -54,6 +54,19 @@ export function parseStartupLog(text: string): StartupReport {
   };
 }
 
+const NO_MODULE = /^ModuleNotFoundError: No module named '([^']+)'/;
+
+/**
+ * The module that a start died of: the error that Python told last. ComfyUI's requirements do not name
+ * everything that it imports (F24). Undefined when it died of something else.
+ */
+export function fatalMissingModule(text: string): string | undefined {
+  const errors = text
+    .split("\n")
+    .filter((line) => /^[A-Za-z_][\w.]*(?:Error|Exception)\b/.test(line));
+  return NO_MODULE.exec(errors.at(-1) ?? "")?.[1]?.split(".")[0];
+}
+
 /** Name of the module of a path, as `get_module_name` of `nodes.py` makes it. */
 function moduleName(path: string): string {
   const base = path.trim().replace(/\/+$/, "").split("/").at(-1) ?? path;
