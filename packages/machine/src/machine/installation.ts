@@ -46,7 +46,7 @@ export class Installation {
   readonly #options: InstallationOptions;
   #phase: InstallationPhase = { kind: "waiting" };
   #isConfigured = false;
-  /** Id of the release that serves; undefined before it was looked at. */
+  /** Id of the release that serves. */
   #serving: string | null = null;
   #logFile: string | null = null;
   #failures = 0;
@@ -59,10 +59,10 @@ export class Installation {
     return this.#phase;
   }
 
-  /** What the machine is told of: the manifest asks for something, and which release serves. */
-  note(facts: { readonly isConfigured: boolean; readonly serving: string | null }): void {
+  /** There is a manifest; and which release serves, which is as it was when that is not said. */
+  note(facts: { readonly isConfigured: boolean; readonly serving?: string | null }): void {
     this.#isConfigured = facts.isConfigured;
-    this.#serving = facts.serving;
+    if (facts.serving !== undefined) this.#serving = facts.serving;
     this.#options.onChange();
   }
 

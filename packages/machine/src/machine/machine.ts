@@ -10,7 +10,7 @@
  */
 import { mkdir, readlink, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createAgent, type Agent } from "@holdfast/agent";
 import { createGpuQuery } from "../gpu/query-gpus.ts";
 import { createHealthServer, type HealthServer } from "../health-server/health-server.ts";
@@ -19,7 +19,9 @@ import type { MachineFacts } from "../health-server/model.ts";
 import { saveTextAtomically } from "../install/models/atomic-file.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { COMFYUI_SERVICE } from "../instances/instance-services.ts";
-import { notConfiguredSource } from "../services/fixed-facts.ts";
+import type { Manifest } from "../manifest/model.ts";
+import { notConfiguredSource, notLookedAtSource } from "../services/fixed-facts.ts";
+import type { ServiceSource } from "../services/model.ts";
 import { createServiceRegistry, type ServiceRegistry } from "../services/service-registry.ts";
 import { openTransitionJournal } from "../services/transition-journal.ts";
 import { attachedSources } from "./attached-services.ts";
@@ -134,11 +136,29 @@ class HostedMachine implements Machine {
   }
 
   async #start(): Promise<void> {
-    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    const { clock, log } = this.#options;
     this.#look = await this.#manifests.load();
-    const wanted = this.#look.applied?.manifest.health;
+    // Reading alone, and none of it fails: the first answer is to be true already.
+    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
+    this.#registry = createServiceRegistry({ clock, log, journal });
+    const isConfigured = this.#look.applied !== null;
+    this.#installation.note({ isConfigured, serving: await this.#linkedRelease() });
+    this.#publish();
     // M1: before anything that could fail or take its time.
-    this.#health = createHealthServer({
+    this.#health = this.#createHealthServer();
+    this.#health.attach({ services: this.#registry, facts: () => this.#facts() });
+    await this.#health.start();
+    await this.#leaveAddress();
+    this.#registry.subscribe(() => this.agent.reportMachine());
+    await this.#registry.start();
+    await this.agent.start();
+    this.#work = this.#run();
+  }
+
+  #createHealthServer(): HealthServer {
+    const { clock, random, log, health, version, machineName, onListening } = this.#options;
+    const wanted = this.#look.applied?.manifest.health;
+    return createHealthServer({
       address: {
         host: health.host ?? wanted?.host ?? "127.0.0.1",
         port: health.port ?? wanted?.port,
@@ -151,16 +171,6 @@ class HostedMachine implements Machine {
       log,
       ...(onListening === undefined ? {} : { onListening }),
     });
-    await this.#health.start();
-    await this.#leaveAddress();
-    const journal = await openTransitionJournal({ file: this.#places.transitions, log });
-    this.#registry = createServiceRegistry({ clock, log, journal });
-    this.#registry.subscribe(() => this.agent.reportMachine());
-    this.#publish();
-    await this.#registry.start();
-    this.#health.attach({ services: this.#registry, facts: () => this.#facts() });
-    await this.agent.start();
-    this.#work = this.#run();
   }
 
   /** For `holdfast machine status`, which asks whoever runs on this folder. */
@@ -246,7 +256,8 @@ class HostedMachine implements Machine {
       return;
     }
     const { clock, random, log, programs, env } = this.#options;
-    this.#installation.note({ isConfigured: true, serving: null });
+    // What serves goes on: another manifest alone makes no other release.
+    this.#installation.note({ isConfigured: true });
     await mkdir(this.#places.root, { recursive: true });
     const parts = await createInstallerParts(applied, {
       places: this.#places,
@@ -300,15 +311,20 @@ class HostedMachine implements Machine {
 
   /** Another release serves as soon as the link says so: somebody updated or rolled back by hand. */
   async #followReleases(onRelease: () => Promise<void>, signal: AbortSignal): Promise<void> {
-    const linked = (): Promise<string> => readlink(this.#places.current).catch(() => "");
-    let seen = await linked();
+    let seen = await this.#linkedRelease();
     for (;;) {
       await this.#options.clock.sleep(this.#options.watchEveryMs ?? WATCH_EVERY_MS, signal);
-      const now = await linked();
+      const now = await this.#linkedRelease();
       if (now === seen) continue;
       seen = now;
       await onRelease();
     }
+  }
+
+  /** Id of the release that the link names; null when there is none. */
+  async #linkedRelease(): Promise<string | null> {
+    const target = await readlink(this.#places.current).catch(() => null);
+    return target === null ? null : basename(target);
   }
 
   /** Resolves when the manifest that the installer applied is another one, or the signal is aborted. */
@@ -356,10 +372,21 @@ class HostedMachine implements Machine {
     const own =
       applied === null
         ? [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)]
-        : [this.#installation.source(), ...(this.#serving?.sources() ?? [])];
+        : [
+            this.#installation.source(),
+            ...(this.#serving?.sources() ?? [this.#comfyuiBefore(applied.manifest)]),
+          ];
     const { attached, clock } = this.#options;
     this.#registry?.replace([...own, ...attachedSources(attached, this.agent, () => clock.now())]);
     this.#touch();
+  }
+
+  /** ComfyUI before anybody has looked at its instances. */
+  #comfyuiBefore(manifest: Manifest): ServiceSource {
+    return notLookedAtSource(COMFYUI_SERVICE, "comfyui", {
+      isConfigured: manifest.comfyui !== undefined,
+      installation: () => this.#installation.status(),
+    });
   }
 
   #touch(): void {

@@ -1,5 +1,5 @@
 /** Facts of services about which there is nothing to find out. */
-import type { ServiceFacts, ServiceSource } from "./model.ts";
+import type { InstallationStatus, ServiceFacts, ServiceSource } from "./model.ts";
 
 /** Of a service that needs nothing on the disk. */
 export const NOTHING_INSTALLED: ServiceFacts["installation"] = {
@@ -34,4 +34,25 @@ export function notConfiguredSource(
     check: NO_CHECK,
   };
   return { name, kind, dependsOn, facts: () => facts, details: () => ({}), logFiles: () => [] };
+}
+
+/** A service whose process was not looked at yet: whether it is installed is all that is known. */
+export function notLookedAtSource(
+  name: string,
+  kind: ServiceSource["kind"],
+  known: { readonly isConfigured: boolean; readonly installation: () => InstallationStatus },
+): ServiceSource {
+  return {
+    name,
+    kind,
+    dependsOn: [],
+    facts: () => ({
+      isConfigured: known.isConfigured,
+      installation: known.installation(),
+      runtime: { ...NOT_RUNNING, state: "starting", detail: "not looked at yet" },
+      check: NO_CHECK,
+    }),
+    details: () => ({}),
+    logFiles: () => [],
+  };
 }
