@@ -46,10 +46,13 @@ describe("the port", () => {
     expect((await listenSomewhere(address({ port: 0 }), taken())).port).toBe(45_678);
   });
 
-  test("when all twenty-one are taken, that is told", async () => {
+  test("when all twenty-one are taken, any free one will do, and the move is told", async () => {
     const all = Array.from({ length: 21 }, (_, n) => 9_090 + n);
-    await expect(listenSomewhere(address(), taken(...all))).rejects.toThrow(
-      /all of 9090 to 9110 are taken .*HOLDFAST_HEALTH_PORT/,
+    const moved = await listenSomewhere(address(), taken(...all));
+    expect(moved.port).toBe(45_678);
+    expect(moved.movedFrom?.port).toBe(9_090);
+    await expect(listenSomewhere(address(), taken(0, ...all))).rejects.toThrow(
+      /no free port for the health server.*HOLDFAST_HEALTH_PORT/,
     );
   });
 

@@ -32,6 +32,14 @@ import type { InstallerParts } from "./installer-parts.ts";
 import type { MachinePrograms } from "./machine-options.ts";
 import type { ReadManifest } from "./manifest-watch.ts";
 import { promiseOf } from "./release-promise.ts";
+import {
+  afterLeaving,
+  afterProof,
+  afterSwitch,
+  mayLeave,
+  NO_TRUST,
+  type ReleaseTrust,
+} from "./release-trust.ts";
 
 /** What it is made of. */
 export interface ServingMachineOptions {
@@ -75,9 +83,7 @@ export class ServingMachine {
   #presentModels: ReadonlySet<string> = new Set();
   #extras: ExtraServices | undefined;
   #extrasText = "";
-  /** Release that served before the one that serves now, while this program has run. */
-  #before: string | null = null;
-  readonly #left = new Set<string>();
+  #trust: ReleaseTrust = NO_TRUST;
 
   constructor(options: ServingMachineOptions) {
     this.#options = options;
@@ -112,7 +118,10 @@ export class ServingMachine {
         host,
         pid: process.pid,
       }),
-      onChange: () => options.onChange(),
+      onChange: () => {
+        this.#noteProof();
+        options.onChange();
+      },
       onReleaseFailed: (failure) => void this.#leaveRelease(failure),
     });
     this.#instances = createInstanceServices({
@@ -175,13 +184,17 @@ export class ServingMachine {
     const release = (await installer?.current()) ?? null;
     this.#lock = (await installer?.status())?.lock ?? null;
     signal.throwIfAborted();
-    if (this.#release !== null && this.#release.id !== release?.id) this.#before = this.#release.id;
+    const from = this.#release?.id ?? null;
     this.#release = release;
     const { installation } = this.#options;
     installation.note({ isConfigured: this.#manifest !== null, serving: release?.id ?? null });
     await this.#lookForModels();
     this.#declare();
     await this.#supervisor.setDesired(this.#plans, release);
+    // Only now: what is healthy on the release before must not count as proof of this one.
+    if (release !== null && from !== release.id) {
+      this.#trust = afterSwitch(this.#trust, from, release.id);
+    }
     this.#options.agent.refreshInventories();
     this.#options.onSources();
   }
@@ -285,15 +298,20 @@ export class ServingMachine {
     await this.#extras.start();
   }
 
+  /** All instances are healthy on what serves: it needs no way back any more. */
+  #noteProof(): void {
+    const all = this.#supervisor.statuses();
+    const isProven = all.every(({ isCurrent, check }) => isCurrent && check.state === "passing");
+    if (all.length > 0 && isProven) this.#trust = afterProof(this.#trust);
+  }
+
   /** A release that did not work in earnest is left again (M4), once. */
   async #leaveRelease(failure: ReleaseFailure): Promise<void> {
     const { log, installation } = this.#options;
     log.error({ ...failure }, "an instance did not become healthy on its release");
     const installer = this.#parts?.installer;
-    const isNew = this.#before !== null && this.#before !== failure.release;
-    if (!isNew || installer === undefined || this.#left.has(failure.release)) return;
-    if (this.#release?.id !== failure.release) return;
-    this.#left.add(failure.release);
+    if (this.#release?.id !== failure.release || installer === undefined) return;
+    if (!mayLeave(this.#trust, failure.release)) return;
     try {
       const outcome = await installer.rollback();
       if (outcome.kind !== "rolled_back") {
@@ -301,6 +319,7 @@ export class ServingMachine {
         return;
       }
       await this.refreshRelease(new AbortController().signal);
+      this.#trust = afterLeaving(this.#trust, failure.release);
       installation.refuse(
         `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
       );
