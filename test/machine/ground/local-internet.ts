@@ -20,7 +20,9 @@ export type BreakKind =
   /** The quick test is well; the server never answers. */
   | "never_answers"
   /** It starts and answers, and has lost a node class that it had. */
-  | "loses_class";
+  | "loses_class"
+  /** Every trial is well; as an instance of a machine it ends at once. */
+  | "fails_in_earnest";
 
 /** A small internet. */
 export interface LocalInternet {
@@ -89,6 +91,11 @@ function broken(
     case "never_answers": {
       const entry = "async def serve():\n";
       return replaced("main.py", entry, `${entry}    await asyncio.sleep(36000)\n`);
+    }
+    case "fails_in_earnest": {
+      const entry = "async def serve():\n";
+      const end = '    if os.environ.get("HOLDFAST_INSTANCE"):\n        os._exit(5)\n';
+      return replaced("main.py", entry, `${entry}${end}`);
     }
     case "loses_class":
       return replaced("nodes.py", "EmptyImage, EmptyLatentImage,", "EmptyLatentImage,");

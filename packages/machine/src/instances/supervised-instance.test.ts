@@ -84,3 +84,12 @@ test("of ends so many are kept, and only those that nobody asked for are failure
   );
   expect(one.exits).toHaveLength(20);
 });
+
+test("what was decided about a process is not told of it once it has ended", () => {
+  const one = new SupervisedInstance(plan());
+  one.found(record);
+  one.lastAction = { kind: "nothing", reason: "it is as it should be" };
+  const end = { endedAt: 5, wasAsked: false, reason: "it ended", exitCode: null };
+  one.ended(end, 5, DEFAULT_SUPERVISOR_POLICY, seededRandom(1));
+  expect(one.lastAction).toBeNull();
+});

@@ -139,6 +139,8 @@ export class SupervisedInstance {
     this.exits = [...this.exits, exit].slice(-MAX_EXITS);
     this.process = null;
     this.leftovers = null;
+    // It was about the process that is gone: "it is as it should be" would be told of a dead one.
+    this.lastAction = null;
     this.changedAt = at;
     this.cancelDrain();
     if (!end.wasAsked) this.failed(end.reason, at, policy, random);
