@@ -107,6 +107,18 @@ it("another token is another enrolment: its nonce is new", async () => {
   expect(asked[1]?.nonce).not.toBe(asked[0]?.nonce);
 });
 
+it("a new token for a machine that has a key gets a new one; a token that is over leaves the old", async () => {
+  await enroll();
+  const other = TOKEN.replace("aaa", "bbb");
+  answers = [{ status: 200, body: { keyId: "key_2", key: "hf_other" } }];
+  expect(await enroll({ token: other })).toMatchObject({ keyId: "key_2", isNew: true });
+  answers = [refused(409, "enrolment_used")];
+  const over = TOKEN.replace("aaa", "ccc");
+  expect(await enroll({ token: over })).toMatchObject({ keyId: "key_2", isNew: false });
+  expect(await readMachineKey(state())).toMatchObject({ key: "hf_other" });
+  expect(asked).toHaveLength(3);
+});
+
 it.each([
   [409, "enrolment_used"],
   [410, "enrolment_expired"],

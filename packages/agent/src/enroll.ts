@@ -6,6 +6,7 @@ import {
   enrollResponseSchema,
   enrolmentTokenSchema,
   HoldfastError,
+  isHoldfastError,
   type EnrollRequest,
   type EnrollResponse,
 } from "@holdfast/contract";
@@ -69,7 +70,8 @@ export async function readMachineKey(stateDir: string): Promise<MachineKey | und
 }
 
 /**
- * The key of this machine: the one it has, or one for the token. Tries until the control plane answers
+ * The key of this machine: the one it got for this token, or a new one for it. A token that was used up
+ * meanwhile leaves the key that the machine has. Tries until the control plane answers
  * or the signal ends it; rejects with `HoldfastError` when the token is refused (`unauthorized`,
  * `enrolment_used`, `enrolment_expired`, `forbidden`). The key is on disk, for its owner alone, before
  * this resolves.
@@ -79,7 +81,11 @@ export async function enrollMachine(
 ): Promise<MachineKey & { readonly isNew: boolean }> {
   const { stateDir, clock, random, signal } = options;
   const known = await readMachineKey(stateDir);
-  if (known !== undefined) return { ...known, isNew: false };
+  // Another token is another enrolment: the key may have been revoked, or the control plane another one.
+  const tokenHash = createHash("sha256").update(options.token).digest("hex");
+  if (known !== undefined && (await tokenOf(stateDir)) === tokenHash) {
+    return { ...known, isNew: false };
+  }
   if (!enrolmentTokenSchema.safeParse(options.token).success) {
     throw new HoldfastError(
       "invalid_request",
@@ -92,15 +98,29 @@ export async function enrollMachine(
     machineName: cutText(options.machineName, NAME_MAX),
     nonce: await nonceFor(stateDir, options.token),
   };
-  const answer = await untilAnswered(
-    { clock, random, limits: BACKOFF },
-    signal,
-    () => ask(options, asked),
-    (error, attempt) => options.onTrouble?.(error, attempt),
-  );
-  await writeWhole(stateDir, KEY_FILE, answer);
+  let answer: EnrollResponse;
+  try {
+    answer = await untilAnswered(
+      { clock, random, limits: BACKOFF },
+      signal,
+      () => ask(options, asked),
+      (error, attempt) => options.onTrouble?.(error, attempt),
+    );
+  } catch (error) {
+    const isOver =
+      isHoldfastError(error, "enrolment_used") || isHoldfastError(error, "enrolment_expired");
+    if (known !== undefined && isOver) return { ...known, isNew: false };
+    throw error;
+  }
+  await writeWhole(stateDir, KEY_FILE, { ...answer, tokenHash });
   await rm(join(stateDir, NONCE_FILE), { force: true });
   return { ...answer, isNew: true };
+}
+
+/** Hash of the token that the machine's key was got for. */
+async function tokenOf(stateDir: string): Promise<unknown> {
+  const kept = parseJson(await readFile(join(stateDir, KEY_FILE), "utf8").catch(() => ""));
+  return typeof kept === "object" && kept !== null && "tokenHash" in kept ? kept.tokenHash : null;
 }
 
 async function ask(options: EnrollOptions, asked: EnrollRequest): Promise<EnrollResponse> {
