@@ -8,6 +8,7 @@
  *     healthy part.
  * M4  A release that does not work in earnest is left again: the one before serves on.
  */
+import { readlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Agent } from "@holdfast/agent";
@@ -71,7 +72,7 @@ class HostedMachine implements Machine {
     this.#places = machinePlaces(root);
     const keptAt = this.#places.appliedManifest;
     const named = { path: manifestPath, isNamed: isManifestNamed };
-    this.#manifests = createManifestWatch({ ...named, keptAt, log });
+    this.#manifests = createManifestWatch({ ...named, keptAt, clock, log });
     const onChange = (): void => this.#telling.touch();
     this.#gpus = createGpuWatch({
       query: rooms.gpus,
@@ -233,7 +234,7 @@ class HostedMachine implements Machine {
     const { clock, random, log, watchEveryMs = WATCH_EVERY_MS } = this.#options;
     const follower = new ManifestFollower({
       manifests: this.#manifests,
-      current: this.#places.current,
+      linked: () => readlink(this.#places.current).catch(() => ""),
       installation: this.#installation,
       serving: () => (this.#serving ??= this.#createServing()),
       makeParts: (applied) => this.#makeParts(applied),
