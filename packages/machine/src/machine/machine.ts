@@ -61,6 +61,8 @@ class HostedMachine implements Machine {
   #registry: ServiceRegistry | undefined;
   #serving: ServingMachine | undefined;
   #look: ManifestLook = { applied: null, problems: [] };
+  /** The address of the health server is in the machine folder. */
+  #hasAddress = false;
   #work: Promise<unknown> = Promise.resolve();
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
@@ -206,9 +208,14 @@ class HostedMachine implements Machine {
     if (url === undefined) return;
     try {
       await leaveHealthAddress(this.#places.healthAddress, { url, pid: process.pid });
+      this.#hasAddress = true;
     } catch (err) {
       this.#options.log.warn({ err }, "address of the health server could not be written down");
     }
+  }
+
+  async #takeAddress(): Promise<void> {
+    if (this.#hasAddress) await removeHealthAddress(this.#places.healthAddress, process.pid);
   }
 
   async #end(how: "leave" | "stop"): Promise<void> {
@@ -225,7 +232,7 @@ class HostedMachine implements Machine {
       () => this.agent.stop(),
       async () => await this.#registry?.stop(),
       async () => await this.#health?.stop(),
-      () => removeHealthAddress(this.#places.healthAddress, process.pid),
+      () => this.#takeAddress(),
     );
   }
 
