@@ -7,7 +7,10 @@ export const EXIT = {
   failed: 1,
   /** Wrong usage, a wrong setting, or a request that the server refused. */
   refused: 2,
-  /** The server cannot be reached; for `up` and `server`: somebody else has this data folder. */
+  /**
+   * The server cannot be reached; for `up`, `server` and `agent`: somebody else has this data folder;
+   * for `machine`: another installer is at work.
+   */
   unavailable: 3,
   /** The job was cancelled or ran out of its time. */
   notFinished: 4,
@@ -25,7 +28,10 @@ export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done; with --wait: completed, and with --out every output is there"],
   [EXIT.failed, "the job failed, or the command could not do its work"],
   [EXIT.refused, "wrong usage or setting, or the server refused the request"],
-  [EXIT.unavailable, "no server reached; up, server: the data folder belongs to another process"],
+  [
+    EXIT.unavailable,
+    "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work",
+  ],
   [EXIT.notFinished, "the job was cancelled or ran out of time"],
   [EXIT.outputsMissing, "completed, but some outputs could not be fetched or written"],
   [EXIT.interrupted, "stopped by Ctrl-C"],

@@ -121,7 +121,8 @@ export class FakeHost
     this.scans += 1;
     return Promise.resolve(
       this.processes
-        .filter(({ isAlive }) => isAlive)
+        // Services of the manifest are under the same manager, and no instances.
+        .filter(({ isAlive, name }) => isAlive && name.startsWith("comfyui-"))
         .map(({ pid, name: instance, digest }) => ({
           pid,
           startTime: `start-${pid}`,

@@ -1,26 +1,29 @@
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
+import { duration } from "./option-values.ts";
 import type { MachineCommandOptions } from "../machine/options.ts";
 import type * as runMachine from "../machine/run-machine.ts";
-import { duration } from "./option-values.ts";
+
+/** Commands that open the machine folder. */
+type FolderCommand = "clean" | "install" | "plan" | "rollback" | "status" | "update";
 
 /** Adds `holdfast machine …`. */
 export function addMachine(program: Command, context: CommandContext): void {
   const machine = program
     .command("machine")
     .description("Install and look after what machine.yaml says of this machine");
-  const run = async (
-    action: keyof typeof runMachine,
-    options: MachineCommandOptions,
-  ): Promise<void> => {
-    const actions = await import("../machine/run-machine.ts");
-    await actions[action](options, context);
-  };
-  const add = (action: keyof typeof runMachine, description: string): Command =>
+  const add = (action: FolderCommand, description: string): Command =>
     common(machine.command(action).description(description)).action(
-      (options: MachineCommandOptions) => run(action, options),
+      async (options: MachineCommandOptions) => {
+        const actions: typeof runMachine = await import("../machine/run-machine.ts");
+        await actions[action](options, context);
+      },
     );
-  add("init", "Write a machine.yaml to begin with")
+  common(machine.command("init").description("Write a machine.yaml to begin with"))
+    .action(async (options: MachineCommandOptions) => {
+      const { init } = await import("../machine/run-init.ts");
+      await init(options, context);
+    })
     .option("--adopt <folder>", "a ComfyUI that is there already; it is never written to")
     .option("--python <file>", "its Python, where it is not in venv or .venv of the folder")
     .option("--force", "replace a machine.yaml that is there");

@@ -1,10 +1,7 @@
 /** `holdfast machine …`: each command opens the machine folder, does one thing, and says what it came to. */
-import { mkdir, stat, writeFile } from "node:fs/promises";
-import { dirname, isAbsolute } from "node:path";
 import {
   createGpuQuery,
   machinePlaces,
-  manifestTemplate,
   openMachineFolder,
   type MachineFolder,
 } from "@holdfast/machine";
@@ -15,47 +12,25 @@ import { EXIT } from "../exit-codes.ts";
 import { machineSettings, type MachineSettings } from "../up/machine-settings.ts";
 import { logFor, readSettings } from "../up/settings.ts";
 import { listenForStop } from "../up/stop-signals.ts";
+import { askHealth } from "./ask-health.ts";
 import { watchInstall } from "./install-progress.ts";
 import type { MachineCommandOptions } from "./options.ts";
 import { planLines } from "./plan-text.ts";
-import { askHealth, statusLines } from "./status-text.ts";
+import { agentLines, statusLines } from "./status-text.ts";
+
+/** How a machine folder is opened; a test opens one of its own. */
+export type OpenFolder = typeof openMachineFolder;
 
 /** How long another installer is waited for unless told otherwise: long enough for one that ends. */
 const LOCK_WAIT_MS = 2_000;
 
-/** `holdfast machine init`. */
-export async function init(options: MachineCommandOptions, context: CommandContext): Promise<void> {
-  const { terminal } = context;
-  const { manifestPath, programs } = machineSettings(readSettings(options, context));
-  if (options.force !== true && (await stat(manifestPath).catch(() => undefined)) !== undefined) {
-    throw new CommandFailure(
-      EXIT.refused,
-      `${manifestPath} is there already: edit it, or replace it with --force`,
-    );
-  }
-  for (const path of [options.adopt, options.python]) {
-    if (path === undefined || isAbsolute(path)) continue;
-    throw new CommandFailure(EXIT.refused, `expected an absolute path, found ${path}`);
-  }
-  const gpus = gpuQuery(programs);
-  const { gpus: found } = await gpus.discover(new AbortController().signal);
-  const text = manifestTemplate({
-    hasGpu: found.length > 0,
-    adoptFolder: options.adopt ?? null,
-    adoptPython: options.python ?? null,
-  });
-  await mkdir(dirname(manifestPath), { recursive: true });
-  await writeFile(manifestPath, text, { mode: 0o644 });
-  if (options.json === true) terminal.line(JSON.stringify({ manifest: manifestPath }));
-  else {
-    terminal.line(`wrote ${manifestPath}`);
-    terminal.line("next: edit it, then holdfast machine plan, then holdfast machine install");
-  }
-}
-
 /** `holdfast machine plan`. */
-export async function plan(options: MachineCommandOptions, context: CommandContext): Promise<void> {
-  await withFolder(options, context, async (folder, signal) => {
+export async function plan(
+  options: MachineCommandOptions,
+  context: CommandContext,
+  open: OpenFolder = openMachineFolder,
+): Promise<void> {
+  await withFolder(options, context, open, async (folder, signal) => {
     const found = await folder.installer.plan({
       update: options.update === true,
       verify: options.verify === true,
@@ -63,7 +38,10 @@ export async function plan(options: MachineCommandOptions, context: CommandConte
     });
     if (options.json === true) context.terminal.line(JSON.stringify(found));
     else for (const line of planLines(found)) context.terminal.line(line);
-    if (found.problems.length > 0) process.exitCode = EXIT.refused;
+    const { length } = found.problems;
+    if (length === 0) return;
+    const what = length === 1 ? "a problem" : `${length} problems`;
+    throw new CommandFailure(EXIT.refused, `the plan has ${what}: nothing would be changed`);
   });
 }
 
@@ -71,8 +49,9 @@ export async function plan(options: MachineCommandOptions, context: CommandConte
 export async function install(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, async (folder, signal) => {
+  await withFolder(options, context, open, async (folder, signal) => {
     await bring(folder, { ...options, update: false }, context, signal);
   });
 }
@@ -81,8 +60,9 @@ export async function install(
 export async function update(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, async (folder, signal) => {
+  await withFolder(options, context, open, async (folder, signal) => {
     await bring(folder, { ...options, update: true }, context, signal);
   });
 }
@@ -91,8 +71,9 @@ export async function update(
 export async function rollback(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, async (folder) => {
+  await withFolder(options, context, anyFolder(open), async (folder) => {
     const outcome = await folder.installer.rollback();
     if (outcome.kind === "busy") throw busy(outcome.holder);
     if (options.json === true) context.terminal.line(JSON.stringify(outcome));
@@ -107,8 +88,9 @@ export async function rollback(
 export async function clean(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, async (folder) => {
+  await withFolder(options, context, anyFolder(open), async (folder) => {
     const cleaned = await folder.installer.clean();
     if ("kind" in cleaned) throw busy(cleaned.holder);
     const { terminal } = context;
@@ -121,19 +103,30 @@ export async function clean(
   });
 }
 
-/** `holdfast machine status`. */
+/** `holdfast machine status`: works whatever the manifest is like, and without one. */
 export async function status(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder = openMachineFolder,
 ): Promise<void> {
   const settings = readSettings(options, context);
-  const { root } = machineSettings(settings);
-  const health = await askHealth(machinePlaces(root));
-  await withFolder(options, context, async (folder) => {
+  const { root, health } = machineSettings(settings);
+  const { healthAddress } = machinePlaces(root);
+  const { terminal } = context;
+  const tell = async (folder: MachineFolder): Promise<void> => {
     const summary = await folder.installer.status();
-    if (options.json === true) context.terminal.line(JSON.stringify({ ...summary, health }));
-    else for (const line of statusLines(summary, health)) context.terminal.line(line);
-  });
+    const agent = await askHealth(healthAddress, health.tokenFile ?? folder.healthTokenFile);
+    if (options.json === true) terminal.line(JSON.stringify({ ...summary, agent }));
+    else for (const line of statusLines(summary, agent)) terminal.line(line);
+  };
+  try {
+    await withFolder(options, context, anyFolder(open), tell);
+  } catch (error) {
+    if (!(error instanceof NoManifest)) throw error;
+    const agent = await askHealth(healthAddress, health.tokenFile);
+    if (options.json === true) terminal.line(JSON.stringify({ problems: error.problems, agent }));
+    else for (const line of [...error.problems, ...agentLines(agent)]) terminal.line(line);
+  }
 }
 
 async function bring(
@@ -176,10 +169,26 @@ async function bring(
   }
 }
 
+/** The manifest cannot be used, and none is in force. */
+class NoManifest extends CommandFailure {
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(EXIT.refused, `machine.yaml cannot be used:\n${problems.join("\n")}`);
+    this.problems = problems;
+  }
+}
+
+/** For what must work while the manifest's file is wrong: by what is in force then. */
+function anyFolder(open: OpenFolder): OpenFolder {
+  return (options) => open({ ...options, orApplied: true });
+}
+
 /** Opens the machine folder for one command; Ctrl-C ends what is done, and it can be repeated. */
 async function withFolder(
   options: MachineCommandOptions,
   context: CommandContext,
+  open: OpenFolder,
   action: (folder: MachineFolder, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const { terminal, env } = context;
@@ -189,7 +198,7 @@ async function withFolder(
   const stop = listenForStop(terminal, () => undefined);
   try {
     const machine = machineSettings(settings);
-    const opened = await openMachineFolder({
+    const opened = await open({
       root: machine.root,
       manifestPath: machine.manifestPath,
       programs: machine.programs,
@@ -200,10 +209,7 @@ async function withFolder(
       log: logFor(settings),
       lockWaitMs: options.wait ?? LOCK_WAIT_MS,
     });
-    if (opened.kind === "refused") {
-      const found = opened.problems.join("\n");
-      throw new CommandFailure(EXIT.refused, `machine.yaml cannot be used:\n${found}`);
-    }
+    if (opened.kind === "refused") throw new NoManifest(opened.problems);
     const { folder } = opened;
     try {
       for (const warning of folder.warnings) terminal.note(`warning: ${warning}`);
@@ -211,6 +217,9 @@ async function withFolder(
     } finally {
       await folder.close();
     }
+  } catch (error) {
+    if (!stop.signal.aborted || error instanceof CommandFailure) throw error;
+    throw new CommandFailure(EXIT.interrupted, "stopped before its end", { cause: error });
   } finally {
     stop.release();
   }

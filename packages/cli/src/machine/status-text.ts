@@ -1,45 +1,9 @@
-import { readFile } from "node:fs/promises";
-import type {
-  HealthAnswer,
-  InstallationSummary,
-  MachinePlaces,
-  ServicesAnswer,
-} from "@holdfast/machine";
-
-/** How a running agent's health server answers; null when there is none, or it wants a token. */
-export interface AgentHealth {
-  readonly url: string;
-  readonly health: HealthAnswer;
-  readonly services: ServicesAnswer["services"];
-}
-
-const LIMIT_MS = 3_000;
-
-/** Asks the agent of this machine folder, by the address that it left there. Never throws. */
-export async function askHealth(places: MachinePlaces): Promise<AgentHealth | null> {
-  try {
-    const { url } = JSON.parse(await readFile(places.healthAddress, "utf8")) as { url: string };
-    const [health, services] = await Promise.all([
-      ask<HealthAnswer>(`${url}/health`),
-      ask<ServicesAnswer>(`${url}/services`),
-    ]);
-    return { url, health, services: services.services };
-  } catch {
-    return null;
-  }
-}
-
-async function ask<T>(url: string): Promise<T> {
-  const response = await fetch(url, { signal: AbortSignal.timeout(LIMIT_MS) });
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
-  return (await response.json()) as T;
-}
+import type { InstallationSummary } from "@holdfast/machine";
+import { assertNever } from "@holdfast/runtime";
+import type { AgentSight } from "./ask-health.ts";
 
 /** What is installed and how it is, in lines. */
-export function statusLines(
-  summary: InstallationSummary,
-  agent: AgentHealth | null,
-): readonly string[] {
+export function statusLines(summary: InstallationSummary, agent: AgentSight): readonly string[] {
   const { lock, current, previous, releases, busyPid } = summary;
   return [
     ...(lock === null
@@ -61,7 +25,7 @@ export function statusLines(
         return `  release ${id}${own === null ? " is half-built" : what}`;
       }),
     ...(busyPid === null ? [] : [`an installer is at work: process ${busyPid}`]),
-    ...(agent === null ? ["no agent runs on this machine folder"] : agentLines(agent)),
+    ...agentLines(agent),
   ];
 }
 
@@ -73,10 +37,24 @@ function torchText({
   return backend === "none" ? `${version}, left to the requirements` : `${version} (${backend})`;
 }
 
-function agentLines({ url, health, services }: AgentHealth): readonly string[] {
-  return [
-    `agent at ${url}: ${health.state}, ${health.reason}`,
-    ...health.manifest.problems.map((problem) => `  ${problem}`),
-    ...services.map(({ name, state, reason }) => `  ${name}: ${state}, ${reason}`),
-  ];
+/** How the agent is that runs on the machine folder, in lines. */
+export function agentLines(agent: AgentSight): readonly string[] {
+  switch (agent.kind) {
+    case "none":
+      return ["no agent runs on this machine folder"];
+    case "silent":
+      return [
+        `an agent runs (process ${agent.pid}, ${agent.url}) and tells nothing: ${agent.reason}`,
+      ];
+    case "answers": {
+      const { url, health, services } = agent;
+      return [
+        `agent at ${url}: ${health.state}, ${health.reason}`,
+        ...health.manifest.problems.map((problem) => `  ${problem}`),
+        ...services.map(({ name, state, reason }) => `  ${name}: ${state}, ${reason}`),
+      ];
+    }
+    default:
+      return assertNever(agent);
+  }
 }

@@ -13,13 +13,13 @@ import type { CommandContext } from "../command-context.ts";
 import { watchInstall } from "../machine/install-progress.ts";
 import { safeFileName } from "../submit/output-names.ts";
 import { holdfastVersion } from "../version.ts";
-import { agentKey, givenKey, requireWelcome } from "./agent-key.ts";
+import { findAgentKey, requireWelcome } from "./agent-key.ts";
 import { claimHome, explainStartFailure } from "./claim-home.ts";
 import { listeningText, machineSettings } from "./machine-settings.ts";
 import { logFor, readSettings } from "./settings.ts";
 import { listenForStop } from "./stop-signals.ts";
 
-/** How long an orderly end waits for renders that are running; they are resumed otherwise. */
+/** How long an orderly end waits for renders on attached ComfyUIs; they are resumed otherwise. */
 const DRAIN_MS = 10_000;
 const LOOK_EVERY_MS = 1_000;
 
@@ -33,90 +33,97 @@ export async function runAgent(
 ): Promise<void> {
   const { terminal, env } = context;
   const settings = readSettings(options, context);
+  const log = logFor(settings);
   const name = options.name ?? hostname();
   const { baseUrl } = serverAddress({ url: options.server }, env);
-  const given = givenKey({ options, env });
+  const failpoints = failpointsFromText(env["HOLDFAST_FAILPOINTS"]);
   // A folder of its own for each name: two agents of one machine must not share an identity.
   const home = join(settings.home, "agents", safeFileName(name));
   const { ownership } = await claimHome(home);
   const stop = listenForStop(terminal, () => undefined);
-  // The health server answers, and the installation begins, while the key is still being asked for.
-  const key = agentKey({
-    options,
-    env,
-    settings,
-    baseUrl,
-    machineName: name,
-    stateDir: home,
-    signal: stop.signal,
-    terminal,
-  });
-  key.catch(() => undefined); // `untilOver` throws it; it may come sooner.
-  const link = createHttpLink({ baseUrl, clock: systemClock, token: key });
-  const machine = createMachine({
-    ...machineSettings(settings),
-    stateDir: home,
-    machineName: name,
-    version: holdfastVersion(),
-    link,
-    controlPlaneUrl: baseUrl,
-    attached: settings.comfyuiUrls.map((url) => ({ url })),
-    env,
-    clock: systemClock,
-    random: systemRandom,
-    log: logFor(settings),
-    failpoints: failpointsFromText(env["HOLDFAST_FAILPOINTS"]),
-    onListening: (listening) => terminal.line(listeningText(listening)),
-    onInstallEvent: watchInstall(terminal),
-  });
-  // A start that is refused leaves to the next one what an earlier agent left to this one.
-  let isRefused = true;
+  const ends: (() => Promise<void>)[] = [() => ownership.release()];
+  let failure: unknown;
   try {
+    const { signal } = stop;
+    // The health server answers, and the installation begins, while the key is still being asked for.
+    const key = findAgentKey({ options, env, settings, baseUrl, name, home, signal, terminal });
+    const refusal = refusalOf(key.then((known) => requireWelcome(baseUrl, known, signal)));
+    const link = createHttpLink({ baseUrl, clock: systemClock, token: key });
+    ends.unshift(() => link.close());
+    const machine = createMachine({
+      ...machineSettings(settings),
+      stateDir: home,
+      machineName: name,
+      version: holdfastVersion(),
+      link,
+      controlPlaneUrl: baseUrl,
+      attached: settings.comfyuiUrls.map((url) => ({ url })),
+      env,
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      failpoints,
+      onListening: (listening) => terminal.line(listeningText(listening)),
+      onInstallEvent: watchInstall(terminal),
+    });
+    // An agent that is refused leaves to the next one what an earlier one left to it.
+    const isLeft = (): boolean => options.keepInstances === true || failure !== undefined;
+    ends.unshift(() => (isLeft() ? machine.leave() : machine.stop()));
     await machine.start();
-    if (given !== undefined) await requireWelcome(baseUrl, given, stop.signal);
     terminal.line(`Holdfast agent ${name} for ${baseUrl}`);
     for (const line of servedLines(settings)) terminal.line(line);
     terminal.line(`  state       ${home}`);
-    await untilOver(machine.agent, stop.signal, key);
-    isRefused = false;
+    await untilOver(machine.agent, signal, refusal);
     terminal.note("finishing what is running; Ctrl-C again stops at once");
     await machine.drain(DRAIN_MS);
   } catch (error) {
-    if (!stop.signal.aborted) throw explainStartFailure(error);
-  } finally {
-    const isLeft = options.keepInstances === true || (isRefused && !stop.signal.aborted);
-    await (isLeft ? machine.leave() : machine.stop());
-    await link.close();
-    await ownership.release();
-    stop.release();
+    if (!stop.signal.aborted) failure = explainStartFailure(error);
   }
+  for (const end of ends) {
+    await end().catch((error: unknown) => {
+      failure ??= new CommandFailure(EXIT.failed, (error as Error).message, { cause: error });
+    });
+  }
+  stop.release();
+  if (failure !== undefined) throw failure;
 }
 
 function servedLines(settings: ControlPlaneSettings): readonly string[] {
   const { manifestPath } = machineSettings(settings);
   const urls = settings.comfyuiUrls;
+  const hasManifest = existsSync(manifestPath);
+  if (!hasManifest && urls.length === 0) {
+    return [
+      "  renders on  nothing yet: holdfast machine init writes a machine.yaml, --comfyui names a running ComfyUI",
+    ];
+  }
   return [
-    ...(existsSync(manifestPath) ? [`  machine     ${manifestPath}`] : []),
+    ...(hasManifest ? [`  machine     ${manifestPath}`] : []),
     ...(urls.length > 0 ? [`  renders on  ${urls.join(", ")}`] : []),
-    ...(existsSync(manifestPath) || urls.length > 0
-      ? []
-      : [
-          "  renders on  nothing yet: holdfast machine init writes a machine.yaml, --comfyui names a running ComfyUI",
-        ]),
   ];
 }
 
-/** Resolves when this process is asked to stop; throws when a newer agent process has taken over. */
+/** Why something failed, once it has; watched from now on, so that it is no failure of the process. */
+function refusalOf(work: Promise<void>): () => { readonly error: unknown } | undefined {
+  let refusal: { readonly error: unknown } | undefined;
+  work.catch((error: unknown) => {
+    refusal = { error };
+  });
+  return () => refusal;
+}
+
+/**
+ * Resolves when this process is asked to stop. Throws when its key or one-time token is refused, for
+ * whoever gave it has to know, and when a newer agent process has taken over.
+ */
 async function untilOver(
   agent: Agent,
   signal: AbortSignal,
-  key: Promise<string | undefined>,
+  refusal: ReturnType<typeof refusalOf>,
 ): Promise<void> {
-  // A refused one-time token ends the command; whoever asked for it has to know.
-  let refusal: unknown;
-  key.catch((error: unknown) => (refusal = error));
   while (!signal.aborted) {
-    if (refusal !== undefined) throw refusal;
+    const refused = refusal();
+    if (refused !== undefined) throw refused.error;
     if (agent.status().isSuperseded) {
       const message = "a newer agent process of this machine has taken over; this one ends";
       throw new CommandFailure(EXIT.unavailable, message);

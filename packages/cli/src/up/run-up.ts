@@ -43,8 +43,10 @@ export async function runUp(options: UpOptions, context: CommandContext): Promis
   const stop = listenForStop(terminal, () => endAtOnce(services, simulator));
   try {
     await requireFreePort(settings);
+    const { isManifestNamed, manifestPath } = machineSettings(settings);
+    // A manifest that was named and is not there is a mistake to be told, not a wish to simulate.
     const isEmpty =
-      settings.comfyuiUrls.length === 0 && !existsSync(machineSettings(settings).manifestPath);
+      settings.comfyuiUrls.length === 0 && !isManifestNamed && !existsSync(manifestPath);
     const wantsSimulator = options.simulator === true || isEmpty;
     if (wantsSimulator) {
       simulator = createSimulatorChild({

@@ -35,6 +35,8 @@ export interface MachineFolder {
   readonly installer: Installer;
   /** Unwise things in the manifest, in lines. */
   readonly warnings: readonly string[];
+  /** File with the token that the machine's health server asks for; null for none. */
+  readonly healthTokenFile: string | null;
   /** From now on a running agent goes by the manifest as it is. */
   apply(): Promise<void>;
   close(): Promise<void>;
@@ -60,8 +62,12 @@ export async function openMachineFolder(
   ): Promise<{ readonly kind: "opened"; readonly folder: MachineFolder }> => {
     const parts = await createInstallerParts(manifest, { ...options, places });
     const { installer } = parts;
+    const healthTokenFile = manifest.manifest.health.tokenFile ?? null;
     const close = (): Promise<void> => parts.close();
-    return { kind: "opened", folder: { places, installer, warnings, apply, close } };
+    return {
+      kind: "opened",
+      folder: { places, installer, warnings, healthTokenFile, apply, close },
+    };
   };
   if (read.kind === "text" && reading.kind === "ok") {
     // Exactly the text that was read, whatever the file has become meanwhile.

@@ -6,7 +6,7 @@ import type { Manifest } from "../manifest/model.ts";
 import { notConfiguredSource, notLookedAtSource } from "../services/fixed-facts.ts";
 import type { ServiceSource } from "../services/model.ts";
 import type { ServiceRegistry } from "../services/service-registry.ts";
-import { attachedSources } from "./attached-services.ts";
+import { attachedBeside, attachedSources, type ServedBeside } from "./attached-services.ts";
 import type { GpuWatch } from "./gpu-watch.ts";
 import type { Installation } from "./installation.ts";
 import { controlPlaneFacts, manifestFacts } from "./machine-facts.ts";
@@ -31,6 +31,8 @@ const NO_MODELS: ReadonlySet<string> = new Set();
 export class MachineTelling {
   readonly #of: MachineTellingOptions;
   readonly #toReport = createReporter();
+  /** Before there are instances of the machine's own. */
+  readonly #alone: ServedBeside;
   #registry: ServiceRegistry | undefined;
   #look: ManifestLook = { applied: null, problems: [] };
   #trouble: string | null = null;
@@ -40,6 +42,7 @@ export class MachineTelling {
 
   constructor(of: MachineTellingOptions) {
     this.#of = of;
+    this.#alone = attachedBeside(of.options.attached, []);
   }
 
   /** From now on the registry is told of the services, and the agent of changes. */
@@ -100,7 +103,7 @@ export class MachineTelling {
         path: manifestPath,
         isApplied: this.#look.applied !== null,
         problems: this.#look.problems,
-        servingProblems: [...(serving?.problems() ?? []), ...this.#lateNotes()],
+        servingProblems: [...(serving?.problems() ?? this.#alone.notes), ...this.#lateNotes()],
         trouble: this.#trouble,
       }),
     };
@@ -125,7 +128,7 @@ export class MachineTelling {
 
   #sources(): readonly ServiceSource[] {
     const { applied, problems } = this.#look;
-    const { manifestPath, clock, attached } = this.#of.options;
+    const { manifestPath, clock } = this.#of.options;
     const serving = this.#of.serving();
     const why = problems[0] ?? `there is no ${manifestPath}`;
     const own =
@@ -133,7 +136,7 @@ export class MachineTelling {
         ? [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)]
         : [this.#of.installation.source(), ...(serving?.sources() ?? [this.#beforeServing()])];
     const names = own.map(({ name }) => name);
-    const served = serving?.attached() ?? attached;
+    const served = serving?.attached() ?? this.#alone.attached;
     return [...own, ...attachedSources(served, this.#of.agent(), names, () => clock.now())];
   }
 

@@ -8,6 +8,7 @@
  *     healthy part.
  * M4  A release that does not work in earnest is left again: the one before serves on.
  */
+import { readlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import type { Agent } from "@holdfast/agent";
@@ -61,6 +62,8 @@ class HostedMachine implements Machine {
   #registry: ServiceRegistry | undefined;
   #serving: ServingMachine | undefined;
   #look: ManifestLook = { applied: null, problems: [] };
+  /** The address of the health server is in the machine folder. */
+  #hasAddress = false;
   #work: Promise<unknown> = Promise.resolve();
   #started: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
@@ -72,7 +75,7 @@ class HostedMachine implements Machine {
     this.#places = machinePlaces(root);
     const keptAt = this.#places.appliedManifest;
     const named = { path: manifestPath, isNamed: isManifestNamed };
-    this.#manifests = createManifestWatch({ ...named, keptAt, log });
+    this.#manifests = createManifestWatch({ ...named, keptAt, clock, log });
     const onChange = (): void => this.#telling.touch();
     this.#gpus = createGpuWatch({
       query: rooms.gpus,
@@ -206,9 +209,14 @@ class HostedMachine implements Machine {
     if (url === undefined) return;
     try {
       await leaveHealthAddress(this.#places.healthAddress, { url, pid: process.pid });
+      this.#hasAddress = true;
     } catch (err) {
       this.#options.log.warn({ err }, "address of the health server could not be written down");
     }
+  }
+
+  async #takeAddress(): Promise<void> {
+    if (this.#hasAddress) await removeHealthAddress(this.#places.healthAddress, process.pid);
   }
 
   async #end(how: "leave" | "stop"): Promise<void> {
@@ -225,7 +233,7 @@ class HostedMachine implements Machine {
       () => this.agent.stop(),
       async () => await this.#registry?.stop(),
       async () => await this.#health?.stop(),
-      () => removeHealthAddress(this.#places.healthAddress, process.pid),
+      () => this.#takeAddress(),
     );
   }
 
@@ -234,7 +242,7 @@ class HostedMachine implements Machine {
     const { clock, random, log, watchEveryMs = WATCH_EVERY_MS } = this.#options;
     const follower = new ManifestFollower({
       manifests: this.#manifests,
-      current: this.#places.current,
+      linked: () => readlink(this.#places.current).catch(() => ""),
       installation: this.#installation,
       serving: () => (this.#serving ??= this.#createServing()),
       makeParts: (applied) => this.#makeParts(applied),

@@ -3,7 +3,6 @@
  * in force: what it asks for is installed, another release that is linked by hand serves at once, and
  * a manifest that somebody has applied meanwhile takes its place.
  */
-import { readlink } from "node:fs/promises";
 import type { AgentLog } from "@holdfast/agent";
 import { backoffMs, type Clock, type Random } from "@holdfast/runtime";
 import type { Installer } from "../install/installer.ts";
@@ -26,8 +25,8 @@ export interface FollowingMachine {
 /** What it is made of. */
 export interface ManifestFollowerOptions {
   readonly manifests: Pick<ManifestWatch, "loadApplied" | "look">;
-  /** Link to the release that serves. */
-  readonly current: string;
+  /** Where the link to the serving release leads; empty when there is none. Never rejects. */
+  readonly linked: () => Promise<string>;
   readonly installation: Pick<Installation, "note" | "refuse" | "untilInstalled">;
   /** Made at the first manifest. */
   readonly serving: () => FollowingMachine;
@@ -95,7 +94,7 @@ export class ManifestFollower {
   async #serve(applied: ReadManifest, signal: AbortSignal): Promise<void> {
     const { makeParts, onTrouble } = this.#options;
     // Before it is looked at which release that is: a change from now on is noticed.
-    const link = await this.#linked();
+    const link = await this.#options.linked();
     const parts = await makeParts(applied);
     const machine = this.#options.serving();
     try {
@@ -123,18 +122,14 @@ export class ManifestFollower {
 
   /** Another release serves as soon as the link says so: somebody updated or went back by hand. */
   async #followLink(before: string, machine: FollowingMachine, signal: AbortSignal): Promise<void> {
-    const { clock, watchEveryMs } = this.#options;
+    const { clock, watchEveryMs, linked } = this.#options;
     for (let seen = before; ;) {
       await clock.sleep(watchEveryMs, signal);
-      const now = await this.#linked();
+      const now = await linked();
       if (now === seen) continue;
       seen = now;
       await machine.refreshRelease(signal);
     }
-  }
-
-  #linked(): Promise<string> {
-    return readlink(this.#options.current).catch(() => "");
   }
 
   /** The next manifest that is applied; undefined when the signal came first. */

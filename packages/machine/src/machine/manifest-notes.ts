@@ -1,5 +1,7 @@
 /** What is to be said of a manifest's file, beside what is in force. Pure. */
 import { assertNever } from "@holdfast/runtime";
+import { canonicalJson } from "../manifest/manifest-digest.ts";
+import type { Manifest } from "../manifest/model.ts";
 import { manifestProblemLines, type ManifestReading } from "../manifest/read-manifest.ts";
 
 /** The file as it is now. */
@@ -11,8 +13,8 @@ export interface ManifestNoteFacts {
   /** A file that was named has to be there. */
   readonly isNamed: boolean;
   readonly file: ManifestFileState;
-  /** Digest of the manifest in force; null while there is none. */
-  readonly inForce: string | null;
+  /** The manifest in force; null while there is none. */
+  readonly inForce: Manifest | null;
 }
 
 const STILL = "what was in force before stays in force";
@@ -31,7 +33,8 @@ export function manifestNotes(facts: ManifestNoteFacts): readonly string[] {
       return inForce === null ? lines : [...lines, STILL];
     }
     case "ok": {
-      if (file.digest === inForce) return [];
+      // Remarks and the order of keys are nobody's wish for a change.
+      if (canonicalJson(file.manifest) === canonicalJson(inForce)) return [];
       const what = inForce === null ? "is not in force yet" : "has changed since it was applied";
       return [`${path} ${what}: run holdfast machine install, or start the agent anew`];
     }

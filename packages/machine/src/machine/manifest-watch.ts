@@ -6,6 +6,7 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { AgentLog } from "@holdfast/agent";
+import type { Clock } from "@holdfast/runtime";
 import { saveTextAtomically } from "../install/models/atomic-file.ts";
 import type { Manifest } from "../manifest/model.ts";
 import { readManifestText } from "../manifest/read-manifest-file.ts";
@@ -33,6 +34,7 @@ export interface ManifestWatchOptions {
   readonly isNamed: boolean;
   /** Takes what is in force. */
   readonly keptAt: string;
+  readonly clock: Pick<Clock, "now">;
   readonly log: AgentLog;
 }
 
@@ -69,8 +71,13 @@ export async function readApplied(keptAt: string): Promise<ReadManifest | null> 
 /** A manifest may name internal hosts. */
 const OWNER_ONLY = 0o600;
 const MISSING = "missing";
-/** Of a file that changed while it was read: no signature is like it, so it is looked at again. */
+/** No signature is like it, so what has it is looked at again. */
 const UNSETTLED = "unsettled";
+/**
+ * A file that was written so lately may be written again without any sign of it: file systems tell
+ * time by ticks, and an editor may write as many bytes into the same file.
+ */
+const FRESH_MS = 2_000;
 
 class FileWatch implements ManifestWatch {
   readonly #options: ManifestWatchOptions;
@@ -105,7 +112,7 @@ class FileWatch implements ManifestWatch {
 
   async loadApplied(): Promise<ManifestLook | undefined> {
     const { keptAt, log } = this.#options;
-    if ((await signature(keptAt)) === this.#keptSeen) return undefined;
+    if ((await signOf(keptAt)).text === this.#keptSeen) return undefined;
     const { state, signature: seen } = await readState(keptAt);
     this.#keptSeen = seen;
     if (state.kind !== "ok") {
@@ -118,7 +125,7 @@ class FileWatch implements ManifestWatch {
   }
 
   async look(): Promise<ManifestLook> {
-    if ((await signature(this.#options.path)) === this.#fileSeen) return this.#told();
+    if ((await signOf(this.#options.path)).text === this.#fileSeen) return this.#told();
     const before = this.#problems;
     this.#note(await readState(this.#options.path));
     const { log, path } = this.#options;
@@ -128,11 +135,13 @@ class FileWatch implements ManifestWatch {
     return this.#told();
   }
 
-  #note({ state, signature: seen }: FileRead): void {
-    const { path, isNamed } = this.#options;
-    this.#fileSeen = seen;
-    const inForce = this.#applied?.digest ?? null;
-    this.#problems = manifestNotes({ path, isNamed, file: state, inForce });
+  #note({ state, signature: seen, writtenAt }: FileRead): void {
+    const { path, isNamed, clock } = this.#options;
+    const isFresh = writtenAt !== null && Math.abs(clock.now() - writtenAt) < FRESH_MS;
+    this.#fileSeen = isFresh ? UNSETTLED : seen;
+    const inForce = this.#applied?.manifest ?? null;
+    const problems = manifestNotes({ path, isNamed, file: state, inForce });
+    if (problems.join("\n") !== this.#problems.join("\n")) this.#problems = problems;
   }
 
   #told(): ManifestLook {
@@ -149,7 +158,7 @@ class FileWatch implements ManifestWatch {
       this.#keptSeen = after.text === text ? after.signature : UNSETTLED;
     } catch (err) {
       log.warn({ err }, "manifest could not be kept for a time when the file is wrong");
-      this.#keptSeen = await signature(keptAt);
+      this.#keptSeen = (await signOf(keptAt)).text;
     }
   }
 }
@@ -159,22 +168,34 @@ interface FileRead {
   readonly text: string;
   /** Taken before the text was read: what is written meanwhile is noticed later. */
   readonly signature: string;
+  /** Epoch ms; null when there is no file. */
+  readonly writtenAt: number | null;
 }
 
 async function readState(path: string): Promise<FileRead> {
-  const seen = await signature(path);
-  if (seen === MISSING) return { state: { kind: "missing" }, text: "", signature: seen };
+  const sign = await signOf(path);
+  if (sign.text === MISSING) {
+    return { state: { kind: "missing" }, text: "", signature: MISSING, writtenAt: null };
+  }
   const read = await readManifestText(path);
-  if (read.kind === "refused") return { state: read, text: "", signature: seen };
-  return { state: readManifest(read.text), text: read.text, signature: seen };
+  const { text: signature, writtenAt } = sign;
+  if (read.kind === "refused") return { state: read, text: "", signature, writtenAt };
+  return { state: readManifest(read.text), text: read.text, signature, writtenAt };
 }
 
 function toRead({ manifest, digest }: Extract<ManifestReading, { kind: "ok" }>): ReadManifest {
   return { manifest, digest };
 }
 
-/** Changes with every write to the file. */
-async function signature(path: string): Promise<string> {
+interface Sign {
+  /** Changes with every write to the file, ticks of the file system apart. */
+  readonly text: string;
+  readonly writtenAt: number | null;
+}
+
+async function signOf(path: string): Promise<Sign> {
   const facts = await stat(path, { bigint: true }).catch(() => undefined);
-  return facts === undefined ? MISSING : `${facts.ino}:${facts.size}:${facts.mtimeNs}`;
+  if (facts === undefined) return { text: MISSING, writtenAt: null };
+  const { ino, size, mtimeNs, mtimeMs } = facts;
+  return { text: `${ino}:${size}:${mtimeNs}`, writtenAt: Number(mtimeMs) };
 }

@@ -1,0 +1,111 @@
+import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
+import { beforeEach, expect, test } from "vitest";
+import { rememberingLog } from "../../testing/fake-host.ts";
+import type { RollbackOutcome } from "../install/installer.ts";
+import { ReleaseKeeper, type ReleaseKeeperOptions } from "./release-keeper.ts";
+
+let clock: FakeClock;
+let log: ReturnType<typeof rememberingLog>;
+let current: string;
+let outcomes: (RollbackOutcome | Error)[];
+let calls: string[];
+let keeper: ReleaseKeeper;
+
+type OwnInstaller = NonNullable<ReturnType<ReleaseKeeperOptions["installer"]>>;
+
+beforeEach(() => {
+  clock = createFakeClock();
+  log = rememberingLog();
+  current = "r2";
+  outcomes = [{ kind: "rolled_back", from: "r2", to: "r1" }];
+  calls = [];
+  const installer = {
+    status: () => Promise.resolve({ current }),
+    rollback: () => {
+      calls.push("rollback");
+      const outcome = outcomes.shift();
+      if (outcome instanceof Error) return Promise.reject(outcome);
+      if (outcome?.kind === "rolled_back") current = outcome.to;
+      return Promise.resolve(outcome);
+    },
+  } as unknown as OwnInstaller;
+  keeper = new ReleaseKeeper({
+    clock,
+    log,
+    installer: () => installer,
+    refresh: () => {
+      calls.push(`refresh ${current}`);
+      return Promise.resolve();
+    },
+    onLeft: (reason) => calls.push(reason),
+  });
+  keeper.switched("r1", "r2");
+});
+const failure = { release: "r2", instance: "comfyui-gpu0", reason: "it ends again and again" };
+
+test("a new release that does not work is left for the one before, and that is told", async () => {
+  keeper.failed(failure);
+  await clock.advance(0);
+  expect(calls.slice(0, 2)).toEqual(["rollback", "refresh r1"]);
+  expect(calls[2]).toMatch(
+    /release r2 did not work: comfyui-gpu0: it ends again and again\. Release r1 serves again/,
+  );
+  await keeper.end();
+});
+
+test("one that has proved itself is kept: something else has changed", async () => {
+  keeper.proved();
+  keeper.failed(failure);
+  await clock.advance(60_000);
+  expect(calls).toEqual([]);
+  expect(log.lines.join()).toContain("release is not left");
+});
+
+test("one that does not serve any more needs no leaving", async () => {
+  current = "r3";
+  keeper.failed(failure);
+  await clock.advance(0);
+  expect(calls).toEqual([]);
+});
+
+test("an installer at work is waited for", async () => {
+  outcomes.unshift({ kind: "busy", holder: "process 7" });
+  keeper.failed(failure);
+  await clock.advance(4_999);
+  expect(calls).toEqual(["rollback"]);
+  await clock.advance(1);
+  expect(calls.slice(0, 3)).toEqual(["rollback", "rollback", "refresh r1"]);
+});
+
+test("when the installer at work has linked another one, that is not undone", async () => {
+  outcomes.unshift({ kind: "busy", holder: "process 7" });
+  keeper.failed(failure);
+  await clock.advance(0);
+  current = "r3";
+  await clock.advance(5_000);
+  expect(calls).toEqual(["rollback"]);
+});
+
+test.each<[string, RollbackOutcome | Error]>([
+  ["there is none before", { kind: "nothing", reason: "there is none" }],
+  ["the disk fails", new Error("EIO")],
+])("it is said when %s, and the next failure is handled all the same", async (_, outcome) => {
+  outcomes.unshift(outcome);
+  keeper.failed(failure);
+  keeper.failed(failure);
+  await clock.advance(0);
+  expect(log.lines.join()).toContain("the release before could not be taken again");
+  expect(calls.slice(0, 3)).toEqual(["rollback", "rollback", "refresh r1"]);
+});
+
+test("an end waits for what is on its way, and begins nothing new", async () => {
+  outcomes.unshift({ kind: "busy", holder: "process 7" });
+  keeper.failed(failure);
+  await clock.advance(0);
+  await keeper.end();
+  keeper.failed(failure);
+  await clock.advance(60_000);
+  expect(calls).toEqual(["rollback"]);
+  expect(clock.sleeperCount()).toBe(0);
+  expect(log.lines.join()).not.toContain("could not be taken again");
+});
