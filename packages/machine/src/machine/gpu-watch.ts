@@ -72,6 +72,7 @@ export function createGpuWatch(options: {
     facts: () =>
       (discovery?.gpus ?? []).map((gpu) => {
         const reading = readingOf(gpu.index);
+        const percent = reading?.utilizationPercent ?? null;
         return {
           index: gpu.index,
           uuid: gpu.uuid,
@@ -79,8 +80,7 @@ export function createGpuWatch(options: {
           health: faultOf(gpu.index, gpu.uuid)?.reason ?? "ok",
           memoryTotalBytes: reading?.memoryTotalBytes ?? memoryOf(gpu),
           memoryUsedBytes: reading?.memoryUsedBytes ?? null,
-          utilization:
-            reading?.utilizationPercent == null ? null : reading.utilizationPercent / PERCENT,
+          utilization: percent === null ? null : percent / PERCENT,
           temperatureCelsius: reading?.temperatureC ?? null,
         };
       }),
