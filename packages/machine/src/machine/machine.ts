@@ -257,7 +257,9 @@ class HostedMachine implements Machine {
       return;
     }
     const { clock, random, log, programs, env } = this.#options;
-    this.#installation.note({ isConfigured: true, serving: null });
+    // What serves by the manifest before goes on doing so.
+    const serving = this.#serving?.release()?.id ?? null;
+    this.#installation.note({ isConfigured: true, serving });
     await mkdir(this.#places.root, { recursive: true });
     const parts = await createInstallerParts(applied, {
       places: this.#places,

@@ -32,7 +32,7 @@ import type { Installation } from "./installation.ts";
 import type { InstallerParts } from "./installer-parts.ts";
 import type { MachinePrograms } from "./machine-options.ts";
 import type { ReadManifest } from "./manifest-watch.ts";
-import { promiseOf } from "./release-promise.ts";
+import { owedRelease, promiseOf } from "./release-promise.ts";
 
 /** What it is made of. */
 export interface ServingMachineOptions {
@@ -240,8 +240,13 @@ export class ServingMachine {
   /** Tells the runner which instances there are; those that are gone may end what they run. */
   #declare(): void {
     const { agent, attached, log } = this.#options;
-    const promise = promiseOf(() => this.#release);
-    const served = this.#plans.map(({ url, name }) => ({ url, name, promise }));
+    const served = this.#plans.map(({ url, name }) => ({
+      url,
+      name,
+      promise: promiseOf(() =>
+        owedRelease(this.#release, this.#supervisor.status(name)?.digest ?? null),
+      ),
+    }));
     agent.setInstances([...attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
