@@ -450,6 +450,7 @@ export class Instance {
     this.#deadReason = undefined;
     this.#idleQueueSince = undefined;
     this.#inventory.outdate();
+    this.#promise.forget();
     this.#marker = undefined;
     this.#deadPrompts.clear();
     this.broom.clear();

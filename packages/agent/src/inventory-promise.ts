@@ -12,6 +12,11 @@ export class KeptPromise {
     this.#promise = promise;
   }
 
+  /** Another process answers now, of which something else may be promised: it is looked at anew. */
+  forget(): void {
+    this.#last = undefined;
+  }
+
   /** Why it is broken; null while it is not, or nothing was promised or is known. */
   brokenBy(inventory: Inventory | undefined): string | null {
     if (this.#promise === undefined || inventory === undefined) return null;

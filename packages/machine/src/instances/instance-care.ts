@@ -214,13 +214,18 @@ export class InstanceCare {
 
   #measure(now: number): void {
     const { host, limits } = this.#options;
-    if (now - this.#memoryAt < limits.memoryEveryMs) return;
-    const pids = [...this.#instances.values()].flatMap(({ process }) => process?.pid ?? []);
+    const all = [...this.#instances.values()];
+    const isLimited = all.some(
+      ({ plan }) => plan.memoryLimitBytes !== null || plan.recycleAboveBytes !== null,
+    );
+    const everyMs = isLimited ? limits.memoryEveryMs : limits.memoryShownEveryMs;
+    if (now - this.#memoryAt < everyMs) return;
+    const pids = all.flatMap(({ process }) => process?.pid ?? []);
     if (pids.length === 0) return;
     this.#memoryAt = now;
     this.#errand("memory", async () => {
       const sizes = await host.residentBytes(pids);
-      for (const one of this.#instances.values()) {
+      for (const one of all) {
         const memoryBytes = one.process === null ? undefined : sizes.get(one.process.pid);
         if (one.process !== null && memoryBytes !== undefined) {
           one.process = { ...one.process, memoryBytes };

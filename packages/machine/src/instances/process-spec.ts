@@ -103,7 +103,7 @@ export function toProcessSpec(
     errorFile: places.errorFile,
     stopTimeoutMs: plan.stopTimeoutMs,
   };
-  const digest = `${hash(release.id, 12)}-${hash(stableText({ release: release.id, ...spec }), 24)}`;
+  const digest = `${releaseDigest(release)}-${hash(stableText({ release: release.id, ...spec }), 24)}`;
   return { ...spec, digest };
 }
 
@@ -162,6 +162,15 @@ function environment(
     ...(plan.gpu === null ? {} : { CUDA_VISIBLE_DEVICES: plan.gpu.uuid }),
     [ENV_INSTANCE]: plan.name,
   };
+}
+
+/** Whether a process with this digest was started from that release. */
+export function isStartedFrom(digest: string, release: Pick<Release, "id">): boolean {
+  return digest.split("-")[0] === releaseDigest(release);
+}
+
+function releaseDigest({ id }: Pick<Release, "id">): string {
+  return hash(id, 12);
 }
 
 /** Whether two digests are of different releases, or of different settings of one. */

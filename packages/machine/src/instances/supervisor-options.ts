@@ -15,11 +15,14 @@ import type { SupervisionPolicy } from "./supervision.ts";
 export interface SupervisorPolicy extends SupervisionPolicy, FailurePolicy {
   /** Between two looks at the instances. */
   readonly tickMs: number;
-  /** Between two probes of the port of an instance that is healthy. */
+  /** Between two probes of the port of an instance that is healthy: the runner asks it more often. */
   readonly probeEveryMs: number;
   /** The process manager is asked on every change, and after this without one. */
   readonly listEveryMs: number;
+  /** Between two looks at their memory, where one has a limit of it. */
   readonly memoryEveryMs: number;
+  /** The same where none has: only to be shown. Each reads the table of all processes. */
+  readonly memoryShownEveryMs: number;
   /** A call of the process manager may take so long. */
   readonly callMs: number;
   /** After a call of the process manager that failed. */
@@ -33,9 +36,10 @@ export interface SupervisorPolicy extends SupervisionPolicy, FailurePolicy {
 /** What a machine runs with. */
 export const DEFAULT_SUPERVISOR_POLICY: SupervisorPolicy = {
   tickMs: 1_000,
-  probeEveryMs: 5_000,
+  probeEveryMs: 30_000,
   listEveryMs: 60_000,
   memoryEveryMs: 10_000,
+  memoryShownEveryMs: 60_000,
   callMs: 60_000,
   managerRetryMs: 5_000,
   settleMs: 3_000,
