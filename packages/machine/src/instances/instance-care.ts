@@ -53,14 +53,18 @@ export class InstanceCare {
     });
   }
 
-  /** What should run from now on; a plan's spec is null without a release. */
+  /**
+   * What should run from now on; a plan's spec is null without a release. One that is not complete says
+   * nothing of what else runs, and nothing of that is ended.
+   */
   desire(
     wanted: readonly { readonly plan: InstancePlan; readonly spec: ProcessSpec | null }[],
     release: Release | null,
+    isComplete = true,
   ): void {
     this.#release = release;
     this.#hasDesired = true;
-    this.#isUnplannedDue = true;
+    this.#isUnplannedDue = isComplete;
     const names = new Set(wanted.map(({ plan }) => plan.name));
     for (const one of this.#instances.values()) {
       if (names.has(one.name)) continue;

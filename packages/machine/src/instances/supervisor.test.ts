@@ -55,6 +55,7 @@ async function supervise(
   plans: readonly InstancePlan[],
   from: Release | null = release(),
   policy: Partial<SupervisorPolicy> = {},
+  isComplete = true,
 ): Promise<Supervisor> {
   const supervisor = new Supervisor({
     places,
@@ -73,7 +74,7 @@ async function supervise(
     onReleaseFailed: (failure) => failures.push(failure),
   });
   running.push(supervisor);
-  await supervisor.setDesired(plans, from);
+  await supervisor.setDesired(plans, from, isComplete);
   await supervisor.start();
   await clock.advance(5_000);
   return supervisor;
@@ -237,6 +238,21 @@ describe("what lives on", () => {
     expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
     expect(host.alive("comfyui-cpu0")).toBe(1);
     expect(host.starts).toHaveLength(1);
+  });
+
+  test("by a plan that is not complete nothing else is ended; by one that is, it is", async () => {
+    host.add({ name: "comfyui-gpu0", digest: "x", port: 8_188 });
+    host.add({ name: "comfyui-gpu1", digest: "x", port: 8_189, isManaged: false });
+    const supervisor = await supervise([], release(), {}, false);
+    await clock.advance(120_000);
+    // Not for its port either.
+    await supervisor.setDesired([plan({ port: 8_188 })], release(), false);
+    await clock.advance(120_000);
+    expect(host.ends).toEqual([]);
+    expect(supervisor.status("comfyui-cpu0")?.blocked).toMatch(/comfyui-gpu0/);
+    await supervisor.setDesired([], release());
+    await clock.advance(5_000);
+    expect(host.ends.toSorted()).toEqual(["comfyui-gpu0 removed", "comfyui-gpu1 SIGINT"]);
   });
 
   test("instances of an earlier plan are ended, other processes are not", async () => {
