@@ -102,7 +102,7 @@ export interface FoundGpu {
 /** Why cards are not known. */
 export interface GpuFailure {
   readonly kind: SmiFailure["kind"];
-  /** It says that there is no NVIDIA GPU to be used, rather than that one is ill. */
+  /** It says that there is no NVIDIA GPU, rather than that one is ill. */
   readonly isNoGpu: boolean;
   readonly reason: string;
   readonly advice: string;

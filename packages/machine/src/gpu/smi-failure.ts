@@ -69,9 +69,12 @@ function byExitCode({ ended, exitCode, stderr, stdout }: SmiRun): SmiFailure {
   return { kind: "other", exitCode, text };
 }
 
-/** Whether a failure says that there is no NVIDIA GPU to be used, rather than that one is ill. */
+/**
+ * Whether a failure says that there is no NVIDIA GPU, rather than that one is ill. Where nvidia-smi is
+ * there, a driver that is not loaded, or a library that is not found, is ill: a GPU is meant to be here.
+ */
 export function meansNoGpu(kind: SmiFailure["kind"]): boolean {
-  return ["not_found", "no_driver", "no_devices", "library_missing"].includes(kind);
+  return ["not_found", "no_devices"].includes(kind);
 }
 
 /** A failure in words. */

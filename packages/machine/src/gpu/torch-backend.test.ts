@@ -62,6 +62,7 @@ describe("NVIDIA", () => {
       backend,
       reason: `the driver takes CUDA ${cuda}`,
       warning: null,
+      uncertain: null,
     });
   });
 
@@ -107,6 +108,7 @@ describe("NVIDIA", () => {
       backend: "cpu",
       reason: "driver unknown",
       warning: expect.stringContaining("choose `torch.backend` yourself"),
+      uncertain: null,
     });
   });
 
@@ -115,6 +117,7 @@ describe("NVIDIA", () => {
       backend: "cu126",
       reason: "the driver takes CUDA 13.0; later builds have no code for cards before Turing",
       warning: null,
+      uncertain: null,
     });
     expect(choose(found({ cuda: "11.8" }, "6.1")).backend).toBe("cu118");
     expect(choose(found({ cuda: "13.0" }, "7.5", null)).backend).toBe("cu130");
@@ -185,6 +188,7 @@ describe("no GPU", () => {
       backend: "cpu",
       reason: "there is no nvidia-smi: no NVIDIA driver is installed",
       warning: null,
+      uncertain: null,
     });
     expect(choose({ ...none(), failure: null })).toMatchObject({
       backend: "cpu",
@@ -196,11 +200,28 @@ describe("no GPU", () => {
     });
   });
 
-  test("a GPU that is ill is not taken for none", () => {
-    expect(choose(none({ kind: "nvml_mismatch", library: null }))).toMatchObject({
+  test.each<SmiFailure>([
+    { kind: "nvml_mismatch", library: null },
+    { kind: "timeout" },
+    { kind: "no_driver" },
+  ])("a GPU that is ill is not taken for none: %j", (failure) => {
+    expect(choose(none(failure))).toMatchObject({
       backend: "cpu",
       warning: expect.stringContaining("there seems to be a GPU"),
+      uncertain: { reason: smiFailureWords(failure).reason, isUsable: false },
     });
+    // A card of AMD's beside it may be the one in the processor.
+    expect(choose(none(failure), { rocm: AMD }).uncertain).toMatchObject({ isUsable: false });
+  });
+
+  test("what was chosen for some of the cards may be used, and is not certain", () => {
+    const failure = none({ kind: "timeout" }).failure;
+    expect(choose({ ...found({ cuda: "12.8" }), failure })).toMatchObject({
+      backend: "cu128",
+      uncertain: { isUsable: true },
+    });
+    expect(choose({ ...found({}), failure })).toMatchObject({ uncertain: { isUsable: false } });
+    expect(choose(none({ kind: "timeout" }), { platform: "darwin" }).uncertain).toBeNull();
   });
 });
 

@@ -19,7 +19,16 @@ export interface TorchChoice {
   readonly reason: string;
   /** What will probably not work; null when nothing speaks against it. */
   readonly warning: string | null;
+  /** Set for `auto` when not all cards could be asked for: the choice may be another when they can. */
+  readonly uncertain: {
+    readonly reason: string;
+    readonly advice: string;
+    /** It fits cards that were found; otherwise it is for a machine without any. */
+    readonly isUsable: boolean;
+  } | null;
 }
+
+type Build = Omit<TorchChoice, "uncertain">;
 
 /** CUDA builds of PyTorch, newest first, and the least CUDA version of the driver for each. */
 const CUDA_BUILDS: readonly (readonly [backend: string, cuda: number])[] = [
@@ -52,12 +61,19 @@ const ROCM_DEFAULT = "rocm6.4";
 export function chooseTorchBackend(facts: TorchFacts): TorchChoice {
   const best = choose(facts);
   const { wanted } = facts;
-  if (wanted === "auto") return best;
+  if (wanted === "auto") return { ...best, uncertain: uncertainty(best, facts) };
   const warning = wanted === best.backend ? null : doubt(wanted, best, facts);
-  return { backend: wanted, reason: "the manifest says so", warning };
+  return { backend: wanted, reason: "the manifest says so", warning, uncertain: null };
 }
 
-function choose(facts: TorchFacts): TorchChoice {
+function uncertainty({ backend }: Build, facts: TorchFacts): TorchChoice["uncertain"] {
+  const { gpus, failure } = facts.gpus;
+  if (facts.platform === "darwin" || failure === null || failure.isNoGpu) return null;
+  const { reason, advice } = failure;
+  return { reason, advice, isUsable: gpus.length > 0 && backend.startsWith("cu") };
+}
+
+function choose(facts: TorchFacts): Build {
   const { gpus, rocm, platform } = facts;
   if (platform === "darwin") {
     return chosen("cpu", "macOS: the build without CUDA is the one with Metal");
@@ -76,7 +92,7 @@ function choose(facts: TorchFacts): TorchChoice {
   return chosen("cpu", why);
 }
 
-function forCuda({ gpus, cudaVersion, driverVersion }: GpuDiscovery): TorchChoice {
+function forCuda({ gpus, cudaVersion, driverVersion }: GpuDiscovery): Build {
   const cuda = cudaVersion === null ? cudaOfDriver(driverVersion) : Number(cudaVersion);
   const told =
     cudaVersion === null
@@ -95,7 +111,7 @@ function forCuda({ gpus, cudaVersion, driverVersion }: GpuDiscovery): TorchChoic
   return byCards(fit, told, gpus);
 }
 
-function byCards(fit: readonly string[], told: string, gpus: GpuDiscovery["gpus"]): TorchChoice {
+function byCards(fit: readonly string[], told: string, gpus: GpuDiscovery["gpus"]): Build {
   const capabilities = gpus.flatMap(({ computeCapability }) => {
     const number = Number(computeCapability ?? Number.NaN);
     return Number.isFinite(number) ? [number] : [];
@@ -122,7 +138,7 @@ function cudaOfDriver(driverVersion: string | null): number | null {
   return DRIVER_CUDA.find(([least]) => least <= major)?.[1] ?? 0;
 }
 
-function forRocm({ version }: RocmFacts): TorchChoice {
+function forRocm({ version }: RocmFacts): Build {
   if (version === null) return chosen(ROCM_DEFAULT, "an AMD GPU; the version of ROCm is not told");
   const have = Number.parseFloat(version);
   const fit = ROCM_BUILDS.find((one) => one <= have);
@@ -131,12 +147,12 @@ function forRocm({ version }: RocmFacts): TorchChoice {
   return { backend: "rocm6.2", reason: `an AMD GPU with ROCm ${version}`, warning };
 }
 
-function chosen(backend: string, reason: string): TorchChoice {
+function chosen(backend: string, reason: string): Build {
   return { backend, reason, warning: null };
 }
 
 /** What speaks against a build that somebody chose. */
-function doubt(wanted: string, best: TorchChoice, { gpus, rocm }: TorchFacts): string | null {
+function doubt(wanted: string, best: Build, { gpus, rocm }: TorchFacts): string | null {
   const cuda = /^cu(\d+)(\d)$/.exec(wanted);
   if (cuda !== null) return cudaDoubt(Number(`${cuda[1]}.${cuda[2]}`), wanted, gpus);
   if (wanted.startsWith("rocm")) {

@@ -8,6 +8,7 @@ import type { HostEnvironment } from "./program-environment.ts";
 import type { FindUsed } from "./release/clean-releases.ts";
 import type { InstallLimits } from "./release/release-build.ts";
 import type { RunProgram } from "./run-program.ts";
+import type { ChosenTorch } from "./torch-decision.ts";
 
 /** What the installer needs of other rooms; all of it may be left out. */
 export interface InstallerPorts {
@@ -18,9 +19,7 @@ export interface InstallerPorts {
   /** Further steps: PM2, files beside the release. */
   readonly extraSteps?: () => readonly Step[];
   /** What `torch.backend: auto` comes to on this machine; without it uv finds out itself. */
-  readonly chooseTorchBackend?: (
-    signal: AbortSignal,
-  ) => Promise<{ readonly backend: string; readonly warning: string | null }>;
+  readonly chooseTorchBackend?: (signal: AbortSignal) => Promise<ChosenTorch>;
   /** `extra_model_paths.yaml` that instances start with; null for none. */
   readonly extraModelPaths?: () => string | null;
   /** Starts programs. */

@@ -16,6 +16,7 @@ import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
 import { resolveManifest, type PlanProblem } from "./resolve-manifest.ts";
 import type { RunProgram } from "./run-program.ts";
+import { decideTorch, type TorchDecision } from "./torch-decision.ts";
 import { createUvTool, hostPlatform, type UvTool } from "./uv-tool.ts";
 
 /** How a run is meant. */
@@ -43,12 +44,13 @@ export async function prepareInstall(
   mode: RunMode,
 ): Promise<Prepared> {
   const { manifest, places, ports } = options;
-  const torch = await torchBackend(options, mode.signal);
+  const lock = await servingLock(releases);
+  const torch = await torchBackend(options, lock, mode.signal);
   const git = await findGit(options, run);
   const resolved = await resolveManifest({
     manifest,
     torchBackend: torch.backend,
-    lock: await servingLock(releases),
+    lock,
     isUpdate: mode.isUpdate,
     cache: git?.cache,
     signal: mode.signal,
@@ -85,6 +87,7 @@ export async function prepareInstall(
   const links = repositoryLinks(places, repositories);
   const problems = [
     ...resolved.problems,
+    ...(torch.problem === null ? [] : [torch.problem]),
     ...(disk.problem === undefined ? [] : [disk.problem]),
     ...(models?.problems ?? []).map((problem) => ({ subject: "models", ...problem })),
     ...(await linkProblems(options, links)),
@@ -122,11 +125,17 @@ export async function servingLock(releases: Releases): Promise<MachineLock | und
 
 async function torchBackend(
   { manifest, ports }: InstallerOptions,
+  lock: MachineLock | undefined,
   signal: AbortSignal,
-): Promise<{ readonly backend: string; readonly warning: string | null }> {
+): Promise<TorchDecision> {
   const { backend } = manifest.torch;
-  if (backend === "none" || manifest.comfyui === undefined) return { backend, warning: null };
-  return (await ports.chooseTorchBackend?.(signal)) ?? { backend, warning: null };
+  const { comfyui } = manifest;
+  const asWritten = { backend, warning: null, problem: null };
+  if (backend === "none" || comfyui === undefined) return asWritten;
+  const chosen = await ports.chooseTorchBackend?.(signal);
+  if (chosen === undefined) return asWritten;
+  // Into an adopted ComfyUI no PyTorch is installed: which one would fit is a word of advice.
+  return decideTorch("adopt" in comfyui ? { ...chosen, uncertain: null } : chosen, lock);
 }
 
 async function findGit(

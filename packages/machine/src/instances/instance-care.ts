@@ -1,4 +1,5 @@
 /** One look at all instances: what is seen, whose turn it is, what is done. The loop is `supervisor.ts`'s. */
+import { backoffMs } from "@holdfast/runtime";
 import type { ManagedProcess, ProcessSpec } from "../process-manager/model.ts";
 import { NO_FAILURES } from "./failure-record.ts";
 import type { LockThing } from "./host-locks.ts";
@@ -33,8 +34,12 @@ export class InstanceCare {
   readonly manager: ManagerWatch;
   #rollout: Rollout = NEW_ROLLOUT;
   #release: Release | null = null;
-  #hasDesired = false;
+  /** How often it was said what should run. */
+  #desired = 0;
+  /** Instances of an earlier plan are to be ended: until all of them are, or a plan is not complete. */
   #isUnplannedDue = false;
+  #unplannedFailures = 0;
+  #unplannedTryAt = -Infinity;
   #memoryAt = -Infinity;
   /** What is on its way and belongs to no instance. */
   readonly #errands = new Map<string, Promise<void>>();
@@ -53,14 +58,20 @@ export class InstanceCare {
     });
   }
 
-  /** What should run from now on; a plan's spec is null without a release. */
+  /**
+   * What should run from now on; a plan's spec is null without a release. One that is not complete says
+   * nothing of what else runs, and nothing of that is ended.
+   */
   desire(
     wanted: readonly { readonly plan: InstancePlan; readonly spec: ProcessSpec | null }[],
     release: Release | null,
+    isComplete = true,
   ): void {
     this.#release = release;
-    this.#hasDesired = true;
-    this.#isUnplannedDue = true;
+    this.#desired += 1;
+    this.#isUnplannedDue = isComplete;
+    this.#unplannedFailures = 0;
+    this.#unplannedTryAt = -Infinity;
     const names = new Set(wanted.map(({ plan }) => plan.name));
     for (const one of this.#instances.values()) {
       if (names.has(one.name)) continue;
@@ -108,7 +119,7 @@ export class InstanceCare {
       all.some((one) => one.operation === null && one.process === null && !one.isListed()),
     );
     this.#measure(now);
-    this.#endUnplanned();
+    this.#endUnplanned(now);
     this.#roll(now);
     for (const one of all) {
       if (one.operation === null) this.#act(one, now);
@@ -235,15 +246,26 @@ export class InstanceCare {
   }
 
   /** Instances of an earlier plan that run on, of which nobody here knows anything. */
-  #endUnplanned(): void {
+  #endUnplanned(now: number): void {
     const all = [...this.#instances.values()];
     const isOurs = all.every((one) => one.lockRefusal === null);
-    if (!this.#hasDesired || !this.#isUnplannedDue || !isOurs) return;
-    if (this.manager.answeredAt === -Infinity) return;
-    this.#isUnplannedDue = false;
-    this.#errand("unplanned", () =>
-      endUnplanned(this.#options, (name) => this.#instances.has(name)),
-    );
+    if (!this.#isUnplannedDue || !isOurs) return;
+    if (this.manager.answeredAt === -Infinity || now < this.#unplannedTryAt) return;
+    this.#errand("unplanned", async () => {
+      const desired = this.#desired;
+      // A plan that comes meanwhile may have them, or not be complete.
+      const isLeft = (name: string): boolean => !this.#isUnplannedDue || this.#instances.has(name);
+      const { limits, random, clock } = this.#options;
+      try {
+        await endUnplanned(this.#options, isLeft);
+        if (desired === this.#desired) this.#isUnplannedDue = false;
+      } catch (err) {
+        this.#unplannedFailures += 1;
+        const pauseMs = backoffMs(limits.backoff, this.#unplannedFailures, random);
+        this.#unplannedTryAt = clock.elapsed() + pauseMs;
+        throw err;
+      }
+    });
   }
 
   #errand(name: string, run: () => Promise<void>): void {

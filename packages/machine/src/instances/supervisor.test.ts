@@ -55,6 +55,7 @@ async function supervise(
   plans: readonly InstancePlan[],
   from: Release | null = release(),
   policy: Partial<SupervisorPolicy> = {},
+  isComplete = true,
 ): Promise<Supervisor> {
   const supervisor = new Supervisor({
     places,
@@ -73,7 +74,7 @@ async function supervise(
     onReleaseFailed: (failure) => failures.push(failure),
   });
   running.push(supervisor);
-  await supervisor.setDesired(plans, from);
+  await supervisor.setDesired(plans, from, isComplete);
   await supervisor.start();
   await clock.advance(5_000);
   return supervisor;
@@ -237,6 +238,53 @@ describe("what lives on", () => {
     expect(host.ends).toEqual(["comfyui-cpu0 SIGINT"]);
     expect(host.alive("comfyui-cpu0")).toBe(1);
     expect(host.starts).toHaveLength(1);
+  });
+
+  test("what of an earlier plan cannot be ended is tried again; the others are ended at once", async () => {
+    host.add({ name: "comfyui-gpu0", digest: "x", port: 8_190 });
+    host.add({ name: "comfyui-gpu1", digest: "x", port: 8_191 });
+    host.add({ name: "comfyui-gpu2", digest: "x", port: 8_192, isManaged: false });
+    host.add({ name: "comfyui-gpu3", digest: "x", port: 8_193, isManaged: false });
+    let isIll = true;
+    let tries = 0;
+    const [remove, terminate] = [host.remove.bind(host), host.terminate.bind(host)];
+    host.remove = (name) => {
+      if (name !== "comfyui-gpu0") return remove(name);
+      tries += 1;
+      return isIll ? Promise.reject(new Error("it hangs")) : remove(name);
+    };
+    const gpu0 = host.of("comfyui-gpu0").pid;
+    const gpu2 = host.of("comfyui-gpu2").pid;
+    host.terminate = (pid, startTime, graceMs) =>
+      isIll && (pid === gpu2 || pid === gpu0)
+        ? Promise.resolve(false)
+        : terminate(pid, startTime, graceMs);
+    await supervise([plan()]);
+    expect(host.ends.toSorted()).toEqual(["comfyui-gpu1 removed", "comfyui-gpu3 SIGINT"]);
+    await clock.advance(120_000);
+    expect(tries).toBeGreaterThan(3);
+    expect(tries).toBeLessThan(12);
+    isIll = false;
+    await clock.advance(120_000);
+    expect(host.ends.slice(2)).toEqual(["comfyui-gpu0 removed", "comfyui-gpu2 SIGINT"]);
+    const done = tries;
+    await clock.advance(300_000);
+    expect(tries).toBe(done);
+  });
+
+  test("by a plan that is not complete nothing else is ended; by one that is, it is", async () => {
+    host.add({ name: "comfyui-gpu0", digest: "x", port: 8_188 });
+    host.add({ name: "comfyui-gpu1", digest: "x", port: 8_189, isManaged: false });
+    const supervisor = await supervise([], release(), {}, false);
+    await clock.advance(120_000);
+    // Not for its port either.
+    await supervisor.setDesired([plan({ port: 8_188 })], release(), false);
+    await clock.advance(120_000);
+    expect(host.ends).toEqual([]);
+    expect(supervisor.status("comfyui-cpu0")?.blocked).toMatch(/comfyui-gpu0/);
+    await supervisor.setDesired([], release());
+    await clock.advance(5_000);
+    expect(host.ends.toSorted()).toEqual(["comfyui-gpu0 removed", "comfyui-gpu1 SIGINT"]);
   });
 
   test("instances of an earlier plan are ended, other processes are not", async () => {

@@ -36,6 +36,7 @@ export class Supervisor {
   readonly #dropping = new AbortController();
   readonly #told = new Map<string, string>();
   #desiredCalls = 0;
+  #isComplete = true;
   #nap = new AbortController();
   #loop: Promise<void> | undefined;
   #ending: Promise<void> | undefined;
@@ -52,7 +53,7 @@ export class Supervisor {
       limits,
       signal,
       wake,
-      isPlanned: (name) => this.#instances.has(name),
+      isPlanned: (name) => !this.#isComplete || this.#instances.has(name),
     });
     const instances = this.#instances;
     const operations = this.#operations;
@@ -69,9 +70,14 @@ export class Supervisor {
    * What should run. Instances that are new are started, those that are gone drained and ended, those
    * whose release or settings changed started anew one after the other. Without a release nothing is
    * started, and what runs goes on. Throws in words when the release cannot be read; nothing has
-   * changed then.
+   * changed then. With a plan that is not complete nothing is ended of which nothing is known here: it
+   * may be of a card that could not be asked for.
    */
-  async setDesired(plans: readonly InstancePlan[], release: Release | null): Promise<void> {
+  async setDesired(
+    plans: readonly InstancePlan[],
+    release: Release | null,
+    isComplete = true,
+  ): Promise<void> {
     const call = (this.#desiredCalls += 1);
     const { places, account } = this.#options;
     const files = this.#options.files ?? nodeInstanceFiles;
@@ -84,7 +90,8 @@ export class Supervisor {
           ? null
           : toProcessSpec(plan, release, places, traits, account),
     }));
-    this.#care.desire(wanted, release);
+    this.#isComplete = isComplete;
+    this.#care.desire(wanted, release, isComplete);
     this.#nap.abort();
   }
 

@@ -22,7 +22,7 @@ export interface GpuWatchOptions {
   readonly log: AgentLog;
   /** Something that is told has changed. */
   readonly onChange: () => void;
-  /** Cards were found that could not be found before: what was planned without them is out of date. */
+  /** What was planned is out of date: cards were found, or asked for at all, that could not be before. */
   readonly onFound: () => void;
 }
 
@@ -40,6 +40,8 @@ export interface GpuWatch {
 
 /** One program each time: half a second of a core with many cards. */
 const EVERY_MS = 60_000;
+/** After the first look that could not tell all; twice as long after each further one. */
+const RETRY_MS = 5_000;
 const PERCENT = 100;
 
 /** Makes it; nothing is asked before `discover` or `run`. */
@@ -54,8 +56,8 @@ class CardWatch implements GpuWatch {
   #cards: readonly FoundGpu[] = [];
   #readings: readonly GpuReading[] = [];
   #faults: readonly GpuFault[] = [];
-  /** Devices that whoever planned last was told of; undefined before anybody did. */
-  #plannedFor: number | undefined;
+  /** What whoever planned last was told; undefined before anybody did. */
+  #plannedFor: GpuDiscovery | undefined;
   /** Why the last look told nothing; null when it did. */
   #blind: string | null = null;
   #told = "";
@@ -66,7 +68,7 @@ class CardWatch implements GpuWatch {
 
   async discover(signal: AbortSignal): Promise<GpuDiscovery> {
     const found = await this.#discover(signal);
-    this.#plannedFor = devicesOf(found);
+    this.#plannedFor = found;
     return found;
   }
 
@@ -122,13 +124,16 @@ class CardWatch implements GpuWatch {
 
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
+    let retryMs = RETRY_MS;
     while (!signal.aborted) {
       try {
         await this.#look(signal);
       } catch (err) {
         if (!signal.aborted) log.warn({ err }, "cards could not be looked at");
       }
-      await clock.sleep(EVERY_MS, signal).catch(() => undefined);
+      const isBlind = isCutOff(this.#discovery);
+      await clock.sleep(isBlind ? retryMs : EVERY_MS, signal).catch(() => undefined);
+      retryMs = isBlind ? Math.min(retryMs * 2, EVERY_MS) : RETRY_MS;
     }
   }
 
@@ -137,8 +142,11 @@ class CardWatch implements GpuWatch {
     if (this.#cards.length > 0) await this.#sample(signal);
     // A driver may come after this program, and a card be mended.
     if (before !== undefined && before.failure === null && !this.#isMended(before)) return;
-    const found = devicesOf(await this.#discover(signal));
-    if (this.#plannedFor !== undefined && found > this.#plannedFor) this.#options.onFound();
+    const found = await this.#discover(signal);
+    const planned = this.#plannedFor;
+    if (planned === undefined) return;
+    const isTold = isCutOff(planned) && !isCutOff(found);
+    if (isTold || devicesOf(found) > devicesOf(planned)) this.#options.onFound();
   }
 
   /** A card that nothing could be started on has no fault any more, as far as a look can tell. */
@@ -196,6 +204,12 @@ class CardWatch implements GpuWatch {
 /** Nothing was told of any card, not even that it is ill. */
 function isSilent({ gpus, faults, failure }: GpuDiscovery): boolean {
   return failure !== null && gpus.length === 0 && faults.every(({ kind }) => kind === "missing");
+}
+
+/** Not all cards could be asked for. */
+function isCutOff(found: GpuDiscovery | undefined): boolean {
+  const failure = found?.failure ?? null;
+  return failure !== null && !failure.isNoGpu;
 }
 
 function devicesOf({ gpus }: GpuDiscovery): number {

@@ -129,6 +129,10 @@ const rooms: Partial<MachineRooms> = {
       isSame: async () => true,
       end: async () => undefined,
     },
+    exits: {
+      note: () => Promise.resolve(),
+      explain: () => Promise.resolve({ kind: "asked", words: "it was asked to end" }),
+    },
     probe: async () => ({ kind: "passed", detail: "HTTP 200" }),
     hasAmdGpu: () => Promise.resolve(false),
   }),

@@ -75,7 +75,8 @@ class HostedMachine implements Machine {
     this.#places = machinePlaces(root);
     const keptAt = this.#places.appliedManifest;
     const named = { path: manifestPath, isNamed: isManifestNamed };
-    this.#manifests = createManifestWatch({ ...named, keptAt, clock, log });
+    const hasRelease = async (): Promise<boolean> => (await servingId(this.#places)) !== undefined;
+    this.#manifests = createManifestWatch({ ...named, keptAt, hasRelease, clock, log });
     const onChange = (): void => this.#telling.touch();
     this.#gpus = createGpuWatch({
       query: rooms.gpus,

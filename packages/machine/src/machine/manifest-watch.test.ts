@@ -29,7 +29,14 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const watch = (isNamed = false): ManifestWatch =>
-  createManifestWatch({ path, isNamed, keptAt, clock, log });
+  createManifestWatch({
+    path,
+    isNamed,
+    keptAt,
+    hasRelease: () => Promise.resolve(false),
+    clock,
+    log,
+  });
 const manifest = (port: number): string => `version: 1\ninstances:\n  basePort: ${port}\n`;
 const write = (text: string): Promise<void> => writeFile(path, text);
 const portOf = (look: Awaited<ReturnType<ManifestWatch["load"]>> | undefined) =>

@@ -1,7 +1,10 @@
 /**
  * The manifest that a machine goes by. The file itself is taken into force when the agent starts, and
  * by `holdfast machine install` once what it asks for is installed; what is in force is a copy in the
- * machine folder. So a mistake in the file, or one that is half edited, never touches what runs.
+ * machine folder. So a mistake in the file, or one that is half edited, never touches what runs. Nor
+ * does a file that is away: where there is a release, or a service runs by the copy, the copy stays in
+ * force, and `/health` names the file among the problems; otherwise what runs would be left to nobody.
+ * Whoever wants no machine any more takes what it has out of the manifest, or the folder away.
  */
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -35,6 +38,8 @@ export interface ManifestWatchOptions {
   /** Takes what is in force. */
   readonly keptAt: string;
   readonly clock: Pick<Clock, "now">;
+  /** There is a release that instances may run from. */
+  readonly hasRelease: () => Promise<boolean>;
   readonly log: AgentLog;
 }
 
@@ -102,9 +107,10 @@ class FileWatch implements ManifestWatch {
     } else {
       const kept = await readState(keptAt);
       this.#keptSeen = kept.signature;
-      // Whoever takes away a file that nobody had named wants no machine any more.
-      const isWanted = file.state.kind === "refused" || isNamed;
-      this.#applied = isWanted && kept.state.kind === "ok" ? toRead(kept.state) : null;
+      const read = kept.state.kind === "ok" ? toRead(kept.state) : null;
+      // Nobody named the file, and nothing can run by its copy: this is no machine any more.
+      const isWanted = file.state.kind === "refused" || isNamed || (await this.#mayRun(read));
+      this.#applied = isWanted ? read : null;
     }
     this.#note(file);
     return this.#told();
@@ -133,6 +139,12 @@ class FileWatch implements ManifestWatch {
       if (!before.includes(note)) log.warn({ path, note }, "manifest is not what is in force");
     }
     return this.#told();
+  }
+
+  /** Something of the manifest that was in force may run still. */
+  async #mayRun(read: ReadManifest | null): Promise<boolean> {
+    if (read?.manifest.services.some(({ process }) => process !== undefined) === true) return true;
+    return await this.#options.hasRelease();
   }
 
   #note({ state, signature: seen, writtenAt }: FileRead): void {

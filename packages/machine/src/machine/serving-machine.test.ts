@@ -90,6 +90,10 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
         isSame: async () => true,
         end: async () => undefined,
       },
+      exits: {
+        note: () => Promise.resolve(),
+        explain: () => Promise.resolve({ kind: "asked", words: "it was asked to end" }),
+      },
       probe: async () => ({ kind: "passed", detail: "HTTP 200" }),
       hasAmdGpu: () => Promise.resolve(false),
     },

@@ -7,6 +7,7 @@
  * S2  An instance is held to what the release that it was started from promises, never to that of a
  *     release whose turn has not come.
  * S3  A release that has never worked here is left again (`release-keeper.ts`).
+ * S4  Cards that could not be asked for end no instance (`kept-plans.ts`).
  */
 import type { Agent, AgentLog, InventoryPromise, ServedInstance } from "@holdfast/agent";
 import type { Clock, Random } from "@holdfast/runtime";
@@ -28,6 +29,7 @@ import { endAll, throwFailures } from "./end-all.ts";
 import type { GpuWatch } from "./gpu-watch.ts";
 import type { Installation } from "./installation.ts";
 import type { InstallerParts } from "./installer-parts.ts";
+import { keptPlans } from "./kept-plans.ts";
 import type { ReadManifest } from "./manifest-watch.ts";
 import { ModelFetcher } from "./model-fetcher.ts";
 import { findPresentModels } from "./present-models.ts";
@@ -79,6 +81,8 @@ export class ServingMachine {
   #fetcher: ModelFetcher | undefined;
   #plans: readonly InstancePlan[] = [];
   #planProblem: string | null = null;
+  /** Instances of cards that are not known now may run beside the planned ones. */
+  #isPlanComplete = true;
   #beside: ServedBeside;
   #release: Release | null = null;
   /** The release that the supervisor was given: of others nothing is proven by what runs. */
@@ -268,19 +272,28 @@ export class ServingMachine {
     const { gpus, healthPort, rooms, log, attached } = this.#options;
     if (this.#manifest?.comfyui === undefined) {
       this.#plans = [];
+      this.#isPlanComplete = true;
       this.#planProblem = null;
     } else {
       const port = healthPort();
-      const { instances, problems, warnings } = planInstances({
-        wanted: this.#manifest.instances,
-        found: await gpus.discover(signal),
+      const wanted = this.#manifest.instances;
+      const found = await gpus.discover(signal);
+      const planned = planInstances({
+        wanted,
+        found,
         reservedPorts: port === null ? [] : [port],
         hasAmdGpu: await rooms.hasAmdGpu(),
       });
-      for (const { message } of warnings) log.warn({ warning: message }, "instances planned");
-      for (const { message } of problems) log.error({ problem: message }, "instances planned");
-      this.#planProblem = problems.map(({ message }) => message).join("; ") || null;
-      this.#plans = instances;
+      const kept = keptPlans({ before: this.#plans, planned, gpus: wanted.gpus, found });
+      for (const { message } of planned.warnings) {
+        log.warn({ warning: message }, "instances planned");
+      }
+      const problems = planned.problems.map(({ message }) => message);
+      if (kept.problem !== null) problems.push(kept.problem);
+      for (const problem of problems) log.error({ problem }, "instances planned");
+      this.#planProblem = problems.join("; ") || null;
+      this.#plans = kept.plans;
+      this.#isPlanComplete = kept.isComplete;
     }
     this.#beside = attachedBeside(attached, this.#plans);
     for (const note of this.#beside.notes) log.warn({ note }, "a ComfyUI is not attached");
@@ -297,7 +310,7 @@ export class ServingMachine {
     await this.#lookForModels();
     this.#declare();
     this.#given = null;
-    await this.#supervisor.setDesired(this.#plans, release);
+    await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
     if (release !== null) this.#switchedTo(release.id);
     agent.refreshInventories();

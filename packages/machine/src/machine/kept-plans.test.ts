@@ -1,0 +1,89 @@
+import { describe, expect, test } from "vitest";
+import { gpuPlan, plan } from "../../testing/instance-facts.ts";
+import type { GpuDiscovery, GpuFault } from "../gpu/model.ts";
+import { keptPlans, type KeptPlansFacts } from "./kept-plans.ts";
+
+const card = (index: number): GpuDiscovery["gpus"][number] => ({
+  index,
+  uuid: `GPU-0000000${index}`,
+  name: "A card",
+  computeCapability: null,
+  devices: [],
+});
+const fault = (index: number, kind: GpuFault["kind"] = "lost"): GpuFault => ({
+  index,
+  uuid: null,
+  kind,
+  isUsable: false,
+  reason: "lost",
+  advice: "Reboot.",
+});
+const HUNG = { kind: "timeout", isNoGpu: false, reason: "no answer", advice: "Reboot." } as const;
+const found = (changes: Partial<GpuDiscovery> = {}): GpuDiscovery => ({
+  gpus: [],
+  faults: [],
+  failure: HUNG,
+  driverVersion: null,
+  cudaVersion: null,
+  ...changes,
+});
+const decide = (changes: Partial<Omit<KeptPlansFacts, "planned">>, ...instances: unknown[]) => {
+  const planned = { instances: instances as KeptPlansFacts["before"] };
+  return keptPlans({ before: [], gpus: "all", found: found(), ...changes, planned });
+};
+const names = (of: ReturnType<typeof decide>): readonly string[] => of.plans.map((one) => one.name);
+
+describe("cards that could not be asked for", () => {
+  test("end nothing that was planned", () => {
+    const kept = decide({ before: [gpuPlan(0), gpuPlan(1)] });
+    expect(names(kept)).toEqual(["comfyui-gpu0", "comfyui-gpu1"]);
+    expect(kept).toMatchObject({
+      isComplete: false,
+      problem: expect.stringMatching(/no answer.*left as it is.*Reboot/s),
+    });
+  });
+
+  test("keep the plan of before whole when only some of them are told of", () => {
+    const before = [gpuPlan(0, { port: 1 }), gpuPlan(1)];
+    const kept = decide({ before, found: found({ gpus: [card(0)] }) }, gpuPlan(0, { port: 2 }));
+    expect(kept.plans).toEqual(before);
+  });
+
+  test("let a new plan be when it loses nothing", () => {
+    const next = gpuPlan(0, { port: 2 });
+    const kept = decide({ before: [gpuPlan(0)], found: found({ gpus: [card(0)] }) }, next);
+    expect(kept).toMatchObject({ plans: [next], isComplete: false });
+  });
+
+  test("let one go whose own card is told to be ill, but not one that is only missing", () => {
+    const before = [gpuPlan(0), gpuPlan(1)];
+    const told = found({ faults: [fault(0), fault(1, "missing")] });
+    expect(names(decide({ before, found: told }))).toEqual(["comfyui-gpu1"]);
+    const other = { ...fault(9), uuid: "GPU-00000001" };
+    expect(names(decide({ before, found: found({ faults: [other] }) }))).toEqual(["comfyui-gpu0"]);
+    const usable = { ...fault(0), isUsable: true };
+    expect(names(decide({ before, found: found({ faults: [usable] }) }))).toHaveLength(2);
+  });
+
+  test("at the first plan: nothing is complete, and no port is guessed", () => {
+    expect(decide({}, plan())).toMatchObject({ plans: [], isComplete: false });
+    expect(names(decide({ gpus: [0] }, plan()))).toEqual(["comfyui-cpu0"]);
+    const some = found({ gpus: [card(0)] });
+    expect(names(decide({ found: some }, gpuPlan(0), plan()))).toHaveLength(2);
+    expect(names(decide({ before: [plan()] }, plan()))).toEqual(["comfyui-cpu0"]);
+  });
+});
+
+describe("a plan is complete", () => {
+  test.each([
+    ["when all were told of", { found: found({ failure: null }) }],
+    ["when there is no GPU", { found: found({ failure: { ...HUNG, isNoGpu: true } }) }],
+    ["when none is wanted", { gpus: "none" as const }],
+  ])("%s", (_when, changes) => {
+    expect(decide({ before: [gpuPlan(3)], ...changes }, plan())).toEqual({
+      plans: [plan()],
+      isComplete: true,
+      problem: null,
+    });
+  });
+});
