@@ -77,6 +77,8 @@ export interface ServedHealth {
   readonly isBusy: boolean;
   /** Whether a new process could be well where this one is not; missing: nobody knows. */
   readonly isMendedByRestart?: boolean;
+  /** Prompts wait in its queue and nothing runs them: no job is under way. Missing: nobody knows. */
+  readonly isStuck?: boolean;
 }
 
 /** Runs leased jobs on the ComfyUIs of one machine. */

@@ -9,6 +9,8 @@ export type DeepCheckResult =
   | { readonly kind: "passed"; readonly promptId: string }
   /** The instance has none of the classes that a model-free prompt is made of. */
   | { readonly kind: "impossible"; readonly reason: string }
+  /** What runs there, and is not dead, took longer than the check waits. */
+  | { readonly kind: "blocked"; readonly reason: string }
   | { readonly kind: "failed"; readonly reason: string };
 
 /** Pauses between two looks at the check's prompt. */
@@ -71,10 +73,12 @@ export async function runDeepCheck(deps: {
     }
     const queue = await client.queue(signal);
     const now = clock.elapsed();
-    if (queue.kind === "ok" && isBlocked(queue.queue, deps)) blockedMs += now - last;
+    const isBehind = queue.kind === "ok" && isBlocked(queue.queue, deps);
+    if (isBehind) blockedMs += now - last;
     last = now;
     if (now - begun - blockedMs < deps.deepCheckMs && now - begun < MAX_WAIT_MS) continue;
     await client.deletePending([promptId], signal);
+    if (isBehind) return { kind: "blocked", reason: "a check waits behind a job that runs long" };
     return {
       kind: "failed",
       reason:

@@ -49,4 +49,6 @@ export interface InstanceFacts {
   readonly vramFreeBytes: number | null;
   /** Whether a new process could be well where this one is not; missing: nobody knows. */
   readonly isMendedByRestart?: boolean;
+  /** Prompts wait in its queue and nothing runs them (F26). */
+  readonly isStuck?: boolean;
 }

@@ -58,6 +58,7 @@ export class Instance {
   #lastAnswerAt: number;
   #lastCheckAt = -Infinity;
   #idleQueueSince: number | undefined;
+  #isStuck = false;
   #troubles = 0;
   #vramFreeBytes: number | null = null;
   #refreshedAt = -Infinity;
@@ -133,7 +134,7 @@ export class Instance {
     const reason = this.#lastReason ?? null;
     if (this.#identity.isGone) return { ...base, state: "stopped", reason };
     if (this.#deadReason !== undefined) {
-      return { ...base, state: "unhealthy", reason: this.#deadReason };
+      return { ...base, state: "unhealthy", reason: this.#deadReason, isStuck: this.#isStuck };
     }
     if (!this.#isProven || this.#inventory.known() === undefined) {
       return { ...base, state: "starting", reason };
@@ -210,6 +211,7 @@ export class Instance {
     this.#isProven = true;
     this.#isCheckDue = false;
     this.#deadReason = undefined;
+    this.#isStuck = false;
     // Whatever was dead or would not stop has left the queue, or nothing could have come through.
     for (const promptId of this.#deadPrompts) this.broom.sweep(promptId);
     this.#deadPrompts.clear();
@@ -384,6 +386,12 @@ export class Instance {
         );
         this.prove();
         return;
+      case "blocked":
+        // Somebody's job lives and runs: that says nothing against the instance.
+        this.#lastReason = result.reason;
+        this.observe({ kind: "removed", promptId });
+        this.#tell();
+        return;
       case "failed":
         this.#deadReason = `deep check failed: ${result.reason}`;
         this.observe({ kind: "removed", promptId });
@@ -398,8 +406,12 @@ export class Instance {
     if (queue.kind !== "ok") return;
     const isStuck = queue.queue.pending.length > 0 && queue.queue.running.length === 0;
     this.#idleQueueSince = isStuck ? (this.#idleQueueSince ?? clock.elapsed()) : undefined;
-    if (this.#idleQueueSince === undefined) return;
+    if (this.#idleQueueSince === undefined) {
+      this.#isStuck = false;
+      return;
+    }
     if (clock.elapsed() - this.#idleQueueSince < limits.idleQueueMs) return;
+    this.#isStuck = true;
     this.#deadReason = "prompts wait in the queue and nothing runs";
     this.#tell();
   }
@@ -449,6 +461,7 @@ export class Instance {
     this.#isCheckDue = true;
     this.#deadReason = undefined;
     this.#idleQueueSince = undefined;
+    this.#isStuck = false;
     this.#inventory.outdate();
     this.#promise.forget();
     this.#marker = undefined;

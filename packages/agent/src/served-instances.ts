@@ -107,13 +107,14 @@ export class ServedInstances {
   health(url: string): ServedHealth | undefined {
     const slot = this.find(url);
     if (slot === undefined) return undefined;
-    const { state, reason, isMendedByRestart } = slot.instance.facts();
+    const { state, reason, isMendedByRestart, isStuck } = slot.instance.facts();
     const isBusy = slot.loop.isBusy();
     return {
       state,
       reason,
       isBusy,
       ...(isMendedByRestart === undefined ? {} : { isMendedByRestart }),
+      ...(isStuck === undefined ? {} : { isStuck }),
     };
   }
 

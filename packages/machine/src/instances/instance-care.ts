@@ -203,6 +203,7 @@ export class InstanceCare {
         isNew: true,
         // Its time for a start is counted from here: when it was started, nobody may have watched.
         startedAt: clock.elapsed(),
+        adoptedAt: clock.elapsed(),
         startedAtEpoch: managed.startedAt,
         place: one.place(),
       }),

@@ -106,6 +106,7 @@ export class InstanceOperations {
         isManaged: true,
         isNew: false,
         startedAt: clock.elapsed(),
+        adoptedAt: null,
         startedAtEpoch: clock.now(),
         place: one.place(),
       });
@@ -130,6 +131,7 @@ export class InstanceOperations {
         isManaged: false,
         isNew: false,
         startedAt: clock.elapsed(),
+        adoptedAt: clock.elapsed(),
         startedAtEpoch: null,
         place: one.place(),
       });

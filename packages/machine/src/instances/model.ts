@@ -50,6 +50,8 @@ export interface InstanceHealth {
   readonly reason: string | null;
   /** A prompt of ours is in ComfyUI. */
   readonly isBusy: boolean;
+  /** Prompts wait in its queue and nothing runs them; missing: nobody knows. */
+  readonly isStuck?: boolean;
   /**
    * False for an unhealthy one that a new start would not mend (it lacks a model): it is left running.
    * Without it, it is started anew.

@@ -19,6 +19,7 @@ const record = newProcess({
   isNew: false,
   startedAt: 0,
   startedAtEpoch: null,
+  adoptedAt: null,
   place: placeOf(plan()),
 });
 const health = (
@@ -28,22 +29,22 @@ const health = (
 
 test("it is healthy only while its port is listened on, whatever the runner still believes", () => {
   expect(
-    watchProcess(record, { now: 5, isListening: false, health: health("healthy") }),
+    watchProcess(record, { now: 5, isListening: false, health: health("healthy") }, 30_000),
   ).toMatchObject({ isHealthy: false, answeredAt: null, silentSince: null });
   expect(
-    watchProcess(record, { now: 5, isListening: true, health: health("healthy") }),
+    watchProcess(record, { now: 5, isListening: true, health: health("healthy") }, 30_000),
   ).toMatchObject({ isHealthy: true, answeredAt: 5, healthySince: 5 });
 });
 
 test("without a runner, listening has to do", () => {
   const seen = { now: 5, isListening: true, health: undefined };
-  expect(watchProcess(record, seen)).toMatchObject({ isHealthy: true, isBusy: false });
+  expect(watchProcess(record, seen, 30_000)).toMatchObject({ isHealthy: true, isBusy: false });
 });
 
 test("instants are those of the first look, and end with what they tell", () => {
   let now = 0;
   const look = (of: ProcessSeen["health"], from = record, isListening = true): typeof record =>
-    watchProcess(from, { now: (now += 10), isListening, health: of });
+    watchProcess(from, { now: (now += 10), isListening, health: of }, 30_000);
   const bad = look(health("unhealthy", { reason: "zombie" }), look(health("unhealthy")));
   expect(bad).toMatchObject({ unhealthySince: 10, healthReason: "zombie", healthySince: null });
   const well = look(health("healthy"), look(health("healthy"), bad));

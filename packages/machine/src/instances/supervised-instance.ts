@@ -25,6 +25,12 @@ export interface ProcessRecord extends ProcessFacts {
   /** Epoch ms; null when it was not seen. */
   readonly startedAtEpoch: number | null;
   readonly healthySince: number | null;
+  /** Since when it is in our care, of one that lived before; null for one that we started. */
+  readonly adoptedAt: number | null;
+  /** Adopted, and the runner cannot know yet what is in it: that counts as busy, for a limited time. */
+  readonly isUnsure: boolean;
+  /** What the runner says of jobs in it is so: it has had a job there, or seen it idle. */
+  readonly isJobKnown: boolean;
   /** Where it is reached, and what it uses: the plan may name another place by now. */
   readonly place: ProcessPlace;
 }
@@ -179,7 +185,7 @@ export class SupervisedInstance {
   observe(seen: ProcessSeen, policy: FailurePolicy): void {
     this.health = seen.health;
     if (this.process === null) return;
-    const process = watchProcess(this.process, seen);
+    const process = watchProcess(this.process, seen, this.plan.drainMs);
     this.process = process;
     const { healthySince, digest } = process;
     if (healthySince !== null) {
@@ -218,20 +224,36 @@ export interface ProcessSeen {
 
 /**
  * The record of a process after a look. It counts as healthy only while its port is listened on too:
- * the runner may not have noticed yet that a new process took the place of the one it knew.
+ * the runner may not have noticed yet that a new process took the place of the one it knew. One that
+ * was adopted may be in a job that the runner is not told of before the agent is registered: for at
+ * most `unsureMs` it counts as busy until the runner has seen it work, or a check come through.
  */
-export function watchProcess(process: ProcessRecord, seen: ProcessSeen): ProcessRecord {
+export function watchProcess(
+  process: ProcessRecord,
+  seen: ProcessSeen,
+  unsureMs: number,
+): ProcessRecord {
   const { now, isListening, health } = seen;
   const isHealthy = isListening && (health === undefined || health.state === "healthy");
   const isBad = health?.state === "unhealthy";
-  const answers = isHealthy || (isBad && isListening);
+  const { adoptedAt } = process;
+  // One that serves from before has answered then; a job keeps the runner's check waiting.
+  const isWaitedFor = adoptedAt !== null && isListening && health?.state === "starting";
+  const answers = isHealthy || (isBad && isListening) || isWaitedFor;
   const isMendable = isBad && isListening && health.isMendedByRestart !== false;
   const answeredAt = process.answeredAt ?? (answers ? now : null);
+  const isJobKnown =
+    process.isJobKnown || adoptedAt === null || isHealthy || health?.isBusy === true;
+  const isUnsure = !isJobKnown && isListening && now - (adoptedAt ?? now) < unsureMs;
   return {
     ...process,
     answeredAt,
     isHealthy,
-    isBusy: health?.isBusy ?? false,
+    isListening,
+    isJobKnown,
+    isUnsure,
+    isBusy: isUnsure || (health?.isBusy ?? false),
+    isStuck: health?.isStuck ?? false,
     healthReason: health?.reason ?? null,
     healthySince: isHealthy ? (process.healthySince ?? now) : null,
     unhealthySince: isMendable ? (process.unhealthySince ?? now) : null,
@@ -251,13 +273,19 @@ export function newProcess(
     | "startedAt"
     | "startedAtEpoch"
     | "place"
+    | "adoptedAt"
   >,
 ): ProcessRecord {
   return {
     ...given,
     answeredAt: null,
     isHealthy: false,
+    isListening: false,
     isBusy: false,
+    // Until the first look at it.
+    isUnsure: given.adoptedAt !== null,
+    isJobKnown: given.adoptedAt === null,
+    isStuck: false,
     unhealthySince: null,
     silentSince: null,
     healthReason: null,

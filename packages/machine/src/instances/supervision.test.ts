@@ -23,7 +23,9 @@ const process = (changes: Partial<ProcessFacts> = {}): ProcessFacts => ({
   startedAt: 0,
   answeredAt: 10,
   isHealthy: true,
+  isListening: true,
   isBusy: false,
+  isStuck: false,
   unhealthySince: null,
   silentSince: null,
   healthReason: null,
@@ -192,6 +194,20 @@ describe("one that does not work is killed", () => {
     expect(cause({ isHealthy: false, silentSince: NOW - 19_999 })).toBe("nothing");
   });
 
+  test("but never while it listens and works on a job, unless its queue stands still", () => {
+    const ill: readonly Partial<ProcessFacts>[] = [
+      { answeredAt: null, isHealthy: false },
+      { isHealthy: false, unhealthySince: 0 },
+      { isHealthy: false, silentSince: 0 },
+    ];
+    const told = (of: Partial<ProcessFacts>): unknown[] =>
+      ill.map((one) => cause({ ...one, ...of }));
+    const all = ["start_timeout", "unhealthy", "silent"];
+    expect(told({ isBusy: true })).toEqual(["nothing", "nothing", "nothing"]);
+    expect(told({ isBusy: true, isStuck: true })).toEqual(all);
+    expect(told({ isBusy: true, isListening: false })).toEqual(all);
+  });
+
   test("with the reason in words", () => {
     const reasons = [
       running({ memoryBytes: 9 * 1024 ** 3 }),
@@ -321,6 +337,8 @@ describe("whatever is seen", () => {
     startedAt: instant,
     answeredAt: maybe(instant),
     isHealthy: fc.boolean(),
+    isListening: fc.boolean(),
+    isStuck: fc.boolean(),
     isBusy: fc.boolean(),
     unhealthySince: maybe(instant),
     silentSince: maybe(instant),

@@ -51,8 +51,12 @@ export interface ProcessFacts {
   /** Null until it answered for the first time. */
   readonly answeredAt: number | null;
   readonly isHealthy: boolean;
-  /** A prompt of ours is in it. */
+  /** Its port takes connections. */
+  readonly isListening: boolean;
+  /** A prompt of ours is in it, or may be: an adopted one counts as busy until more is known of it. */
   readonly isBusy: boolean;
+  /** Prompts wait in its queue and nothing runs them (F26): no job is under way there. */
+  readonly isStuck: boolean;
   /** Since when it answers but does not work in a way that a new start may mend. */
   readonly unhealthySince: number | null;
   /** Since when it does not answer any more. */
@@ -231,6 +235,8 @@ function killCause(
   ) {
     return { kind: "memory_limit", bytes: memoryBytes };
   }
+  // I3. A long job keeps it from answering for itself; what stands still has none that could be lost.
+  if (process.isListening && process.isBusy && !process.isStuck) return null;
   if (answeredAt === null) {
     return now - process.startedAt >= plan.startTimeoutMs ? { kind: "start_timeout" } : null;
   }
@@ -260,7 +266,7 @@ function decideEnd(process: ProcessFacts, facts: SupervisionFacts): Action {
   const reason = "it is no longer in the plan";
   if (isWorthless(process)) return { kind: "end", reason };
   if (drain?.cause.kind !== "removed") return { kind: "drain_then_end", reason };
-  return drain.isDrained || now - drain.startedAt >= plan.drainMs
+  return (drain.isDrained && !process.isBusy) || now - drain.startedAt >= plan.drainMs
     ? { kind: "end", reason }
     : { kind: "nothing", reason: "its running job is waited for" };
 }
@@ -285,7 +291,8 @@ function decideRestart(
     return { kind: "drain_then_restart", cause, reason };
   }
   const isOver = cause.kind === "asked" && facts.now - drain.startedAt >= facts.plan.drainMs;
-  if (drain.isDrained || isOver) return { kind: "restart", cause, reason }; // I3
+  // To drain what the runner does not know of yet is done at once, and says nothing.
+  if ((drain.isDrained && !process.isBusy) || isOver) return { kind: "restart", cause, reason }; // I3
   return { kind: "nothing", reason: `${reason}; its running job is waited for` };
 }
 

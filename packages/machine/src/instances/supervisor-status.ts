@@ -78,7 +78,7 @@ function runtimeOf(one: SupervisedInstance): RuntimeStatus {
   const isEnding =
     lastAction?.kind === "end" ||
     (operation !== null && ["end", "kill", "restart"].includes(operation.label));
-  const state = isEnding ? "stopping" : process.answeredAt === null ? "starting" : "running";
+  const state = isEnding ? "stopping" : isOnItsWay(one) ? "starting" : "running";
   const detail =
     one.drain !== null
       ? `it takes no more work: ${drainText(one.drain.cause)}`
@@ -106,7 +106,16 @@ function stoppedText(one: SupervisedInstance): string | null {
 
 /** Of a process that is on its way: that its port refuses is what is expected of it. */
 function silentText(one: SupervisedInstance): string {
+  if (one.process !== null && one.process.answeredAt !== null) {
+    return "it runs from before; what may be in it is being found out";
+  }
   return `its process runs, and does not answer on port ${one.plan.port} yet`;
+}
+
+/** Also one that was adopted a moment ago, of which the runner knows nothing yet. */
+function isOnItsWay({ process, health }: SupervisedInstance): boolean {
+  if (process === null || process.answeredAt === null) return true;
+  return process.adoptedAt !== null && process.isUnsure && health?.state === "starting";
 }
 
 /** The runner's word, for a process that has come so far. */
@@ -115,7 +124,7 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   if (process === null) return { state: "pending", detail: null, checkedAt: null };
   const checkedAt = Math.round(clock.now());
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
-  if (process.answeredAt === null) {
+  if (isOnItsWay(one)) {
     return { state: "pending", detail: silentText(one), checkedAt: null };
   }
   const silent = process.silentSince === null ? "it is not well" : "it does not answer";

@@ -226,6 +226,49 @@ describe("what lives on", () => {
     expect(host.starts).toEqual([]);
   });
 
+  test("one in a long job is not ended for what a new agent cannot know yet", async () => {
+    const { pid } = host.add({
+      name: "comfyui-cpu0",
+      digest: digestOf(plan(), release()),
+      port: 8_188,
+    });
+    host.setHealth(8_188, "starting");
+    const long = plan({ drainMs: 1_800_000 });
+    const supervisor = await supervise([long]);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      runtime: { state: "starting", pid },
+      check: { state: "pending", detail: expect.stringContaining("runs from before") },
+    });
+    await clock.advance(5_000);
+    host.setHealth(8_188, "starting", { isBusy: true });
+    await clock.advance(600_000);
+    host.setHealth(8_188, "unhealthy", { isBusy: true, reason: "a check waits" });
+    await clock.advance(600_000);
+    expect(host.ends).toEqual([]);
+  });
+
+  test("one from an older release waits until it is known what is in it, for a limited time", async () => {
+    host.add({ name: "comfyui-cpu0", digest: digestOf(plan(), release("r0")), port: 8_188 });
+    host.setHealth(8_188, "starting");
+    await supervise([plan()]);
+    await clock.advance(15_000);
+    expect(host.ends).toEqual([]);
+    host.setHealth(8_188, "starting", { isBusy: true });
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    host.jobEnds(8_188);
+    await clock.advance(3_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+  });
+
+  test("one of which nothing becomes known is started anew after the time for draining", async () => {
+    host.add({ name: "comfyui-cpu0", digest: digestOf(plan(), release("r0")), port: 8_188 });
+    host.setHealth(8_188, "starting");
+    await supervise([plan()]);
+    await clock.advance(32_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+  });
+
   test("an orphan that does not listen is ended before the start", async () => {
     host.add({
       name: "comfyui-cpu0",
@@ -342,7 +385,11 @@ describe("failing", () => {
 
   test("a zombie is killed although it is busy; one that a restart cannot mend is not", async () => {
     const supervisor = await supervise([plan(), plan({ name: "comfyui-cpu1", port: 8_189 })]);
-    host.setHealth(8_188, "unhealthy", { reason: "its queue stands still", isBusy: true });
+    host.setHealth(8_188, "unhealthy", {
+      reason: "its queue stands still",
+      isBusy: true,
+      isStuck: true,
+    });
     host.setHealth(8_189, "unhealthy", { reason: "lacks x", isMendedByRestart: false });
     await clock.advance(29_000);
     expect(host.ends).toEqual([]);

@@ -2,7 +2,7 @@ import { chmod, lstat, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { lookAtDaemon, prepareHome } from "./pm2-daemon.ts";
+import { isDaemonCommand, lookAtDaemon, prepareHome } from "./pm2-daemon.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -18,6 +18,16 @@ test("no pid file, nonsense in it, a pid that is gone or another program's: dead
     await writeFile(join(folder, "pm2.pid"), text);
     expect(await lookAtDaemon(folder)).toEqual({ kind: "dead" });
   }
+});
+
+test("a kernel thread or a strange program with the old pid is no daemon, ours is", () => {
+  const on = (command: string | undefined, platform: NodeJS.Platform = "linux"): boolean =>
+    isDaemonCommand(command, "/srv/pm2", platform);
+  expect([on(""), on(undefined), on("node /srv/app/Daemon.js")]).toEqual([false, false, false]);
+  expect(on("PM2 v7.0.4: God Daemon (/srv/other)")).toBe(false);
+  expect(on("PM2 v7.0.4: God Daemon (/srv/pm2)")).toBe(true);
+  expect(on("node /srv/tools/node_modules/pm2/lib/Daemon.js")).toBe(true);
+  expect(on(undefined, "darwin")).toBe(true);
 });
 
 test("the folder is made, and closed to others", async () => {

@@ -3,7 +3,7 @@
  * Four first calls at once on a new home started four daemons and left three calls hanging (7.0.4), so
  * whoever may start one holds a file lock, and every other call waits for `ensure`.
  */
-import { chmod, lstat, mkdir, readFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, readFile, stat } from "node:fs/promises";
 import { connect } from "node:net";
 import { join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
@@ -160,11 +160,30 @@ async function daemonPid(pm2Home: string): Promise<number | undefined> {
   const text = await readFile(join(pm2Home, "pm2.pid"), "utf8").catch(() => "");
   const pid = Number(text.trim());
   if (!Number.isSafeInteger(pid) || pid <= 1 || !(await isProcessAlive(pid))) return undefined;
-  const command = await processCommand(pid);
-  // For a moment after its start it is `node …/Daemon.js`, and where it cannot be told the pid counts.
-  if (command === undefined || command === "") return pid;
-  const isDaemon = command.includes(`God Daemon (${pm2Home})`) || command.includes("Daemon.js");
-  return isDaemon ? pid : undefined;
+  if (!(await isOurAccounts(pid))) return undefined;
+  return isDaemonCommand(await processCommand(pid), pm2Home, process.platform) ? pid : undefined;
+}
+
+/**
+ * Whether a living process's command line is that of a home's daemon. After a power cut the pid may be
+ * anything's: a kernel thread has no command line, and Linux shows that of every process of ours.
+ * Elsewhere one that is not to be had leaves only the pid to go by.
+ */
+export function isDaemonCommand(
+  command: string | undefined,
+  pm2Home: string,
+  platform: NodeJS.Platform,
+): boolean {
+  if (command === undefined || command === "") return platform !== "linux";
+  // For a moment after its start it is `node …/pm2/lib/Daemon.js`.
+  return command.includes(`God Daemon (${pm2Home})`) || /pm2.*Daemon\.js/i.test(command);
+}
+
+async function isOurAccounts(pid: number): Promise<boolean> {
+  const uid = process.getuid?.();
+  if (process.platform !== "linux" || uid === undefined) return true;
+  const owner = await stat(`/proc/${pid}`).catch(() => undefined);
+  return owner?.uid === uid;
 }
 
 function takesConnections(path: string): Promise<boolean> {
