@@ -146,6 +146,7 @@ class AttachedAgent implements Agent {
     this.#fetches = new ModelFetches({
       ...common,
       fetch: options.onModelsWanted,
+      isListed: (model) => this.#served.haveModel(model),
       onFetched: () => this.refreshInventories(),
       onChange: () => this.#teller.wake(),
       signal: this.#stopping.signal,

@@ -2,6 +2,7 @@ import {
   MAX_INSTANCES_PER_MACHINE,
   type HeldAttempt,
   type InstanceReport,
+  type WantedModel,
 } from "@holdfast/contract";
 import type { Failpoints } from "@holdfast/runtime";
 import type { AgentOptions, AgentStatus, ServedHealth, ServedInstance } from "./agent-options.ts";
@@ -79,6 +80,14 @@ export class ServedInstances {
     return this.#slots
       .map(({ instance }) => instance.inventory())
       .find((known) => known?.inventory.digest === digest);
+  }
+
+  /** Whether an instance lists a model, whatever separators it spells it with. */
+  haveModel({ folder, name }: WantedModel): boolean {
+    return this.#slots.some(({ instance }) => {
+      const names = instance.inventory()?.inventory.models[folder] ?? [];
+      return names.some((one) => one.replaceAll("\\", "/") === name.replaceAll("\\", "/"));
+    });
   }
 
   held(): readonly HeldAttempt[] {

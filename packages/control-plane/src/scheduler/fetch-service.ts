@@ -5,8 +5,9 @@
  * F1  What machines are asked for is in the database: every replica tells the same, whoever asked.
  * F2  One machine is asked at a time (`model-fetch.ts`), under a lock over all replicas.
  * F3  What nobody was seen to need for {@link UNNEEDED_MS} is asked for no more.
+ * F4  Jobs that lack nothing are never held up: what fails here is logged, and the next look does it.
  */
-import type { WantedModel } from "@holdfast/contract";
+import { MAX_MODELS_WANTED, type WantedModel } from "@holdfast/contract";
 import type { Clock, IdSource } from "@holdfast/runtime";
 import { modelKey, type MachineOffers } from "../machines/model.ts";
 import type { Servers } from "../machines/servers.ts";
@@ -48,11 +49,14 @@ export interface ModelFetchingDeps {
 
 /** See the header. */
 export interface ModelFetching {
-  /** What a machine is asked to fetch, as far as this replica knows. */
+  /**
+   * What a machine is asked to fetch, as far as this replica knows: what was asked first, and no more
+   * than an answer may name.
+   */
   wantedOf(machineId: string): readonly WantedModel[];
-  /** Reads what machines are asked for, now and then, and wakes the polls of those with news. */
+  /** Reads what machines are asked for, now and then, and wakes the polls of those with news. Never fails. */
   refresh(): Promise<void>;
-  /** Has models fetched for requirements that nobody can serve. */
+  /** Has models fetched for requirements that nobody can serve. Never fails. */
   look(unserved: readonly ActiveRequirement[], servers: Servers): Promise<void>;
   /** In words what is being fetched for a requirement; null when nothing is. */
   underWay(requirementId: number): string | null;
@@ -67,13 +71,17 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
   let fetching = new Map<number, string>();
   let refreshedAt = -Infinity;
   let lookedAt = -Infinity;
+  /** When what is being fetched was last found out. */
+  let knownAt = -Infinity;
   let seen: ReadonlySet<number> = new Set();
 
   const take = (asks: readonly store.FetchAsk[]): void => {
     const before = wanted;
     wanted = new Map();
     for (const { machineId, folder, name } of asks) {
-      wanted.set(machineId, [...(wanted.get(machineId) ?? []), { folder, name }]);
+      const models = wanted.get(machineId) ?? NONE;
+      // The wire takes no more; the others get their turn when these are here.
+      if (models.length < MAX_MODELS_WANTED) wanted.set(machineId, [...models, { folder, name }]);
     }
     for (const [machineId, models] of wanted) {
       const told = before.get(machineId);
@@ -95,7 +103,9 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
       if (!mayAsk) return { decided, asks };
       await store.writeAsks(
         tx,
-        decided.flatMap(({ candidates, decision }) => toAsk(candidates, decision, stateOf)),
+        eachOnce(
+          decided.flatMap(({ candidates, decision }) => toAsk(candidates, decision, stateOf)),
+        ),
       );
       return { decided, asks: await store.readAsks(tx) };
     });
@@ -118,17 +128,49 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
     if (noted > 0) log.info({ requirementId: requirement.id, jobs: noted }, words);
   };
 
+  const refresh = async (): Promise<void> => {
+    const asks = await store.readAsks(db);
+    if (asks.some(({ neededMs }) => neededMs > UNNEEDED_MS)) {
+      await store.dropAsks(db, UNNEEDED_MS);
+    }
+    take(asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
+  };
+
+  const look = async (lacking: readonly ActiveRequirement[], servers: Servers): Promise<void> => {
+    const names = lacking.flatMap(({ needs }) => needs.models.map(({ name }) => name));
+    const offers = names.length === 0 ? [] : await deps.machines.offers(names);
+    const looked = lacking
+      .map((requirement) => ({
+        requirement,
+        candidates: findCandidates(requirement.needs, servers.instances, offers),
+      }))
+      .filter(({ candidates }) => candidates.length > 0)
+      .slice(0, REQUIREMENTS_AT_ONCE);
+    if (looked.length === 0) {
+      fetching = new Map();
+      return;
+    }
+    const done = await decide(looked, offers);
+    take(done.asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
+    fetching = new Map();
+    for (const { requirement, decision } of done.decided) {
+      const words = wordsOf(decision);
+      if (words === null) continue;
+      fetching.set(requirement.id, words);
+      if (decision.kind === "ask") log.warn({ requirementId: requirement.id }, words);
+      await note(requirement, words);
+    }
+  };
+
   return {
     wantedOf: (machineId) => wanted.get(machineId) ?? NONE,
     underWay: (requirementId) => fetching.get(requirementId) ?? null,
     async refresh() {
       if (clock.elapsed() - refreshedAt < LOOK_EVERY_MS) return;
       refreshedAt = clock.elapsed();
-      const asks = await store.readAsks(db);
-      if (asks.some(({ neededMs }) => neededMs > UNNEEDED_MS)) {
-        await store.dropAsks(db, UNNEEDED_MS);
-      }
-      take(asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
+      await refresh().catch((err: unknown) => {
+        log.error({ err }, "what machines are to fetch could not be read");
+      });
     },
     async look(unserved, servers) {
       const lacking = unserved.filter(({ needs }) => needs.models.length > 0);
@@ -137,28 +179,13 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
       if (!isNew && clock.elapsed() - lookedAt < LOOK_EVERY_MS) return;
       lookedAt = clock.elapsed();
       seen = new Set(lacking.map(({ id }) => id));
-      const names = lacking.flatMap(({ needs }) => needs.models.map(({ name }) => name));
-      const offers = names.length === 0 ? [] : await deps.machines.offers(names);
-      const looked = lacking
-        .map((requirement) => ({
-          requirement,
-          candidates: findCandidates(requirement.needs, servers.instances, offers),
-        }))
-        .filter(({ candidates }) => candidates.length > 0)
-        .slice(0, REQUIREMENTS_AT_ONCE);
-      if (looked.length === 0) {
-        fetching = new Map();
-        return;
-      }
-      const done = await decide(looked, offers);
-      take(done.asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
-      fetching = new Map();
-      for (const { requirement, decision } of done.decided) {
-        const words = wordsOf(decision);
-        if (words === null) continue;
-        fetching.set(requirement.id, words);
-        if (decision.kind === "ask") log.warn({ requirementId: requirement.id }, words);
-        await note(requirement, words);
+      try {
+        await look(lacking, servers);
+        knownAt = clock.elapsed();
+      } catch (err) {
+        log.error({ err }, "machines could not be asked to fetch models");
+        // Jobs wait on for a while for what was being fetched, but not for ever.
+        if (clock.elapsed() - knownAt > UNNEEDED_MS) fetching = new Map();
       }
     },
   };
@@ -178,6 +205,15 @@ function toAsk(
   const asked = candidates.filter((candidate) => stateOf(candidate).askedMs !== null);
   const all = decision.kind === "ask" ? [...asked, decision.candidate] : asked;
   return all.flatMap(({ machineId, models }) => models.map((model) => ({ machineId, ...model })));
+}
+
+/** Requirements have models in common, and one statement can write a row once only. */
+function eachOnce<T extends WantedModel & { readonly machineId: string }>(
+  asks: readonly T[],
+): readonly T[] {
+  return [
+    ...new Map(asks.map((ask) => [`${ask.machineId}\n${ask.folder}\n${ask.name}`, ask])).values(),
+  ];
 }
 
 function stateFrom(

@@ -14,13 +14,13 @@ export interface FetchAsk extends WantedModel {
 /** Asks that are read; there are as many as models are missing somewhere. */
 const ASKS_READ = 5_000;
 
-/** All that is asked for now. */
+/** All that is asked for now: of each machine, what was asked first comes first. */
 export async function readAsks(db: Queryable): Promise<FetchAsk[]> {
   const { rows } = await db.query<FetchAsk & Record<string, unknown>>(
     `select machine_id as "machineId", folder, name,
        (extract(epoch from now() - asked_at) * 1000)::float8 as "askedMs",
        (extract(epoch from now() - needed_at) * 1000)::float8 as "neededMs"
-     from model_fetches order by machine_id, folder, name limit $1`,
+     from model_fetches order by machine_id, asked_at, folder, name limit $1`,
     [ASKS_READ],
   );
   return rows;
@@ -34,7 +34,7 @@ export async function tryLockAsking(tx: Transaction): Promise<boolean> {
   return await tryAdvisoryLock(tx, ASK_LOCK);
 }
 
-/** Asks machines for models, or notes that what they were asked for is needed still. */
+/** Asks machines for models, or notes that what they were asked for is needed still; each is named once. */
 export async function writeAsks(
   tx: Transaction,
   asks: readonly (WantedModel & { readonly machineId: string })[],

@@ -1,0 +1,121 @@
+/** What machines are asked to fetch, on a real database. */
+import { MAX_MODELS_WANTED } from "@holdfast/contract";
+import { createIdSource } from "@holdfast/runtime";
+import { systemClock, systemRandom } from "@holdfast/runtime/system";
+import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import { createMachinesService } from "../machines/service.ts";
+import {
+  toInventoryIndex,
+  type MachineOffers,
+  type Needs,
+  type PlacedInstance,
+} from "../machines/model.ts";
+import type { Servers } from "../machines/servers.ts";
+import { SILENT_LOG } from "../platform/log.ts";
+import type { ActiveRequirement } from "./active-requirements.ts";
+import { createModelFetching, type ModelFetching } from "./fetch-service.ts";
+
+let test: TestDatabase;
+let clock: FakeClock;
+let fetching: ModelFetching;
+let offers: MachineOffers[];
+let offersFail: boolean;
+const asked = new Set<string>();
+
+beforeAll(async () => {
+  test = await createTestDatabase();
+});
+afterAll(() => test.drop());
+beforeEach(async () => {
+  await test.db.query("truncate machines, model_fetches cascade");
+  for (const id of ["mch_1", "mch_2"]) {
+    await createMachinesService(test.db).register(
+      test.db,
+      { id, name: id, bootId: "boot-boot", agentVersion: "1" },
+      [],
+    );
+  }
+  clock = createFakeClock();
+  offers = [];
+  offersFail = false;
+  asked.clear();
+  fetching = createModelFetching({
+    db: test.db,
+    clock,
+    ids: createIdSource(systemClock, systemRandom),
+    log: SILENT_LOG,
+    machines: {
+      offers: () => (offersFail ? Promise.reject(new Error("away")) : Promise.resolve(offers)),
+    },
+    signal: { wakeMachine: (id) => void asked.add(id) },
+    recordUnserved: () => Promise.resolve(),
+  });
+});
+
+const model = (name: string) => ({ folder: "loras", name });
+const requirement = (id: number, names: readonly string[]): ActiveRequirement => ({
+  id,
+  needs: { nodeClasses: [], models: names.map(model) } satisfies Needs,
+  waitingReason: null,
+});
+const offering = (
+  machineId: string,
+  names: readonly string[],
+  fetches: MachineOffers["fetches"] = [],
+): MachineOffers => ({
+  machineId,
+  machineName: machineId,
+  models: names.map((name) => ({ ...model(name), sizeBytes: null })),
+  fetches,
+  diskFreeBytes: machineId === "mch_1" ? 1_000 : 1,
+});
+const EMPTY = toInventoryIndex({
+  digest: "d",
+  nodeClasses: [],
+  models: {},
+  vramTotalBytes: null,
+  simulated: true,
+});
+const servers = {
+  instances: ["mch_1", "mch_2"].map((machineId) => ({
+    instance: { id: `ins_${machineId}`, machineId, state: "healthy" } as PlacedInstance,
+    inventory: EMPTY,
+  })),
+} as unknown as Servers;
+const look = async (...lacking: readonly ActiveRequirement[]): Promise<void> => {
+  await clock.advance(2_000);
+  await fetching.look(lacking, servers);
+};
+
+it("models that several requirements have in common are asked for once", async () => {
+  offers = [offering("mch_1", ["x", "y"])];
+  await look(requirement(1, ["x"]), requirement(2, ["x", "y"]));
+  expect(fetching.wantedOf("mch_1")).toEqual([model("x"), model("y")]);
+  // Once more, when both were asked for already.
+  await look(requirement(1, ["x"]), requirement(2, ["x", "y"]));
+  expect(fetching.underWay(1)).toContain("loras/x");
+  expect(fetching.underWay(2)).toContain("1 more");
+});
+
+it("a look that fails stops nobody, and what was being fetched is so for a while", async () => {
+  offers = [offering("mch_1", ["x"])];
+  await look(requirement(1, ["x"]));
+  offersFail = true;
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).not.toBeNull();
+  await clock.advance(60_000);
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+});
+
+it("a machine is never told more than an answer may name, and what was asked first comes first", async () => {
+  const many = Array.from({ length: MAX_MODELS_WANTED }, (_, n) => `m${n}`);
+  offers = [offering("mch_1", [...many, "a-late"])];
+  await look(...many.map((name, n) => requirement(n + 1, [name])));
+  await look(requirement(1_000, ["a-late"]));
+  const wanted = fetching.wantedOf("mch_1");
+  expect(wanted).toHaveLength(MAX_MODELS_WANTED);
+  expect(wanted).not.toContainEqual(model("a-late"));
+});
