@@ -23,6 +23,7 @@ describe("the command line", () => {
         "submit",
         "jobs",
         "classify",
+        "machine",
         "keys",
         "doctor",
       ]),
@@ -36,11 +37,21 @@ describe("the command line", () => {
       "retry",
       "outputs",
     ]);
+    const machine = tree.children.find((child) => child.name === "machine");
+    expect(machine?.children.map((child) => child.name)).toEqual([
+      "init",
+      "plan",
+      "install",
+      "update",
+      "rollback",
+      "clean",
+      "status",
+    ]);
   });
 
   it.each(SHELLS)("completes commands and options in %s", (shell) => {
     const script = completionScript(shell, tree);
-    for (const word of ["submit", "doctor", "outputs", "idempotency-key"]) {
+    for (const word of ["submit", "doctor", "outputs", "idempotency-key", "rollback", "adopt"]) {
       expect(script).toContain(word);
     }
   });

@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname, isAbsolute } from "node:path";
 import { createGpuQuery, manifestTemplate } from "@holdfast/machine";
 import { systemClock } from "@holdfast/runtime/system";
@@ -44,7 +44,7 @@ async function writeManifest(path: string, text: string, mayReplace: boolean): P
   const target = mayReplace ? `${path}.${process.pid}.new` : path;
   try {
     await mkdir(dirname(path), { recursive: true });
-    const file = await open(target, "wx", 0o644);
+    const file = await openNew(target, path);
     try {
       await file.writeFile(text);
     } finally {
@@ -52,14 +52,22 @@ async function writeManifest(path: string, text: string, mayReplace: boolean): P
     }
     if (mayReplace) await rename(target, path);
   } catch (error) {
-    if (mayReplace) await rm(target, { force: true });
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new CommandFailure(
-      EXIT.refused,
-      code === "EEXIST" && !mayReplace
-        ? `${path} is there already: edit it, or replace it with --force`
-        : `${path} cannot be written: ${message}`,
-      { cause: error },
-    );
+    if (mayReplace) await rm(target, { force: true }).catch(() => undefined);
+    if (error instanceof CommandFailure) throw error;
+    const { message } = error as Error;
+    throw new CommandFailure(EXIT.refused, `${path} cannot be written: ${message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Opens a file that is not there yet. */
+async function openNew(target: string, path: string): Promise<FileHandle> {
+  try {
+    return await open(target, "wx", 0o644);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    const message = `${path} is there already: edit it, or replace it with --force`;
+    throw new CommandFailure(EXIT.refused, message, { cause: error });
   }
 }

@@ -68,7 +68,7 @@ test("from the first step that did something each is told as it ends, and the lo
   // Whatever is appended later is not part of what was promised.
   await log("two\nlines\nand more");
   if (source === undefined) throw new Error("no log was told");
-  expect(await text(source.open() as AsyncIterable<Uint8Array>)).toBe("two\nlines\n");
+  expect(await text(source.open())).toBe("two\nlines\n");
 });
 
 test.each([

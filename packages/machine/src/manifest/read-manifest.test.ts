@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { manifestProblemLines, MANIFEST_BYTES_MAX, readManifest } from "./read-manifest.ts";
 import { readManifestFile } from "./read-manifest-file.ts";
