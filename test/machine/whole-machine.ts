@@ -108,19 +108,6 @@ export async function untilCompleted(client: Client, jobs: readonly JobView[]): 
   }
 }
 
-/** Waits until a job is being rendered. */
-export async function untilRunning(client: Client, { id }: JobView): Promise<void> {
-  await until(
-    `job ${id} runs`,
-    async () => {
-      const job = await client.job(id);
-      if (job.status === "processing" && (job.progress?.percent ?? 0) > 0) return true;
-      throw new Error(`it is ${JSON.stringify(job)}`);
-    },
-    STATE_LIMIT_MS,
-  );
-}
-
 /** Makes a machine; nothing of it runs yet. */
 export async function makeWholeMachine(
   programs: Programs,

@@ -164,11 +164,6 @@ function environment(
   };
 }
 
-/** Whether a process with this digest was started from that release. */
-export function isStartedFrom(digest: string, release: Pick<Release, "id">): boolean {
-  return digest.split("-")[0] === releaseDigest(release);
-}
-
 function releaseDigest({ id }: Pick<Release, "id">): string {
   return hash(id, 12);
 }

@@ -1,19 +1,8 @@
 import type { InventoryPromise } from "@holdfast/agent";
 import type { Release } from "../instances/model.ts";
-import { isStartedFrom } from "../instances/process-spec.ts";
 
 /** Names of missing things that are told; the rest are counted. */
 const NAMED_MAX = 5;
-
-/**
- * The release of which an instance owes what it promises. A process of an earlier release, whose turn
- * has not come yet, owes nothing of the one that serves now: it goes on with its work (M2). One that
- * nobody knows the start of, or that is not there, owes all of it.
- */
-export function owedRelease(serving: Release | null, digest: string | null): Release | null {
-  if (serving === null || digest === null) return serving;
-  return isStartedFrom(digest, serving) ? serving : null;
-}
 
 /**
  * What a release promises of an instance (DESIGN §5): a ComfyUI that lacks a class of a

@@ -375,8 +375,6 @@ export type Manifest = z.output<typeof manifestSchema>;
 export type NodePack = Manifest["nodes"][number];
 /** A model that a manifest asks for. */
 export type ModelEntry = Manifest["models"][number];
-/** A git repository that a manifest asks for beside ComfyUI and its nodes. */
-export type SharedRepository = Manifest["repositories"][number];
 /** A service beside ComfyUI. */
 export type ExtraService = Manifest["services"][number];
 /** How a service is looked at. */

@@ -177,7 +177,7 @@ describe("the text", () => {
       }),
       { numRuns: 300 },
     );
-  });
+  }, 60_000);
 });
 
 describe("keys", () => {
