@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { manifestSchema } from "../../packages/machine/src/manifest/model.ts";
+import { PM2_VERSION } from "../../packages/machine/src/process-manager/pm2-tool.ts";
 import { findProgram } from "../support/find-program.ts";
 import { startFileServer, type FileServer } from "./ground/file-server.ts";
 import { startLocalInternet, type LocalInternet } from "./ground/local-internet.ts";
@@ -15,7 +16,7 @@ import { makeNvidiaSmi, smiCard, smiCardsOf } from "./ground/nvidia-smi.ts";
 import { processesWith } from "./ground/processes-left.ts";
 import { findPython } from "./ground/python.ts";
 import { startStandIn } from "./ground/stand-in.ts";
-import { findPm2, findUv, PM2_VERSION } from "./ground/tools.ts";
+import { findPm2, findUv } from "./ground/tools.ts";
 import { makeWheel } from "./ground/wheel.ts";
 
 const run = promisify(execFile);

@@ -20,10 +20,10 @@ import { createPm2Cli } from "../../packages/machine/src/process-manager/pm2-cli
 import { createPm2ProcessManager } from "../../packages/machine/src/process-manager/pm2-process-manager.ts";
 import { findPm2 } from "../../packages/machine/src/process-manager/pm2-tool.ts";
 import { freePort, until } from "../support/processes.ts";
-import { realPm2, TEST_PM2 } from "../support/real-pm2.ts";
+import { findPm2Program, TEST_PM2 } from "./ground/tools.ts";
 
 const run = promisify(execFile);
-const program = await realPm2();
+const program = await findPm2Program();
 const NODE = process.execPath;
 const SECRET = "hf-agent-secret-5f1c";
 

@@ -9,15 +9,20 @@ import { chmod, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { systemClock } from "@holdfast/runtime/system";
+import type { Pm2Program } from "../../../packages/machine/src/process-manager/pm2-cli.ts";
+import {
+  installPm2,
+  type Pm2ToolOptions,
+} from "../../../packages/machine/src/process-manager/pm2-tool.ts";
 import { findProgram } from "../../support/find-program.ts";
 
-/** Versions that tests use. */
-export const UV_VERSION = "0.13.9";
-/** See {@link UV_VERSION}. */
-export const PM2_VERSION = "7.0.4";
+/** Version that tests use. PM2 is the one that a machine installs. */
+const UV_VERSION = "0.13.9";
 
 const INDEX = "https://pypi.org/simple/uv/";
 const FETCH_LIMIT_MS = 120_000;
+const PM2_LIMIT_MS = 300_000;
 const run = promisify(execFile);
 
 /** Where fetched programs are kept. */
@@ -31,9 +36,29 @@ export function findUv(): Promise<string | undefined> {
   return kept("uv", UV_VERSION, "uv", fetchUv);
 }
 
+/** How tests find and install PM2: as a machine does. */
+export const TEST_PM2: Pm2ToolOptions = {
+  tools: cacheFolder(),
+  ownPm2: null,
+  env: process.env,
+  clock: systemClock,
+};
+
+/** PM2 as a program. */
+export async function findPm2Program(): Promise<Pm2Program | undefined> {
+  try {
+    await mkdir(TEST_PM2.tools, { recursive: true });
+    return await installPm2(TEST_PM2, AbortSignal.timeout(PM2_LIMIT_MS));
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    console.warn(`machine: SKIPPED where PM2 is needed, it cannot be had: ${why}`);
+    return undefined;
+  }
+}
+
 /** Path of PM2's script, to be run by Node. */
-export function findPm2(): Promise<string | undefined> {
-  return kept("pm2", PM2_VERSION, join("node_modules", "pm2", "bin", "pm2"), fetchPm2);
+export async function findPm2(): Promise<string | undefined> {
+  return (await findPm2Program())?.path;
 }
 
 /** What is there, or fetched into a folder beside it and moved there in one step. */
@@ -104,11 +129,4 @@ function isWheelForHere(filename: string): boolean {
       ? `macosx_.*_${process.arch === "arm64" ? "arm64" : "x86_64"}`
       : `(many|musl)linux_.*_${machine}`;
   return new RegExp(`^uv-${UV_VERSION.replaceAll(".", "\\.")}-py3-none-.*${system}`).test(filename);
-}
-
-async function fetchPm2(folder: string): Promise<void> {
-  const npm = findProgram(["npm"]);
-  if (npm === undefined) throw new Error("there is no npm on PATH");
-  const args = ["install", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts"];
-  await run(npm, [...args, `pm2@${PM2_VERSION}`], { timeout: FETCH_LIMIT_MS });
 }

@@ -1,27 +1,15 @@
 /** A machine folder for whoever works on it at the command line, beside an agent or without one. */
-import type { AgentLog } from "@holdfast/agent";
-import type { Clock, Random } from "@holdfast/runtime";
-import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { Installer } from "../install/installer.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { readManifestText } from "../manifest/read-manifest-file.ts";
 import { manifestProblemLines, readManifest } from "../manifest/read-manifest.ts";
-import { createInstallerParts } from "./installer-parts.ts";
-import type { MachinePrograms } from "./machine-options.ts";
+import { createInstallerParts, type InstallerPartsOptions } from "./installer-parts.ts";
 import { applyManifest, readApplied, type ReadManifest } from "./manifest-watch.ts";
 
 /** How to open it. */
-export interface MachineFolderOptions {
+export interface MachineFolderOptions extends Omit<InstallerPartsOptions, "places"> {
   readonly root: string;
   readonly manifestPath: string;
-  readonly programs: MachinePrograms;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly gpus: GpuQuery;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: AgentLog;
-  /** How long another installer of this machine is waited for. */
-  readonly lockWaitMs: number;
   /**
    * For what must work at any time (status, rollback, cleaning): when the file cannot be used, what is
    * in force takes its place, and the file's problems are told as warnings.

@@ -8,6 +8,7 @@ import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { freePort, until } from "../../../../test/support/processes.ts";
 import { FakeHost, FakeLocks, rememberingLog } from "../../testing/fake-host.ts";
+import { fakeRooms } from "../../testing/fake-rooms.ts";
 import { release as releaseOf } from "../../testing/instance-facts.ts";
 import type { HealthAnswer, ServicesAnswer } from "../health-server/model.ts";
 import type { Installer } from "../install/installer.ts";
@@ -117,25 +118,7 @@ const rooms: Partial<MachineRooms> = {
       fetch: () => Promise.resolve(),
       close: () => step("parts.close"),
     }) as unknown as InstallerParts,
-  makeServing: () => ({
-    manager: Object.assign(host, { kill: () => step("manager.kill") }),
-    host,
-    locks: new FakeLocks(),
-    files: host,
-    processHost: {
-      findCommand: async (path) => ({ kind: "found", path }),
-      makeFolder: async () => undefined,
-      startTime: async () => "t",
-      isSame: async () => true,
-      end: async () => undefined,
-    },
-    exits: {
-      note: () => Promise.resolve(),
-      explain: () => Promise.resolve({ kind: "asked", words: "it was asked to end" }),
-    },
-    probe: async () => ({ kind: "passed", detail: "HTTP 200" }),
-    hasAmdGpu: () => Promise.resolve(false),
-  }),
+  makeServing: () => fakeRooms(host, new FakeLocks(), () => step("manager.kill")),
 };
 const make = (over: Partial<MachineOptions> = {}): Machine => {
   const machine = createMachine(

@@ -4,6 +4,7 @@ import { seededRandom } from "@holdfast/runtime";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeHost, FakeLocks, rememberingLog, urlOf } from "../../testing/fake-host.ts";
+import { fakeRooms } from "../../testing/fake-rooms.ts";
 import { release as releaseOf } from "../../testing/instance-facts.ts";
 import type { GpuDiscovery } from "../gpu/model.ts";
 import type { Installer } from "../install/installer.ts";
@@ -73,30 +74,10 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
     places: machinePlaces("/srv/machine"),
     home: "/home/agent",
     env: { PATH: "/bin" },
-    rooms: {
-      manager: Object.assign(host, {
-        kill: () => {
-          kills += 1;
-          return Promise.resolve();
-        },
-      }),
-      host,
-      locks,
-      files: host,
-      processHost: {
-        findCommand: async (path) => ({ kind: "found", path }),
-        makeFolder: async () => undefined,
-        startTime: async () => "t",
-        isSame: async () => true,
-        end: async () => undefined,
-      },
-      exits: {
-        note: () => Promise.resolve(),
-        explain: () => Promise.resolve({ kind: "asked", words: "it was asked to end" }),
-      },
-      probe: async () => ({ kind: "passed", detail: "HTTP 200" }),
-      hasAmdGpu: () => Promise.resolve(false),
-    },
+    rooms: fakeRooms(host, locks, () => {
+      kills += 1;
+      return Promise.resolve();
+    }),
     clock,
     random: seededRandom(1),
     log,

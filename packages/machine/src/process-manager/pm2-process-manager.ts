@@ -86,8 +86,9 @@ class Pm2ProcessManager implements ProcessManager {
   }
 
   async start(spec: ProcessSpec, signal: AbortSignal): Promise<ManagedProcess> {
-    await checkSpec(spec);
     return await this.#turns.take(spec.name, signal, async () => {
+      // Within the turn: a look at the disk before it would let a later call come first.
+      await checkSpec(spec);
       const before = await this.#observe(signal);
       const orphan = before.orphans.find((one) => one.marks[MARK.name] === spec.name);
       if (orphan !== undefined && this.#mayGoOn(orphan, spec))
