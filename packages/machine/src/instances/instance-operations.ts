@@ -107,7 +107,8 @@ export class InstanceOperations {
         isNew: false,
         startedAt: clock.elapsed(),
         adoptedAt: null,
-        startedAtEpoch: clock.now(),
+        // As the next agent will be told it: a start takes its time.
+        startedAtEpoch: started.startedAt ?? clock.now(),
         place: one.place(),
       });
       runner.resume(one.plan.url);

@@ -101,6 +101,13 @@ describe("starting", () => {
     expect(changes).toContain("comfyui-gpu0");
   });
 
+  test("the instant of its start is the process manager's, as the next agent will tell it", async () => {
+    const start = host.start.bind(host);
+    host.start = async (spec) => ({ ...(await start(spec)), startedAt: 1_234 });
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")?.runtime.startedAt).toBe(1_234);
+  });
+
   test("it is starting until it answers, and killed when it never does", async () => {
     host.onStart = () => undefined;
     const supervisor = await supervise([plan()]);
