@@ -302,19 +302,27 @@ describe("cards that are told of no more", () => {
     expect(kinds([], [], [0])).toEqual([[0, "missing"]]);
   });
 
-  test("a nameless failure is the only gap, or stands for as many", () => {
+  test("nameless failures are the absent cards when there are as many, in the order of the bus", () => {
     expect(kinds([0, 2], [lost("b1")], [])).toEqual([[1, "lost"]]);
     expect(kinds([0, 2], [lost("b1"), lost("b1")], [])).toEqual([[1, "lost"]]);
-    expect(kinds([0, 3], [lost("b1"), lost("b2")], [])).toEqual([
-      [null, "lost"],
-      [null, "lost"],
+    expect(kinds([0, 3], [lost("b2"), lost("b1")], [])).toEqual([
+      [2, "lost"],
+      [1, "lost"],
+    ]);
+    // The last card leaves no gap.
+    expect(kinds([0], [lost("b1")], [0, 1])).toEqual([[1, "lost"]]);
+    expect(kinds([], [lost("b1")], [0])).toEqual([[0, "lost"]]);
+    expect(kinds([0], [lost("b1")], [0])).toEqual([[null, "lost"]]);
+    expect(kinds([0, 2], [lost("b1", 1), lost("b3")], [0, 1, 2, 3])).toEqual([
+      [1, "lost"],
+      [3, "lost"],
     ]);
     expect(kinds([0, 3], [lost("b1")], [])).toEqual([
       [null, "lost"],
       [1, "missing"],
       [2, "missing"],
     ]);
-    expect(kinds([0, 1], [lost("b1")], [0, 1, 2])).toEqual([[null, "lost"]]);
+    expect(kinds([0, 1], [lost("b1")], [0, 1, 2])).toEqual([[2, "lost"]]);
     expect(kinds([0, 2], [lost("b1", 1)], [])).toEqual([[1, "lost"]]);
     expect(kinds([0], [{ kind: "no_driver" }, { kind: "no_driver" }], [])).toEqual([
       [null, "no_handle"],

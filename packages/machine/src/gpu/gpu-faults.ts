@@ -87,32 +87,39 @@ export function missingFaults(
   failures: readonly SmiFailure[],
   expected: readonly number[],
 ): readonly GpuFault[] {
-  const highest = Math.max(-1, ...seen);
-  const gaps = Array.from({ length: highest + 1 }, (_, index) => index).filter(
-    (index) => !seen.includes(index),
-  );
   const named = distinct(failures);
+  const own = named.flatMap((failure) => indexIn(failure) ?? []);
+  const highest = Math.max(-1, ...seen);
+  const gaps = Array.from({ length: highest + 1 }, (_, index) => index);
+  const absent = [...new Set([...gaps, ...expected])]
+    .filter((index) => !seen.includes(index) && !own.includes(index))
+    .sort((a, b) => a - b);
+  const nameless = named.filter((failure) => indexIn(failure) === null);
+  // As many nameless failures as absent cards: these are they, for indices go by the place on the bus.
+  const isAllTold = nameless.length === absent.length;
+  const inOrder = nameless.toSorted((a, b) => (busIn(a) < busIn(b) ? -1 : 1));
   const told = named.map((failure): GpuFault => {
-    const own = "index" in failure ? failure.index : null;
-    // One nameless failure and one gap are the same card.
-    const index = own ?? (named.length === 1 && gaps.length === 1 ? gaps[0]! : null);
+    const at = inOrder.indexOf(failure);
+    const index = indexIn(failure) ?? (isAllTold ? (absent[at] ?? null) : null);
     const kind = failure.kind === "gpu_lost" ? "lost" : "no_handle";
     return { index, uuid: null, kind, isUsable: false, ...smiFailureWords(failure) };
   });
-  const toldIndices = told.map(({ index }) => index);
-  const nameless = toldIndices.filter((index) => index === null).length;
-  const missing = [...new Set([...gaps, ...expected])]
-    .filter((index) => !seen.includes(index) && !toldIndices.includes(index))
-    .sort((a, b) => a - b);
-  // As many gaps as nameless failures: each is told once.
-  if (nameless > 0 && missing.length <= nameless) return told;
+  if (absent.length <= nameless.length) return told;
   return [
     ...told,
-    ...missing.map((index): GpuFault => {
+    ...absent.map((index): GpuFault => {
       const reason = `GPU ${index} is not told of, though it was expected`;
       return { index, uuid: null, kind: "missing", isUsable: false, reason, advice: REBOOT_ADVICE };
     }),
   ];
+}
+
+function indexIn(failure: SmiFailure): number | null {
+  return "index" in failure ? failure.index : null;
+}
+
+function busIn(failure: SmiFailure): string {
+  return "busId" in failure ? (failure.busId ?? "") : "";
 }
 
 /** The query and the list tell of the same card. */
