@@ -55,6 +55,8 @@ export interface AgentOptions {
 export interface AgentStatus {
   readonly machineId: string | null;
   readonly isRegistered: boolean;
+  /** The control plane answered when it was asked for work last; true before it was asked. */
+  readonly isAnswered: boolean;
   /** A newer process of this machine has taken over: this one does nothing any more. */
   readonly isSuperseded: boolean;
   readonly instances: readonly {

@@ -169,6 +169,19 @@ describe("an agent beside a living ComfyUI", { timeout: 20_000 }, () => {
     expect(performance.now() - begun).toBeGreaterThan(700);
   });
 
+  it("tells whether the control plane answers, registered as it is", async () => {
+    harness = await createHarness({ isIdle: true });
+    const { plane } = harness;
+    await harness.startAgent();
+    await plane.until(() => plane.polls.length > 0);
+    expect(harness.agent().status()).toMatchObject({ isRegistered: true, isAnswered: true });
+    plane.outage("all");
+    await eventually(() => !harness.agent().status().isAnswered);
+    expect(harness.agent().status().isRegistered).toBe(true);
+    plane.outage("none");
+    await eventually(() => harness.agent().status().isAnswered);
+  });
+
   it("registers again when the control plane does not know it any more", async () => {
     harness = await createHarness();
     await harness.plane.until(() => harness.plane.polls.length > 0);

@@ -174,6 +174,7 @@ class AttachedAgent implements Agent {
     return {
       machineId: this.#state?.machineId() ?? null,
       isRegistered: this.#session !== undefined,
+      isAnswered: this.#poller.isAnswered(),
       isSuperseded: this.#isSuperseded,
       instances: this.#served.status(),
       spoolBytes: this.#spool.usedBytes(),

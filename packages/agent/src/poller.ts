@@ -78,6 +78,11 @@ export class Poller {
     this.#quiet.wake();
   }
 
+  /** Whether the last poll that came to an end was answered; true before there was one. */
+  isAnswered(): boolean {
+    return this.#failures === 0;
+  }
+
   configure(config: AgentConfig): void {
     this.#waitMs = Math.min(60_000, Math.max(0, config.pollWaitMs));
   }

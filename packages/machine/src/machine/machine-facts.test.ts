@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { controlPlaneFacts, manifestFacts } from "./machine-facts.ts";
 
 const URL = "http://plane:8328";
-const agent = { isRegistered: false, isSuperseded: false };
+const agent = { isRegistered: false, isAnswered: true, isSuperseded: false };
 
 test("how a machine stands with its control plane", () => {
   expect(controlPlaneFacts({ url: null, agent }).state).toBe("none");
@@ -11,6 +11,12 @@ test("how a machine stands with its control plane", () => {
     state: "connected",
     url: URL,
     detail: null,
+  });
+  const silent = { ...agent, isRegistered: true, isAnswered: false };
+  expect(controlPlaneFacts({ url: URL, agent: silent })).toEqual({
+    state: "connecting",
+    url: URL,
+    detail: expect.stringContaining("does not answer now"),
   });
   const superseded = controlPlaneFacts({ url: URL, agent: { ...agent, isSuperseded: true } });
   expect(superseded.state).toBe("disconnected");

@@ -6,7 +6,7 @@ import type { MachineFacts } from "../health-server/model.ts";
 export interface ControlPlaneSight {
   /** Null: the machine works without one. */
   readonly url: string | null;
-  readonly agent: Pick<AgentStatus, "isRegistered" | "isSuperseded">;
+  readonly agent: Pick<AgentStatus, "isAnswered" | "isRegistered" | "isSuperseded">;
 }
 
 /** How the machine stands with its control plane. */
@@ -17,8 +17,10 @@ export function controlPlaneFacts({ url, agent }: ControlPlaneSight): MachineFac
       "a newer agent process of this machine has taken over: this one takes no work any more";
     return { state: "disconnected", url, detail };
   }
-  if (agent.isRegistered) return { state: "connected", url, detail: null };
-  const detail = "not registered now: it is tried again and again, and nothing else waits for it";
+  if (agent.isRegistered && agent.isAnswered) return { state: "connected", url, detail: null };
+  const detail = agent.isRegistered
+    ? "it does not answer now: it is asked again and again, and results are kept until it does"
+    : "not registered now: it is tried again and again, and nothing else waits for it";
   return { state: "connecting", url, detail };
 }
 

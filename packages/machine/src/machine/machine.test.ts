@@ -64,6 +64,7 @@ const agent = (): Agent =>
     status: () => ({
       machineId: "mch_1",
       isRegistered: true,
+      isAnswered: true,
       isSuperseded: false,
       instances: [],
       spoolBytes: 0,
