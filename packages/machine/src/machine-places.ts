@@ -25,6 +25,8 @@ export interface MachinePlaces {
   readonly repositories: string;
   /** Bare clones, so that a second checkout of a repository fetches only what is new. */
   readonly gitCache: string;
+  /** What Python compiles of an adopted ComfyUI, into whose folder nothing is written. */
+  readonly bytecode: string;
   /** uv and PM2, each in a folder by its version. */
   readonly tools: string;
   readonly pm2Home: string;
@@ -57,6 +59,7 @@ export function machinePlaces(root: string): MachinePlaces {
     shared: join(root, "shared"),
     repositories: join(root, "repositories"),
     gitCache: join(root, "cache", "git"),
+    bytecode: join(root, "cache", "bytecode"),
     tools: join(root, "tools"),
     pm2Home: pm2Home(root),
     instances: join(root, "instances"),

@@ -107,6 +107,12 @@ describe("environment", () => {
     });
   });
 
+  test("Python writes nothing into a ComfyUI of somebody else's", () => {
+    const adopted = release("adopted-1", { comfyuiFolder: "/opt/ComfyUI" });
+    expect(specOf(plan(), adopted).env["PYTHONPYCACHEPREFIX"]).toBe("/srv/machine/cache/bytecode");
+    expect(specOf(plan()).env["PYTHONPYCACHEPREFIX"]).toBeUndefined();
+  });
+
   test("a setting cannot move an instance to another card, nor take its name", () => {
     const env = { CUDA_VISIBLE_DEVICES: "0", HOLDFAST_INSTANCE: "me", LANG: "de_DE.UTF-8" };
     expect(specOf(gpuPlan(1, { env })).env).toMatchObject({

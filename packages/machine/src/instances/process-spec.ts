@@ -98,7 +98,7 @@ export function toProcessSpec(
       ...ownArguments(plan, release, places, traits),
     ],
     cwd: release.comfyuiFolder,
-    env: environment(plan, places, traits, account),
+    env: { ...bytecode(release, machine), ...environment(plan, places, traits, account) },
     outFile: places.outFile,
     errorFile: places.errorFile,
     stopTimeoutMs: plan.stopTimeoutMs,
@@ -137,6 +137,12 @@ function ownArguments(
     ...(knows("--disable-auto-launch") ? ["--disable-auto-launch"] : []),
     ...(plan.gpu === null && !plan.flags.includes("--cpu") ? ["--cpu"] : []),
   ];
+}
+
+/** Into a ComfyUI of somebody else's nothing is written, not even what Python compiles of it. */
+function bytecode(release: Release, machine: MachinePlaces): Record<string, string> {
+  const isOurs = release.comfyuiFolder.startsWith(`${machine.releases}/`);
+  return isOurs ? {} : { PYTHONPYCACHEPREFIX: machine.bytecode };
 }
 
 function environment(
