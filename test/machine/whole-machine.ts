@@ -89,6 +89,8 @@ export interface WholeMachine {
   close(): Promise<void>;
 }
 
+/** Of the instances of any test: two, and a slice of a card after both. */
+const PORTS = 3;
 /** Generous: other work may load the machine. */
 const STATE_LIMIT_MS = 120_000;
 const END_LIMIT_MS = 60_000;
@@ -116,7 +118,7 @@ export async function makeWholeMachine(
   const folder = await makeMachineFolder();
   const internet = await startLocalInternet(folder.path);
   const [basePort, port, healthPort] = [
-    await freePairOfPorts(),
+    await freePortsInARow(),
     await freePort(),
     await freePort(),
   ];
@@ -243,12 +245,14 @@ export async function makeWholeMachine(
   return machine;
 }
 
-/** Two ports, one after the other, that were free a moment ago. */
-async function freePairOfPorts(): Promise<number> {
+/** The first of some ports, one after the other, that were free a moment ago. */
+async function freePortsInARow(): Promise<number> {
   const { tryPort } = await import("@holdfast/runtime/host");
   for (;;) {
     const port = await freePort();
     if (port > 60_000) continue;
-    if ((await tryPort("127.0.0.1", port + 1)).kind === "free") return port;
+    const others = Array.from({ length: PORTS - 1 }, (_, at) => port + 1 + at);
+    const trials = await Promise.all(others.map((one) => tryPort("127.0.0.1", one)));
+    if (trials.every(({ kind }) => kind === "free")) return port;
   }
 }

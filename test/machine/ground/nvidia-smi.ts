@@ -24,6 +24,8 @@ export interface SmiScript {
    * Without cards and answers there is no driver.
    */
   readonly cards?: readonly SmiCard[];
+  /** Printed before what it makes of the cards, as of one that it gets no handle for. */
+  readonly complaint?: string;
 }
 
 /** The fake. */
@@ -105,13 +107,17 @@ const PROGRAM = `"use strict";
 const { appendFileSync, readFileSync } = require("node:fs");
 const asked = process.argv.slice(2).join(" ");
 appendFileSync(__dirname + "/calls.log", asked + "\\n");
-const { answers = [], cards = [] } = JSON.parse(readFileSync(__dirname + "/answers.json", "utf8"));
-const answer = answers.find(({ when }) => when === undefined || asked.includes(when)) ?? byCards();
+const { answers = [], cards = [], complaint = "" } = JSON.parse(readFileSync(__dirname + "/answers.json", "utf8"));
+const answer = answers.find(({ when }) => when === undefined || asked.includes(when)) ?? complaining(byCards());
 setTimeout(() => {
   process.stdout.write(answer.stdout ?? "");
   process.stderr.write(answer.stderr ?? "");
   process.exitCode = answer.exitCode ?? 0;
 }, answer.delayMs ?? 0);
+
+function complaining(answer) {
+  return complaint === "" ? answer : { ...answer, stdout: complaint + answer.stdout };
+}
 
 function byCards() {
   if (cards.length === 0) {
