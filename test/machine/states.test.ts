@@ -75,6 +75,8 @@ describe.skipIf(programs === undefined)("a machine without a manifest", () => {
     expect(services).toMatchObject([{ name: "comfyui", state: "not_configured" }]);
     expect(services[0]?.reason).toContain("machine.yaml");
     expect((await fetch(`${url}/ready`)).status).toBe(503);
+    const told = await (await fetch(`${url}/services/comfyui/transitions`)).json();
+    expect(told).toMatchObject({ transitions: [{ from: null, to: "not_configured" }] });
     expect((await fetch(`${url}/health`)).status).toBe(200);
     expect(await agent.stop()).toBe(0);
   });
