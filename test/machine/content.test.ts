@@ -165,6 +165,7 @@ describe.skipIf(programs === undefined)("a machine with models", () => {
     // It has its own Python, and nothing is installed for it.
     const own = { python: undefined, torch: undefined };
     machine.writeManifest({ ...own, comfyui: { adopt: { folder: adopted } } });
+    expect(await machine.machine(["install"])).toMatchObject({ code: 0 });
     machine.startAgent();
     await until(
       "every instance is of the folder",
