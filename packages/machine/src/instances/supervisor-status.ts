@@ -127,6 +127,16 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   if (isOnItsWay(one)) {
     return { state: "pending", detail: silentText(one), checkedAt: null };
   }
-  const silent = process.silentSince === null ? "it is not well" : "it does not answer";
-  return { state: "failing", detail: health?.reason ?? silent, checkedAt };
+  return { state: "failing", detail: health?.reason ?? unwellText(process, health), checkedAt };
+}
+
+/** For one of which the runner gives no reason. */
+function unwellText(
+  process: NonNullable<SupervisedInstance["process"]>,
+  health: SupervisedInstance["health"],
+): string {
+  if (process.silentSince !== null) return "it does not answer";
+  return health?.state === "starting"
+    ? "it answers, and no check has come through it yet"
+    : "it is not well";
 }
