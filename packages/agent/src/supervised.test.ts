@@ -359,32 +359,36 @@ describe("what the control plane wants fetched", { timeout: 20_000 }, () => {
   });
 });
 
-describe("an instance with a long prompt in it, when the agent starts anew", { timeout: 20_000 }, () => {
-  it("is as well as its last check said, and takes no more work before the next", async () => {
-    harness = await createHarness({ simulator: { timeScale: 1 } });
-    const { plane } = harness;
-    const { url } = harness.simulator;
-    const running = await plane.submit({ graph: textToImage(1, 3_000) });
-    await eventually(() => phasesOf(harness)[0] === "running");
-    await harness.restartAgent();
-    await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
-    expect(harness.simulator.stats().queueRemaining).toBeGreaterThan(0);
-    expect(plane.reports).toEqual([]);
-    expect(harness.agent().status().instances[0]?.wants).toBe(0);
-    plane.revoke(running.attemptId, "cancelled");
-    await eventually(() => (harness.agent().status().instances[0]?.wants ?? 0) > 0);
-  });
+describe(
+  "an instance with a long prompt in it, when the agent starts anew",
+  { timeout: 20_000 },
+  () => {
+    it("is as well as its last check said, and takes no more work before the next", async () => {
+      harness = await createHarness({ simulator: { timeScale: 1 } });
+      const { plane } = harness;
+      const { url } = harness.simulator;
+      const running = await plane.submit({ graph: textToImage(1, 3_000) });
+      await eventually(() => phasesOf(harness)[0] === "running");
+      await harness.restartAgent();
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
+      expect(harness.simulator.stats().queueRemaining).toBeGreaterThan(0);
+      expect(plane.reports).toEqual([]);
+      expect(harness.agent().status().instances[0]?.wants).toBe(0);
+      plane.revoke(running.attemptId, "cancelled");
+      await eventually(() => (harness.agent().status().instances[0]?.wants ?? 0) > 0);
+    });
 
-  it("has to prove itself when its process is another one", async () => {
-    harness = await createHarness({ simulator: { timeScale: 1 } });
-    const { url } = harness.simulator;
-    await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
-    await harness.agent().stop();
-    harness.simulator.crash(1);
-    const { faults } = harness.simulator;
-    faults.add({ kind: "hang", match: { nodeClass: "EmptyImage", count: 0 } });
-    await harness.startAgent();
-    await eventually(() => harness.agent().instanceHealth(url)?.state === "unhealthy");
-    expect(harness.logged.filter((line) => line.includes('"healthy"'))).toHaveLength(1);
-  });
-});
+    it("has to prove itself when its process is another one", async () => {
+      harness = await createHarness({ simulator: { timeScale: 1 } });
+      const { url } = harness.simulator;
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
+      await harness.agent().stop();
+      harness.simulator.crash(1);
+      const { faults } = harness.simulator;
+      faults.add({ kind: "hang", match: { nodeClass: "EmptyImage", count: 0 } });
+      await harness.startAgent();
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "unhealthy");
+      expect(harness.logged.filter((line) => line.includes('"healthy"'))).toHaveLength(1);
+    });
+  },
+);

@@ -61,7 +61,7 @@ function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): st
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
   const { process, lastAction, failures, operation } = one;
   const common = { restarts: Math.max(0, one.processes - 1) };
-  if (process === null && !one.hasLooked && lastAction === null) {
+  if (process === null && !one.hasLooked && lastAction === null && one.exits.length === 0) {
     // An agent that was started anew finds them running: until it has looked, nobody can say.
     const detail = "what may live on from before is looked for";
     return { ...common, state: "starting", pid: null, startedAt: null, detail };
