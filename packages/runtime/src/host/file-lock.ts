@@ -12,9 +12,37 @@ interface LockHolder {
   readonly startTime?: string;
 }
 
+/** What became of one try for a lock. */
+export type FileLockTry =
+  | {
+      readonly kind: "ours";
+      /** Gives it back. Safe to call twice. */
+      release(): Promise<void>;
+    }
+  /** `pid` holds it, or did until this moment. */
+  | { readonly kind: "theirs"; readonly pid: number };
+
+/** Tries of one call: a dead process's lock is broken, and may be taken by somebody quicker. */
+const TRIES = 3;
+
+/**
+ * Takes a lock file without waiting for whoever has it, for as long as this process wants it. That of
+ * a process that died is taken over, also when its pid was given to another process.
+ */
+export async function tryFileLock(path: string, clock: Clock): Promise<FileLockTry> {
+  for (let tried = 1; ; tried += 1) {
+    const holder = await tryAcquire(path);
+    if (holder === undefined) return { kind: "ours", release: () => rm(path, { force: true }) };
+    if (holder === "free") continue;
+    const { pid, startTime } = holder;
+    const isLast = tried >= TRIES;
+    if (isLast || (await isSameProcess(pid, startTime))) return { kind: "theirs", pid };
+    await breakLock(path, clock);
+  }
+}
+
 /**
  * Runs `fn` while holding a lock file, waiting for other processes up to `timeoutMs` (then throws).
- * The lock of a process that died is taken over, also when its pid was given to another process.
  */
 export async function withFileLock<T>(
   path: string,
@@ -24,18 +52,16 @@ export async function withFileLock<T>(
   const { clock } = options;
   const deadline = clock.elapsed() + options.timeoutMs;
   for (;;) {
-    const holder = await tryAcquire(path);
-    if (holder === undefined) break;
-    if (holder === "free") continue;
-    if (!(await isSameProcess(holder.pid, holder.startTime))) await breakLock(path, clock);
-    else if (clock.elapsed() >= deadline) {
-      throw new Error(`${path} is held by process ${holder.pid}`);
-    } else await clock.sleep(RETRY_MS);
-  }
-  try {
-    return await fn();
-  } finally {
-    await rm(path, { force: true });
+    const lock = await tryFileLock(path, clock);
+    if (lock.kind === "ours") {
+      try {
+        return await fn();
+      } finally {
+        await lock.release();
+      }
+    }
+    if (clock.elapsed() >= deadline) throw new Error(`${path} is held by process ${lock.pid}`);
+    await clock.sleep(RETRY_MS);
   }
 }
 
