@@ -1,5 +1,5 @@
 import { readFile, rm, stat } from "node:fs/promises";
-import type { Clock } from "../clock.ts";
+import { abortReason, type Abortable, type Clock } from "../clock.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { isSameProcess, processStartTime } from "./processes.ts";
 
@@ -41,17 +41,25 @@ export async function tryFileLock(path: string, clock: Clock): Promise<FileLockT
   }
 }
 
-/**
- * Runs `fn` while holding a lock file, waiting for other processes up to `timeoutMs` (then throws).
- */
+/** How a lock is waited for. */
+export interface FileLockWait {
+  readonly clock: Clock;
+  /** It throws when another process still has the lock then. */
+  readonly timeoutMs: number;
+  /** Ends the waiting with its reason; what runs under the lock listens to it by itself. */
+  readonly signal?: Abortable;
+}
+
+/** Runs `fn` while holding a lock file. Rejects without having begun it when the lock is not to be had. */
 export async function withFileLock<T>(
   path: string,
-  options: { readonly clock: Clock; readonly timeoutMs: number },
+  options: FileLockWait,
   fn: () => Promise<T>,
 ): Promise<T> {
-  const { clock } = options;
+  const { clock, signal } = options;
   const deadline = clock.elapsed() + options.timeoutMs;
   for (;;) {
+    if (signal?.aborted === true) throw abortReason(signal);
     const lock = await tryFileLock(path, clock);
     if (lock.kind === "ours") {
       try {
@@ -61,7 +69,7 @@ export async function withFileLock<T>(
       }
     }
     if (clock.elapsed() >= deadline) throw new Error(`${path} is held by process ${lock.pid}`);
-    await clock.sleep(RETRY_MS);
+    await clock.sleep(RETRY_MS, signal);
   }
 }
 
