@@ -134,6 +134,16 @@ const set = async (over: Record<string, unknown> = {}, given = parts()): Promise
 const names = (): readonly string[] => machine.sources().map(({ name }) => name);
 const alive = (name: string) => host.processes.find((one) => one.name === name && one.isAlive);
 
+test("a service that was taken out while no agent ran is ended, the instances go on", async () => {
+  const old = host.add({ name: "old-api", digest: "x", port: 7_000 });
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(5_000);
+  expect(old.isAlive).toBe(false);
+  expect(host.ends).toEqual(["old-api removed"]);
+  expect(host.alive("comfyui-gpu0")).toBe(1);
+  await machine.leave();
+});
+
 test("one instance a card is started, declared to the runner and told as a service", async () => {
   await set();
   expect(host.starts.map(({ name }) => name)).toEqual(["comfyui-gpu0", "comfyui-gpu1"]);

@@ -18,6 +18,7 @@ import { createInstanceServices } from "../instances/instance-services.ts";
 import type { InstancePlan, Release } from "../instances/model.ts";
 import { planInstances } from "../instances/plan-instances.ts";
 import { Supervisor } from "../instances/supervisor.ts";
+import { isInstanceName } from "../instances/unplanned.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import type { Manifest } from "../manifest/model.ts";
 import { createTurns } from "../process-manager/turns.ts";
@@ -141,6 +142,8 @@ export class ServingMachine {
       log,
       folder: places.services,
       baseEnv: { PATH: searchPath(env), HOME: home, LANG: "C.UTF-8" },
+      livingNames: rooms.livingNames,
+      isAnothers: isInstanceName,
       stateOf: options.serviceState,
       onChange: options.onChange,
     });
