@@ -10,6 +10,7 @@ import { NEW_ROLLOUT, nextRollout, type RollFacts, type Rollout } from "./rollou
 import {
   isSamePlace,
   newProcess,
+  startedPlace,
   SupervisedInstance,
   type ExitRecord,
 } from "./supervised-instance.ts";
@@ -205,7 +206,7 @@ export class InstanceCare {
         startedAt: clock.elapsed(),
         adoptedAt: clock.elapsed(),
         startedAtEpoch: managed.startedAt,
-        place: one.place(),
+        place: startedPlace(one.plan, host.startedPortOf(pid)),
       }),
     );
   }

@@ -208,6 +208,17 @@ export function placeOf({ url, port, gpu }: InstancePlan): ProcessPlace {
   return { url, port, things: gpu === null ? [own] : [{ kind: "gpu", uuid: gpu.uuid }, own] };
 }
 
+/**
+ * Where a process is that was there before: on the card of the plan, and on the port that it was started
+ * on, which an earlier plan may have named.
+ */
+export function startedPlace(plan: InstancePlan, port: number | undefined): ProcessPlace {
+  if (port === undefined || port === plan.port) return placeOf(plan);
+  const url = new URL(plan.url);
+  url.port = String(port);
+  return placeOf({ ...plan, port, url: url.origin });
+}
+
 /** Whether two plans are of the same card and address. */
 export function isSamePlace(a: InstancePlan, b: InstancePlan): boolean {
   return a.url === b.url && a.port === b.port && a.gpu?.uuid === b.gpu?.uuid;
@@ -242,8 +253,9 @@ export function watchProcess(
   const answers = isHealthy || (isBad && isListening) || isWaitedFor;
   const isMendable = isBad && isListening && health.isMendedByRestart !== false;
   const answeredAt = process.answeredAt ?? (answers ? now : null);
-  const isJobKnown =
-    process.isJobKnown || adoptedAt === null || isHealthy || health?.isBusy === true;
+  // That it listens says nothing of what is in it.
+  const isTold = health !== undefined && (isHealthy || health.isBusy);
+  const isJobKnown = process.isJobKnown || adoptedAt === null || isTold;
   const isUnsure = !isJobKnown && isListening && now - (adoptedAt ?? now) < unsureMs;
   return {
     ...process,

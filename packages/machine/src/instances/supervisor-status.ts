@@ -8,7 +8,9 @@ import { causeText } from "./supervision.ts";
 /** An instance as it is now. */
 export interface InstanceStatus {
   readonly name: string;
+  /** Where it is reached: for as long as its process runs there, that may be another place than planned. */
   readonly url: string;
+  readonly port: number;
   readonly plan: InstancePlan;
   readonly runtime: RuntimeStatus;
   readonly check: CheckStatus;
@@ -33,10 +35,12 @@ export interface InstanceStatus {
 /** The status of an instance. */
 export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceStatus {
   const { process, lastAction, drain } = one;
+  const place = process?.place ?? one.place();
   const waits = lastAction?.kind === "wait" || lastAction?.kind === "give_up";
   return {
     name: one.name,
-    url: one.plan.url,
+    url: place.url,
+    port: place.port,
     plan: one.plan,
     runtime: runtimeOf(one),
     check: checkOf(one, clock),

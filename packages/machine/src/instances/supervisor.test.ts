@@ -87,6 +87,53 @@ const failureOf = (promise: Promise<unknown>): Promise<string> =>
   );
 const busy = (port: number): void => host.setHealth(port, "healthy", { isBusy: true });
 
+describe("another base port", () => {
+  const old = (): void => {
+    host.add({ name: "comfyui-cpu0", digest: "r-1", port: 9_000 });
+    busy(9_000);
+  };
+
+  test("what runs on the port of before is adopted, judged and drained there, then started anew", async () => {
+    old();
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      url: "http://127.0.0.1:9000",
+      port: 9_000,
+      runtime: { state: "running" },
+      check: { state: "passing" },
+    });
+    await clock.advance(300_000);
+    expect(host.ends).toEqual([]);
+    expect(host.paused).toContain("http://127.0.0.1:9000");
+    host.jobEnds(9_000);
+    await clock.advance(10_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+    expect(host.of("comfyui-cpu0").port).toBe(8_188);
+    expect(supervisor.status("comfyui-cpu0")?.url).toBe("http://127.0.0.1:8188");
+  });
+
+  test("one that the process manager lost is found there too", async () => {
+    old();
+    const left = host.of("comfyui-cpu0");
+    left.isManaged = false;
+    await supervise([plan()]);
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    expect(left.isAlive).toBe(true);
+  });
+
+  test("while nobody has told what is in it, it counts as busy for the time of a drain", async () => {
+    old();
+    host.healthOf.clear();
+    await supervise([plan()]);
+    await clock.advance(20_000);
+    expect(host.ends).toEqual([]);
+    busy(9_000);
+    await clock.advance(120_000);
+    expect(host.ends).toEqual([]);
+  });
+});
+
 describe("starting", () => {
   test("what is planned is started, locked and told", async () => {
     const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);

@@ -134,6 +134,21 @@ const set = async (over: Record<string, unknown> = {}, given = parts()): Promise
 const names = (): readonly string[] => machine.sources().map(({ name }) => name);
 const alive = (name: string) => host.processes.find((one) => one.name === name && one.isAlive);
 
+test("an instance on the port of before is served there, and on the new one once it is started anew", async () => {
+  host.add({ name: "comfyui-gpu0", digest: "r-1", port: 9_000 });
+  host.setHealth(9_000, "healthy", { isBusy: true });
+  discovery = found(1);
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(10_000);
+  expect(served.map(({ name, url }) => `${name} ${url}`)).toEqual([`comfyui-gpu0 ${urlOf(9_000)}`]);
+  expect([machine.isOurs(urlOf(9_000)), machine.isOurs(urlOf(FIRST))]).toEqual([true, true]);
+  host.jobEnds(9_000);
+  await clock.advance(10_000);
+  expect(served.map(({ url }) => url)).toEqual([urlOf(FIRST)]);
+  expect(machine.isOurs(urlOf(9_000))).toBe(false);
+  await machine.leave();
+});
+
 test("a service that was taken out while no agent ran is ended, the instances go on", async () => {
   const old = host.add({ name: "old-api", digest: "x", port: 7_000 });
   await machine.setManifest(manifest(), parts(), NOBODY);

@@ -93,6 +93,8 @@ export class ServingMachine {
   #lock: MachineLock | null = null;
   #presentModels: ReadonlySet<string> = new Set();
   #names = "";
+  /** What the runner was told last, where it is. */
+  #places = "";
 
   constructor(options: ServingMachineOptions) {
     this.#options = options;
@@ -178,7 +180,7 @@ export class ServingMachine {
   }
 
   isOurs(url: string): boolean {
-    return this.#plans.some((plan) => plan.url === url);
+    return this.#plans.some((plan) => plan.url === url || this.#urlOf(plan) === url);
   }
 
   async restart(url: string, reason: string, signal: AbortSignal): Promise<void> {
@@ -329,14 +331,24 @@ export class ServingMachine {
   /** Tells the runner which instances there are; those that are gone may end what they run. */
   #declare(): void {
     const { agent, log } = this.#options;
-    const served = this.#plans.map(({ url, name }) => ({
-      url,
-      name,
-      promise: this.#promiseOf(name),
+    this.#places = this.#placesText();
+    const served = this.#plans.map((plan) => ({
+      url: this.#urlOf(plan),
+      name: plan.name,
+      promise: this.#promiseOf(plan.name),
     }));
     agent.setInstances([...this.#beside.attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
+  }
+
+  /** Where an instance is reached now: jobs in it are where it was started, not where it will be. */
+  #urlOf({ name, url }: InstancePlan): string {
+    return this.#supervisor.status(name)?.url ?? url;
+  }
+
+  #placesText(): string {
+    return this.#plans.map((plan) => this.#urlOf(plan)).join(" ");
   }
 
   #promiseOf(name: string): InventoryPromise {
@@ -367,6 +379,8 @@ export class ServingMachine {
       ({ isCurrent, check }) => isCurrent && check.state === "passing",
     );
     if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    // One was adopted where it ran before, or is started where it is to be.
+    if (this.#places !== this.#placesText()) this.#declare();
     const names = statuses.map(({ name }) => name).join(" ");
     const isSame = names === this.#names;
     this.#names = names;
