@@ -130,6 +130,8 @@ export class InstanceCare {
   #observe(one: SupervisedInstance, now: number): void {
     const { host, runner, clock, limits, random, log } = this.#options;
     const { process } = one;
+    const { gpu } = one.plan;
+    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? null);
     // What is being done to it tells by itself what came of it.
     if (process !== null && one.operation === null) {
       if (!host.isAlive(process.pid, process.startTime)) {
@@ -357,6 +359,7 @@ export class InstanceCare {
       failures: one.failures,
       asked: one.asked,
       drain: one.drain,
+      cardFault: one.cardFault,
       hasTurn: this.#rollout.turn?.name === one.name,
     };
   }
@@ -385,7 +388,7 @@ export class InstanceCare {
         operations.beginDrain(one, action.cause, reason);
         return;
       case "drain_then_end":
-        operations.beginDrain(one, { kind: "removed" }, reason);
+        operations.beginDrain(one, action.cause, reason);
         return;
       case "resume":
         operations.resume(one);

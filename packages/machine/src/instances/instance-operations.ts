@@ -10,7 +10,7 @@ import {
   type ProcessRecord,
   type SupervisedInstance,
 } from "./supervised-instance.ts";
-import type { KillCause, RestartCause } from "./supervision.ts";
+import type { DrainCause, KillCause } from "./supervision.ts";
 import type { SupervisorOptions, SupervisorPolicy } from "./supervisor-options.ts";
 
 /** Between two attempts at draining an instance whose job takes longer than the time for it. */
@@ -161,11 +161,7 @@ export class InstanceOperations {
   }
 
   /** Lets it take no more work, and waits for what runs, for as long as it is wanted. */
-  beginDrain(
-    one: SupervisedInstance,
-    cause: RestartCause | { readonly kind: "removed" },
-    reason: string,
-  ): void {
+  beginDrain(one: SupervisedInstance, cause: DrainCause, reason: string): void {
     const { clock, log } = this.#options;
     one.cancelDrain();
     const stop = new AbortController();

@@ -4,7 +4,7 @@ import type { ProcessSpec } from "../process-manager/model.ts";
 import { afterFailure, afterUptime, NO_FAILURES, type FailurePolicy } from "./failure-record.ts";
 import type { LockThing } from "./host-locks.ts";
 import type { InstanceHealth, InstancePlan } from "./model.ts";
-import type { Action, Leftovers, ProcessFacts, RestartCause } from "./supervision.ts";
+import type { Action, DrainCause, Leftovers, ProcessFacts } from "./supervision.ts";
 
 /** The end of a process. */
 export interface ExitRecord {
@@ -85,7 +85,7 @@ export class SupervisedInstance {
   asked: string | null = null;
   readonly waiters = new Set<RestartWaiter>();
   drain: {
-    readonly cause: RestartCause | { readonly kind: "removed" };
+    readonly cause: DrainCause;
     readonly startedAt: number;
     isDrained: boolean;
     readonly stop: AbortController;
@@ -97,6 +97,8 @@ export class SupervisedInstance {
   /** When it was asked for the answer that was taken in last. */
   listedAt = -Infinity;
   lastAction: Action | null = null;
+  /** Why nothing can be done on its card; null when it can. */
+  cardFault: string | null = null;
   health: InstanceHealth | undefined;
   /** Its process takes connections, as of the last probe. */
   isListening = false;

@@ -59,7 +59,8 @@ export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceS
 }
 
 function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): string {
-  return cause.kind === "removed" ? "it is no longer in the plan" : causeText(cause);
+  if (cause.kind === "removed") return "it is no longer in the plan";
+  return cause.kind === "card_fault" ? cause.reason : causeText(cause);
 }
 
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
@@ -127,6 +128,8 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const { process, health } = one;
   if (process === null) return { state: "pending", detail: null, checkedAt: null };
   const checkedAt = Math.round(clock.now());
+  // A process may answer for long without its card.
+  if (one.cardFault !== null) return { state: "failing", detail: one.cardFault, checkedAt };
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
   if (isOnItsWay(one)) {
     return { state: "pending", detail: silentText(one), checkedAt: null };

@@ -54,7 +54,7 @@ export interface ServingMachineOptions {
   >;
   /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: Pick<GpuWatch, "discover">;
+  readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
   readonly installation: Pick<Installation, "note" | "refuse" | "status">;
@@ -123,6 +123,7 @@ export class ServingMachine {
         pause: (url, withinMs, signal) => agent.pauseInstance(url, withinMs, signal),
         resume: (url) => agent.resumeInstance(url),
       },
+      cardFault: (gpu) => options.gpus.cardFault(gpu),
       onChange: () => this.#onInstances(),
       onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
