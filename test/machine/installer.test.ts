@@ -108,7 +108,7 @@ describe.skipIf("missing" in tools)("installing", () => {
     const second = await mustInstall(installer, { update: true });
     expect(second.release).not.toBe(first.release);
     expect((await installer.status()).lock?.comfyui.version).toBe("0.9.2");
-    expect(await installer.rollback()).toEqual({
+    expect(await installer.rollback(signal)).toEqual({
       kind: "rolled_back",
       from: second.release,
       to: first.release,

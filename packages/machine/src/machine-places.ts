@@ -42,6 +42,8 @@ export interface MachinePlaces {
   readonly appliedManifest: string;
   /** Where the health server of the agent that runs now listens, as JSON. */
   readonly healthAddress: string;
+  /** Held by the one agent that runs what is in this folder. */
+  readonly agentLock: string;
   /** Held by whoever changes anything of this machine's installation. */
   readonly installLock: string;
 }
@@ -66,6 +68,7 @@ export function machinePlaces(root: string): MachinePlaces {
     hashCache: join(root, "cache", "hashes.json"),
     appliedManifest: join(root, "machine.applied.yaml"),
     healthAddress: join(root, "health.json"),
+    agentLock: join(root, "agent.lock"),
     installLock: join(root, "install.lock"),
   };
 }

@@ -73,8 +73,8 @@ export async function rollback(
   context: CommandContext,
   open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, anyFolder(open), async (folder) => {
-    const outcome = await folder.installer.rollback();
+  await withFolder(options, context, anyFolder(open), async (folder, signal) => {
+    const outcome = await folder.installer.rollback(signal);
     if (outcome.kind === "busy") throw busy(outcome.holder);
     if (options.json === true) context.terminal.line(JSON.stringify(outcome));
     if (outcome.kind === "nothing") throw new CommandFailure(EXIT.refused, outcome.reason);
@@ -90,8 +90,8 @@ export async function clean(
   context: CommandContext,
   open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, anyFolder(open), async (folder) => {
-    const cleaned = await folder.installer.clean();
+  await withFolder(options, context, anyFolder(open), async (folder, signal) => {
+    const cleaned = await folder.installer.clean(signal);
     if ("kind" in cleaned) throw busy(cleaned.holder);
     const { terminal } = context;
     if (options.json === true) terminal.line(JSON.stringify(cleaned));

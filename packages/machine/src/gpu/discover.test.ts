@@ -306,15 +306,15 @@ describe("cards that are told of no more", () => {
     expect(kinds([0, 2], [lost("b1")], [])).toEqual([[1, "lost"]]);
     expect(kinds([0, 2], [lost("b1"), lost("b1")], [])).toEqual([[1, "lost"]]);
     expect(kinds([0, 3], [lost("b1"), lost("b2")], [])).toEqual([
-      [null, "lost"],
-      [null, "lost"],
+      [1, "lost"],
+      [2, "lost"],
     ]);
     expect(kinds([0, 3], [lost("b1")], [])).toEqual([
       [null, "lost"],
       [1, "missing"],
       [2, "missing"],
     ]);
-    expect(kinds([0, 1], [lost("b1")], [0, 1, 2])).toEqual([[null, "lost"]]);
+    expect(kinds([0, 1], [lost("b1")], [0, 1, 2])).toEqual([[2, "lost"]]);
     expect(kinds([0, 2], [lost("b1", 1)], [])).toEqual([[1, "lost"]]);
     expect(kinds([0], [{ kind: "no_driver" }, { kind: "no_driver" }], [])).toEqual([
       [null, "no_handle"],

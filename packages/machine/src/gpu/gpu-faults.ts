@@ -92,10 +92,14 @@ export function missingFaults(
     (index) => !seen.includes(index),
   );
   const named = distinct(failures);
-  const told = named.map((failure): GpuFault => {
-    const own = "index" in failure ? failure.index : null;
-    // One nameless failure and one gap are the same card.
-    const index = own ?? (named.length === 1 && gaps.length === 1 ? gaps[0]! : null);
+  const ownIndices = named.map((failure) => ("index" in failure ? failure.index : null));
+  const absent = [...new Set([...gaps, ...expected])]
+    .filter((index) => !seen.includes(index) && !ownIndices.includes(index))
+    .sort((a, b) => a - b);
+  // As many failures without an index as cards that are not told of: those are the cards.
+  const isClear = ownIndices.filter((index) => index === null).length === absent.length;
+  const told = named.map((failure, at): GpuFault => {
+    const index = ownIndices[at] ?? (isClear ? (absent.shift() ?? null) : null);
     const kind = failure.kind === "gpu_lost" ? "lost" : "no_handle";
     return { index, uuid: null, kind, isUsable: false, ...smiFailureWords(failure) };
   });

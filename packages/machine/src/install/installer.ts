@@ -84,8 +84,9 @@ export interface Installer {
   plan(request: Pick<InstallRequest, "update" | "verify" | "signal">): Promise<InstallPlan>;
   install(request: InstallRequest): Promise<InstallOutcome>;
   /** Makes the release before serve again; once more, and it is undone. */
-  rollback(): Promise<RollbackOutcome>;
-  clean(): Promise<Cleaned | Busy>;
+  /** The signal ends only the waiting for another installer. */
+  rollback(signal: AbortSignal): Promise<RollbackOutcome>;
+  clean(signal: AbortSignal): Promise<Cleaned | Busy>;
   status(): Promise<InstallationSummary>;
   /** What instances are started from; undefined when nothing serves. */
   current(): Promise<Release | undefined>;
@@ -106,10 +107,11 @@ export function createInstaller(options: InstallerOptions): Installer {
         lifetime.abort();
       }
     },
-    install: (request) => alone(options, () => install(options, releases, run, request)),
-    rollback: () => alone(options, () => rollback(options, releases)),
-    clean: () =>
-      alone(options, () =>
+    install: (request) =>
+      alone(options, request.signal, () => install(options, releases, run, request)),
+    rollback: (signal) => alone(options, signal, () => rollback(options, releases)),
+    clean: (signal) =>
+      alone(options, signal, () =>
         cleanUp(places, releases, manifest, ports.findUsed ?? findUsedByProcesses),
       ),
     async status() {
@@ -136,12 +138,16 @@ export function createInstaller(options: InstallerOptions): Installer {
 }
 
 /** Runs what changes the installation (I2), or tells who is at it. */
-async function alone<T>(options: InstallerOptions, fn: () => Promise<T>): Promise<T | Busy> {
+async function alone<T>(
+  options: InstallerOptions,
+  signal: AbortSignal,
+  fn: () => Promise<T>,
+): Promise<T | Busy> {
   const { places, clock, settings } = options;
   await mkdir(places.root, { recursive: true });
   let isIn = false;
   try {
-    const lock = { clock, timeoutMs: settings.lockWaitMs };
+    const lock = { clock, timeoutMs: settings.lockWaitMs, signal };
     return await withFileLock(places.installLock, lock, async () => {
       isIn = true;
       const ended = await endOrphans(places.root, clock);

@@ -8,7 +8,9 @@ import { causeText } from "./supervision.ts";
 /** An instance as it is now. */
 export interface InstanceStatus {
   readonly name: string;
+  /** Where it is reached: for as long as its process runs there, that may be another place than planned. */
   readonly url: string;
+  readonly port: number;
   readonly plan: InstancePlan;
   readonly runtime: RuntimeStatus;
   readonly check: CheckStatus;
@@ -33,10 +35,12 @@ export interface InstanceStatus {
 /** The status of an instance. */
 export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceStatus {
   const { process, lastAction, drain } = one;
+  const place = process?.place ?? one.place();
   const waits = lastAction?.kind === "wait" || lastAction?.kind === "give_up";
   return {
     name: one.name,
-    url: one.plan.url,
+    url: place.url,
+    port: place.port,
     plan: one.plan,
     runtime: runtimeOf(one),
     check: checkOf(one, clock),
@@ -55,7 +59,8 @@ export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceS
 }
 
 function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): string {
-  return cause.kind === "removed" ? "it is no longer in the plan" : causeText(cause);
+  if (cause.kind === "removed") return "it is no longer in the plan";
+  return cause.kind === "card_fault" ? cause.reason : causeText(cause);
 }
 
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
@@ -123,6 +128,8 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const { process, health } = one;
   if (process === null) return { state: "pending", detail: null, checkedAt: null };
   const checkedAt = Math.round(clock.now());
+  // A process may answer for long without its card.
+  if (one.cardFault !== null) return { state: "failing", detail: one.cardFault, checkedAt };
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
   if (isOnItsWay(one)) {
     return { state: "pending", detail: silentText(one), checkedAt: null };

@@ -154,7 +154,8 @@ export class Supervisor {
 
   #find(nameOrUrl: string): SupervisedInstance {
     const one = [...this.#instances.values()].find(
-      ({ name, plan }) => name === nameOrUrl || plan.url === nameOrUrl,
+      ({ name, plan, process }) =>
+        name === nameOrUrl || plan.url === nameOrUrl || process?.place.url === nameOrUrl,
     );
     if (one === undefined) {
       const names = [...this.#instances.keys()].join(", ") || "none";

@@ -80,7 +80,7 @@ export class ReleaseKeeper {
         log.warn({ release: failure.release, current }, "release is not left");
         return;
       }
-      const outcome = await installer.rollback();
+      const outcome = await installer.rollback(signal);
       switch (outcome.kind) {
         case "busy":
           await clock.sleep(BUSY_REST_MS, signal);

@@ -92,7 +92,7 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { discover: () => Promise.resolve(discovery) },
+    gpus: { cardFault: () => null, discover: () => Promise.resolve(discovery) },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {
@@ -133,6 +133,31 @@ const set = async (over: Record<string, unknown> = {}, given = parts()): Promise
 };
 const names = (): readonly string[] => machine.sources().map(({ name }) => name);
 const alive = (name: string) => host.processes.find((one) => one.name === name && one.isAlive);
+
+test("an instance on the port of before is served there, and on the new one once it is started anew", async () => {
+  host.add({ name: "comfyui-gpu0", digest: "r-1", port: 9_000 });
+  host.setHealth(9_000, "healthy", { isBusy: true });
+  discovery = found(1);
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(10_000);
+  expect(served.map(({ name, url }) => `${name} ${url}`)).toEqual([`comfyui-gpu0 ${urlOf(9_000)}`]);
+  expect([machine.isOurs(urlOf(9_000)), machine.isOurs(urlOf(FIRST))]).toEqual([true, true]);
+  host.jobEnds(9_000);
+  await clock.advance(10_000);
+  expect(served.map(({ url }) => url)).toEqual([urlOf(FIRST)]);
+  expect(machine.isOurs(urlOf(9_000))).toBe(false);
+  await machine.leave();
+});
+
+test("a service that was taken out while no agent ran is ended, the instances go on", async () => {
+  const old = host.add({ name: "old-api", digest: "x", port: 7_000 });
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(5_000);
+  expect(old.isAlive).toBe(false);
+  expect(host.ends).toEqual(["old-api removed"]);
+  expect(host.alive("comfyui-gpu0")).toBe(1);
+  await machine.leave();
+});
 
 test("one instance a card is started, declared to the runner and told as a service", async () => {
   await set();

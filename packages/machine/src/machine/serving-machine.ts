@@ -18,6 +18,7 @@ import { createInstanceServices } from "../instances/instance-services.ts";
 import type { InstancePlan, Release } from "../instances/model.ts";
 import { planInstances } from "../instances/plan-instances.ts";
 import { Supervisor } from "../instances/supervisor.ts";
+import { isInstanceName } from "../instances/unplanned.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import type { Manifest } from "../manifest/model.ts";
 import { createTurns } from "../process-manager/turns.ts";
@@ -53,7 +54,7 @@ export interface ServingMachineOptions {
   >;
   /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: Pick<GpuWatch, "discover">;
+  readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
   readonly installation: Pick<Installation, "note" | "refuse" | "status">;
@@ -92,6 +93,8 @@ export class ServingMachine {
   #lock: MachineLock | null = null;
   #presentModels: ReadonlySet<string> = new Set();
   #names = "";
+  /** What the runner was told last, where it is. */
+  #places = "";
 
   constructor(options: ServingMachineOptions) {
     this.#options = options;
@@ -120,6 +123,7 @@ export class ServingMachine {
         pause: (url, withinMs, signal) => agent.pauseInstance(url, withinMs, signal),
         resume: (url) => agent.resumeInstance(url),
       },
+      cardFault: (gpu) => options.gpus.cardFault(gpu),
       onChange: () => this.#onInstances(),
       onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
@@ -141,6 +145,8 @@ export class ServingMachine {
       log,
       folder: places.services,
       baseEnv: { PATH: searchPath(env), HOME: home, LANG: "C.UTF-8" },
+      livingNames: rooms.livingNames,
+      isAnothers: isInstanceName,
       stateOf: options.serviceState,
       onChange: options.onChange,
     });
@@ -175,7 +181,7 @@ export class ServingMachine {
   }
 
   isOurs(url: string): boolean {
-    return this.#plans.some((plan) => plan.url === url);
+    return this.#plans.some((plan) => plan.url === url || this.#urlOf(plan) === url);
   }
 
   async restart(url: string, reason: string, signal: AbortSignal): Promise<void> {
@@ -326,14 +332,24 @@ export class ServingMachine {
   /** Tells the runner which instances there are; those that are gone may end what they run. */
   #declare(): void {
     const { agent, log } = this.#options;
-    const served = this.#plans.map(({ url, name }) => ({
-      url,
-      name,
-      promise: this.#promiseOf(name),
+    this.#places = this.#placesText();
+    const served = this.#plans.map((plan) => ({
+      url: this.#urlOf(plan),
+      name: plan.name,
+      promise: this.#promiseOf(plan.name),
     }));
     agent.setInstances([...this.#beside.attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
+  }
+
+  /** Where an instance is reached now: jobs in it are where it was started, not where it will be. */
+  #urlOf({ name, url }: InstancePlan): string {
+    return this.#supervisor.status(name)?.url ?? url;
+  }
+
+  #placesText(): string {
+    return this.#plans.map((plan) => this.#urlOf(plan)).join(" ");
   }
 
   #promiseOf(name: string): InventoryPromise {
@@ -364,6 +380,8 @@ export class ServingMachine {
       ({ isCurrent, check }) => isCurrent && check.state === "passing",
     );
     if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    // One was adopted where it ran before, or is started where it is to be.
+    if (this.#places !== this.#placesText()) this.#declare();
     const names = statuses.map(({ name }) => name).join(" ");
     const isSame = names === this.#names;
     this.#names = names;

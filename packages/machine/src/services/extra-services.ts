@@ -11,15 +11,20 @@ import {
   type ProcessService,
   type ProcessServicePorts,
 } from "./process-service.ts";
+import { UnwantedProcesses, type UnwantedProcessesOptions } from "./unwanted-processes.ts";
 
 /** How to make them. */
-export interface ExtraServicesOptions extends ProcessServicePorts {
+export interface ExtraServicesOptions
+  extends ProcessServicePorts, Pick<UnwantedProcessesOptions, "livingNames"> {
   readonly services: readonly ExtraService[];
   readonly probe: Probe;
+  /** A name of a process that is none of these services, and is looked after by somebody else. */
+  readonly isAnothers: (name: string) => boolean;
 }
 
 /**
- * All services of a manifest. `stop` ends the processes among them: first those that nothing else needs,
+ * All services of a manifest. `start` also ends processes of services that no manifest wants any more
+ * (`unwanted-processes.ts`). `stop` ends the processes among them: first those that nothing else needs,
  * and what they need only when they have ended.
  */
 export interface ExtraServices extends Service {
@@ -75,11 +80,16 @@ class ManifestServices implements ExtraServices {
   readonly name = "services of the manifest";
   readonly #options: ExtraServicesOptions;
   #entries: readonly Entry[];
+  readonly #unwanted: UnwantedProcesses;
   #isRunning = false;
 
   constructor(options: ExtraServicesOptions) {
     this.#options = options;
     this.#entries = options.services.map((service) => this.#make(service));
+    const isWanted = (name: string): boolean =>
+      options.isAnothers(name) ||
+      this.#runners().some((runner) => runner.name === name && runner.process !== null);
+    this.#unwanted = new UnwantedProcesses({ ...options, isWanted });
   }
 
   sources(): readonly ServiceSource[] {
@@ -89,6 +99,7 @@ class ManifestServices implements ExtraServices {
   async start(): Promise<void> {
     this.#isRunning = true;
     for (const runner of this.#runners()) await runner.start();
+    this.#unwanted.begin();
   }
 
   async replace(services: readonly ExtraService[]): Promise<void> {
@@ -104,12 +115,14 @@ class ManifestServices implements ExtraServices {
 
   async stop(): Promise<void> {
     this.#isRunning = false;
+    await this.#unwanted.end();
     const failures = await endAll(this.#runners());
     if (failures.length > 0) throw new AggregateError(failures, tellFailures(failures));
   }
 
   async letGo(): Promise<void> {
     this.#isRunning = false;
+    await this.#unwanted.end();
     await Promise.all(this.#runners().map((runner) => runner.letGo()));
   }
 
