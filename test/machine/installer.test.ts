@@ -108,10 +108,11 @@ describe.skipIf("missing" in tools)("installing", () => {
     const second = await mustInstall(installer, { update: true });
     expect(second.release).not.toBe(first.release);
     expect((await installer.status()).lock?.comfyui.version).toBe("0.9.2");
-    expect(await installer.rollback()).toEqual({
+    expect(await installer.rollback()).toMatchObject({
       kind: "rolled_back",
       from: second.release,
       to: first.release,
+      hold: { by: "operator" },
     });
     expect((await installer.status()).lock?.comfyui.version).toBe("0.9.1");
     const text = await readFile(join(machine.places.root, "machine.lock.json"), "utf8");

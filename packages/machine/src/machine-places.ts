@@ -42,6 +42,8 @@ export interface MachinePlaces {
   readonly appliedManifest: string;
   /** Where the health server of the agent that runs now listens, as JSON. */
   readonly healthAddress: string;
+  /** Says that the manifest is held back since a rollback; see `release-hold.ts`. */
+  readonly releaseHold: string;
   /** Held by whoever changes anything of this machine's installation. */
   readonly installLock: string;
 }
@@ -66,6 +68,7 @@ export function machinePlaces(root: string): MachinePlaces {
     hashCache: join(root, "cache", "hashes.json"),
     appliedManifest: join(root, "machine.applied.yaml"),
     healthAddress: join(root, "health.json"),
+    releaseHold: join(root, "release-hold.json"),
     installLock: join(root, "install.lock"),
   };
 }

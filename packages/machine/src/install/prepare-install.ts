@@ -1,3 +1,4 @@
+import { releaseDigest } from "../manifest/manifest-digest.ts";
 import { composeSteps } from "./compose-steps.ts";
 import { estimateNote } from "./disk-estimate.ts";
 import { createGitCache } from "./git/git-cache.ts";
@@ -11,10 +12,11 @@ import {
   releasePlaces,
   type ReleaseBuild,
 } from "./release/release-build.ts";
+import { holdInForce, holdWords, readHold, type ReleaseHold } from "./release/release-hold.ts";
 import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
 import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
-import { resolveManifest, type PlanProblem } from "./resolve-manifest.ts";
+import { resolveManifest, resolveServing, type PlanProblem } from "./resolve-manifest.ts";
 import type { RunProgram } from "./run-program.ts";
 import { decideTorch, type TorchDecision } from "./torch-decision.ts";
 import { createUvTool, hostPlatform, type UvTool } from "./uv-tool.ts";
@@ -25,6 +27,8 @@ export interface RunMode {
   readonly isUpdate: boolean;
   /** Looks thoroughly, and validates again. */
   readonly isThorough: boolean;
+  /** Goes by the manifest though it is held back. */
+  readonly isHoldEnded: boolean;
   readonly signal: AbortSignal;
   /** Aborted when the run is over. */
   readonly lifetime: AbortSignal;
@@ -45,18 +49,24 @@ export async function prepareInstall(
 ): Promise<Prepared> {
   const { manifest, places, ports } = options;
   const lock = await servingLock(releases);
-  const torch = await torchBackend(options, lock, mode.signal);
+  const isHeld = !mode.isHoldEnded && !mode.isUpdate;
+  const hold = isHeld ? await findHold(options, releases) : null;
+  const served = hold === null ? undefined : lock;
+  const torch = await torchBackend(options, lock, served !== undefined, mode.signal);
   const git = await findGit(options, run);
-  const resolved = await resolveManifest({
-    manifest,
-    torchBackend: torch.backend,
-    lock,
-    isUpdate: mode.isUpdate,
-    cache: git?.cache,
-    signal: mode.signal,
-  });
+  const resolved =
+    served === undefined
+      ? await resolveManifest({
+          manifest,
+          torchBackend: torch.backend,
+          lock,
+          isUpdate: mode.isUpdate,
+          cache: git?.cache,
+          signal: mode.signal,
+        })
+      : resolveServing(manifest, served);
   const { inputs, repositories } = resolved;
-  const id = inputs === null ? null : releaseId(inputs);
+  const id = inputs === null ? (served?.release ?? null) : releaseId(inputs);
   const uv = uvTool(options, run);
   const build =
     inputs === null || id === null
@@ -93,6 +103,7 @@ export async function prepareInstall(
     ...(await linkProblems(options, links)),
   ];
   const warnings = [
+    ...(hold === null ? [] : [holdWords(hold)]),
     ...resolved.warnings,
     ...(torch.warning === null ? [] : [torch.warning]),
     ...(models?.models ?? []).flatMap(({ id, problem }) =>
@@ -105,6 +116,7 @@ export async function prepareInstall(
   const plan: InstallPlan = {
     releaseId: id,
     isNewRelease,
+    hold,
     torchBackend: torch.backend,
     refs: resolved.refs,
     steps: problems.length > 0 ? [] : await planSteps(steps, mode.signal),
@@ -123,12 +135,27 @@ export async function servingLock(releases: Releases): Promise<MachineLock | und
   return id === undefined ? undefined : await releases.lockOf(id);
 }
 
+/** The hold that counts for the manifest of these options; null when there is none. */
+export async function findHold(
+  { places, manifest }: Pick<InstallerOptions, "manifest" | "places">,
+  releases: Releases,
+): Promise<ReleaseHold | null> {
+  const serving = (await servingLock(releases))?.release;
+  const hold = await readHold(places.releaseHold);
+  return holdInForce(hold, { manifest: releaseDigest(manifest), serving });
+}
+
 async function torchBackend(
   { manifest, ports }: InstallerOptions,
   lock: MachineLock | undefined,
+  isHeld: boolean,
   signal: AbortSignal,
 ): Promise<TorchDecision> {
   const { backend } = manifest.torch;
+  // What serves stays as it is: the cards are not asked.
+  if (isHeld && lock !== undefined) {
+    return { backend: lock.torch.backend, warning: null, problem: null };
+  }
   const { comfyui } = manifest;
   const asWritten = { backend, warning: null, problem: null };
   if (backend === "none" || comfyui === undefined) return asWritten;

@@ -20,8 +20,6 @@ export interface ReleaseKeeperOptions {
   readonly installer: () => Pick<Installer, "rollback" | "status"> | undefined;
   /** Another release is linked now: brings what runs to it. */
   readonly refresh: (signal: AbortSignal) => Promise<void>;
-  /** For people: it was left, and why. */
-  readonly onLeft: (reason: string) => void;
 }
 
 /** Between two attempts while an installer is at work. */
@@ -70,7 +68,7 @@ export class ReleaseKeeper {
   }
 
   async #leave(failure: ReleaseFailure): Promise<void> {
-    const { clock, log, refresh, onLeft } = this.#options;
+    const { clock, log, refresh } = this.#options;
     const { signal } = this.#stopping;
     for (;;) {
       const installer = this.#options.installer();
@@ -80,7 +78,9 @@ export class ReleaseKeeper {
         log.warn({ release: failure.release, current }, "release is not left");
         return;
       }
-      const outcome = await installer.rollback();
+      // Written down with the reason: the manifest is held back until it asks for another release.
+      const leaving = `${failure.instance}: ${failure.reason}`;
+      const outcome = await installer.rollback({ leaving });
       switch (outcome.kind) {
         case "busy":
           await clock.sleep(BUSY_REST_MS, signal);
@@ -88,11 +88,9 @@ export class ReleaseKeeper {
         case "nothing":
           throw new Error(outcome.reason);
         case "rolled_back":
+          log.error({ ...failure, to: outcome.to }, "release is left for the one before");
           await refresh(signal);
           this.#trust = afterLeaving(this.#trust, failure.release);
-          onLeft(
-            `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
-          );
           return;
         default:
           assertNever(outcome);

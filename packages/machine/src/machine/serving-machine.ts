@@ -56,7 +56,7 @@ export interface ServingMachineOptions {
   readonly gpus: Pick<GpuWatch, "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
-  readonly installation: Pick<Installation, "note" | "refuse" | "status">;
+  readonly installation: Pick<Installation, "note" | "status">;
   /** Something that is shown has changed. */
   readonly onChange: () => void;
   /** There are other services than before. */
@@ -102,7 +102,6 @@ export class ServingMachine {
       log,
       installer: () => this.#installer,
       refresh: (signal) => this.refreshRelease(signal),
-      onLeft: (reason) => options.installation.refuse(reason),
     });
     this.#supervisor = new Supervisor({
       places,
@@ -302,11 +301,11 @@ export class ServingMachine {
   async #bringToRelease(signal: AbortSignal): Promise<void> {
     const { installation, agent, onSources } = this.#options;
     const release = (await this.#installer?.current()) ?? null;
-    const lock = (await this.#installer?.status())?.lock ?? null;
+    const { lock = null, hold = null } = (await this.#installer?.status()) ?? {};
     signal.throwIfAborted();
     this.#release = release;
     this.#lock = lock;
-    installation.note({ serving: release?.id ?? null });
+    installation.note({ serving: release?.id ?? null, hold });
     await this.#lookForModels();
     this.#declare();
     this.#given = null;

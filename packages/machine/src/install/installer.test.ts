@@ -1,0 +1,156 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { serveRelease } from "../../testing/complete-release.ts";
+import { rememberingLog } from "../../testing/fake-host.ts";
+import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
+import { manifestSchema, type Manifest } from "../manifest/model.ts";
+import { createInstaller, type Installer } from "./installer.ts";
+import { releaseId } from "./release/release-inputs.ts";
+import type { ProgramCall } from "./run-program.ts";
+
+const REPO = "https://localhost/comfyui";
+const COMMITS = { v1: "1".repeat(40), v2: "2".repeat(40) } as const;
+const signal = new AbortController().signal;
+
+let places: MachinePlaces;
+let clock: FakeClock;
+let log: ReturnType<typeof rememberingLog>;
+/** Programs that were started: none succeeds. */
+let calls: ProgramCall[];
+let inForce: Manifest | null;
+
+beforeEach(async () => {
+  places = machinePlaces(await mkdtemp(join(tmpdir(), "hf-installer-")));
+  await writeFile(join(places.root, "git"), "", { mode: 0o755 });
+  clock = createFakeClock();
+  log = rememberingLog();
+  calls = [];
+  inForce = null;
+  for (const ref of ["v1", "v2"] as const) {
+    await serveRelease(places, { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref] });
+  }
+});
+afterEach(() => rm(places.root, { recursive: true, force: true }));
+
+const manifestOf = (ref: string, more: Record<string, unknown> = {}): Manifest =>
+  manifestSchema.parse({
+    version: 1,
+    comfyui: { repo: REPO, ref },
+    torch: { backend: "none" },
+    ...more,
+  });
+function idOf(ref: keyof typeof COMMITS): string {
+  const { python, torch } = manifestOf(ref);
+  const comfyui = { kind: "clone", repo: REPO, ref, commit: COMMITS[ref] } as const;
+  return releaseId({ comfyui, nodes: [], python, torch, torchBackend: "none" });
+}
+const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
+  createInstaller({
+    manifest,
+    digest: "d",
+    places,
+    clock,
+    log,
+    settings: {
+      hostEnvironment: { PATH: places.root },
+      allowPythonDownloads: false,
+      lockWaitMs: 0,
+    },
+    ports: {
+      runProgram: (call) => {
+        calls.push(call);
+        const stderrTail = "fatal: repository not found";
+        return Promise.resolve({
+          kind: "failed",
+          code: 128,
+          stdout: "",
+          isStdoutCut: false,
+          stderrTail,
+        });
+      },
+      findUsed: () => Promise.resolve(new Set()),
+      manifestInForce: () => Promise.resolve(inForce),
+    },
+  });
+
+describe("a rollback", () => {
+  test("holds the manifest back: what asks for the release that was left changes nothing", async () => {
+    expect(await installer().rollback()).toMatchObject({ from: idOf("v2"), to: idOf("v1") });
+    for (let again = 0; again < 2; again += 1) {
+      const outcome = await installer().install({ signal });
+      expect(outcome).toMatchObject({
+        kind: "installed",
+        release: idOf("v1"),
+        isChanged: again === 0,
+      });
+      expect(outcome).toMatchObject({
+        hold: { by: "operator", from: idOf("v2"), to: idOf("v1"), at: clock.now() },
+        warnings: [expect.stringMatching(/held back.*--end-hold/)],
+      });
+    }
+    expect(await installer().plan({ signal })).toMatchObject({
+      releaseId: idOf("v1"),
+      problems: [],
+    });
+    expect((await installer().status()).hold?.to).toBe(idOf("v1"));
+    expect(calls).toEqual([]);
+  });
+
+  test("also when models are added: they make no release", async () => {
+    await installer().rollback();
+    const model = { folder: "loras", name: "x.safetensors", url: "https://localhost/x" };
+    const more = { models: [{ ...model, sha256: "a".repeat(64) }] };
+    expect(await installer(manifestOf("v2", more)).install({ signal })).toMatchObject({
+      kind: "installed",
+      release: idOf("v1"),
+    });
+  });
+
+  test("until the manifest asks for something else", async () => {
+    await installer().rollback();
+    const other = installer(manifestOf("v3"));
+    expect((await other.status()).hold).toBeNull();
+    // It does ask, and cannot be answered here: then the hold stays for whoever goes back to v2.
+    expect(await other.install({ signal })).toMatchObject({ kind: "refused" });
+    expect((await installer().status()).hold).not.toBeNull();
+    expect(await installer(manifestOf("v1")).install({ signal })).toMatchObject({ hold: null });
+    expect(existsSync(places.releaseHold)).toBe(false);
+  });
+
+  test("until somebody ends it", async () => {
+    await installer().rollback();
+    const plan = await installer().plan({ signal, endHold: true });
+    expect(plan).toMatchObject({ hold: null, problems: [{ subject: "comfyui" }] });
+    expect(await installer().install({ signal, update: true })).toMatchObject({ kind: "refused" });
+    expect((await installer().status()).hold).not.toBeNull();
+    await installer().rollback();
+    expect(await installer().install({ signal })).toMatchObject({
+      release: idOf("v2"),
+      hold: null,
+    });
+  });
+
+  test("once more undoes it, and leaves no hold", async () => {
+    await installer().rollback();
+    expect(await installer().rollback()).toMatchObject({ to: idOf("v2"), hold: null });
+    expect(existsSync(places.releaseHold)).toBe(false);
+  });
+
+  test("holds what is in force too, when the file is another by now", async () => {
+    inForce = manifestOf("v2");
+    await installer(manifestOf("v3")).rollback();
+    expect((await installer(manifestOf("v3")).status()).hold).not.toBeNull();
+    expect((await installer(manifestOf("v2")).status()).hold).not.toBeNull();
+  });
+
+  test("says why, when the machine went back by itself", async () => {
+    const leaving = "comfyui-gpu0: it ends again and again";
+    await installer().rollback({ to: idOf("v1"), leaving });
+    const { hold } = await installer().status();
+    expect(hold).toMatchObject({ by: "machine", reason: leaving });
+  });
+});
