@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
@@ -10,6 +10,7 @@ import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
 import { createInstaller, type Installer } from "./installer.ts";
 import { releaseId } from "./release/release-inputs.ts";
+import { openReleases } from "./release/releases.ts";
 import type { ProgramCall } from "./run-program.ts";
 
 const REPO = "https://localhost/comfyui";
@@ -57,6 +58,7 @@ const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
     log,
     settings: {
       hostEnvironment: { PATH: places.root },
+      uvProgram: join(places.root, "git"),
       allowPythonDownloads: false,
       lockWaitMs: 0,
     },
@@ -152,5 +154,38 @@ describe("a rollback", () => {
     await installer().rollback({ to: idOf("v1"), leaving });
     const { hold } = await installer().status();
     expect(hold).toMatchObject({ by: "machine", reason: leaving });
+  });
+});
+
+describe("a release that serves and is damaged", () => {
+  const damage = (...path: string[]): Promise<void> =>
+    rm(join(places.releases, idOf("v2"), ...path), { recursive: true });
+  const repaired = `${idOf("v2")}-r2`;
+  const treeOf = async (id: string): Promise<string[]> =>
+    (await readdir(join(places.releases, id), { recursive: true })).toSorted();
+
+  test.each([
+    ["its environment", ["venv/pyvenv.cfg"]],
+    ["its ComfyUI", ["comfyui/main.py"]],
+  ])("in %s is never written to: another one is made beside it", async (_, path) => {
+    await damage(...path);
+    const before = await treeOf(idOf("v2"));
+    const plan = await installer().plan({ signal });
+    expect(plan).toMatchObject({ releaseId: repaired, isNewRelease: true, problems: [] });
+    expect(plan.warnings.join()).toMatch(/serves and is not as it was made: .* beside it/);
+    // Nothing can be fetched here: the attempt fails, and what serves is left as it is.
+    expect(await installer().install({ signal })).toMatchObject({ kind: "failed" });
+    expect(await treeOf(idOf("v2"))).toEqual(before);
+    expect((await installer().status()).current).toBe(idOf("v2"));
+  });
+
+  test("is left for the one that was made, and what was before it is where a rollback goes", async () => {
+    await damage("venv/pyvenv.cfg");
+    await serveRelease(places, { id: repaired, repo: REPO, ref: "v2", commit: COMMITS.v2 });
+    await openReleases(places).switchTo(idOf("v1"));
+    await openReleases(places).switchTo(idOf("v2"));
+    expect(await installer().install({ signal })).toMatchObject({ release: repaired });
+    expect(await installer().status()).toMatchObject({ current: repaired, previous: idOf("v1") });
+    expect(await installer().install({ signal })).toMatchObject({ isChanged: false });
   });
 });

@@ -1,5 +1,5 @@
 import { releaseDigest } from "../manifest/manifest-digest.ts";
-import { composeSteps } from "./compose-steps.ts";
+import { composeSteps, damageOf } from "./compose-steps.ts";
 import { estimateNote } from "./disk-estimate.ts";
 import { createGitCache } from "./git/git-cache.ts";
 import { findOnPath } from "./install-files.ts";
@@ -13,7 +13,9 @@ import {
   type ReleaseBuild,
 } from "./release/release-build.ts";
 import { holdInForce, holdWords, readHold, type ReleaseHold } from "./release/release-hold.ts";
+import { findUsedByProcesses } from "./release/clean-releases.ts";
 import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
+import { chooseTarget, type ReleaseTarget } from "./release/release-target.ts";
 import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
 import { resolveManifest, resolveServing, type PlanProblem } from "./resolve-manifest.ts";
@@ -66,27 +68,30 @@ export async function prepareInstall(
         })
       : resolveServing(manifest, served);
   const { inputs, repositories } = resolved;
-  const id = inputs === null ? (served?.release ?? null) : releaseId(inputs);
   const uv = uvTool(options, run);
-  const build =
-    inputs === null || id === null
-      ? null
-      : releaseBuild(options, { id, inputs, releases, run, git, mode }, async (context) => {
-          return (await uv.ensure(context.signal, (line) => context.log(line))).program;
-        });
-  const steps = composeSteps({
+  const beside = {
     manifest,
     manifestDigest: options.digest,
     places,
     releases,
-    build,
     git,
     uv,
     repositories,
     modelSteps: ports.modelSteps?.(mode.lifetime) ?? [],
     extraSteps: ports.extraSteps?.() ?? [],
     isThorough: mode.isThorough,
-  });
+  };
+  const stepsFor = (target: ReleaseTarget | null): Step[] => {
+    if (inputs === null || target === null) return composeSteps({ ...beside, build: null });
+    const of = { target, inputs, releases, run, git, mode };
+    const build = releaseBuild(options, of, async (context) => {
+      return (await uv.ensure(context.signal, (line) => context.log(line))).program;
+    });
+    return composeSteps({ ...beside, build });
+  };
+  const target = inputs === null ? null : await targetOf(options, releases, inputs, stepsFor, mode);
+  const id = target?.id ?? served?.release ?? null;
+  const steps = stepsFor(target);
   const isNewRelease = id !== null && (await releases.lockOf(id)) === undefined;
   const disk = await planDisk(places.root, manifest, isNewRelease ? inputs : null);
   const diskNote =
@@ -104,6 +109,7 @@ export async function prepareInstall(
   ];
   const warnings = [
     ...(hold === null ? [] : [holdWords(hold)]),
+    ...(target === null ? [] : replacementWords(target)),
     ...resolved.warnings,
     ...(torch.warning === null ? [] : [torch.warning]),
     ...(models?.models ?? []).flatMap(({ id, problem }) =>
@@ -127,6 +133,30 @@ export async function prepareInstall(
     problems,
   };
   return { plan, steps };
+}
+
+/** Where the release of these inputs is to be. Of an adopted ComfyUI nothing is made that could be damaged. */
+async function targetOf(
+  { ports }: InstallerOptions,
+  releases: Releases,
+  inputs: ReleaseInputs,
+  stepsFor: (target: ReleaseTarget) => Step[],
+  { signal }: RunMode,
+): Promise<ReleaseTarget> {
+  const base = releaseId(inputs);
+  if (inputs.comfyui.kind === "adopted") return { id: base, isInUse: false, replaces: null };
+  return await chooseTarget(base, {
+    releases,
+    findUsed: ports.findUsed ?? findUsedByProcesses,
+    damageOf: (id) => damageOf(stepsFor({ id, isInUse: true, replaces: null }), signal),
+  });
+}
+
+function replacementWords({ id, replaces }: ReleaseTarget): string[] {
+  if (replaces === null) return [];
+  return [
+    `release ${replaces.id} serves and is not as it was made: ${replaces.damage}; release ${id} is made beside it, and takes its place`,
+  ];
 }
 
 /** The lock of the release that serves; undefined when none does. */
@@ -179,7 +209,7 @@ async function findGit(
 function releaseBuild(
   { manifest, places, settings, clock }: InstallerOptions,
   of: {
-    readonly id: string;
+    readonly target: ReleaseTarget;
     readonly inputs: ReleaseInputs;
     readonly releases: Releases;
     readonly run: RunProgram;
@@ -188,7 +218,8 @@ function releaseBuild(
   },
   uvProgram: ReleaseBuild["uv"]["program"],
 ): ReleaseBuild | null {
-  const { id, inputs, releases, run, git, mode } = of;
+  const { target, inputs, releases, run, git, mode } = of;
+  const { id } = target;
   if (git === null && inputs.comfyui.kind === "clone") return null;
   const folder = releases.folder(id);
   const { hostEnvironment } = settings;
@@ -208,6 +239,8 @@ function releaseBuild(
     allowPythonDownloads: settings.allowPythonDownloads,
     limits: { ...DEFAULT_INSTALL_LIMITS, ...settings.limits },
     condition: createCondition(releases, id, mode.isThorough),
+    isInUse: target.isInUse,
+    isReplacement: target.replaces !== null,
     missing: new Map(),
   };
 }
