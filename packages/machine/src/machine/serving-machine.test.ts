@@ -240,6 +240,25 @@ test("a release that does not work in earnest is left, and the one before serves
   expect(alive("comfyui-gpu0")).toBeDefined();
 });
 
+test("an instance that was ill before fails no release; the others are taken to it", async () => {
+  host.onStart = (process, spec) => {
+    if (spec.name !== "comfyui-gpu0") host.serve(process, spec);
+  };
+  await set();
+  await clock.advance(300_000);
+  previous = "r1";
+  linked = releaseOf("r2");
+  const refreshing = machine.refreshRelease(NOBODY);
+  await clock.advance(1_000);
+  await refreshing;
+  await clock.advance(300_000);
+  expect(linked.id).toBe("r2");
+  expect(hold).toBeNull();
+  const last = host.starts.findLast(({ name }) => name === "comfyui-gpu1");
+  expect(last?.command).toContain("r2");
+  expect(alive("comfyui-gpu1")).toBeDefined();
+});
+
 test("settings that do not work leave no release that has worked", async () => {
   linked = releaseOf("r1");
   await set();

@@ -34,6 +34,8 @@ import type { ReadManifest } from "./manifest-watch.ts";
 import { ModelFetcher } from "./model-fetcher.ts";
 import { findPresentModels } from "./present-models.ts";
 import { ReleaseKeeper } from "./release-keeper.ts";
+import type { SeenInstances } from "./release-trust.ts";
+import { seenInstances } from "./seen-instances.ts";
 import { promiseOf } from "./release-promise.ts";
 import { searchPath, type ServingRooms } from "./serving-rooms.ts";
 
@@ -102,6 +104,7 @@ export class ServingMachine {
       log,
       installer: () => this.#installer,
       refresh: (signal) => this.refreshRelease(signal),
+      passOver: () => this.#supervisor.passOver(),
     });
     this.#supervisor = new Supervisor({
       places,
@@ -308,18 +311,19 @@ export class ServingMachine {
     installation.note({ serving: release?.id ?? null, hold });
     await this.#lookForModels();
     this.#declare();
+    const seen = seenInstances(this.#supervisor.statuses());
     this.#given = null;
     await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
-    if (release !== null) this.#switchedTo(release.id);
+    if (release !== null) this.#switchedTo(release.id, seen);
     agent.refreshInventories();
     onSources();
   }
 
-  #switchedTo(release: string): void {
+  #switchedTo(release: string, seen: SeenInstances): void {
     const from = this.#lastGiven;
     this.#lastGiven = release;
-    if (from !== release) this.#keeper.switched(from, release);
+    if (from !== release) this.#keeper.switched(from, release, seen);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */
@@ -359,10 +363,14 @@ export class ServingMachine {
 
   #onInstances(): void {
     const statuses = this.#supervisor.statuses();
-    const isProven = statuses.every(
-      ({ isCurrent, check }) => isCurrent && check.state === "passing",
-    );
-    if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    if (this.#given !== null) {
+      this.#keeper.looked(
+        statuses.map(({ name, isCurrent, check }) => ({
+          name,
+          isHealthy: isCurrent && check.state === "passing",
+        })),
+      );
+    }
     const names = statuses.map(({ name }) => name).join(" ");
     const isSame = names === this.#names;
     this.#names = names;
