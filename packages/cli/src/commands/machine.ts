@@ -38,7 +38,9 @@ export function addMachine(program: Command, context: CommandContext): void {
     .option("--end-hold", endHold);
   withWait(add("update", "The same, with every ref asked for anew: branches move"));
   withWait(add("rollback", "Make the release before serve again; once more undoes it"));
-  withWait(add("clean", "Remove releases, checkouts and logs that nobody needs"));
+  withWait(
+    add("clean", "Remove releases, checkouts, parts of downloads and logs that nobody needs"),
+  );
   add("status", "Say what is installed, and how the services are");
 }
 

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { withFileLock } from "@holdfast/runtime/host";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { serveRelease } from "../../testing/complete-release.ts";
@@ -188,4 +189,31 @@ describe("a release that serves and is damaged", () => {
     expect(await installer().status()).toMatchObject({ current: repaired, previous: idOf("v1") });
     expect(await installer().install({ signal })).toMatchObject({ isChanged: false });
   });
+});
+
+test("cleaning removes parts of downloads that nobody wants, and none that is being fetched", async () => {
+  const [stale, wanted, inUse, ofInForce] = ["a", "b", "c", "d"].map((digit) => digit.repeat(64));
+  const folder = join(places.models, ".holdfast-partial");
+  await mkdir(folder, { recursive: true });
+  for (const hash of [stale, wanted, inUse, ofInForce]) {
+    await writeFile(join(folder, `${hash}.part`), "x".repeat(10));
+    await writeFile(join(folder, `${hash}.json`), "{}");
+  }
+  const model = (sha256: string | undefined) => ({
+    models: [{ folder: "loras", name: "x.safetensors", url: "https://localhost/x", sha256 }],
+  });
+  inForce = manifestOf("v2", model(ofInForce));
+  await withFileLock(join(folder, `${inUse}.lock`), { clock, timeoutMs: 0 }, async () => {
+    const cleaned = await installer(manifestOf("v2", model(wanted))).clean();
+    expect(cleaned).toMatchObject({
+      removed: [
+        expect.stringMatching(/^part of a download .*\(1 MB, untouched for \d+ h, sha256 a/),
+      ],
+      kept: [
+        { what: expect.stringContaining("cccc"), reason: expect.stringContaining("is held by") },
+      ],
+    });
+  });
+  const left = (await readdir(folder)).filter((name) => name.endsWith(".part"));
+  expect(left.toSorted()).toEqual([wanted, inUse, ofInForce].map((hash) => `${hash}.part`));
 });

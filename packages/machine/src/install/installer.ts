@@ -136,9 +136,12 @@ export function createInstaller(options: InstallerOptions): Installer {
     install: (request) => alone(options, () => install(options, releases, run, request)),
     rollback: (request = {}) => alone(options, () => rollback(options, releases, request)),
     clean: () =>
-      alone(options, () =>
-        cleanUp(places, releases, manifest, ports.findUsed ?? findUsedByProcesses),
-      ),
+      alone(options, async () => {
+        const inForce = (await ports.manifestInForce?.()) ?? null;
+        const manifests = [manifest, ...(inForce === null ? [] : [inForce])];
+        const findUsed = ports.findUsed ?? findUsedByProcesses;
+        return await cleanUp(places, releases, manifests, { findUsed, clock });
+      }),
     async status() {
       return {
         lock: (await servingLock(releases)) ?? null,
