@@ -6,11 +6,7 @@ import { NO_CHECK, NOTHING_INSTALLED, notConfiguredSource } from "./fixed-facts.
 import { createHttpCheck, type HttpCheck } from "./http-check.ts";
 import type { ServiceFacts, ServiceSource } from "./model.ts";
 import type { Probe } from "./probe.ts";
-import {
-  createProcessService,
-  type ProcessService,
-  type ProcessServicePorts,
-} from "./process-service.ts";
+import { createProcessService, type ProcessServicePorts } from "./process-service.ts";
 
 /** How to make them. */
 export interface ExtraServicesOptions extends ProcessServicePorts {
@@ -32,8 +28,6 @@ export interface ExtraServices extends Service {
   replace(services: readonly ExtraService[]): Promise<void>;
   /** Ends looking, and leaves the processes running for the next agent. */
   letGo(): Promise<void>;
-  /** Tries a process again that was given up; false when none of this name is run here. */
-  retry(name: string): boolean;
 }
 
 /** One enabled service and what runs for it. */
@@ -41,7 +35,6 @@ interface Runner {
   readonly name: string;
   readonly dependsOn: readonly string[];
   readonly source: ServiceSource;
-  readonly process: ProcessService | null;
   start(): Promise<void>;
   stop(): Promise<void>;
   letGo(): Promise<void>;
@@ -113,12 +106,6 @@ class ManifestServices implements ExtraServices {
     await Promise.all(this.#runners().map((runner) => runner.letGo()));
   }
 
-  retry(name: string): boolean {
-    const process = this.#runners().find((runner) => runner.name === name)?.process ?? null;
-    process?.retry();
-    return process !== null;
-  }
-
   #runners(): readonly Runner[] {
     return runnersOf(this.#entries);
   }
@@ -160,7 +147,6 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
       name,
       dependsOn,
       source: own.source,
-      process: own,
       start: () => own.start(),
       stop: () => own.stop(),
       letGo: () => own.letGo(),
@@ -172,7 +158,6 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
     name,
     dependsOn,
     source: checkSource(service, looked),
-    process: null,
     start: async () => await looked?.start(),
     stop: end,
     letGo: end,
