@@ -1,6 +1,7 @@
 /** `holdfast machine …`: each command opens the machine folder, does one thing, and says what it came to. */
 import {
   createGpuQuery,
+  holdWords,
   machinePlaces,
   openMachineFolder,
   type MachineFolder,
@@ -34,6 +35,7 @@ export async function plan(
     const found = await folder.installer.plan({
       update: options.update === true,
       verify: options.verify === true,
+      endHold: options.endHold === true,
       signal,
     });
     if (options.json === true) context.terminal.line(JSON.stringify(found));
@@ -81,6 +83,7 @@ export async function rollback(
     if (options.json === true) return;
     const from = outcome.from === null ? "" : ` instead of ${outcome.from}`;
     context.terminal.line(`release ${outcome.to} serves${from}; a running agent takes it at once`);
+    if (outcome.hold !== null) context.terminal.line(holdWords(outcome.hold));
   });
 }
 
@@ -139,6 +142,7 @@ async function bring(
   const outcome = await folder.installer.install({
     update: options.update === true,
     verify: options.verify === true,
+    endHold: options.endHold === true,
     signal,
     ...(options.json === true ? {} : { onEvent: watchInstall(terminal) }),
   });

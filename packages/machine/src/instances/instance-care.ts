@@ -99,6 +99,11 @@ export class InstanceCare {
     }
   }
 
+  /** What failed in a rollout is not waited for: whoever has not had a turn has one now. */
+  passOver(): void {
+    this.#rollout = NEW_ROLLOUT;
+  }
+
   /** Resolves when nothing is on its way. */
   async idle(): Promise<void> {
     await this.operationsEnded();

@@ -35,6 +35,8 @@ import type { ReadManifest } from "./manifest-watch.ts";
 import { ModelFetcher } from "./model-fetcher.ts";
 import { findPresentModels } from "./present-models.ts";
 import { ReleaseKeeper } from "./release-keeper.ts";
+import type { SeenInstances } from "./release-trust.ts";
+import { seenInstances } from "./seen-instances.ts";
 import { promiseOf } from "./release-promise.ts";
 import { searchPath, type ServingRooms } from "./serving-rooms.ts";
 
@@ -57,7 +59,7 @@ export interface ServingMachineOptions {
   readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
-  readonly installation: Pick<Installation, "note" | "refuse" | "status">;
+  readonly installation: Pick<Installation, "note" | "status">;
   /** Something that is shown has changed. */
   readonly onChange: () => void;
   /** There are other services than before. */
@@ -105,7 +107,7 @@ export class ServingMachine {
       log,
       installer: () => this.#installer,
       refresh: (signal) => this.refreshRelease(signal),
-      onLeft: (reason) => options.installation.refuse(reason),
+      passOver: () => this.#supervisor.passOver(),
     });
     this.#supervisor = new Supervisor({
       places,
@@ -308,25 +310,26 @@ export class ServingMachine {
   async #bringToRelease(signal: AbortSignal): Promise<void> {
     const { installation, agent, onSources } = this.#options;
     const release = (await this.#installer?.current()) ?? null;
-    const lock = (await this.#installer?.status())?.lock ?? null;
+    const { lock = null, hold = null } = (await this.#installer?.status()) ?? {};
     signal.throwIfAborted();
     this.#release = release;
     this.#lock = lock;
-    installation.note({ serving: release?.id ?? null });
+    installation.note({ serving: release?.id ?? null, hold });
     await this.#lookForModels();
     this.#declare();
+    const seen = seenInstances(this.#supervisor.statuses());
     this.#given = null;
     await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
-    if (release !== null) this.#switchedTo(release.id);
+    if (release !== null) this.#switchedTo(release.id, seen);
     agent.refreshInventories();
     onSources();
   }
 
-  #switchedTo(release: string): void {
+  #switchedTo(release: string, seen: SeenInstances): void {
     const from = this.#lastGiven;
     this.#lastGiven = release;
-    if (from !== release) this.#keeper.switched(from, release);
+    if (from !== release) this.#keeper.switched(from, release, seen);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */
@@ -376,10 +379,14 @@ export class ServingMachine {
 
   #onInstances(): void {
     const statuses = this.#supervisor.statuses();
-    const isProven = statuses.every(
-      ({ isCurrent, check }) => isCurrent && check.state === "passing",
-    );
-    if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    if (this.#given !== null) {
+      this.#keeper.looked(
+        statuses.map(({ name, isCurrent, check }) => ({
+          name,
+          isHealthy: isCurrent && check.state === "passing",
+        })),
+      );
+    }
     // One was adopted where it ran before, or is started where it is to be.
     if (this.#places !== this.#placesText()) this.#declare();
     const names = statuses.map(({ name }) => name).join(" ");

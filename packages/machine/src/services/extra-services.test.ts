@@ -145,15 +145,6 @@ test("one that cannot be stopped does not keep the others running", async () => 
   expect(calls).toContain("removed db");
 });
 
-test("only a process can be tried again", async () => {
-  const { extra } = setUp([{ name: "web", process }, { name: "minio" }]);
-  expect([extra.retry("web"), extra.retry("minio"), extra.retry("none")]).toEqual([
-    true,
-    false,
-    false,
-  ]);
-});
-
 test("another manifest ends what is gone or changed, starts what is new, and leaves the rest alone", async () => {
   const { clock, calls, extra, registry, states } = setUp([
     { name: "web", process, dependsOn: ["db"] },

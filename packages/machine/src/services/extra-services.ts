@@ -6,11 +6,7 @@ import { NO_CHECK, NOTHING_INSTALLED, notConfiguredSource } from "./fixed-facts.
 import { createHttpCheck, type HttpCheck } from "./http-check.ts";
 import type { ServiceFacts, ServiceSource } from "./model.ts";
 import type { Probe } from "./probe.ts";
-import {
-  createProcessService,
-  type ProcessService,
-  type ProcessServicePorts,
-} from "./process-service.ts";
+import { createProcessService, type ProcessServicePorts } from "./process-service.ts";
 import { UnwantedProcesses, type UnwantedProcessesOptions } from "./unwanted-processes.ts";
 
 /** How to make them. */
@@ -37,8 +33,6 @@ export interface ExtraServices extends Service {
   replace(services: readonly ExtraService[]): Promise<void>;
   /** Ends looking, and leaves the processes running for the next agent. */
   letGo(): Promise<void>;
-  /** Tries a process again that was given up; false when none of this name is run here. */
-  retry(name: string): boolean;
 }
 
 /** One enabled service and what runs for it. */
@@ -46,7 +40,8 @@ interface Runner {
   readonly name: string;
   readonly dependsOn: readonly string[];
   readonly source: ServiceSource;
-  readonly process: ProcessService | null;
+  /** It is a process of this machine's; else something elsewhere that is only looked at. */
+  readonly hasProcess: boolean;
   start(): Promise<void>;
   stop(): Promise<void>;
   letGo(): Promise<void>;
@@ -88,7 +83,7 @@ class ManifestServices implements ExtraServices {
     this.#entries = options.services.map((service) => this.#make(service));
     const isWanted = (name: string): boolean =>
       options.isAnothers(name) ||
-      this.#runners().some((runner) => runner.name === name && runner.process !== null);
+      this.#runners().some((runner) => runner.name === name && runner.hasProcess);
     this.#unwanted = new UnwantedProcesses({ ...options, isWanted });
   }
 
@@ -124,12 +119,6 @@ class ManifestServices implements ExtraServices {
     this.#isRunning = false;
     await this.#unwanted.end();
     await Promise.all(this.#runners().map((runner) => runner.letGo()));
-  }
-
-  retry(name: string): boolean {
-    const process = this.#runners().find((runner) => runner.name === name)?.process ?? null;
-    process?.retry();
-    return process !== null;
   }
 
   #runners(): readonly Runner[] {
@@ -173,7 +162,7 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
       name,
       dependsOn,
       source: own.source,
-      process: own,
+      hasProcess: true,
       start: () => own.start(),
       stop: () => own.stop(),
       letGo: () => own.letGo(),
@@ -185,7 +174,7 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
     name,
     dependsOn,
     source: checkSource(service, looked),
-    process: null,
+    hasProcess: false,
     start: async () => await looked?.start(),
     stop: end,
     letGo: end,
