@@ -22,6 +22,8 @@ export interface AttemptDeps {
   readonly uploaded: Set<string>;
   /** Ends and starts processes of instances; undefined where none of them is ours. */
   readonly control: InstanceControl | undefined;
+  /** Why nothing is begun on the instance now that is not there already; undefined: it is. */
+  readonly ending: () => "displaced" | "drain" | undefined;
   /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
   readonly reserve: () => Promise<void>;
   /**

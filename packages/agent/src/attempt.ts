@@ -216,6 +216,8 @@ export class Attempt {
       if (resumed !== undefined) return resumed;
     }
     if (this.#watch === undefined) {
+      const ending = this.#deps.ending();
+      if (ending !== undefined) return released(ending);
       const refused = await this.#prepareAndPost();
       if (refused !== undefined) return refused;
     }

@@ -25,7 +25,7 @@ import { decideWants, RUNS_REMEMBERED } from "./wants.ts";
 /** What the loop is made of: what its attempts need, and where outcomes go. */
 export interface InstanceLoopDeps extends Omit<
   AttemptDeps,
-  "instance" | "onChange" | "reserve" | "restart" | "uploaded"
+  "ending" | "instance" | "onChange" | "reserve" | "restart" | "uploaded"
 > {
   readonly reporter: Reporter;
   /** Capacity or the held attempts have changed. */
@@ -117,6 +117,7 @@ export class InstanceLoop {
       ...this.#deps,
       instance,
       uploaded: this.#uploaded,
+      ending: () => this.#ending(),
       reserve: () => this.#reserve(attempt),
       restart: (restart) => this.#restart(attempt, restarts, restart),
       onChange: () => this.#changed(),
@@ -128,8 +129,6 @@ export class InstanceLoop {
     });
     this.#runs.add(run);
     this.#watchSurplus();
-    // Its lease was on its way when the pause began.
-    if (this.#pause !== "no" && lease.mode === "fresh") this.#stop(attempt, "displaced");
     void run.finally(() => this.#runs.delete(run));
     return true;
   }
@@ -258,6 +257,12 @@ export class InstanceLoop {
       if (!attempt.hasStarted && !this.#isBeingRestartedFor(attempt))
         this.#stop(attempt, "displaced");
     }
+  }
+
+  /** A lease may have been on its way when it began: it goes back at once. */
+  #ending(): "displaced" | "drain" | undefined {
+    if (this.#isDraining) return "drain";
+    return this.#pause === "no" ? undefined : "displaced";
   }
 
   /** Somebody may have resumed meanwhile. */
