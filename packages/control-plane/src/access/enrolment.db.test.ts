@@ -126,6 +126,15 @@ test("guessing is limited for each address", async () => {
   ).rejects.toMatchObject({ code: "unauthorized" });
 });
 
+test("one address uses up its own limit and not everybody's", async () => {
+  const nobodys = `hfe_${"0".repeat(26)}_${"a".repeat(43)}`;
+  const knock = (peer: string) =>
+    enrolments.enroll({ token: nobodys, machineName: "box", nonce: NONCE }, peer);
+  // Enough for the limit of all, and for its growth meanwhile.
+  for (let n = 0; n < 400; n += 1) await expect(knock("10.0.0.1")).rejects.toThrow();
+  await expect(knock("10.0.0.2")).rejects.toMatchObject({ code: "unauthorized" });
+});
+
 test("without a key to administer with there is no token: its key would close the door", async () => {
   await database.db.query("truncate api_keys");
   await expect(token()).rejects.toMatchObject({ code: "admin_key_missing" });
