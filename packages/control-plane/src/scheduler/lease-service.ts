@@ -174,7 +174,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       return before !== undefined && !saysTheSame(before, report);
     });
     if (changed.length === 0) return;
-    await writeInstanceReports(deps, agent.machineId, changed, byId);
+    await writeInstanceReports(deps, agent, changed, byId);
   };
 
   /**
