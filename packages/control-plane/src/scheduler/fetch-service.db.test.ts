@@ -209,3 +209,35 @@ it("a model that jobs need no more, and then again, is not on its way by what wa
   await look(requirement(1, ["x"]));
   expect(fetching.underWay(1)).toBeNull();
 });
+
+it("jobs are noted once; new ones at the next look, and the others are looked at again now and then", async () => {
+  const { db } = test;
+  await db.query(
+    `insert into requirements (id, hash, needs) overriding system value values (77, 'h', '{"nodeClasses":[],"models":[]}')`,
+  );
+  await db.query(
+    "insert into graphs (hash, body, node_count, size_bytes) values ('g', '{}', 1, 2)",
+  );
+  const queue = (id: string) =>
+    db.query(
+      `insert into jobs (id, owner, state, rank, requirement_id, graph_id, promised, timeout_ms)
+       select $1, 'local', 'queued', 1, 77, g.id, '[]', 1000 from graphs g`,
+      [id],
+    );
+  const noted = async (): Promise<readonly string[]> =>
+    (
+      await db.query<{ id: string }>("select id from jobs where plan is not null order by id")
+    ).rows.map(({ id }) => id);
+  offers = [offering("mch_1", ["x"])];
+  await queue("job_2");
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_2"]);
+  await queue("job_3");
+  // Committed late.
+  await queue("job_1");
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_2", "job_3"]);
+  await clock.advance(60_000);
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_1", "job_2", "job_3"]);
+});

@@ -36,6 +36,11 @@ const LOOK_EVERY_MS = 2_000;
 const UNNEEDED_MS = 60_000;
 /** Jobs noted in one look; more are noted at the next. */
 const JOBS_AT_ONCE = 100;
+/**
+ * All waiting jobs of a requirement are looked at so often, those that are new at each look: one that
+ * came another way (released, or committed late) is noted a little later.
+ */
+const ALL_JOBS_EVERY_MS = 60_000;
 /** Requirements that are looked at in one look. */
 const REQUIREMENTS_AT_ONCE = 100;
 
@@ -108,9 +113,16 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
       return { decided, asks: await store.readAsks(tx) };
     });
 
+  /** Up to which job all were noted, and since when. */
+  const upTo = new Map<number, { readonly jobId: string; readonly since: number }>();
   const note = async (requirement: ActiveRequirement, words: string): Promise<void> => {
-    const noted = await db.transaction(async (tx) => {
-      const jobs = await store.noteFetching(tx, requirement.id, words, JOBS_AT_ONCE);
+    const known = upTo.get(requirement.id);
+    const now = clock.elapsed();
+    const isOld = known === undefined || now - known.since >= ALL_JOBS_EVERY_MS;
+    const { noted, newest } = await db.transaction(async (tx) => {
+      const newest = await store.readNewestJobId(tx);
+      const page = { afterId: isOld ? "" : known.jobId, limit: JOBS_AT_ONCE };
+      const jobs = await store.noteFetching(tx, requirement.id, words, page);
       for (const job of jobs) {
         await deps.recordUnserved(tx, {
           id: deps.ids.next("evt"),
@@ -121,8 +133,11 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
           rung: "fetch_model",
         });
       }
-      return jobs.length;
+      return { noted: jobs.length, newest };
     });
+    if (noted < JOBS_AT_ONCE) {
+      upTo.set(requirement.id, { jobId: newest, since: isOld ? now : known.since });
+    }
     if (noted > 0) log.info({ requirementId: requirement.id, jobs: noted }, words);
   };
 
@@ -156,6 +171,8 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
     const done = await decide(looked, offers);
     take(done.asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
     fetching = new Map();
+    for (const id of upTo.keys())
+      if (!looked.some((one) => one.requirement.id === id)) upTo.delete(id);
     for (const { requirement, decision, arriving: last } of done.decided) {
       if (decision.kind !== "under_way" || decision.candidate !== last) {
         arriving.note(requirement.id, decision, now);
