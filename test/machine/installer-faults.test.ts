@@ -123,7 +123,9 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
     await until("the script runs", async () => (await pids()).length > 0);
     await program.kill("SIGKILL");
     expect((await pids()).length).toBeGreaterThan(0);
-    expect(await machine.installer(wanted).clean()).toMatchObject({ removed: expect.anything() });
+    expect(await machine.installer(wanted).clean(signal)).toMatchObject({
+      removed: expect.anything(),
+    });
     expect(await pids()).toEqual([]);
   });
 
@@ -237,14 +239,14 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
       detached: true,
     });
     children.push(inUse);
-    const cleaned = await installer.clean();
+    const cleaned = await installer.clean(signal);
     expect(cleaned).toMatchObject({
       kept: [{ what: `release ${oldest}` }],
       removed: expect.arrayContaining(["release half", `release ${old}`, "clone unused.git"]),
     });
     const left = (await installer.status()).releases.map(({ id }) => id);
     expect(left.toSorted()).toEqual([`${oldest}`, `${previous}`, `${current}`].toSorted());
-    expect(await installer.rollback()).toMatchObject({ kind: "rolled_back", to: previous });
+    expect(await installer.rollback(signal)).toMatchObject({ kind: "rolled_back", to: previous });
   });
 
   test("an adopted ComfyUI serves, and its folder is not touched", async () => {

@@ -1,5 +1,5 @@
 /** The installer with real git, real uv and real environments; the "internet" is on this disk. */
-import { readFile, readlink, rm } from "node:fs/promises";
+import { readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { InstallEvent } from "../../packages/machine/src/install/model.ts";
@@ -100,6 +100,22 @@ describe.skipIf("missing" in tools)("installing", () => {
     expect(outcome.results.find(({ id }) => id === "comfyui.checkout")?.outcome).toBe("skipped");
   });
 
+  test("a release that serves and is damaged is made anew beside itself, and replaced", async () => {
+    const installer = machine.installer(manifest());
+    const first = await mustInstall(installer);
+    const folder = join(machine.places.releases, first.release ?? "");
+    await rm(join(folder, "venv/pyvenv.cfg"));
+    const before = (await readdir(folder, { recursive: true })).toSorted();
+    const second = await mustInstall(installer);
+    expect(second.release).toBe(`${first.release}-r2`);
+    expect(second.warnings.join()).toMatch(/is not as it was made: .*there is no environment yet/);
+    expect((await readdir(folder, { recursive: true })).toSorted()).toEqual(before);
+    expect(await mustInstall(installer)).toMatchObject({ isChanged: false, warnings: [] });
+    // Validated again where it serves, and not made again: nothing is wrong with it.
+    expect((await mustInstall(installer, { verify: true })).release).toBe(second.release);
+    expect(await installer.rollback(signal)).toMatchObject({ kind: "nothing" });
+  });
+
   test("a branch stays where it was installed until an update, and a rollback goes back", async () => {
     const installer = machine.installer(manifest());
     const first = await mustInstall(installer);
@@ -108,10 +124,11 @@ describe.skipIf("missing" in tools)("installing", () => {
     const second = await mustInstall(installer, { update: true });
     expect(second.release).not.toBe(first.release);
     expect((await installer.status()).lock?.comfyui.version).toBe("0.9.2");
-    expect(await installer.rollback()).toEqual({
+    expect(await installer.rollback(signal)).toMatchObject({
       kind: "rolled_back",
       from: second.release,
       to: first.release,
+      hold: { by: "operator" },
     });
     expect((await installer.status()).lock?.comfyui.version).toBe("0.9.1");
     const text = await readFile(join(machine.places.root, "machine.lock.json"), "utf8");

@@ -22,11 +22,15 @@ export interface AttemptDeps {
   readonly uploaded: Set<string>;
   /** Ends and starts processes of instances; undefined where none of them is ours. */
   readonly control: InstanceControl | undefined;
+  /** Why nothing is begun on the instance now that is not there already; undefined: it is. */
+  readonly ending: () => "displaced" | "drain" | undefined;
+  /** Resolves when no other attempt of ours is in the instance's queue, and none will be. */
+  readonly reserve: () => Promise<void>;
   /**
-   * Resolves when no other attempt of ours is in the instance's queue, and none will be; `emptied`:
-   * nor has any files to fetch from it.
+   * Calls `restart` when nothing of ours is on the instance, files to fetch included; not at all when
+   * another attempt's restart has served for this one too. Resolves with why there was none.
    */
-  readonly reserve: (how: "alone" | "emptied") => Promise<void>;
+  readonly restart: (restart: () => Promise<string | undefined>) => Promise<string | undefined>;
   /** A slot became free, or the attempt began to run. */
   readonly onChange: () => void;
 }

@@ -65,7 +65,6 @@ export class Attempt {
   #promised: readonly PromisedOutput[] = [];
   #nodesTotal: number;
   #isTakenOut = false;
-  #isRestarting = false;
   #isLetGo = false;
 
   constructor(lease: Lease, deps: AttemptDeps) {
@@ -127,10 +126,6 @@ export class Attempt {
   get isReserving(): boolean {
     return this.#lease.before !== "nothing" && this.#phase === "preparing";
   }
-  /** The instance is being restarted for it: nothing of ours is there. */
-  get isRestarting(): boolean {
-    return this.#isRestarting;
-  }
   /** Files of it are on their way. */
   get isCollecting(): boolean {
     return this.#phase !== "ended" && this.#watch?.state.phase === "over";
@@ -179,8 +174,7 @@ export class Attempt {
 
   /** The process that held its prompt is gone. What is collected already still counts. */
   instanceDied(death: Death): void {
-    // Its own restart is the end of a process on which it had nothing.
-    if (this.#death !== undefined || this.#phase === "ended" || this.#isRestarting) return;
+    if (this.#death !== undefined || this.#phase === "ended") return;
     this.#death = death;
     if (this.#phase !== "collecting") this.#abort.abort(new Ended(death.reason));
     this.#watch?.wake();
@@ -222,6 +216,8 @@ export class Attempt {
       if (resumed !== undefined) return resumed;
     }
     if (this.#watch === undefined) {
+      const ending = this.#deps.ending();
+      if (ending !== undefined) return released(ending);
       const refused = await this.#prepareAndPost();
       if (refused !== undefined) return refused;
     }
@@ -265,7 +261,7 @@ export class Attempt {
       this.#timings["prepareMs"] = this.#since(this.#begunAt);
       await failpoints.hit("agent.prepared");
       if (this.#lease.before === "free_memory") {
-        await this.#deps.reserve("alone");
+        await this.#deps.reserve();
         const freed = await freeMemory({
           client: instance.client,
           clock,
@@ -307,15 +303,12 @@ export class Attempt {
   /** Before anything is brought to the instance; why it could not be restarted, if it could not. */
   async #restart(): Promise<string | undefined> {
     const { signal } = this.#abort;
-    await this.#deps.reserve("emptied");
     signal.throwIfAborted();
-    this.#isRestarting = true;
-    try {
-      return await restartFor(this.#lease, { ...this.#deps, signal });
-    } finally {
-      this.#isRestarting = false;
-      this.#deps.onChange();
-    }
+    const failure = await this.#deps.restart(() =>
+      restartFor(this.#lease, { ...this.#deps, signal }),
+    );
+    signal.throwIfAborted();
+    return failure;
   }
 
   /** Aborted by a death and by `left`, where the prompt must not or cannot be followed. */

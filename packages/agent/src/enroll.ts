@@ -48,6 +48,7 @@ export interface MachineKey {
 const KEY_FILE = "machine-key.json";
 const NONCE_FILE = "enrolment.json";
 const NONCE_BYTES = 32;
+const NONCE_LENGTH_MIN = 16;
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
 const CALL_MS = 30_000;
@@ -96,7 +97,7 @@ export async function enrollMachine(
   const asked: EnrollRequest = {
     token: options.token,
     machineName: cutText(options.machineName, NAME_MAX),
-    nonce: await nonceFor(stateDir, options.token),
+    nonce: await nonceOf(stateDir),
   };
   let answer: EnrollResponse;
   try {
@@ -113,7 +114,6 @@ export async function enrollMachine(
     throw error;
   }
   await writeWhole(stateDir, KEY_FILE, { ...answer, tokenHash });
-  await rm(join(stateDir, NONCE_FILE), { force: true });
   return { ...answer, isNew: true };
 }
 
@@ -137,20 +137,19 @@ async function ask(options: EnrollOptions, asked: EnrollRequest): Promise<Enroll
   return enrollResponseSchema.parse(await response.body.json());
 }
 
-/** The nonce that goes with a token: the one of an earlier try, or a new one that is on disk first. */
-async function nonceFor(stateDir: string, token: string): Promise<string> {
-  const tokenHash = createHash("sha256").update(token).digest("hex");
-  const text = await readFile(join(stateDir, NONCE_FILE), "utf8").catch(() => "");
-  const kept = parseJson(text);
-  if (typeof kept === "object" && kept !== null && "tokenHash" in kept && "nonce" in kept) {
+/**
+ * The machine's nonce: that of an earlier enrolment, or a new one that is on disk first. It is kept, for
+ * by it the machine is known again when it enrols once more.
+ */
+async function nonceOf(stateDir: string): Promise<string> {
+  const kept = parseJson(await readFile(join(stateDir, NONCE_FILE), "utf8").catch(() => ""));
+  if (typeof kept === "object" && kept !== null && "nonce" in kept) {
     const { nonce } = kept;
-    if (kept.tokenHash === tokenHash && typeof nonce === "string" && nonce.length >= 16) {
-      return nonce;
-    }
+    if (typeof nonce === "string" && nonce.length >= NONCE_LENGTH_MIN) return nonce;
   }
   // From the operating system: whoever knew it and the token would know the key.
   const nonce = randomBytes(NONCE_BYTES).toString("base64url");
-  await writeWhole(stateDir, NONCE_FILE, { tokenHash, nonce });
+  await writeWhole(stateDir, NONCE_FILE, { nonce });
   return nonce;
 }
 

@@ -9,6 +9,7 @@
  *     elsewhere.
  * L4  A slot is free when ComfyUI is done with the prompt, not when we are.
  * L5  The end of a process that was to be restarted anyway (`pause`) is nobody's fault.
+ * L6  Attempts that ask for a restart wait for one together, and one restart serves them all.
  */
 import type { SocketEvent } from "@holdfast/comfyui";
 import { SURPLUS, type AttemptOutcome, type HeldAttempt, type Lease } from "@holdfast/contract";
@@ -24,7 +25,7 @@ import { decideWants, RUNS_REMEMBERED } from "./wants.ts";
 /** What the loop is made of: what its attempts need, and where outcomes go. */
 export interface InstanceLoopDeps extends Omit<
   AttemptDeps,
-  "instance" | "onChange" | "reserve" | "uploaded"
+  "ending" | "instance" | "onChange" | "reserve" | "restart" | "uploaded"
 > {
   readonly reporter: Reporter;
   /** Capacity or the held attempts have changed. */
@@ -55,6 +56,12 @@ export class InstanceLoop {
   #isDraining = false;
   /** `overdue`: what ran was waited for long enough, and may be ended with its process. */
   #pause: "no" | "overdue" | "paused" = "no";
+  /** Those that wait for a restart: nothing of theirs is on the instance. */
+  readonly #awaitingRestart = new Set<Attempt>();
+  /** The one of them for which the instance is being restarted. */
+  #restartedFor: Attempt | undefined;
+  /** Restarts that went well. */
+  #restarts = 0;
 
   constructor(deps: InstanceLoopDeps) {
     this.#deps = deps;
@@ -65,9 +72,9 @@ export class InstanceLoop {
     this.#instance = instance;
   }
 
-  /** A prompt of ours is in ComfyUI, or about to be. One that waits for a restart is in no way of that. */
+  /** A prompt of ours is in ComfyUI, or about to be. What waits for the end of a restart is in no way of it. */
   isBusy(): boolean {
-    return this.#occupying().some((attempt) => !attempt.isRestarting);
+    return this.#occupying().some((attempt) => !this.#isBeingRestartedFor(attempt));
   }
 
   wants(): number {
@@ -105,11 +112,14 @@ export class InstanceLoop {
     }
     const instance = this.#instance;
     if (instance === undefined) return false;
+    const restarts = this.#restarts;
     const attempt: Attempt = new Attempt(lease, {
       ...this.#deps,
       instance,
       uploaded: this.#uploaded,
-      reserve: (how) => this.#reserve(attempt, how),
+      ending: () => this.#ending(),
+      reserve: () => this.#reserve(attempt),
+      restart: (restart) => this.#restart(attempt, restarts, restart),
       onChange: () => this.#changed(),
     });
     this.#attempts.set(lease.attemptId, attempt);
@@ -119,22 +129,21 @@ export class InstanceLoop {
     });
     this.#runs.add(run);
     this.#watchSurplus();
-    // Its lease was on its way when the pause began.
-    if (this.#pause !== "no" && lease.mode === "fresh") attempt.stop("displaced");
     void run.finally(() => this.#runs.delete(run));
     return true;
   }
 
   /** False when there was nothing to stop. */
   stop(attemptId: string, reason: StopReason): boolean {
-    return this.#attempts.get(attemptId)?.stop(reason) === true;
+    const attempt = this.#attempts.get(attemptId);
+    return attempt !== undefined && this.#stop(attempt, reason);
   }
 
   /** The trust in a lease ended: what ComfyUI still has of it is stopped, silently. */
   distrust(attemptId: string): void {
     const attempt = this.#attempts.get(attemptId);
     // What ComfyUI has finished can be brought home: the report is fenced by its epoch.
-    if (attempt?.isOccupying === true) attempt.stop("lost");
+    if (attempt?.isOccupying === true) this.#stop(attempt, "lost");
   }
 
   onSocket(event: SocketEvent): void {
@@ -153,6 +162,8 @@ export class InstanceLoop {
     for (const attempt of posted) this.#instance?.abandon(attempt.promptId);
     const isPlanned = this.#pause === "overdue";
     for (const attempt of this.#attempts.values()) {
+      // The restart that it waits for is the end of a process on which it had nothing.
+      if (this.#isBeingRestartedFor(attempt)) continue;
       attempt.instanceDied({ reason, isBlamed: attempt === blamed && !isPlanned, isPlanned });
     }
     this.#changed();
@@ -167,7 +178,7 @@ export class InstanceLoop {
   /** No more work; what is staged is given back. */
   drain(): void {
     this.#isDraining = true;
-    for (const attempt of this.#occupying()) if (!attempt.hasStarted) attempt.stop("drain");
+    for (const attempt of this.#occupying()) if (!attempt.hasStarted) this.#stop(attempt, "drain");
     this.#changed();
   }
 
@@ -186,8 +197,7 @@ export class InstanceLoop {
     const late = slept(this.#deps.clock, withinMs, patience.signal).then(() => "late" as const);
     try {
       while (this.#isOccupied()) {
-        const change = new Promise<void>((resolve) => this.#changeWaiters.add(resolve));
-        if ((await Promise.race([change, late])) !== "late") continue;
+        if ((await Promise.race([this.#nextChange(), late])) !== "late") continue;
         if (!signal.aborted && this.#isPaused()) this.#pause = "overdue";
         return false;
       }
@@ -212,7 +222,7 @@ export class InstanceLoop {
   /** Ends everything without touching ComfyUI, for the next agent to resume. */
   async leave(): Promise<void> {
     this.#isDraining = true;
-    for (const attempt of this.#attempts.values()) attempt.stop("left");
+    for (const attempt of this.#attempts.values()) this.#stop(attempt, "left");
     await this.idle();
   }
 
@@ -221,16 +231,38 @@ export class InstanceLoop {
   }
 
   #changed(): void {
+    this.#wakeWaiters();
+    this.#deps.onChange();
+  }
+
+  #nextChange(): Promise<void> {
+    return new Promise((resolve) => this.#changeWaiters.add(resolve));
+  }
+
+  #wakeWaiters(): void {
     for (const resolve of this.#changeWaiters) resolve();
     this.#changeWaiters.clear();
-    this.#deps.onChange();
+  }
+
+  /** Ends its waiting for the instance too. */
+  #stop(attempt: Attempt, reason: StopReason): boolean {
+    const isStopped = attempt.stop(reason);
+    if (isStopped) this.#wakeWaiters();
+    return isStopped;
   }
 
   /** Gives back what is staged, but for what has the instance restarted: that is why it is not well. */
   #displaceStaged(): void {
     for (const attempt of this.#occupying()) {
-      if (!attempt.hasStarted && !attempt.isRestarting) attempt.stop("displaced");
+      if (!attempt.hasStarted && !this.#isBeingRestartedFor(attempt))
+        this.#stop(attempt, "displaced");
     }
+  }
+
+  /** A lease may have been on its way when it began: it goes back at once. */
+  #ending(): "displaced" | "drain" | undefined {
+    if (this.#isDraining) return "drain";
+    return this.#pause === "no" ? undefined : "displaced";
   }
 
   /** Somebody may have resumed meanwhile. */
@@ -242,7 +274,9 @@ export class InstanceLoop {
   #isOccupied(but?: Attempt): boolean {
     return [...this.#attempts.values()].some(
       (attempt) =>
-        attempt !== but && !attempt.isRestarting && (attempt.isOccupying || attempt.isCollecting),
+        attempt !== but &&
+        !this.#awaitingRestart.has(attempt) &&
+        (attempt.isOccupying || attempt.isCollecting),
     );
   }
 
@@ -275,18 +309,64 @@ export class InstanceLoop {
       .filter((attempt) => !attempt.hasStarted && attempt.stopReason === undefined)
       .sort((a, b) => (a.postedAt ?? Infinity) - (b.postedAt ?? Infinity));
     const kept = this.#deps.limits.slotsPerInstance - 1;
-    for (const attempt of staged.slice(kept)) attempt.stop(SURPLUS);
+    for (const attempt of staged.slice(kept)) this.#stop(attempt, SURPLUS);
   }
 
   /** L2: waits until the attempt is alone in ComfyUI's queue, as far as that is ours. */
-  async #reserve(own: Attempt, how: "alone" | "emptied"): Promise<void> {
+  async #reserve(own: Attempt): Promise<void> {
+    // Its memory is about to be as free as can be, and each would wait for the other.
+    if (this.#awaitingRestart.size > 0) this.#stop(own, "displaced");
+    // Whoever has been stopped must stop nobody else.
+    if (own.stopReason !== undefined) return;
     const others = (): Attempt[] => this.#occupying().filter((attempt) => attempt !== own);
-    for (const other of others()) if (!other.hasStarted) other.stop("displaced");
-    const isInTheWay = (): boolean =>
-      how === "alone" ? others().length > 0 : this.#isOccupied(own);
-    while (isInTheWay() && own.stopReason === undefined) {
-      await new Promise<void>((resolve) => this.#changeWaiters.add(resolve));
+    for (const other of others()) if (!other.hasStarted) this.#stop(other, "displaced");
+    while (others().length > 0 && own.stopReason === undefined) await this.#nextChange();
+  }
+
+  /** L2, L6: see {@link AttemptDeps.restart}; `restartsBefore` were over when the attempt came. */
+  async #restart(
+    own: Attempt,
+    restartsBefore: number,
+    restart: () => Promise<string | undefined>,
+  ): Promise<string | undefined> {
+    this.#awaitingRestart.add(own);
+    this.#changed();
+    for (const other of this.#occupying()) {
+      if (other !== own && !other.hasStarted && !asksForRestart(other))
+        this.#stop(other, "displaced");
     }
+    try {
+      while (own.stopReason === undefined && this.#restarts === restartsBefore) {
+        const [first] = this.#awaitingRestart;
+        if (first === own && !this.#isOccupied(own)) {
+          return await this.#restartNow(own, restart);
+        }
+        await this.#nextChange();
+      }
+      return undefined;
+    } finally {
+      this.#awaitingRestart.delete(own);
+      this.#changed();
+    }
+  }
+
+  async #restartNow(
+    own: Attempt,
+    restart: () => Promise<string | undefined>,
+  ): Promise<string | undefined> {
+    this.#restartedFor = own;
+    try {
+      const failure = await restart();
+      if (failure === undefined) this.#restarts += 1;
+      return failure;
+    } finally {
+      this.#restartedFor = undefined;
+    }
+  }
+
+  /** The instance is being restarted, for this attempt or for others with it. */
+  #isBeingRestartedFor(attempt: Attempt): boolean {
+    return this.#restartedFor !== undefined && this.#awaitingRestart.has(attempt);
   }
 
   async #runToReport(attempt: Attempt, instance: Instance): Promise<void> {
@@ -352,4 +432,9 @@ export class InstanceLoop {
       .send(report, () => Promise.resolve(false))
       .catch((err: unknown) => this.#deps.log.error({ err }, "attempt could not be given back"));
   }
+}
+
+/** It will wait for a restart too, and has brought nothing to the instance. */
+function asksForRestart({ lease }: Attempt): boolean {
+  return lease.before === "restart_instance" && lease.mode === "fresh";
 }

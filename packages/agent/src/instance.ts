@@ -345,6 +345,9 @@ export class Instance {
       this.#isMarkerChecked = true;
       this.#wasReplaced = !isThere;
       if (!isThere) this.#marker = undefined;
+      // A check came through this very process. The next one is due all the same, and what runs there
+      // now may keep it waiting for long: no reason to call a working instance ill.
+      if (isThere) this.#isProven = true;
     }
     this.observe({ kind: "looked_up", promptId, where: isThere ? "history" : "nowhere" });
   }

@@ -68,6 +68,28 @@ describe("leases", { timeout: 20_000 }, () => {
     expect((await plane.reported(second.attemptId)).outcome.kind).toBe("released");
   });
 
+  it.each(["fresh", "resume"] as const)(
+    "gives back a %s lease that was on its way when the drain began, at once",
+    async (mode) => {
+      harness = await createHarness({ simulator: { timeScale: 1 } });
+      const { plane } = harness;
+      await plane.submit({ graph: textToImage(1, 2_000) });
+      await eventually(() => phasesOf(harness).join() === "running");
+      await plane.until(() => plane.polls.at(-1)?.instances[0]?.wants === 1);
+      const granted = plane.submit({ graph: plainImage(2), mode });
+      const drained = harness.agent().drain(60_000);
+      const { attemptId } = await granted;
+      expect(await plane.reported(attemptId)).toMatchObject({
+        outcome: { kind: "released", reason: "drain" },
+        started: false,
+      });
+      // What runs goes on.
+      await eventually(() => phasesOf(harness).join() === "running");
+      await harness.agent().stop();
+      await drained;
+    },
+  );
+
   it("renews while a job runs long, and is not stopped", async () => {
     harness = await createHarness({
       simulator: { timeScale: 0.5 },

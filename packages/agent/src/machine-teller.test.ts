@@ -55,13 +55,15 @@ function createKit() {
   const state = {
     report: own() as OwnReport | undefined,
     failure: undefined as Error | undefined,
+    failureOfRuns: undefined as Error | undefined,
+    failureOfBlobs: undefined as Error | undefined,
     calls: 0,
     session: { machineId: "mch_1", session: 1 } as
       { machineId: string; session: number } | undefined,
   };
-  const answer = (take: () => void): Promise<void> => {
+  const answer = (take: () => void, failure = state.failure): Promise<void> => {
     state.calls += 1;
-    if (state.failure !== undefined) return Promise.reject(state.failure);
+    if (failure !== undefined) return Promise.reject(failure);
     take();
     return Promise.resolve();
   };
@@ -76,9 +78,12 @@ function createKit() {
     fetches: () => [],
     link: {
       putMachineReport: (request) => answer(() => reports.push(request)),
-      putStartupSteps: (request) => answer(() => runs.push(request)),
-      putBlob: async ({ sha256, sizeBytes }) => {
-        await answer(() => blobs.push(sha256));
+      putStartupSteps: (request) =>
+        answer(() => runs.push(request), state.failure ?? state.failureOfRuns),
+      putBlob: async (source) => {
+        const { sha256, sizeBytes } = source;
+        for await (const _ of source.open()) continue;
+        await answer(() => blobs.push(sha256), state.failure ?? state.failureOfBlobs);
         return { sha256, sizeBytes };
       },
     },
@@ -165,6 +170,7 @@ describe("a control plane that is away for hours", () => {
     expect(kit.logged.filter((line) => line.includes("could not be told"))).toHaveLength(1);
     kit.state.failure = undefined;
     await kit.clock.advance(10 * 60_000);
+    await kit.clock.advance(60_000);
     expect(kit.reports.map(({ report }) => report.healthPort).at(-1)).toBe(500);
     expect(kit.runs.map(({ runId }) => runId)).toEqual(
       Array.from({ length: RUNS_MAX }, (_, n) => `run${500 - RUNS_MAX + n}`),
@@ -179,7 +185,8 @@ describe("a control plane that is away for hours", () => {
     kit.teller.start();
     kit.teller.tell({ runId: "r", kind: "start", steps: [step("a")] });
     await kit.clock.advance(3 * HOUR + 60_000);
-    expect(kit.state.calls).toBe(4);
+    // Each kind of telling.
+    expect(kit.state.calls).toBe(2 * 4);
     expect(kit.logged.join()).toContain("older and takes no reports");
     kit.state.failure = undefined;
     await kit.clock.advance(HOUR);
@@ -203,6 +210,65 @@ describe("a run", () => {
     kit.teller.tell({ runId: "r", kind: "install", steps: [step("s7", "anew")] });
     await kit.clock.advance(15_000);
     expect(kit.runs.at(-1)?.steps).toEqual([step("s7", "anew")]);
+    await kit.teller.stop();
+  });
+
+  it("whose log has vanished is told without it, and later ones go on", async () => {
+    const kit = createKit();
+    kit.teller.start();
+    await kit.clock.advance(0);
+    const gone = {
+      sha256: "a".repeat(64),
+      sizeBytes: 3,
+      // oxlint-disable-next-line require-yield -- There is nothing to read.
+      open: async function* (): AsyncIterable<Uint8Array> {
+        throw Object.assign(new Error("no such file"), { code: "ENOENT" });
+      },
+    };
+    kit.teller.tell({ runId: "old", kind: "install", steps: [step("a")], log: gone });
+    kit.teller.tell({ runId: "new", kind: "start", steps: [step("b")] });
+    await kit.clock.advance(15_000);
+    expect(kit.runs.map(({ runId, logSha256 }) => [runId, logSha256])).toEqual([
+      ["old", undefined],
+      ["new", undefined],
+    ]);
+    expect(kit.teller.unsent()).toBe(0);
+    expect(kit.logged).toContain("the log of a start cannot be read, left out");
+    await kit.teller.stop();
+  });
+
+  it("whose log is another one by now is told without it", async () => {
+    const kit = createKit();
+    kit.teller.start();
+    await kit.clock.advance(0);
+    const log = {
+      sha256: "a".repeat(64),
+      sizeBytes: 3,
+      open: async function* () {},
+    };
+    kit.state.failureOfBlobs = new HoldfastError("checksum_mismatch", "other bytes");
+    kit.teller.tell({ runId: "r", kind: "install", steps: [step("a")], log });
+    await kit.clock.advance(15_000);
+    expect(kit.runs).toMatchObject([{ runId: "r" }]);
+    expect(kit.runs[0]).not.toHaveProperty("logSha256");
+    await kit.teller.stop();
+  });
+
+  it("that is refused holds no report up, for an hour or longer", async () => {
+    const kit = createKit();
+    kit.state.failureOfRuns = new HoldfastError("not_found", "no such route");
+    kit.teller.start();
+    kit.teller.tell({ runId: "r", kind: "start", steps: [step("a")] });
+    await kit.clock.advance(0);
+    kit.state.report = own({ healthPort: 1 });
+    await kit.clock.advance(15_000);
+    expect(kit.reports.at(-1)?.report.healthPort).toBe(1);
+    // Another session may be of another control plane: it is asked at once.
+    kit.state.failureOfRuns = undefined;
+    kit.state.session = { machineId: "mch_1", session: 2 };
+    kit.teller.wake();
+    await kit.clock.advance(2_000);
+    expect(kit.runs).toHaveLength(1);
     await kit.teller.stop();
   });
 

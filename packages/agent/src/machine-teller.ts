@@ -6,6 +6,9 @@
  * T2  Runs that are not delivered are kept in memory, bounded by {@link RUNS_MAX} and
  *     {@link MAX_STEPS_PER_RUN}; the oldest go first, and that is logged.
  * T3  A control plane that does not know these calls (`not_found`) is asked again after a long rest.
+ * T4  Reports and runs wait each for themselves, and no longer than the session lasts: another one may
+ *     be answered by another control plane.
+ * T5  A log that cannot be read any more is left out; its run is told without it.
  */
 import {
   isHoldfastError,
@@ -24,6 +27,7 @@ import { isTransient, type RetryDeps } from "./link-retry.ts";
 import type { AgentLimits } from "./limits.ts";
 import { fitReport, fitStep, type OwnReport } from "./machine-report-fit.ts";
 import { createWaker, slept, type Waker } from "./pause.ts";
+import { reportRefusal } from "./report-refusal.ts";
 import type { Session } from "./reporter.ts";
 
 /** How a start, an installation or an update went so far. */
@@ -71,6 +75,14 @@ interface PendingRun {
   refusals: number;
 }
 
+/** How often a kind of telling has failed, and until when it rests. */
+interface Rest {
+  failures: number;
+  notBefore: number;
+}
+
+const RESTED: Rest = { failures: 0, notBefore: -Infinity };
+
 /** See the header. */
 export class MachineTeller {
   readonly #deps: MachineTellerDeps;
@@ -80,8 +92,9 @@ export class MachineTeller {
   #toldDigest: string | undefined;
   #toldAt = -Infinity;
   #toldSession: number | undefined;
-  #failures = 0;
-  #notBefore = -Infinity;
+  #rests: Readonly<Record<"report" | "runs", Rest>> = { report: RESTED, runs: RESTED };
+  /** The session that the rests are of. */
+  #restsOf: Session | undefined;
   #running: Promise<void> | undefined;
 
   constructor(deps: MachineTellerDeps) {
@@ -134,15 +147,11 @@ export class MachineTeller {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const session = this.#deps.session();
-      if (session !== undefined && clock.elapsed() >= this.#notBefore) {
-        try {
-          await this.#tellReport(session);
-          await this.#tellRuns(session);
-          this.#failures = 0;
-        } catch (err) {
-          if (signal.aborted) return;
-          this.#onFailed(err);
-        }
+      if (session !== undefined) {
+        this.#noteSession(session);
+        await this.#inTurn("report", () => this.#tellReport(session));
+        await this.#inTurn("runs", () => this.#tellRuns(session));
+        if (signal.aborted) return;
       }
       // A change is told at once, but not more often than is worth it.
       await this.#waker.wait(Math.max(1, this.#pauseMs(limits.machineLookMs)), signal);
@@ -153,20 +162,45 @@ export class MachineTeller {
   }
 
   #pauseMs(usualMs: number): number {
-    const untilAllowed = this.#notBefore - this.#deps.clock.elapsed();
-    return untilAllowed > 0 ? Math.min(untilAllowed, UNKNOWN_REST_MS) : usualMs;
+    const now = this.#deps.clock.elapsed();
+    const pauses = Object.values(this.#rests).map(({ notBefore }) =>
+      notBefore > now ? notBefore - now : usualMs,
+    );
+    return Math.min(...pauses);
   }
 
-  #onFailed(err: unknown): void {
+  #noteSession(session: Session): void {
+    const { machineId, session: number } = this.#restsOf ?? {};
+    if (machineId === session.machineId && number === session.session) return;
+    this.#restsOf = session;
+    this.#rests = { report: { ...RESTED }, runs: { ...RESTED } };
+  }
+
+  async #inTurn(kind: "report" | "runs", tell: () => Promise<void>): Promise<void> {
+    const rest = this.#rests[kind];
+    if (this.#deps.clock.elapsed() < rest.notBefore) return;
+    try {
+      await tell();
+      rest.failures = 0;
+    } catch (err) {
+      if (!this.#stopping.signal.aborted) this.#onFailed(kind, rest, err);
+    }
+  }
+
+  #onFailed(kind: "report" | "runs", rest: Rest, err: unknown): void {
     const { clock, log, random } = this.#deps;
-    this.#failures += 1;
+    rest.failures += 1;
+    // One line tells of an outage, whatever it concerns.
+    const isFirst = Object.values(this.#rests).every((one) => one === rest || one.failures === 0);
+    const isNews = rest.failures === 1 && isFirst;
     if (isHoldfastError(err, "not_found")) {
-      this.#notBefore = clock.elapsed() + UNKNOWN_REST_MS;
-      log.info({}, "this control plane is older and takes no reports of machines");
+      rest.notBefore = clock.elapsed() + UNKNOWN_REST_MS;
+      if (isNews)
+        log.info({ kind }, "this control plane is older and takes no reports of machines");
       return;
     }
-    this.#notBefore = clock.elapsed() + backoffMs(BACKOFF, this.#failures, random);
-    if (this.#failures === 1) log.warn({ err }, "what the machine is could not be told");
+    rest.notBefore = clock.elapsed() + backoffMs(BACKOFF, rest.failures, random);
+    if (isNews) log.warn({ err, kind }, "what the machine is could not be told");
   }
 
   async #tellReport(session: Session): Promise<void> {
@@ -191,24 +225,54 @@ export class MachineTeller {
   }
 
   async #tellRuns(session: Session): Promise<void> {
+    let refused: unknown;
     // What is told of meanwhile comes to the end, and its turn with it.
     for (const [runId, run] of this.#runs) {
       try {
         await this.#tellRun(session, runId, run);
       } catch (err) {
-        if (isTransient(err) || !isHoldfastError(err, "invalid_request")) throw err;
+        if (isTransient(err) || reportRefusal(err) !== "certain") throw err;
         run.refusals += 1;
-        if (run.refusals < REFUSALS_MAX) throw err;
-        this.#runs.delete(runId);
-        this.#deps.log.error({ err, runId }, "start-up steps were refused, given up");
+        // The others are not refused for it.
+        if (run.refusals < REFUSALS_MAX) refused = err;
+        else {
+          this.#runs.delete(runId);
+          this.#deps.log.error({ err, runId }, "start-up steps were refused, given up");
+        }
       }
+    }
+    if (refused !== undefined) throw refused;
+  }
+
+  /** Sends the log of a run; false when it cannot be read, or is not what it was. */
+  async #sendLog(source: BlobSource): Promise<boolean> {
+    let isUnreadable = false;
+    const open = async function* (): AsyncIterable<Uint8Array> {
+      try {
+        yield* source.open();
+      } catch (err) {
+        isUnreadable = true;
+        throw err;
+      }
+    };
+    try {
+      await this.#within((signal) => this.#deps.link.putBlob({ ...source, open }, signal));
+      return true;
+    } catch (err) {
+      if (!isUnreadable && !isHoldfastError(err, "checksum_mismatch")) throw err;
+      this.#deps.log.warn({ err }, "the log of a start cannot be read, left out");
+      return false;
     }
   }
 
   async #tellRun(session: Session, runId: string, run: PendingRun): Promise<void> {
     const { link } = this.#deps;
-    const { kind, log } = run;
-    if (log !== undefined) await this.#within((signal) => link.putBlob(log, signal));
+    const { kind } = run;
+    let { log } = run;
+    if (log !== undefined && !(await this.#sendLog(log))) {
+      if (run.log === log) run.log = undefined;
+      log = undefined;
+    }
     do {
       const sent = [...run.steps.values()].slice(0, STEPS_PER_CALL);
       const named = log === undefined ? {} : { logSha256: log.sha256 };

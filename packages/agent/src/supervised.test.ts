@@ -79,6 +79,56 @@ describe("a lease that asks for a restart", { timeout: 20_000 }, () => {
     expect((await plane.reported(asking.attemptId)).outcome.kind).toBe("succeeded");
   });
 
+  it("that comes together with another one: one restart serves both, and neither is given back", async () => {
+    const control = supervisor();
+    harness = await createHarness({ agent: { control } });
+    const { plane } = harness;
+    await eventually(isHealthy);
+    const leases = await Promise.all(
+      [1, 2].map((color) => plane.submit({ graph: plainImage(color), before: "restart_instance" })),
+    );
+    for (const { attemptId } of leases) {
+      expect((await plane.reported(attemptId)).outcome.kind).toBe("succeeded");
+    }
+    expect(control.asked).toHaveLength(1);
+    // What comes later asks for a restart of its own.
+    const later = await plane.submit({ graph: plainImage(3), before: "restart_instance" });
+    expect((await plane.reported(later.attemptId)).outcome.kind).toBe("succeeded");
+    expect(control.asked).toHaveLength(2);
+  });
+
+  it("that comes together with another one whose restart fails tries one of its own", async () => {
+    let restarts = 0;
+    const control = supervisor(() => {
+      restarts += 1;
+      if (restarts === 1) return Promise.reject(new Error("PM2 does not answer"));
+      harness.simulator.crash(100);
+      return Promise.resolve();
+    });
+    harness = await createHarness({ agent: { control } });
+    const { plane } = harness;
+    await eventually(isHealthy);
+    const [first, second] = await Promise.all([
+      plane.submit({ graph: plainImage(1), before: "restart_instance" }),
+      plane.submit({ graph: plainImage(2), before: "restart_instance" }),
+    ]);
+    expect((await plane.reported(first.attemptId)).outcome.kind).toBe("failed");
+    expect((await plane.reported(second.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
+  it("goes before one that has memory freed, which goes back at no cost", async () => {
+    const control = supervisor();
+    harness = await createHarness({ agent: { control } });
+    const { plane } = harness;
+    await eventually(isHealthy);
+    const [freeing, asking] = await Promise.all([
+      plane.submit({ graph: plainImage(1), before: "free_memory" }),
+      plane.submit({ graph: plainImage(2), before: "restart_instance" }),
+    ]);
+    expect((await plane.reported(freeing.attemptId)).outcome.kind).toBe("released");
+    expect((await plane.reported(asking.attemptId)).outcome.kind).toBe("succeeded");
+  });
+
   it("whose restart fails is a failure of its own, and nothing was posted", async () => {
     const control = supervisor(() => Promise.reject(new Error("PM2 does not answer")));
     harness = await createHarness({ agent: { control } });
@@ -139,6 +189,21 @@ describe("a lease that asks for a restart", { timeout: 20_000 }, () => {
     plane.revoke(lease.attemptId, "cancelled");
     await eventually(() => phasesOf(harness).length === 0);
     expect(plane.reports).toEqual([]);
+  });
+
+  it("is cancelled while it waits for what runs, at once", async () => {
+    const control = supervisor();
+    harness = await createHarness({ agent: { control }, simulator: { timeScale: 1 } });
+    const { plane } = harness;
+    await plane.submit({ graph: textToImage(1, 2_000) });
+    await eventually(() => phasesOf(harness)[0] === "running");
+    const lease = await plane.submit({ graph: plainImage(2), before: "restart_instance" });
+    await eventually(() => phasesOf(harness).length === 2);
+    plane.revoke(lease.attemptId, "cancelled");
+    await plane.until(() => plane.lateReports.length === 1);
+    expect(plane.lateReports[0]).toMatchObject({ attemptId: lease.attemptId, started: false });
+    expect(phasesOf(harness)).toEqual(["running"]);
+    expect(control.asked).toEqual([]);
   });
 
   it("runs as it is where the instance is not ours to restart", async () => {
@@ -358,3 +423,37 @@ describe("what the control plane wants fetched", { timeout: 20_000 }, () => {
     expect((await harness.plane.reported(lease.attemptId)).outcome.kind).toBe("succeeded");
   });
 });
+
+describe(
+  "an instance with a long prompt in it, when the agent starts anew",
+  { timeout: 20_000 },
+  () => {
+    it("is as well as its last check said, and takes no more work before the next", async () => {
+      harness = await createHarness({ simulator: { timeScale: 1 } });
+      const { plane } = harness;
+      const { url } = harness.simulator;
+      const running = await plane.submit({ graph: textToImage(1, 3_000) });
+      await eventually(() => phasesOf(harness)[0] === "running");
+      await harness.restartAgent();
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
+      expect(harness.simulator.stats().queueRemaining).toBeGreaterThan(0);
+      expect(plane.reports).toEqual([]);
+      expect(harness.agent().status().instances[0]?.wants).toBe(0);
+      plane.revoke(running.attemptId, "cancelled");
+      await eventually(() => (harness.agent().status().instances[0]?.wants ?? 0) > 0);
+    });
+
+    it("has to prove itself when its process is another one", async () => {
+      harness = await createHarness({ simulator: { timeScale: 1 } });
+      const { url } = harness.simulator;
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "healthy");
+      await harness.agent().stop();
+      harness.simulator.crash(1);
+      const { faults } = harness.simulator;
+      faults.add({ kind: "hang", match: { nodeClass: "EmptyImage", count: 0 } });
+      await harness.startAgent();
+      await eventually(() => harness.agent().instanceHealth(url)?.state === "unhealthy");
+      expect(harness.logged.filter((line) => line.includes('"healthy"'))).toHaveLength(1);
+    });
+  },
+);

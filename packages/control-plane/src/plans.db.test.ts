@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { createSchedulerKit, type SchedulerKit } from "../testing/scheduler-kit.ts";
 import { readOutputs } from "./jobs/read-store.ts";
 import type { Transaction } from "./platform/db.ts";
+import { NOTE_FETCHING, noteFetching, readNewestJobId } from "./scheduler/fetch-store.ts";
 import { readQueueHeads } from "./scheduler/lease-store.ts";
 
 const JOBS = 500;
@@ -71,6 +72,26 @@ it("outputs of a job are looked up by one plan, by its id and by its number", as
     for (const name of ["jobs.outputs", "jobs.outputs_by_number"]) {
       expect(await plansOf(tx, name)).toEqual([{ new: NEW_PLANS, kept: CALLS - NEW_PLANS }]);
     }
+  });
+});
+
+it("jobs that wait for a fetch are noted once, and after that only the new ones are looked at", async () => {
+  const { rows } = await kit.test.db.query<{ id: number }>("select id from requirements");
+  const id = rows[0]?.id ?? 0;
+  await kit.test.db.transaction(async (tx) => {
+    const newest = await readNewestJobId(tx);
+    expect(newest).toBe([...jobIds].sort().at(-1));
+    const first = await noteFetching(tx, id, "it is fetched", { afterId: "", limit: 20 });
+    expect(first).toHaveLength(20);
+    expect(await noteFetching(tx, id, "it is fetched", { afterId: newest, limit: 20 })).toEqual([]);
+    const { rows: lines } = await tx.query<Record<string, string>>(
+      `explain (analyze, costs off, timing off, summary off) ${NOTE_FETCHING}`,
+      [id, "it is fetched", '[{"rung": "fetch_model"}]', 20, newest],
+    );
+    const plan = lines.map((line) => Object.values(line).join()).join("\n");
+    expect(plan).toMatch(/Index Scan using jobs_pkey on jobs[^]*Index Cond: \(\(?id >/);
+    expect(plan).not.toContain("Rows Removed by Filter");
+    await tx.query("update jobs set plan = null");
   });
 });
 

@@ -5,6 +5,7 @@ export type { Cleaned } from "./install/release/clean-releases.ts";
 export type { InstallOutcome, InstallationSummary, RollbackOutcome } from "./install/installer.ts";
 export type { InstallPlan } from "./install/plan-install.ts";
 export type { InstallEvent, StepProgress, StepResult } from "./install/model.ts";
+export { holdWords, type ReleaseHold } from "./install/release/release-hold.ts";
 export { readHealthAddress } from "./machine/health-address.ts";
 export { createMachine, defaultMachineRoot } from "./machine/machine.ts";
 export type { Machine, MachineOptions, MachinePrograms } from "./machine/machine-options.ts";

@@ -44,6 +44,10 @@ export interface MachinePlaces {
   readonly appliedManifest: string;
   /** Where the health server of the agent that runs now listens, as JSON. */
   readonly healthAddress: string;
+  /** Held by the one agent that runs what is in this folder. */
+  readonly agentLock: string;
+  /** Says that the manifest is held back since a rollback; see `release-hold.ts`. */
+  readonly releaseHold: string;
   /** Held by whoever changes anything of this machine's installation. */
   readonly installLock: string;
 }
@@ -69,6 +73,8 @@ export function machinePlaces(root: string): MachinePlaces {
     hashCache: join(root, "cache", "hashes.json"),
     appliedManifest: join(root, "machine.applied.yaml"),
     healthAddress: join(root, "health.json"),
+    agentLock: join(root, "agent.lock"),
+    releaseHold: join(root, "release-hold.json"),
     installLock: join(root, "install.lock"),
   };
 }

@@ -103,6 +103,9 @@ export class FakeHost
   accountOf(): number {
     return 1_000;
   }
+  startedPortOf(pid: number): number | undefined {
+    return this.#living(pid)?.port;
+  }
   isListening(url: string): Promise<boolean> {
     const port = Number(new URL(url).port);
     return Promise.resolve(this.strangers.has(port) || this.#listener(port) !== undefined);

@@ -24,6 +24,8 @@ export function fakeRooms(
       end: async () => undefined,
     },
     probe: async () => ({ kind: "passed", detail: "HTTP 200" }),
+    livingNames: async () =>
+      host.processes.filter(({ isAlive }) => isAlive).map(({ name }) => name),
     hasAmdGpu: () => Promise.resolve(false),
   };
 }

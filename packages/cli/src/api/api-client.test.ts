@@ -15,6 +15,14 @@ describe("the server's address", () => {
     expect(() => serverAddress({}, { HOLDFAST_URL: url })).toThrow(/HOLDFAST_URL: expected/);
     expect(() => serverAddress({ url }, {})).toThrow(/--url: expected/);
   });
+
+  it("is refused with a key that cannot be one, which is not repeated", () => {
+    const apiKey = "{ id: 'key_1' }";
+    const refusal = (): unknown => serverAddress({ apiKey }, {});
+    expect(refusal).toThrow(/--api-key: expected one key/);
+    expect(refusal).not.toThrow(/key_1/);
+    expect(() => serverAddress({}, { HOLDFAST_API_KEY: "hf_a\nhf_b" })).toThrow(/HOLDFAST_API_KEY/);
+  });
 });
 
 describe("what the server did not do", () => {

@@ -54,7 +54,7 @@ export const DEFAULT_SERVER_URL = "http://127.0.0.1:8328";
 
 /**
  * The server's address from flag or environment. Throws {@link CommandFailure} when it is not one,
- * or when the key's file cannot be used.
+ * or when the key cannot be one.
  */
 export function serverAddress(
   flags: { readonly url?: string | undefined; readonly apiKey?: string | undefined },
@@ -68,8 +68,15 @@ export function serverAddress(
       `${name}: expected an address such as ${DEFAULT_SERVER_URL}, found ${JSON.stringify(given)}`,
     );
   }
-  const apiKey = flags.apiKey ?? nonEmpty(env["HOLDFAST_API_KEY"]);
-  return { baseUrl: given.replace(/\/+$/, ""), apiKey: apiKey?.trim() };
+  const apiKey = (flags.apiKey ?? nonEmpty(env["HOLDFAST_API_KEY"]))?.trim();
+  if (apiKey !== undefined && !/^[\x21-\x7e]*$/.test(apiKey)) {
+    const name = flags.apiKey === undefined ? "HOLDFAST_API_KEY" : "--api-key";
+    // Not repeated: it may be a key with something pasted to it.
+    const words =
+      "expected one key, such as hf_…, found a text with spaces, line ends or other signs";
+    throw new CommandFailure(EXIT.refused, `${name}: ${words}`);
+  }
+  return { baseUrl: given.replace(/\/+$/, ""), apiKey };
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -27,17 +27,20 @@ export function addMachine(program: Command, context: CommandContext): void {
     .option("--adopt <folder>", "a ComfyUI that is there already; it is never written to")
     .option("--python <file>", "its Python, where it is not in venv or .venv of the folder")
     .option("--force", "replace a machine.yaml that is there");
+  const endHold = "go by machine.yaml again, which a rollback has held back";
   const thorough = "look thoroughly at everything that seems done";
   add("plan", "Say what an installation would do; changes nothing")
     .option("--update", "ask for every ref anew")
-    .option("--verify", thorough);
-  withWait(add("install", "Bring the machine to what machine.yaml says")).option(
-    "--verify",
-    thorough,
-  );
+    .option("--verify", thorough)
+    .option("--end-hold", endHold);
+  withWait(add("install", "Bring the machine to what machine.yaml says"))
+    .option("--verify", thorough)
+    .option("--end-hold", endHold);
   withWait(add("update", "The same, with every ref asked for anew: branches move"));
   withWait(add("rollback", "Make the release before serve again; once more undoes it"));
-  withWait(add("clean", "Remove releases, checkouts and logs that nobody needs"));
+  withWait(
+    add("clean", "Remove releases, checkouts, parts of downloads and logs that nobody needs"),
+  );
   add("status", "Say what is installed, and how the services are");
 }
 

@@ -15,6 +15,8 @@ export interface MachineCommandOptions {
   readonly update?: boolean;
   /** Of `plan`, `install`: looks thoroughly at what seems done. */
   readonly verify?: boolean;
+  /** Of `plan`, `install`: goes by the manifest though it is held back since a rollback. */
+  readonly endHold?: boolean;
   /** How long another installer is waited for, in ms. */
   readonly wait?: number;
 }

@@ -49,9 +49,9 @@ const open: OpenFolder = async (options) => {
     healthTokenFile: null,
     installer: {
       plan: ({ update, verify }) => answer(`plan ${update} ${verify}`),
-      install: ({ update, verify, signal }) => {
+      install: ({ update, verify, endHold, signal }) => {
         signal.addEventListener("abort", () => did.push("aborted"));
-        return answer(`install ${update} ${verify}`);
+        return answer(`install ${update} ${verify}${endHold === true ? " end hold" : ""}`);
       },
       rollback: () => answer("rollback"),
       clean: () => answer("clean"),
@@ -79,6 +79,7 @@ const installed = (over: Partial<Extract<InstallOutcome, { kind: "installed" }>>
   release: "r1",
   isChanged: true,
   results: [],
+  hold: null,
   warnings: ["old driver"],
   logFile: "/log",
   ...over,
@@ -86,6 +87,7 @@ const installed = (over: Partial<Extract<InstallOutcome, { kind: "installed" }>>
 const plan = (problems: readonly unknown[] = []) => ({
   releaseId: "r1",
   isNewRelease: true,
+  hold: null,
   torchBackend: "cpu",
   refs: [],
   steps: [],
@@ -173,15 +175,23 @@ test("what breaks is told as it is, and the folder is closed", async () => {
   expect(did.at(-1)).toBe("close");
 });
 
+test("what a rollback holds back is gone by again when somebody says so", async () => {
+  outcome = installed();
+  await run("install", { endHold: true });
+  expect(did).toEqual(["install false false end hold", "apply", "close"]);
+});
+
 test("a rollback says what serves, or why nothing changed", async () => {
-  outcome = { kind: "rolled_back", from: "r2", to: "r1" };
+  const left = { from: "r2", to: "r1", at: 0, by: "operator", reason: null };
+  outcome = { kind: "rolled_back", from: "r2", to: "r1", hold: { ...left, manifests: ["d"] } };
   await run("rollback");
   expect(terminal.lines[0]).toBe(
     "release r1 serves instead of r2; a running agent takes it at once",
   );
-  outcome = { kind: "rolled_back", from: null, to: "r1" };
+  expect(terminal.lines[1]).toMatch(/^machine\.yaml is held back since 1970.*--end-hold`$/);
+  outcome = { kind: "rolled_back", from: null, to: "r1", hold: null };
   await run("rollback", { json: true });
-  expect(JSON.parse(terminal.lines[1] ?? "")).toMatchObject({ to: "r1" });
+  expect(JSON.parse(terminal.lines[2] ?? "")).toMatchObject({ to: "r1" });
   outcome = { kind: "nothing", reason: "there is no release before this one" };
   expect(await failure("rollback")).toMatchObject({
     exitCode: 2,
@@ -205,7 +215,7 @@ test("cleaning tells what went and what was kept", async () => {
 });
 
 test("status, rollback and cleaning go by what is in force when the file is wrong", async () => {
-  outcome = { lock: null, current: null, previous: null, releases: [], busyPid: null };
+  outcome = { lock: null, current: null, previous: null, releases: [], hold: null, busyPid: null };
   await run("status");
   expect(seen?.orApplied).toBe(true);
   expect(terminal.lines).toEqual([

@@ -1,6 +1,7 @@
 /** `holdfast machine …`: each command opens the machine folder, does one thing, and says what it came to. */
 import {
   createGpuQuery,
+  holdWords,
   machinePlaces,
   openMachineFolder,
   type MachineFolder,
@@ -34,6 +35,7 @@ export async function plan(
     const found = await folder.installer.plan({
       update: options.update === true,
       verify: options.verify === true,
+      endHold: options.endHold === true,
       signal,
     });
     if (options.json === true) context.terminal.line(JSON.stringify(found));
@@ -73,14 +75,15 @@ export async function rollback(
   context: CommandContext,
   open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, anyFolder(open), async (folder) => {
-    const outcome = await folder.installer.rollback();
+  await withFolder(options, context, anyFolder(open), async (folder, signal) => {
+    const outcome = await folder.installer.rollback(signal);
     if (outcome.kind === "busy") throw busy(outcome.holder);
     if (options.json === true) context.terminal.line(JSON.stringify(outcome));
     if (outcome.kind === "nothing") throw new CommandFailure(EXIT.refused, outcome.reason);
     if (options.json === true) return;
     const from = outcome.from === null ? "" : ` instead of ${outcome.from}`;
     context.terminal.line(`release ${outcome.to} serves${from}; a running agent takes it at once`);
+    if (outcome.hold !== null) context.terminal.line(holdWords(outcome.hold));
   });
 }
 
@@ -90,8 +93,8 @@ export async function clean(
   context: CommandContext,
   open: OpenFolder = openMachineFolder,
 ): Promise<void> {
-  await withFolder(options, context, anyFolder(open), async (folder) => {
-    const cleaned = await folder.installer.clean();
+  await withFolder(options, context, anyFolder(open), async (folder, signal) => {
+    const cleaned = await folder.installer.clean(signal);
     if ("kind" in cleaned) throw busy(cleaned.holder);
     const { terminal } = context;
     if (options.json === true) terminal.line(JSON.stringify(cleaned));
@@ -139,6 +142,7 @@ async function bring(
   const outcome = await folder.installer.install({
     update: options.update === true,
     verify: options.verify === true,
+    endHold: options.endHold === true,
     signal,
     ...(options.json === true ? {} : { onEvent: watchInstall(terminal) }),
   });

@@ -25,6 +25,7 @@ const summary = (over: Partial<InstallationSummary> = {}): InstallationSummary =
     { id: "r2", lock, isCurrent: true, isPrevious: false },
     { id: "r3", lock: null, isCurrent: false, isPrevious: false },
   ],
+  hold: null,
   busyPid: null,
   ...over,
 });
@@ -41,6 +42,13 @@ test("what serves, what it holds, and where a rollback would go", () => {
     "  release r3 is half-built",
     "no agent runs on this machine folder",
   ]);
+});
+
+test("that the manifest is held back is told beside what serves", () => {
+  const left = { from: "r3", to: "r2", at: 0, by: "operator", reason: null } as const;
+  const hold = { version: 1 as const, manifests: ["d"], ...left };
+  const told = statusLines(summary({ hold }), NONE);
+  expect(told[5]).toMatch(/^ {2}machine\.yaml is held back since 1970.*release r2 serves/);
 });
 
 test("an adopted ComfyUI is told by its folder, and one without torch without it", () => {

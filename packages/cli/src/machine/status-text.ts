@@ -1,10 +1,10 @@
-import type { InstallationSummary } from "@holdfast/machine";
+import { holdWords, type InstallationSummary } from "@holdfast/machine";
 import { assertNever } from "@holdfast/runtime";
 import type { AgentSight } from "./ask-health.ts";
 
 /** What is installed and how it is, in lines. */
 export function statusLines(summary: InstallationSummary, agent: AgentSight): readonly string[] {
-  const { lock, current, previous, releases, busyPid } = summary;
+  const { lock, current, previous, releases, hold, busyPid } = summary;
   return [
     ...(lock === null
       ? ["nothing is installed: holdfast machine install"]
@@ -18,6 +18,7 @@ export function statusLines(summary: InstallationSummary, agent: AgentSight): re
           ),
           `  ${lock.models.length} models, ${lock.nodeClasses.length} node classes`,
         ]),
+    ...(hold === null ? [] : [`  ${holdWords(hold)}`]),
     ...releases
       .filter(({ id }) => id !== current)
       .map(({ id, lock: own }) => {

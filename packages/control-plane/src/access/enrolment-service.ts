@@ -122,7 +122,9 @@ export function createEnrolmentService(deps: EnrolmentDeps): EnrolmentService {
   const all = createRateLimiter(ALL_LIMIT, deps.clock);
   return {
     async enroll(request, peer) {
-      for (const decision of [peers.take(peer), all.take("all")]) {
+      // In this order, one after the other: who is limited alone uses nothing up of everybody's.
+      for (const take of [() => peers.take(peer), () => all.take("all")]) {
+        const decision = take();
         if (decision.kind === "limited") throw limited(decision.retryAfterSeconds);
       }
       const token = parseToken(request.token);

@@ -129,7 +129,10 @@ export async function revokeEnrolmentRow(
   return rows[0] === undefined ? undefined : toEnrolment(rows[0]);
 }
 
-/** Removes tokens that were over so long ago, at most `limit`; returns how many. */
+/**
+ * Removes tokens that were over so long ago, at most `limit`; returns how many. Those of keys that
+ * machines have stay: by their nonces a machine gets its next key.
+ */
 export async function deleteOldEnrolments(
   db: Queryable,
   keptMs: number,
@@ -137,8 +140,10 @@ export async function deleteOldEnrolments(
 ): Promise<number> {
   const { rowCount } = await db.query(
     `delete from enrolments where id in (
-       select id from enrolments
+       select id from enrolments e
        where expires_at < now() - make_interval(secs => $1::float8 / 1000)
+         and not exists (
+           select from api_keys k join machines m on m.id = k.machine_id where k.id = e.key_id)
        order by expires_at limit $2)`,
     [keptMs, limit],
   );

@@ -56,6 +56,8 @@ const identify = (key: string): Promise<Caller> =>
     { method: "POST", headers: { host: "h", authorization: `Bearer ${key}` } },
     ALLOWED.serve,
   );
+const fresh = (id: string) => ({ id, isNew: true });
+const there = (id: string) => ({ id, isNew: false });
 const expireAll = () =>
   database.db.query("update enrolments set expires_at = now() - interval '1 second'");
 
@@ -126,6 +128,15 @@ test("guessing is limited for each address", async () => {
   ).rejects.toMatchObject({ code: "unauthorized" });
 });
 
+test("one address uses up its own limit and not everybody's", async () => {
+  const nobodys = `hfe_${"0".repeat(26)}_${"a".repeat(43)}`;
+  const knock = (peer: string) =>
+    enrolments.enroll({ token: nobodys, machineName: "box", nonce: NONCE }, peer);
+  // Enough for the limit of all, and for its growth meanwhile.
+  for (let n = 0; n < 400; n += 1) await expect(knock("10.0.0.1")).rejects.toThrow();
+  await expect(knock("10.0.0.2")).rejects.toMatchObject({ code: "unauthorized" });
+});
+
 test("without a key to administer with there is no token: its key would close the door", async () => {
   await database.db.query("truncate api_keys");
   await expect(token()).rejects.toMatchObject({ code: "admin_key_missing" });
@@ -136,10 +147,10 @@ test("without a key to administer with there is no token: its key would close th
 
 test("a machine's key acts as the first machine it registers, and as no other", async () => {
   const { key } = await enroll((await token()).text);
-  const fresh = await identify(key);
-  expect(machineToRegister(fresh, null)).toBeNull();
-  expect(() => assertActsAs(fresh, "mch_a")).toThrow(/register first/);
-  await database.db.transaction((tx) => bindToMachine(tx, fresh, "mch_a"));
+  const caller = await identify(key);
+  expect(machineToRegister(caller, null)).toBeNull();
+  expect(() => assertActsAs(caller, "mch_a")).toThrow(/register first/);
+  await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_a")));
   const bound = await identify(key);
   expect(bound.boundTo).toBe("mch_a");
   // Its folder is gone, or the answer was lost: it is the same machine.
@@ -149,18 +160,33 @@ test("a machine's key acts as the first machine it registers, and as no other", 
   expect(() => assertActsAs(bound, "mch_b")).toThrow(/mch_a alone/);
   expect(() => assertActsAs(bound, "mch_a")).not.toThrow();
   await expect(
-    database.db.transaction((tx) => bindToMachine(tx, bound, "mch_b")),
+    database.db.transaction((tx) => bindToMachine(tx, bound, fresh("mch_b"))),
   ).rejects.toMatchObject({ code: "forbidden" });
 });
 
-test("a machine that has a key cannot be taken over with another one, until that is revoked", async () => {
+test("a machine that has a key is taken over with none, and after that by its own nonce alone", async () => {
+  const other = "o".repeat(32);
   const first = await identify((await enroll((await token()).text)).key);
-  const second = await identify((await enroll((await token()).text)).key);
-  await database.db.transaction((tx) => bindToMachine(tx, first, "mch_a"));
-  const take = () => database.db.transaction((tx) => bindToMachine(tx, second, "mch_a"));
-  await expect(take()).rejects.toMatchObject({ code: "forbidden" });
+  const again = await identify((await enroll((await token()).text)).key);
+  const thief = await identify((await enroll((await token()).text, other)).key);
+  const bind = (caller: Caller, machine = there("mch_a")) =>
+    database.db.transaction((tx) => bindToMachine(tx, caller, machine));
+  await bind(first, fresh("mch_a"));
+  // The same key again: a restart.
+  await bind(first);
+  await expect(bind(again)).rejects.toMatchObject({ code: "forbidden" });
+  await expect(bind(thief)).rejects.toMatchObject({ code: "forbidden" });
   await revokeKey(database.db, first.id);
-  await take();
+  await expect(bind(thief)).rejects.toMatchObject({ code: "forbidden" });
+  await bind(again);
+});
+
+test("a machine that came in without a token is nobody's to take with one", async () => {
+  const caller = await identify((await enroll((await token()).text)).key);
+  await expect(
+    database.db.transaction((tx) => bindToMachine(tx, caller, there("mch_old"))),
+  ).rejects.toThrow(/mch_old is known here/);
+  await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_new")));
 });
 
 test("a key that is bound elsewhere is known as such at once, however lately it was looked up", async () => {
@@ -169,7 +195,7 @@ test("a key that is bound elsewhere is known as such at once, however lately it 
   const headers = { host: "h", authorization: `Bearer ${key}` };
   const ask = () => access.identify({ method: "POST", headers }, ALLOWED.serve);
   const caller = await ask();
-  await database.db.transaction((tx) => bindToMachine(tx, caller, "mch_a"));
+  await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_a")));
   expect((await ask()).boundTo).toBe("mch_a");
 });
 
@@ -179,7 +205,7 @@ test("an older kind of agent key acts as any machine", async () => {
   expect(caller.boundTo).toBeUndefined();
   expect(machineToRegister(caller, "mch_x")).toBe("mch_x");
   expect(() => assertActsAs(caller, "mch_y")).not.toThrow();
-  await database.db.transaction((tx) => bindToMachine(tx, caller, "mch_x"));
+  await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_x")));
 });
 
 test("tokens that were over long ago are forgotten, their keys are not", async () => {
@@ -188,6 +214,14 @@ test("tokens that were over long ago are forgotten, their keys are not", async (
   await database.db.query(
     "update enrolments set expires_at = now() - interval '40 days' where used_at is not null",
   );
+  // By its nonce a machine that is there gets its next key.
+  const caller = await identify(key);
+  await database.db.query(
+    "insert into machines (id, name, boot_id, session, state, agent_version) values ('mch_a', 'a', 'b', 1, 'online', '1')",
+  );
+  await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_a")));
+  expect(await deleteOldEnrolments(database.db, 30 * 86_400_000, 10)).toBe(0);
+  await database.db.query("delete from machines");
   expect(await deleteOldEnrolments(database.db, 30 * 86_400_000, 10)).toBe(1);
   expect((await listEnrolments(database.db, { cursor: null, limit: 10 })).items).toHaveLength(1);
   expect((await identify(key)).role).toBe("agent");

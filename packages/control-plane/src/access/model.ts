@@ -7,6 +7,8 @@
  * I3 A `user` sees and changes its own jobs and files only ({@link ownerScope}).
  * I4 A key that a machine got for a one-time token acts as one machine alone: the first that it
  *    registers ({@link assertActsAs}). A token makes one key, once.
+ * I5 That machine is a new one, or the one whose earlier key, not valid any more, was got with the same
+ *    nonce: the agent's folder keeps it.
  */
 import { HoldfastError } from "@holdfast/contract";
 

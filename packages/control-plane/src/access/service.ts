@@ -235,17 +235,20 @@ export function machineToRegister(caller: Caller, asked: string | null): string 
   return boundTo;
 }
 
-/** Binds a caller's key to the machine it registers, whose row the transaction holds (I4). */
+/**
+ * Binds a caller's key to the machine it registers, whose row the transaction holds (I4, I5). `isNew`:
+ * the registration has made the machine. Throws `forbidden`.
+ */
 export async function bindToMachine(
   tx: Queryable,
   caller: Caller,
-  machineId: string,
+  machine: { readonly id: string; readonly isNew: boolean },
 ): Promise<void> {
   if (caller.boundTo === undefined) return;
-  if (await bindKey(tx, caller.id, machineId)) return;
+  if (await bindKey(tx, caller.id, machine)) return;
   throw new HoldfastError(
     "forbidden",
-    `machine ${machineId} has a key of its own already, or this key another machine; revoke that key, or remove the agent's folder`,
+    `machine ${machine.id} is known here, and this key is not its own: it has another valid key, or this one was made for another machine; let the agent use the machine's own key, revoke that and enrol from the same folder, or remove the agent's folder for a new machine`,
   );
 }
 

@@ -112,17 +112,27 @@ export async function touchKey(db: Queryable, id: string, everyMs: number): Prom
 }
 
 /**
- * Binds a key to the machine that it registers, in the transaction that holds the machine's row.
- * False when it is bound to another one already, or another valid key has that machine.
+ * Binds a key to the machine that it registers, in the transaction that holds the machine's row. False
+ * when it is bound to another one already, when another valid key has that machine, or when the machine
+ * was there before (`isNew` is false) and no earlier key of it was got with the same nonce.
  */
-export async function bindKey(tx: Queryable, id: string, machineId: string): Promise<boolean> {
+export async function bindKey(
+  tx: Queryable,
+  id: string,
+  machine: { readonly id: string; readonly isNew: boolean },
+): Promise<boolean> {
   const { rowCount } = await tx.query(
     `update api_keys k set machine_id = $2
      where id = $1 and is_bound and coalesce(machine_id, $2) = $2
+       and (k.machine_id is not null or $3::boolean or exists (
+         select from api_keys o
+         join enrolments before on before.key_id = o.id
+         join enrolments own on own.key_id = k.id and own.nonce_hash = before.nonce_hash
+         where o.machine_id = $2 and o.id <> k.id))
        and not exists (
          select from api_keys o where o.machine_id = $2 and o.id <> k.id and o.revoked_at is null
            and (o.expires_at is null or o.expires_at > now()))`,
-    [id, machineId],
+    [id, machine.id, machine.isNew],
   );
   return rowCount > 0;
 }

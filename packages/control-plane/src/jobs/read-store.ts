@@ -149,7 +149,7 @@ interface AttemptRow {
   readonly instance_name: string;
   readonly machine_id: string;
   readonly prompt_id: string;
-  readonly started: boolean;
+  readonly has_started: boolean;
   readonly outcome: string | null;
   readonly error: unknown;
   readonly evidence: unknown;
@@ -168,8 +168,11 @@ export async function readAttempts(
   limit: number,
 ): Promise<AttemptFacts[]> {
   const { rows } = await db.query<AttemptRow>(
-    `select a.*, coalesce(i.name, a.instance_id) as instance_name
+    // While it is leased, the last renewal knows whether it runs: its row says so when it has ended.
+    `select a.*, coalesce(i.name, a.instance_id) as instance_name,
+       a.started or coalesce(l.phase <> 'staged', false) as has_started
      from attempts a left join instances i on i.id = a.instance_id
+       left join leases l on l.job_id = a.job_id and l.attempt_id = a.id
      where a.job_id = $1 order by a.number limit $2`,
     [jobId, limit],
   );
@@ -181,7 +184,7 @@ export async function readAttempts(
     instanceName: row.instance_name,
     machineId: row.machine_id,
     promptId: row.prompt_id,
-    isStarted: row.started,
+    isStarted: row.has_started,
     outcome: row.outcome,
     error: jobErrorSchema.nullable().catch(null).parse(row.error),
     evidence: evidenceSchema.nullable().catch(null).parse(row.evidence),

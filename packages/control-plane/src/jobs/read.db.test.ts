@@ -109,3 +109,16 @@ test("a window of time finds every job in it, also when replicas' clocks differ 
   expect(await inWindow(-5, -10)).toEqual([]);
   expect(await inWindow(900, 800)).toEqual([]);
 });
+
+test("an attempt is running as soon as a renewal says so, not only when it has ended", async () => {
+  const jobs = makeJobs();
+  const id = await one(jobs, ANN);
+  await startAttempt(id);
+  const states = async (): Promise<readonly string[]> =>
+    (await jobs.attempts(ANN, id)).map((attempt) => attempt.state);
+  expect(await states()).toEqual(["staged"]);
+  await database.db.query("update leases set phase = 'running' where job_id = $1", [id]);
+  expect(await states()).toEqual(["running"]);
+  await database.db.query("update leases set phase = 'collecting' where job_id = $1", [id]);
+  expect(await states()).toEqual(["running"]);
+});

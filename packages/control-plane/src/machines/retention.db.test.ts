@@ -181,6 +181,8 @@ describe("machines and instances", () => {
   });
 });
 
+const AGENT = { machineId: "mch_1", session: 1 };
+
 describe("inventories", () => {
   test("go when no instance has them for a week", async () => {
     const machines = createMachinesService(database.db);
@@ -189,7 +191,7 @@ describe("inventories", () => {
       await machines.putInventory({ inventory: one as Inventory, objectInfo: {} });
     }
     const [instance = ""] = await register("mch_1");
-    await machines.report(database.db, "mch_1", [reportOf(instance, used?.digest ?? null)]);
+    await machines.report(database.db, AGENT, [reportOf(instance, used?.digest ?? null)]);
     await database.db.query(
       "update inventories set created_at = now() - interval '8 days' where digest <> $1",
       [fresh?.digest],
@@ -207,7 +209,7 @@ describe("inventories", () => {
     let reporting: Promise<unknown> = Promise.resolve();
     await database.db.transaction(async (tx) => {
       expect(await lockDead(tx, "inventory", 7 * DAY_MS, [one.digest])).toEqual([one.digest]);
-      reporting = machines.report(database.db, "mch_1", [reportOf(instance, one.digest)]);
+      reporting = machines.report(database.db, AGENT, [reportOf(instance, one.digest)]);
       for (let look = 0; look < 1_000; look += 1) {
         const { rowCount } = await database.db.query(
           "select 1 from pg_locks where not granted and locktype in ('transactionid', 'tuple')",
@@ -230,7 +232,7 @@ describe("inventories", () => {
     await database.db.query("update inventories set created_at = now() - interval '8 days'");
     const [instance = ""] = await register("mch_1");
     await database.db.transaction(async (tx) => {
-      await machines.report(tx, "mch_1", [reportOf(instance, one.digest)]);
+      await machines.report(tx, AGENT, [reportOf(instance, one.digest)]);
       expect((await sweep()).inventory).toBe(0);
     });
     expect((await sweep()).inventory).toBe(0);

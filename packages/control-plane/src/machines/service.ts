@@ -48,10 +48,10 @@ export interface MachinesService extends MachineDetails {
     machine: store.MachineRegistration,
     instances: readonly store.InstanceRegistration[],
   ): Promise<{ readonly machine: Machine; readonly instances: readonly Instance[] }>;
-  /** Writes reports that changed; returns those rows, for events. */
+  /** Writes reports that changed; returns those rows, for events: none once its session has ended. */
   report(
     db: Queryable,
-    machineId: string,
+    agent: store.ReportingAgent,
     reports: readonly InstanceReport[],
   ): Promise<readonly store.ReportedInstance[]>;
   /** Keeps an inventory under its digest. */
@@ -113,8 +113,8 @@ export function createMachinesService(db: Db): MachinesService {
       await store.setAsideUndeclared(tx, machine.id, keys);
       return { machine, instances };
     },
-    async report(on, machineId, reports) {
-      const { instances, unknownDigests } = await store.reportInstances(on, machineId, reports);
+    async report(on, agent, reports) {
+      const { instances, unknownDigests } = await store.reportInstances(on, agent, reports);
       // Remembered here, but removed since: forgotten, they are asked for again.
       for (const digest of unknownDigests) inventories.delete(digest);
       return instances;

@@ -146,18 +146,28 @@ export async function setAsideUndeclared(
 
 const REPORT_INSTANCES = statement(
   "machines.report_instances",
-  `with kept as materialized (
+  `with agent as materialized (
+     -- Locked, so that a registration that has begun a newer session is waited for, and seen.
+     select id from machines where id = $1 and session = $7 for share
+   ),
+   kept as materialized (
      select digest from inventories where digest = any($5::text[]) for key share
    )
    update instances i set
      state = r.state, reason = r.reason, inventory_digest = r.digest, vram_free_bytes = r.vram,
      state_since = case when i.state = r.state then i.state_since else now() end
-   from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+   from agent, unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
      as r (id, state, reason, digest, vram)
-   where i.id = r.id and i.machine_id = $1
+   where i.id = r.id and i.machine_id = agent.id
    returning i.id, i.name, i.state, i.reason, i.inventory_digest as "inventoryDigest",
      (select array_agg(digest) from kept) as kept`,
 );
+
+/** The process that reports. */
+export interface ReportingAgent {
+  readonly machineId: string;
+  readonly session: number;
+}
 
 /** What a report left in an instance's row. */
 export interface ReportedInstance {
@@ -168,12 +178,13 @@ export interface ReportedInstance {
 }
 
 /**
- * Writes what instances say of themselves. Call it for those whose report changed. Also gives the
+ * Writes what instances say of themselves, unless a newer session of their machine has begun: what an
+ * older process says is older. Call it for those whose report changed. Also gives the
  * digests among them that are not in the database: never sent, or removed when no instance had them.
  */
 export async function reportInstances(
   db: Queryable,
-  machineId: string,
+  agent: ReportingAgent,
   reports: readonly InstanceReport[],
 ): Promise<{
   readonly instances: readonly ReportedInstance[];
@@ -182,12 +193,13 @@ export async function reportInstances(
   const { rows } = await db.query<
     ReportedInstance & { inventoryDigest: string | null; kept: string[] | null }
   >(REPORT_INSTANCES, [
-    machineId,
+    agent.machineId,
     reports.map((report) => report.instanceId),
     reports.map((report) => report.state),
     reports.map((report) => report.reason),
     reports.map((report) => report.inventoryDigest),
     reports.map((report) => report.vramFreeBytes),
+    agent.session,
   ]);
   const kept = new Set(rows[0]?.kept ?? []);
   const digests = rows.flatMap((row) => row.inventoryDigest ?? []);

@@ -119,3 +119,125 @@ it("a machine is never told more than an answer may name, and what was asked fir
   expect(wanted).toHaveLength(MAX_MODELS_WANTED);
   expect(wanted).not.toContainEqual(model("a-late"));
 });
+
+const listing = (machineId: string, names: readonly string[]): Servers =>
+  ({
+    instances: servers.instances.map((known) =>
+      known.instance.machineId === machineId
+        ? {
+            ...known,
+            inventory: toInventoryIndex({
+              digest: names.join(),
+              nodeClasses: [],
+              models: { loras: [...names] },
+              vramTotalBytes: null,
+              simulated: true,
+            }),
+          }
+        : known,
+    ),
+  }) as unknown as Servers;
+const askedMachines = async (): Promise<unknown[]> => {
+  const { rows } = await test.db.query<{ id: string }>(
+    "select machine_id as id from model_fetches order by machine_id",
+  );
+  return rows.map(({ id }) => id);
+};
+
+it("a model that its machine offers no more is on its way until the machine lists it", async () => {
+  offers = [offering("mch_1", ["x"]), offering("mch_2", ["x"])];
+  await look(requirement(1, ["x"]));
+  // It is there, and no instance has looked yet.
+  offers = [offering("mch_2", ["x"])];
+  for (let waitedMs = 0; waitedMs < 120_000; waitedMs += 20_000) {
+    await clock.advance(20_000);
+    await look(requirement(1, ["x"]));
+  }
+  expect(fetching.underWay(1)).toContain("machine mch_1");
+  expect(await askedMachines()).toEqual(["mch_1"]);
+  // Nobody offers anything at all.
+  offers = [];
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toContain("machine mch_1");
+  // Listed, and not to be had for another reason: nothing is under way any more.
+  await clock.advance(2_000);
+  await fetching.look([requirement(1, ["x"])], listing("mch_1", ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+});
+
+it("a model that its machine offers no more and never lists is waited for for minutes, not longer", async () => {
+  offers = [offering("mch_1", ["x"])];
+  await look(requirement(1, ["x"]));
+  offers = [];
+  await look(requirement(1, ["x"]));
+  await clock.advance(180_000);
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+});
+
+it("one of several models has come: the others are waited for, and a failure ends that", async () => {
+  offers = [offering("mch_1", ["x", "y"]), offering("mch_2", ["x", "y"])];
+  await look(requirement(1, ["x", "y"]));
+  // Of x nobody says anything for a moment.
+  offers = [offering("mch_1", ["y"]), offering("mch_2", ["x", "y"])];
+  await look(requirement(1, ["x", "y"]));
+  expect(await askedMachines()).toEqual(["mch_1", "mch_1"]);
+  expect(fetching.underWay(1)).toContain("machine mch_1");
+  const failed = { ...model("y"), state: "failed" as const, reason: "HTTP 403" };
+  offers = [offering("mch_1", ["y"], [failed]), offering("mch_2", ["x", "y"])];
+  await look(requirement(1, ["x", "y"]));
+  expect(fetching.underWay(1)).toContain("machine mch_2");
+});
+
+it("a model that failed is not on its way once its offer has gone", async () => {
+  offers = [offering("mch_1", ["x"])];
+  await look(requirement(1, ["x"]));
+  const failed = { ...model("x"), state: "failed" as const, reason: "HTTP 403" };
+  offers = [offering("mch_1", ["x"], [failed])];
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+  offers = [];
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+});
+
+it("a model that jobs need no more, and then again, is not on its way by what was seen before", async () => {
+  offers = [offering("mch_1", ["x"])];
+  await look(requirement(1, ["x"]));
+  offers = [];
+  await look();
+  await look(requirement(1, ["x"]));
+  expect(fetching.underWay(1)).toBeNull();
+});
+
+it("jobs are noted once; new ones at the next look, and the others are looked at again now and then", async () => {
+  const { db } = test;
+  await db.query(
+    `insert into requirements (id, hash, needs) overriding system value values (77, 'h', '{"nodeClasses":[],"models":[]}')`,
+  );
+  await db.query(
+    "insert into graphs (hash, body, node_count, size_bytes) values ('g', '{}', 1, 2)",
+  );
+  const queue = (id: string) =>
+    db.query(
+      `insert into jobs (id, owner, state, rank, requirement_id, graph_id, promised, timeout_ms)
+       select $1, 'local', 'queued', 1, 77, g.id, '[]', 1000 from graphs g`,
+      [id],
+    );
+  const noted = async (): Promise<readonly string[]> =>
+    (
+      await db.query<{ id: string }>("select id from jobs where plan is not null order by id")
+    ).rows.map(({ id }) => id);
+  offers = [offering("mch_1", ["x"])];
+  await queue("job_2");
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_2"]);
+  await queue("job_3");
+  // Committed late.
+  await queue("job_1");
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_2", "job_3"]);
+  await clock.advance(60_000);
+  await look(requirement(77, ["x"]));
+  expect(await noted()).toEqual(["job_1", "job_2", "job_3"]);
+});

@@ -6,6 +6,8 @@
  * F2  One machine is asked at a time (`model-fetch.ts`), under a lock over all replicas.
  * F3  What nobody was seen to need for {@link UNNEEDED_MS} is asked for no more.
  * F4  Jobs that lack nothing are never held up: what fails here is logged, and the next look does it.
+ * F5  A machine whose offer has gone is believed to have fetched it, for as long as its instances may
+ *     take to list it (`arriving-fetches.ts`): nobody else is asked, and no job gets another model.
  */
 import { MAX_MODELS_WANTED, type WantedModel } from "@holdfast/contract";
 import type { Clock, IdSource } from "@holdfast/runtime";
@@ -15,6 +17,7 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirement } from "./active-requirements.ts";
+import { createArrivingFetches, decideArriving } from "./arriving-fetches.ts";
 import * as store from "./fetch-store.ts";
 import {
   decideFetch,
@@ -33,6 +36,11 @@ const LOOK_EVERY_MS = 2_000;
 const UNNEEDED_MS = 60_000;
 /** Jobs noted in one look; more are noted at the next. */
 const JOBS_AT_ONCE = 100;
+/**
+ * All waiting jobs of a requirement are looked at so often, those that are new at each look: one that
+ * came another way (released, or committed late) is noted a little later.
+ */
+const ALL_JOBS_EVERY_MS = 60_000;
 /** Requirements that are looked at in one look. */
 const REQUIREMENTS_AT_ONCE = 100;
 
@@ -74,6 +82,7 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
   /** When what is being fetched was last found out. */
   let knownAt = -Infinity;
   let seen: ReadonlySet<number> = new Set();
+  const arriving = createArrivingFetches();
 
   const take = (asks: readonly store.FetchAsk[]): void => {
     const before = wanted;
@@ -95,24 +104,25 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
       const mayAsk = await store.tryLockAsking(tx);
       const asks = await store.readAsks(tx);
       const stateOf = stateFrom(asks, offers);
-      const decided = looked.map(({ requirement, candidates }) => ({
-        requirement,
-        candidates,
-        decision: decideFetch(candidates, stateOf),
-      }));
+      const decided = looked.map((one) => ({ ...one, decision: decideOne(one, stateOf) }));
       if (!mayAsk) return { decided, asks };
       await store.writeAsks(
         tx,
-        eachOnce(
-          decided.flatMap(({ candidates, decision }) => toAsk(candidates, decision, stateOf)),
-        ),
+        eachOnce(decided.flatMap((one) => toAsk(candidatesOf(one), one.decision, stateOf))),
       );
       return { decided, asks: await store.readAsks(tx) };
     });
 
+  /** Up to which job all were noted, and since when. */
+  const upTo = new Map<number, { readonly jobId: string; readonly since: number }>();
   const note = async (requirement: ActiveRequirement, words: string): Promise<void> => {
-    const noted = await db.transaction(async (tx) => {
-      const jobs = await store.noteFetching(tx, requirement.id, words, JOBS_AT_ONCE);
+    const known = upTo.get(requirement.id);
+    const now = clock.elapsed();
+    const isOld = known === undefined || now - known.since >= ALL_JOBS_EVERY_MS;
+    const { noted, newest } = await db.transaction(async (tx) => {
+      const newest = await store.readNewestJobId(tx);
+      const page = { afterId: isOld ? "" : known.jobId, limit: JOBS_AT_ONCE };
+      const jobs = await store.noteFetching(tx, requirement.id, words, page);
       for (const job of jobs) {
         await deps.recordUnserved(tx, {
           id: deps.ids.next("evt"),
@@ -123,8 +133,11 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
           rung: "fetch_model",
         });
       }
-      return jobs.length;
+      return { noted: jobs.length, newest };
     });
+    if (noted < JOBS_AT_ONCE) {
+      upTo.set(requirement.id, { jobId: newest, since: isOld ? now : known.since });
+    }
     if (noted > 0) log.info({ requirementId: requirement.id, jobs: noted }, words);
   };
 
@@ -139,12 +152,17 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
   const look = async (lacking: readonly ActiveRequirement[], servers: Servers): Promise<void> => {
     const names = lacking.flatMap(({ needs }) => needs.models.map(({ name }) => name));
     const offers = names.length === 0 ? [] : await deps.machines.offers(names);
+    const now = clock.elapsed();
+    arriving.keepOnly(new Set(lacking.map(({ id }) => id)));
     const looked = lacking
-      .map((requirement) => ({
-        requirement,
-        candidates: findCandidates(requirement.needs, servers.instances, offers),
-      }))
-      .filter(({ candidates }) => candidates.length > 0)
+      .map((requirement): Looked => {
+        const { id: requirementId, needs } = requirement;
+        const { instances } = servers;
+        const candidates = findCandidates(needs, instances, offers);
+        const about = { requirementId, needs, now, candidates, instances };
+        return { requirement, candidates, arriving: arriving.find(about) };
+      })
+      .filter((one) => candidatesOf(one).length > 0)
       .slice(0, REQUIREMENTS_AT_ONCE);
     if (looked.length === 0) {
       fetching = new Map();
@@ -153,7 +171,12 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
     const done = await decide(looked, offers);
     take(done.asks.filter(({ neededMs }) => neededMs <= UNNEEDED_MS));
     fetching = new Map();
-    for (const { requirement, decision } of done.decided) {
+    for (const id of upTo.keys())
+      if (!looked.some((one) => one.requirement.id === id)) upTo.delete(id);
+    for (const { requirement, decision, arriving: last } of done.decided) {
+      if (decision.kind !== "under_way" || decision.candidate !== last) {
+        arriving.note(requirement.id, decision, now);
+      }
       const words = wordsOf(decision);
       if (words === null) continue;
       fetching.set(requirement.id, words);
@@ -194,6 +217,20 @@ export function createModelFetching(deps: ModelFetchingDeps): ModelFetching {
 interface Looked {
   readonly requirement: ActiveRequirement;
   readonly candidates: readonly FetchCandidate[];
+  /** A machine that offers it no more, since it may have fetched it. */
+  readonly arriving: FetchCandidate | undefined;
+}
+
+function candidatesOf({ candidates, arriving }: Looked): readonly FetchCandidate[] {
+  return arriving === undefined ? candidates : [arriving, ...candidates];
+}
+
+function decideOne(
+  { candidates, arriving }: Looked,
+  stateOf: (candidate: FetchCandidate) => FetchState,
+): FetchDecision {
+  const decision = arriving && decideArriving(arriving, stateOf(arriving));
+  return decision ?? decideFetch(candidates, stateOf);
 }
 
 /** What is asked of machines for one requirement: the new one, and all that were asked before. */

@@ -66,28 +66,40 @@ export interface FetchingJob {
   readonly owner: string;
 }
 
-/** Notes on jobs under a requirement that they wait for a fetch: each once, at most `limit`. */
+/** The newest job there is, of whatever requirement; an empty text while there is none. */
+export async function readNewestJobId(db: Queryable): Promise<string> {
+  const { rows } = await db.query<{ id: string | null }>("select max(id) as id from jobs");
+  return rows[0]?.id ?? "";
+}
+
+/** See {@link noteFetching}. With a late `afterId` the primary key leads to the few jobs behind it. */
+export const NOTE_FETCHING = `with waiting as materialized (
+     select id from jobs
+     where state = 'queued' and not held and requirement_id = $1 and id > $5
+       and not coalesce(plan -> 'replanned', '[]'::jsonb) @> $3::jsonb
+     order by id limit $4 for update skip locked
+   )
+   update jobs j set plan = jsonb_set(
+     coalesce(j.plan, '{"version": 0, "before": "nothing", "patch": null}'::jsonb),
+     '{replanned}', coalesce(j.plan -> 'replanned', '[]'::jsonb)
+       || jsonb_build_object('at', floor(extract(epoch from now()) * 1000),
+            'rung', 'fetch_model', 'explain', $2::text))
+   from waiting where j.id = waiting.id
+   returning j.id, j.owner`;
+
+/** Notes on jobs under a requirement, after an id, that they wait for a fetch: each once, at most `limit`. */
 export async function noteFetching(
   tx: Transaction,
   requirementId: number,
   explain: string,
-  limit: number,
+  page: { readonly afterId: string; readonly limit: number },
 ): Promise<FetchingJob[]> {
-  const { rows } = await tx.query<FetchingJob & Record<string, unknown>>(
-    `with waiting as materialized (
-       select id from jobs
-       where state = 'queued' and not held and requirement_id = $1
-         and not coalesce(plan -> 'replanned', '[]'::jsonb) @> $3::jsonb
-       order by id limit $4 for update skip locked
-     )
-     update jobs j set plan = jsonb_set(
-       coalesce(j.plan, '{"version": 0, "before": "nothing", "patch": null}'::jsonb),
-       '{replanned}', coalesce(j.plan -> 'replanned', '[]'::jsonb)
-         || jsonb_build_object('at', floor(extract(epoch from now()) * 1000),
-              'rung', 'fetch_model', 'explain', $2::text))
-     from waiting where j.id = waiting.id
-     returning j.id, j.owner`,
-    [requirementId, explain, toJson([{ rung: "fetch_model" }]), limit],
-  );
+  const { rows } = await tx.query<FetchingJob & Record<string, unknown>>(NOTE_FETCHING, [
+    requirementId,
+    explain,
+    toJson([{ rung: "fetch_model" }]),
+    page.limit,
+    page.afterId,
+  ]);
   return rows;
 }

@@ -6,6 +6,7 @@ import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { fleetEvent } from "../machines/fleet-events.ts";
 import type { KnownInstance } from "./lease-store.ts";
+import type { AgentSession } from "./model.ts";
 
 /** What writing reports is made of. */
 export interface InstanceReportDeps {
@@ -23,17 +24,18 @@ export interface InstanceReportDeps {
  */
 export async function writeInstanceReports(
   deps: InstanceReportDeps,
-  machineId: string,
+  agent: AgentSession,
   changed: readonly InstanceReport[],
   known: ReadonlyMap<string, KnownInstance>,
 ): Promise<void> {
   const { db, ids, log, machines } = deps;
+  const { machineId } = agent;
   const turnsUnhealthy = (id: string, state: string): boolean =>
     state === "unhealthy" && known.get(id)?.state !== "unhealthy";
   const isNews = changed.some(({ instanceId, state }) => turnsUnhealthy(instanceId, state));
   const rows = isNews
     ? await db.transaction(async (tx) => {
-        const reported = await machines.report(tx, machineId, changed);
+        const reported = await machines.report(tx, agent, changed);
         const sick = reported.filter(({ id, state }) => turnsUnhealthy(id, state));
         await appendEvents(
           tx,
@@ -43,7 +45,7 @@ export async function writeInstanceReports(
         );
         return reported;
       })
-    : await machines.report(db, machineId, changed);
+    : await machines.report(db, agent, changed);
   if (isNews) deps.onEvents(["instance.unhealthy"]);
   for (const { id, state, reason } of rows) {
     const facts = { machineId, instanceId: id, state, reason };

@@ -32,21 +32,22 @@ import type { ActiveRequirements } from "./active-requirements.ts";
 import type { JobCheckpoints } from "./checkpoint-plan.ts";
 import { readCheckpoints } from "./checkpoint-store.ts";
 import type { GraphCache } from "./graph-cache.ts";
+import {
+  busyInstances,
+  createIdlePolls,
+  type IdleInstance,
+  type PlacedLease,
+} from "./idle-polls.ts";
 import { writeInstanceReports } from "./instance-reports.ts";
 import * as store from "./lease-store.ts";
-import type {
-  AgentSession,
-  GrantedJob,
-  LiveLease,
-  SchedulerSettings,
-  WantingInstance,
-} from "./model.ts";
+import type { AgentSession, GrantedJob, LiveLease, SchedulerSettings } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
 import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-views.ts";
 import { registerIn } from "./registration.ts";
 import type { RecentEnds } from "./recent-ends.ts";
 import { toLease } from "./to-lease.ts";
 import { createToldModels } from "./told-models.ts";
+import { idleInstances, wantingInstances } from "./wanting-instances.ts";
 import type { WorkSignal } from "./work-signal.ts";
 
 /** Queued jobs looked at for each one wanted: some are taken by others meanwhile, some avoid us. */
@@ -107,6 +108,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const views = createMachineViews((attemptId) => deps.recentEnds.has(attemptId));
   /** The newest poll of each machine; an older one ends when a newer arrives. */
   const newestPoll = new Map<string, PollUnderWay>();
+  const idlePolls = createIdlePolls();
 
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     const ids = granted.map((job) => job.graphId);
@@ -172,7 +174,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       return before !== undefined && !saysTheSame(before, report);
     });
     if (changed.length === 0) return;
-    await writeInstanceReports(deps, agent.machineId, changed, byId);
+    await writeInstanceReports(deps, agent, changed, byId);
   };
 
   /**
@@ -186,20 +188,22 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     readonly instances: readonly store.KnownInstance[];
     /** Undefined when no heartbeat was needed: the machine holds what it should. */
     readonly leases: readonly LiveLease[] | undefined;
+    /** What it should hold, heartbeat or not. */
+    readonly placed: readonly PlacedLease[];
     /** For how long the findings hold, in ms. */
     readonly holdsMs: number;
   }> => {
     const known = views.find(request, deps.clock.elapsed());
     if (known !== undefined) {
       const holdsMs = known.isInDoubt ? VIEW_MAX_AGE_MS : Infinity;
-      return { instances: known.instances, leases: undefined, holdsMs };
+      return { ...known, leases: undefined, holdsMs };
     }
     const at = { now: deps.clock.elapsed(), version: views.version() };
     const found = await beat(request, isFirst ? request.held : []);
     const reports = isFirst ? request.instances : [];
     await reportChanges(request, reports, found.instances);
     views.noteBeat(request, found, reports, at);
-    return { ...found, holdsMs: Infinity };
+    return { ...found, placed: found.leases, holdsMs: Infinity };
   };
 
   /** What the agent holds and should not, and what it should hold and does not name. */
@@ -247,12 +251,14 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     agent: AgentSession,
     reports: readonly InstanceReport[],
     inventories: ReadonlyMap<string, InventoryIndex>,
+    busy: ReadonlySet<string>,
   ): Promise<{ leases: Lease[]; isRefused: boolean }> => {
     const leases: Lease[] = [];
     let hasTried = false;
     for (let attempt = 0; attempt < CLAIM_TRIES; attempt += 1) {
       const asOf = deps.active.version();
-      const wanting = wantingInstances(reports, inventories, leases, deps.active, lastServed);
+      const facts = { inventories, given: leases, active: deps.active, lastServed, busy };
+      const wanting = wantingInstances(reports, facts);
       const ids = [...new Set(wanting.flatMap((instance) => [...instance.servable]))];
       if (ids.length === 0) break;
       const wants = wanting.reduce((sum, instance) => sum + instance.wants, 0);
@@ -266,7 +272,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           asOf,
         );
       }
-      const placements = choosePlacements(heads, wanting);
+      const elsewhere = idlePolls.elsewhere(agent.machineId).map(({ instanceId, inventory }) => ({
+        instanceId,
+        servable: { has: (id: number) => deps.active.canServe(inventory, id) },
+      }));
+      const placements = choosePlacements(heads, wanting, elsewhere);
       if (placements.length === 0) break;
       hasTried = true;
       await deps.failpoints.hit("control-plane.before-claim");
@@ -286,11 +296,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       for (const placement of placements) {
         lastServed.set(placement.instanceId, placement.requirementId);
       }
-      views.noteGranted(
-        agent.machineId,
-        granted.map((job) => job.attemptId),
-        deps.clock.elapsed(),
-      );
+      views.noteGranted(agent.machineId, granted, deps.clock.elapsed());
       if (granted.length > 0) deps.onEvents(["attempt.started"]);
       // Session or cordon may have changed since the view was made: the next look is a heartbeat.
       else views.forget(agent.machineId);
@@ -353,6 +359,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           canServe: (id: number) =>
             [...inventories.values()].some((inventory) => deps.active.canServe(inventory, id)),
         };
+        const canServeOne = ({ inventory }: IdleInstance, ids: readonly number[]): boolean =>
+          ids.some((id) => deps.active.canServe(inventory, id));
         // The first look renews what is held, unless nothing is new since the last renewal; later
         // looks only find orders and work.
         let renewed: boolean | undefined;
@@ -364,10 +372,13 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
             found.instances.filter((one) => one.cordoned).map((one) => one.instanceId),
           );
           const open = request.instances.filter((report) => !cordoned.has(report.instanceId));
+          const busy = busyInstances(request.held, found.placed);
+          const idle = idleInstances(open, inventories, busy);
+          if (newestPoll.get(request.machineId) === own) idlePolls.note(request.machineId, idle);
           const { revoked, leases, isInDoubt } = await compare(request, found.leases);
           if (leases.length === 0 && revoked.length === 0) await restBeforeClaim(request, ended);
           if (!ended.aborted && leases.length === 0 && revoked.length === 0) {
-            const claimed = await claimFor(request, open, inventories);
+            const claimed = await claimFor(request, open, inventories, busy);
             leases.push(...claimed.leases);
             // Nothing was granted of what was there: the view may be wrong, so look for real.
             if (claimed.isRefused && found.leases === undefined) continue;
@@ -381,11 +392,16 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
           }
           if (signal.version() !== asOf) continue;
           const holdsMs = isInDoubt ? VIEW_MAX_AGE_MS : found.holdsMs;
-          await signal.wait(waiter, Math.min(left, holdsMs), ended);
+          const countIdle = (ids: readonly number[]): number =>
+            idle.filter((one) => canServeOne(one, ids)).length;
+          await signal.wait({ ...waiter, countIdle }, Math.min(left, holdsMs), ended);
         }
       } finally {
         aborted.removeEventListener("abort", end);
-        if (newestPoll.get(request.machineId) === own) newestPoll.delete(request.machineId);
+        if (newestPoll.get(request.machineId) === own) {
+          newestPoll.delete(request.machineId);
+          idlePolls.note(request.machineId, []);
+        }
       }
     },
 
@@ -433,28 +449,6 @@ async function inventoriesOf(
     else inventories.set(digest, inventory);
   }
   return { inventories, wanted };
-}
-
-function wantingInstances(
-  reports: readonly InstanceReport[],
-  inventories: ReadonlyMap<string, InventoryIndex>,
-  given: readonly Lease[],
-  active: ActiveRequirements,
-  lastServed: ReadonlyMap<string, number>,
-): WantingInstance[] {
-  const wanting: WantingInstance[] = [];
-  for (const report of reports) {
-    const inventory = inventories.get(report.inventoryDigest ?? "");
-    const got = given.filter((lease) => lease.instanceId === report.instanceId).length;
-    if (inventory === undefined || report.state !== "healthy" || report.wants <= got) continue;
-    wanting.push({
-      instanceId: report.instanceId,
-      wants: report.wants - got,
-      servable: active.servable(inventory),
-      lastRequirementId: lastServed.get(report.instanceId) ?? null,
-    });
-  }
-  return wanting;
 }
 
 /** Whether an instance wants work and has none: nothing of what is held may be its. */

@@ -112,7 +112,7 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
       await deps.fetching.refresh();
       const requirements = await deps.active.refresh(deps.db);
       if (requirements.length === 0) return "idle";
-      deps.signal.wakeForWork(
+      deps.signal.wakeInTurn(
         requirements.map((requirement) => requirement.id),
         deps.signal.waiting(),
       );

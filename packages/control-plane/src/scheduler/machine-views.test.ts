@@ -49,6 +49,7 @@ test("a poll that agrees with the last heartbeat needs none, for a second", () =
     instances: [
       { ...known, state: "healthy", reason: null, inventoryDigest: report.inventoryDigest },
     ],
+    placed: [{ attemptId: "att_1", instanceId: "ins_1" }],
     isInDoubt: false,
   });
   expect(views.find(poll("att_1"), 100 + VIEW_MAX_AGE_MS)).toBeUndefined();
@@ -57,7 +58,7 @@ test("a poll that agrees with the last heartbeat needs none, for a second", () =
 test("what was granted while a heartbeat was under way is not lost from the view", () => {
   const { views } = setUp("att_1");
   const at = { now: 200, version: views.version() };
-  views.noteGranted("mch_1", ["att_2"], 210);
+  views.noteGranted("mch_1", [lease("att_2")], 210);
   const found = { session: 3, leases: [lease("att_1")], instances: [known] };
   views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
   expect(views.find(poll("att_1", "att_2"), 220)).toMatchObject({ isInDoubt: false });
@@ -66,7 +67,7 @@ test("what was granted while a heartbeat was under way is not lost from the view
 
 test("but what was granted before it and is gone by then is not believed any more", () => {
   const { views } = setUp("att_1");
-  views.noteGranted("mch_1", ["att_2"], 190);
+  views.noteGranted("mch_1", [lease("att_2")], 190);
   const found = { session: 3, leases: [lease("att_1")], instances: [known] };
   const at = { now: 200, version: views.version() };
   views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
@@ -76,7 +77,7 @@ test("but what was granted before it and is gone by then is not believed any mor
 test("an answer counts as on its way for a second after its grant, heartbeats between or not", () => {
   const { views } = setUp("att_1");
   expect(views.isOnItsWay("mch_1", "att_1", 101)).toBe(false);
-  views.noteGranted("mch_1", ["att_2"], 190);
+  views.noteGranted("mch_1", [lease("att_2")], 190);
   const found = { session: 3, leases: [lease("att_1"), lease("att_2")], instances: [known] };
   const at = { now: 200, version: views.version() };
   views.noteBeat({ ...poll(), sequence: 7 }, found, [report], at);
@@ -111,18 +112,18 @@ test("a poll that another replica answered in between asks for a heartbeat", () 
 
 test("grants and recorded ends keep a view right without a heartbeat", () => {
   const { views, ended } = setUp("att_1");
-  views.noteGranted("mch_1", ["att_2"], 200);
+  views.noteGranted("mch_1", [lease("att_2")], 200);
   expect(views.find(poll("att_1", "att_2"), 201)?.isInDoubt).toBe(false);
   ended.add("att_1");
   expect(views.find(poll("att_2"), 101)).toBeDefined();
   expect(views.find(poll("att_1", "att_2"), 101)).toBeDefined(); // Sent before its report was answered.
-  views.noteGranted("mch_9", ["att_3"], 201); // Unknown machines are none of its business.
+  views.noteGranted("mch_9", [lease("att_3")], 201); // Unknown machines are none of its business.
   expect(views.find({ ...poll("att_3"), machineId: "mch_9" }, 101)).toBeUndefined();
 });
 
 test("a grant whose answer may be on its way makes doubt, and then asks for a heartbeat", () => {
   const { views } = setUp();
-  views.noteGranted("mch_1", ["att_2"], 99);
+  views.noteGranted("mch_1", [lease("att_2")], 99);
   expect(views.find(poll(), 101)?.isInDoubt).toBe(true);
   expect(views.find(poll(), 99 + VIEW_MAX_AGE_MS)).toBeUndefined();
 });

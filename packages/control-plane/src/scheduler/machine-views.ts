@@ -1,4 +1,5 @@
 import type { HeldAttempt, InstanceReport } from "@holdfast/contract";
+import type { PlacedLease } from "./idle-polls.ts";
 import type { Heartbeat, KnownInstance } from "./lease-store.ts";
 import type { AgentSession } from "./model.ts";
 
@@ -12,8 +13,8 @@ interface MachineView {
   sequence: number;
   readonly beatAt: number;
   readonly instances: Map<string, KnownInstance>;
-  /** Attempts that the machine should hold, and since when. */
-  readonly attempts: Map<string, number>;
+  /** Attempts that the machine should hold, since when, and where. */
+  readonly attempts: Map<string, { readonly grantedAt: number; readonly instanceId: string }>;
 }
 
 /**
@@ -47,7 +48,7 @@ export interface MachineViews {
   /** Whether an attempt was granted here so lately that the answer may be on its way to the machine. */
   isOnItsWay(machineId: string, attemptId: string, now: number): boolean;
   /** Leases were granted to the machine by this replica. */
-  noteGranted(machineId: string, attemptIds: readonly string[], now: number): void;
+  noteGranted(machineId: string, leases: readonly PlacedLease[], now: number): void;
   /** Something has changed for the machine: the next poll makes a heartbeat. */
   forget(machineId: string): void;
 }
@@ -55,6 +56,8 @@ export interface MachineViews {
 /** See {@link MachineViews.find}. */
 export interface FoundView {
   readonly instances: readonly KnownInstance[];
+  /** What the machine should hold. */
+  readonly placed: readonly PlacedLease[];
   /** A lease granted just now is not among what the agent holds: look again after the view's age. */
   readonly isInDoubt: boolean;
 }
@@ -78,7 +81,7 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
   /** Granted and not held: `lost` when the answer must have come by now. */
   const missingOf = (view: MachineView, held: ReadonlySet<string>, now: number) => {
     let missing: "none" | "late" | "lost" = "none";
-    for (const [attemptId, grantedAt] of view.attempts) {
+    for (const [attemptId, { grantedAt }] of view.attempts) {
       if (hasEnded(attemptId)) view.attempts.delete(attemptId);
       else if (held.has(attemptId)) continue;
       else if (now - grantedAt >= VIEW_MAX_AGE_MS) return "lost";
@@ -108,7 +111,11 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       const held = new Set<string>(poll.held.map((attempt) => attempt.attemptId));
       const missing = missingOf(view, held, now);
       if (missing === "lost" || !agrees(view, poll, held)) return undefined;
-      return { instances: [...view.instances.values()], isInDoubt: missing === "late" };
+      const placed = [...view.attempts].map(([attemptId, { instanceId }]) => ({
+        attemptId,
+        instanceId,
+      }));
+      return { instances: [...view.instances.values()], placed, isInDoubt: missing === "late" };
     },
     version: () => version,
     noteBeat(poll, found, reports, at) {
@@ -119,11 +126,16 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
         if (known === undefined) continue;
         instances.set(instanceId, { ...known, state, reason, inventoryDigest });
       }
-      const attempts = new Map(found.leases.map((lease) => [lease.attemptId, -Infinity]));
+      const attempts: MachineView["attempts"] = new Map(
+        found.leases.map(({ attemptId, instanceId }) => [
+          attemptId,
+          { grantedAt: -Infinity, instanceId },
+        ]),
+      );
       const before = views.get(poll.machineId);
-      for (const [attemptId, grantedAt] of before?.attempts ?? []) {
-        const isSince = grantedAt >= at.now && before?.session === poll.session;
-        if (isSince || attempts.has(attemptId)) attempts.set(attemptId, grantedAt);
+      for (const [attemptId, granted] of before?.attempts ?? []) {
+        const isSince = granted.grantedAt >= at.now && before?.session === poll.session;
+        if (isSince || attempts.has(attemptId)) attempts.set(attemptId, granted);
       }
       views.delete(poll.machineId);
       views.set(poll.machineId, {
@@ -139,12 +151,14 @@ export function createMachineViews(hasEnded: (attemptId: string) => boolean): Ma
       }
     },
     isOnItsWay(machineId, attemptId, now) {
-      const grantedAt = views.get(machineId)?.attempts.get(attemptId) ?? -Infinity;
+      const grantedAt = views.get(machineId)?.attempts.get(attemptId)?.grantedAt ?? -Infinity;
       return now - grantedAt < VIEW_MAX_AGE_MS;
     },
-    noteGranted(machineId, attemptIds, now) {
+    noteGranted(machineId, leases, now) {
       const view = views.get(machineId);
-      for (const attemptId of attemptIds) view?.attempts.set(attemptId, now);
+      for (const { attemptId, instanceId } of leases) {
+        view?.attempts.set(attemptId, { grantedAt: now, instanceId });
+      }
     },
     forget(machineId) {
       version += 1;

@@ -25,6 +25,14 @@ export interface WantingInstance {
   readonly servable: ReadonlySet<number>;
   /** The requirement it served last: its models are loaded. */
   readonly lastRequirementId: number | null;
+  /** Nothing runs there, and nothing waits to. */
+  readonly isIdle: boolean;
+}
+
+/** An idle instance of another machine, which will take a job of its own. */
+export interface IdleElsewhere {
+  readonly instanceId: string;
+  readonly servable: Pick<ReadonlySet<number>, "has">;
 }
 
 /** One placement: this job on that instance. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { QueueHead, WantingInstance } from "./model.ts";
-import { AFFINITY_MAX_WAIT_MS, choosePlacements } from "./ranking.ts";
+import { AFFINITY_MAX_WAIT_MS, choosePlacements, IDLE_FIRST_MS } from "./ranking.ts";
 
 const head = (over: Partial<QueueHead> & { jobId: string }): QueueHead => ({
   requirementId: 1,
@@ -17,6 +17,7 @@ const instance = (over: Partial<WantingInstance> = {}): WantingInstance => ({
   wants: 1,
   servable: new Set([1, 2]),
   lastRequirementId: null,
+  isIdle: true,
   ...over,
 });
 
@@ -71,6 +72,39 @@ describe("choosePlacements", () => {
     expect(placements.map((one) => one.instanceId)).toEqual(["i1", "i2"]);
   });
 
+  it("gives to an idle instance before it stages behind what runs on another", () => {
+    const heads = [
+      head({ jobId: "a" }),
+      head({ jobId: "b", rank: 2 }),
+      head({ jobId: "c", rank: 3 }),
+    ];
+    const instances = [instance({ isIdle: false }), instance({ instanceId: "i2", wants: 2 })];
+    const placed = (count: number) =>
+      choosePlacements(heads.slice(0, count), instances).map((one) => one.instanceId);
+    expect(placed(1)).toEqual(["i2"]);
+    expect(placed(3)).toEqual(["i2", "i1", "i2"]);
+  });
+
+  it("leaves a new job to an idle instance elsewhere, one each, before it stages it", () => {
+    const heads = [head({ jobId: "a" }), head({ jobId: "b", rank: 2 })];
+    const other = { instanceId: "i9", servable: new Set([1]) };
+    const placed = (own: Partial<WantingInstance>, more: Partial<QueueHead> = {}) =>
+      choosePlacements(
+        heads.map((one) => ({ ...one, ...more })),
+        [instance({ wants: 2, ...own })],
+        [other],
+      ).map((one) => one.jobId);
+    expect(placed({ isIdle: false })).toEqual(["b"]);
+    // An idle one takes its own first, and stages what nobody else takes.
+    expect(placed({})).toEqual(["a"]);
+    // Nobody has taken it for long: there is a reason.
+    expect(placed({ isIdle: false }, { ageMs: IDLE_FIRST_MS })).toEqual(["a", "b"]);
+    // The other one cannot have it.
+    expect(placed({ isIdle: false }, { avoidInstances: ["i9"] })).toEqual(["a", "b"]);
+    expect(placed({ isIdle: false }, { preferredInstance: "i1" })).toEqual(["a", "b"]);
+    expect(placed({ isIdle: false }, { requirementId: 2 })).toEqual(["a", "b"]);
+  });
+
   it("never gives an instance what it cannot serve, what avoids it, or more than it wants, nor a job twice", () => {
     const heads = fc.uniqueArray(
       fc.record({
@@ -90,6 +124,7 @@ describe("choosePlacements", () => {
           wants: fc.integer({ min: 0, max: 2 }),
           servable: fc.subarray([1, 2, 3, 4]).map((ids) => new Set(ids)),
           lastRequirementId: fc.option(fc.integer({ min: 1, max: 4 })),
+          isIdle: fc.boolean(),
         }),
         { maxLength: 3 },
       )

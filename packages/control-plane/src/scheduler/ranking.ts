@@ -1,4 +1,4 @@
-import type { Placement, QueueHead, WantingInstance } from "./model.ts";
+import type { IdleElsewhere, Placement, QueueHead, WantingInstance } from "./model.ts";
 
 /**
  * For how long jobs whose models are loaded may overtake: once the head of the queue has waited
@@ -7,36 +7,70 @@ import type { Placement, QueueHead, WantingInstance } from "./model.ts";
 export const AFFINITY_MAX_WAIT_MS = 30_000;
 
 /**
+ * For how long a new job is left to an idle instance of another machine, whose poll is here too: it
+ * takes it within milliseconds, or there is a reason why it does not. Longer, and the job may be staged
+ * behind a running one.
+ */
+export const IDLE_FIRST_MS = 1_000;
+
+/**
  * Places jobs on the instances that want them. Order: priority, then rank (age, fair between
  * callers), but an instance prefers a job whose models it has loaded among those of equal priority,
  * as long as nobody older has waited over {@link AFFINITY_MAX_WAIT_MS}. An instance never gets a job
- * that avoids it, nor one that waits for another instance. Instances take turns, so that work spreads before anything is staged behind it.
+ * that avoids it, nor one that waits for another instance. Instances take turns, so that work spreads
+ * before anything is staged behind it: first those that are idle, here and elsewhere.
  */
 export function choosePlacements(
   heads: readonly QueueHead[],
   instances: readonly WantingInstance[],
+  elsewhere: readonly IdleElsewhere[] = [],
 ): Placement[] {
   const left = [...heads].sort(byOrder);
-  const wanting = instances.map((instance) => ({ instance, open: instance.wants }));
   const placements: Placement[] = [];
-  for (let progress = true; progress && left.length > 0;) {
-    progress = false;
-    for (const slot of wanting) {
-      if (slot.open <= 0) continue;
-      const at = chooseFor(slot.instance, left);
-      if (at === -1) continue;
-      const [head] = left.splice(at, 1);
+  const open = new Map(instances.map((instance) => [instance, instance.wants]));
+  /** Gives each of these a job, in turn; false when none could be given. */
+  const takeTurns = (turn: readonly WantingInstance[]): boolean => {
+    const before = placements.length;
+    for (const instance of turn) {
+      const wants = open.get(instance) ?? 0;
+      const head = wants > 0 ? take(instance, left) : undefined;
       if (head === undefined) continue;
-      placements.push({
-        jobId: head.jobId,
-        requirementId: head.requirementId,
-        instanceId: slot.instance.instanceId,
-      });
-      slot.open -= 1;
-      progress = true;
+      const { jobId, requirementId } = head;
+      placements.push({ jobId, requirementId, instanceId: instance.instanceId });
+      open.set(instance, wants - 1);
     }
-  }
+    return placements.length > before;
+  };
+  const idle = instances.filter(({ isIdle }) => isIdle);
+  const busy = instances.filter(({ isIdle }) => !isIdle);
+  takeTurns(idle);
+  leaveToOthers(elsewhere, left);
+  // Those that were idle have had their turn of this round.
+  takeTurns(busy);
+  while (left.length > 0 && takeTurns([...idle, ...busy])) continue;
   return placements;
+}
+
+/** Takes out what idle instances elsewhere will take themselves. */
+function leaveToOthers(elsewhere: readonly IdleElsewhere[], left: QueueHead[]): void {
+  for (const other of elsewhere) {
+    if (left.every((head) => head.ageMs >= IDLE_FIRST_MS)) return;
+    const at = left.findIndex((head) => head.ageMs < IDLE_FIRST_MS && isFit(other, head));
+    if (at !== -1) left.splice(at, 1);
+  }
+}
+
+function take(instance: WantingInstance, left: QueueHead[]): QueueHead | undefined {
+  const at = chooseFor(instance, left);
+  return at === -1 ? undefined : left.splice(at, 1)[0];
+}
+
+function isFit({ instanceId, servable }: IdleElsewhere, head: QueueHead): boolean {
+  return (
+    servable.has(head.requirementId) &&
+    !head.avoidInstances.includes(instanceId) &&
+    (head.preferredInstance ?? instanceId) === instanceId
+  );
 }
 
 function byOrder(a: QueueHead, b: QueueHead): number {
@@ -49,11 +83,7 @@ function byOrder(a: QueueHead, b: QueueHead): number {
 function chooseFor(instance: WantingInstance, heads: readonly QueueHead[]): number {
   let first = -1;
   for (const [index, head] of heads.entries()) {
-    const isFit =
-      instance.servable.has(head.requirementId) &&
-      !head.avoidInstances.includes(instance.instanceId) &&
-      (head.preferredInstance ?? instance.instanceId) === instance.instanceId;
-    if (!isFit) continue;
+    if (!isFit(instance, head)) continue;
     if (first === -1) {
       first = index;
       if (head.ageMs > AFFINITY_MAX_WAIT_MS || instance.lastRequirementId === null) return first;

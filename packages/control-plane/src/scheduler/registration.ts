@@ -43,7 +43,7 @@ export async function registerIn(
       canRestart: canRestart === true,
     })),
   );
-  await bindToMachine(tx, caller, machineId);
+  await bindToMachine(tx, caller, { id: machineId, isNew: machine.session === 1 });
   const idByKey = new Map(instances.map((instance) => [instance.key, instance.id]));
   const granted = await store.takeOverLeases(tx, machineId, [...idByKey.values()], ttlMs);
   const discard: { key: string; promptId: string }[] = [];

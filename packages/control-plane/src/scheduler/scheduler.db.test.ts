@@ -60,6 +60,50 @@ describe("claiming", () => {
     expect((await waiting).leases).toHaveLength(1);
   });
 
+  it("gives a job to an idle instance before one that runs something, in one poll", async () => {
+    const { agent } = await kit.register(null, [], ["http://a", "http://b"]);
+    await kit.queueJobs(1);
+    const first = kit.only((await kit.poll(agent, 1)).leases);
+    for (const held of [[first], [first]]) {
+      await kit.queueJobs(1);
+      const next = kit.only((await kit.poll(agent, 1, held)).leases);
+      expect(next.instanceId).not.toBe(first.instanceId);
+      await kit.storeBlob();
+      await kit.send(agent, kit.succeeded(next));
+    }
+  });
+
+  it("gives a job to an idle machine before one that runs something and has waited for longer", async () => {
+    const busy = (await kit.register()).agent;
+    await kit.queueJobs(1);
+    const { leases } = await kit.poll(busy, 1);
+    const staging = kit.poll(busy, 1, leases, 300);
+    await expect.poll(() => kit.scheduler().waitingPolls()).toBe(1);
+    const idle = (await kit.register()).agent;
+    const waiting = kit.poll(idle, 2, [], 300);
+    await expect.poll(() => kit.scheduler().waitingPolls()).toBe(2);
+    const [jobId] = await kit.queueJobs(1);
+    expect(kit.only((await waiting).leases).jobId).toBe(jobId);
+    expect((await staging).leases).toEqual([]);
+  });
+
+  it("stages a job that is left to an idle machine which does not take it, after a moment", async () => {
+    const busy = (await kit.register()).agent;
+    await kit.queueJobs(1);
+    const { leases } = await kit.poll(busy, 1);
+    const idle = (await kit.register()).agent;
+    const waiting = kit.poll(idle, 1, [], 300);
+    await expect.poll(() => kit.scheduler().waitingPolls()).toBe(1);
+    // It is served no more, and its poll does not know yet.
+    await kit.test.db.query("update instances set cordoned = true where machine_id = $1", [
+      idle.machineId,
+    ]);
+    const [jobId] = await kit.queueJobs(1);
+    await kit.test.db.query("update jobs set created_at = now() - interval '1 second'");
+    expect(kit.only((await kit.poll(busy, 1, leases)).leases).jobId).toBe(jobId);
+    expect((await waiting).leases).toEqual([]);
+  });
+
   it("sends a lease again whose answer was lost, with the same epoch and prompt id", async () => {
     await kit.queueJobs(1);
     const { agent } = await kit.register();

@@ -5,8 +5,13 @@
 export interface WorkSignal {
   /** Waits until woken, or until `timeoutMs` is over or the signal aborts; never rejects. */
   wait(waiter: Waiter, timeoutMs: number, signal: AbortSignal): Promise<void>;
-  /** Wakes as many waiters that can serve one of these requirements as there are jobs. */
+  /**
+   * Wakes as many waiters that can serve one of these requirements as there are jobs: those with idle
+   * instances first, an instance a job.
+   */
   wakeForWork(requirementIds: readonly number[], jobs: number): void;
+  /** The same, in the order in which they wait: nobody is passed by for ever. */
+  wakeInTurn(requirementIds: readonly number[], jobs: number): void;
   /** Wakes the poll of a machine: an order for it, or a newer poll. */
   wakeMachine(machineId: string): void;
   /** Wakes everybody: at shutdown. */
@@ -24,6 +29,8 @@ export interface Waiter {
   readonly machineId: string;
   readonly wants: number;
   canServe(requirementId: number): boolean;
+  /** Its idle instances that can serve one of these. */
+  countIdle(requirementIds: readonly number[]): number;
 }
 
 /** Makes a {@link WorkSignal}. `setTimer` runs a function later and returns how to call it off. */
@@ -33,6 +40,16 @@ export function createWorkSignal(
   // A Set keeps the order of arrival: who waits longest is woken first.
   let version = 0;
   const waiters = new Set<{ readonly waiter: Waiter; readonly wake: () => void }>();
+  const wakeAny = (requirementIds: readonly number[], jobs: number): void => {
+    let left = jobs;
+    for (const { waiter, wake } of waiters) {
+      if (left <= 0) return;
+      if (waiter.wants > 0 && requirementIds.some((id) => waiter.canServe(id))) {
+        left -= waiter.wants;
+        wake();
+      }
+    }
+  };
   return {
     wait(waiter, timeoutMs, signal) {
       if (signal.aborted) return Promise.resolve();
@@ -54,11 +71,16 @@ export function createWorkSignal(
       let left = jobs;
       for (const { waiter, wake } of waiters) {
         if (left <= 0) return;
-        if (waiter.wants > 0 && requirementIds.some((id) => waiter.canServe(id))) {
-          left -= waiter.wants;
-          wake();
-        }
+        const idle = waiter.countIdle(requirementIds);
+        if (idle === 0) continue;
+        left -= idle;
+        wake();
       }
+      wakeAny(requirementIds, left);
+    },
+    wakeInTurn(requirementIds, jobs) {
+      version += 1;
+      wakeAny(requirementIds, jobs);
     },
     wakeMachine(machineId) {
       version += 1;

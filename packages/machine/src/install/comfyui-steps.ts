@@ -32,6 +32,9 @@ export function comfyuiStep(
     lane: "release",
     async check({ signal }) {
       if (!(await isCheckedOut(checkout))) return { kind: "needed", detail: "not checked out" };
+      if (!(await isThere(join(places.comfyui, "main.py")))) {
+        return { kind: "needed", detail: "main.py is gone" };
+      }
       const gone = isThorough ? await missingFiles(git, places.comfyui, signal) : [];
       return gone.length > 0
         ? { kind: "needed", detail: `${gone.length} of its files are gone` }

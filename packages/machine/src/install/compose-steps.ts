@@ -10,6 +10,7 @@ import {
   type BuildablePack,
 } from "./custom-nodes.ts";
 import { StepFailure, type MachineLock, type Step } from "./model.ts";
+import { planSteps } from "./plan-install.ts";
 import { programEnvironment } from "./program-environment.ts";
 import { environmentSteps } from "./python-environment.ts";
 import { readPythonFacts } from "./python/python-facts.ts";
@@ -90,6 +91,27 @@ export function composeSteps(composition: Composition): Step[] {
   ];
 }
 
+/**
+ * Steps of a release that write nothing but what is known of it, and to it: what they find to do is
+ * no damage.
+ */
+const BESIDE_RELEASE: ReadonlySet<string> = new Set([
+  "release.validate",
+  "release.lock",
+  "release.switch",
+]);
+
+/** What of a complete release is not as its steps left it, in words; null when all is. */
+export async function damageOf(
+  steps: readonly Step[],
+  signal: AbortSignal,
+): Promise<string | null> {
+  const own = steps.filter(({ id, lane }) => lane === "release" && !BESIDE_RELEASE.has(id));
+  const planned = await planSteps(own, signal);
+  const found = planned.find(({ state }) => state !== "done");
+  return found === undefined ? null : `${found.title}: ${found.detail}`;
+}
+
 interface ReleaseSteps {
   readonly steps: readonly Step[];
   readonly facts: LockFacts;
@@ -128,7 +150,7 @@ function clonedSteps(
     ...scripts,
     validateStep({
       ...validationOf(build, build.places.comfyui, () => Promise.resolve(build.places.python)),
-      setAside: (name) => setPackAside(build, name),
+      setAside: build.isInUse ? undefined : (name) => setPackAside(build, name),
       after: [
         "python.packages",
         ...packs.flatMap(({ pack }) => [

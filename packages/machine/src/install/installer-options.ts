@@ -22,6 +22,8 @@ export interface InstallerPorts {
   readonly chooseTorchBackend?: (signal: AbortSignal) => Promise<ChosenTorch>;
   /** `extra_model_paths.yaml` that instances start with; null for none. */
   readonly extraModelPaths?: () => string | null;
+  /** The manifest that a running agent goes by; null when there is none. */
+  readonly manifestInForce?: () => Promise<Manifest | null>;
   /** Starts programs. */
   readonly runProgram?: RunProgram;
   /** Which releases are in use. */

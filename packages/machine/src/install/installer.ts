@@ -11,12 +11,14 @@ import { withFileLock } from "@holdfast/runtime/host";
 import type { Release } from "../instances/model.ts";
 import { openInstallLog } from "./install-log.ts";
 import type { InstallerOptions } from "./installer-options.ts";
+import { releaseDigest } from "../manifest/manifest-digest.ts";
 import type { InstallEvent, MachineLock, StepResult } from "./model.ts";
 import { endOrphans } from "./orphans.ts";
 import type { InstallPlan } from "./plan-install.ts";
-import { prepareInstall, servingLock } from "./prepare-install.ts";
+import { findHold, prepareInstall, servingLock, type RunMode } from "./prepare-install.ts";
 import { createRedact } from "./redact.ts";
 import { cleanUp, findUsedByProcesses, type Cleaned } from "./release/clean-releases.ts";
+import { removeHold, writeHold, type ReleaseHold } from "./release/release-hold.ts";
 import { openReleases, toRelease, type ReleaseEntry, type Releases } from "./release/releases.ts";
 import { makeLink, repositoryLinks } from "./release/repository-links.ts";
 import { createRunProgram, type RunProgram } from "./run-program.ts";
@@ -28,6 +30,8 @@ export interface InstallRequest {
   readonly update?: boolean;
   /** Looks thoroughly at everything that seems done, and validates again. */
   readonly verify?: boolean;
+  /** Goes by the manifest though it is held back; an update does too. The hold ends when it worked. */
+  readonly endHold?: boolean;
   readonly signal: AbortSignal;
   readonly onEvent?: (event: InstallEvent) => void;
 }
@@ -48,6 +52,8 @@ export type InstallOutcome =
       /** Something was done. */
       readonly isChanged: boolean;
       readonly results: readonly StepResult[];
+      /** The manifest is held back, and the release before serves on; null when it is not. */
+      readonly hold: ReleaseHold | null;
       readonly warnings: readonly string[];
       readonly logFile: string;
     }
@@ -62,9 +68,23 @@ export type InstallOutcome =
   | { readonly kind: "refused"; readonly plan: InstallPlan }
   | Busy;
 
+/** How a way back is asked for. */
+export interface RollbackRequest {
+  /** Release to go back to; else the one that served before. */
+  readonly to?: string;
+  /** Why the machine leaves by itself what serves; else somebody asks for it. */
+  readonly leaving?: string;
+}
+
 /** What going back came to. */
 export type RollbackOutcome =
-  | { readonly kind: "rolled_back"; readonly from: string | null; readonly to: string }
+  | {
+      readonly kind: "rolled_back";
+      readonly from: string | null;
+      readonly to: string;
+      /** What keeps the manifest from undoing it; null when it asks for no other release. */
+      readonly hold: ReleaseHold | null;
+    }
   | { readonly kind: "nothing"; readonly reason: string }
   | Busy;
 
@@ -74,6 +94,8 @@ export interface InstallationSummary {
   readonly current: string | null;
   readonly previous: string | null;
   readonly releases: readonly ReleaseEntry[];
+  /** The manifest is held back since a rollback; null when it is not. */
+  readonly hold: ReleaseHold | null;
   /** Process that changes the installation now; null when none does. */
   readonly busyPid: number | null;
 }
@@ -81,11 +103,16 @@ export interface InstallationSummary {
 /** The installer of one machine, for one manifest. */
 export interface Installer {
   /** What an installation would do; changes nothing but the cache of git. */
-  plan(request: Pick<InstallRequest, "update" | "verify" | "signal">): Promise<InstallPlan>;
+  plan(
+    request: Pick<InstallRequest, "endHold" | "signal" | "update" | "verify">,
+  ): Promise<InstallPlan>;
   install(request: InstallRequest): Promise<InstallOutcome>;
-  /** Makes the release before serve again; once more, and it is undone. */
-  rollback(): Promise<RollbackOutcome>;
-  clean(): Promise<Cleaned | Busy>;
+  /**
+   * Makes the release before serve again, and holds the manifest back that asks for the newer one;
+   * once more, and it is undone. The signal ends only the waiting for another installer.
+   */
+  rollback(signal: AbortSignal, request?: RollbackRequest): Promise<RollbackOutcome>;
+  clean(signal: AbortSignal): Promise<Cleaned | Busy>;
   status(): Promise<InstallationSummary>;
   /** What instances are started from; undefined when nothing serves. */
   current(): Promise<Release | undefined>;
@@ -97,27 +124,33 @@ export function createInstaller(options: InstallerOptions): Installer {
   const releases = openReleases(places);
   const run = ports.runProgram ?? createRunProgram(clock);
   return {
-    async plan({ update = false, verify = false, signal }) {
+    async plan(request) {
       const lifetime = new AbortController();
       try {
-        const mode = { isUpdate: update, isThorough: verify, signal, lifetime: lifetime.signal };
+        const mode = toMode(request, lifetime.signal);
         return (await prepareInstall(options, releases, run, mode)).plan;
       } finally {
         lifetime.abort();
       }
     },
-    install: (request) => alone(options, () => install(options, releases, run, request)),
-    rollback: () => alone(options, () => rollback(options, releases)),
-    clean: () =>
-      alone(options, () =>
-        cleanUp(places, releases, manifest, ports.findUsed ?? findUsedByProcesses),
-      ),
+    install: (request) =>
+      alone(options, request.signal, () => install(options, releases, run, request)),
+    rollback: (signal, request = {}) =>
+      alone(options, signal, () => rollback(options, releases, request)),
+    clean: (signal) =>
+      alone(options, signal, async () => {
+        const inForce = (await ports.manifestInForce?.()) ?? null;
+        const manifests = [manifest, ...(inForce === null ? [] : [inForce])];
+        const findUsed = ports.findUsed ?? findUsedByProcesses;
+        return await cleanUp(places, releases, manifests, { findUsed, clock });
+      }),
     async status() {
       return {
         lock: (await servingLock(releases)) ?? null,
         current: (await releases.currentId()) ?? null,
         previous: (await releases.previousId()) ?? null,
         releases: await releases.list(),
+        hold: await findHold(options, releases),
         busyPid: await lockHolder(places.installLock),
       };
     },
@@ -135,13 +168,29 @@ export function createInstaller(options: InstallerOptions): Installer {
   };
 }
 
+function toMode(
+  {
+    update = false,
+    verify = false,
+    endHold = false,
+    signal,
+  }: Pick<InstallRequest, "endHold" | "signal" | "update" | "verify">,
+  lifetime: AbortSignal,
+): RunMode {
+  return { isUpdate: update, isThorough: verify, isHoldEnded: endHold, signal, lifetime };
+}
+
 /** Runs what changes the installation (I2), or tells who is at it. */
-async function alone<T>(options: InstallerOptions, fn: () => Promise<T>): Promise<T | Busy> {
+async function alone<T>(
+  options: InstallerOptions,
+  signal: AbortSignal,
+  fn: () => Promise<T>,
+): Promise<T | Busy> {
   const { places, clock, settings } = options;
   await mkdir(places.root, { recursive: true });
   let isIn = false;
   try {
-    const lock = { clock, timeoutMs: settings.lockWaitMs };
+    const lock = { clock, timeoutMs: settings.lockWaitMs, signal };
     return await withFileLock(places.installLock, lock, async () => {
       isIn = true;
       const ended = await endOrphans(places.root, clock);
@@ -171,11 +220,11 @@ async function install(
   run: RunProgram,
   request: InstallRequest,
 ): Promise<InstallOutcome> {
-  const { signal, update = false, verify = false } = request;
+  const { signal } = request;
   const { places, clock, log } = options;
   const lifetime = new AbortController();
   try {
-    const mode = { isUpdate: update, isThorough: verify, signal, lifetime: lifetime.signal };
+    const mode = toMode(request, lifetime.signal);
     const { plan, steps } = await prepareInstall(options, releases, run, mode);
     if (plan.problems.length > 0) {
       log.error({ problems: plan.problems }, "installation refused");
@@ -203,9 +252,11 @@ async function install(
       }
       const isChanged = results.some(({ outcome }) => outcome === "done");
       log.info({ release: serving, isChanged }, "installed");
-      const { warnings } = plan;
+      const { warnings, hold } = plan;
+      // The manifest was gone by: what was held back of it, or of another one, is over.
+      if (hold === null) await removeHold(places.releaseHold);
       const logFile = file.file;
-      return { kind: "installed", release: serving, isChanged, results, warnings, logFile };
+      return { kind: "installed", release: serving, isChanged, results, hold, warnings, logFile };
     } finally {
       await file.close();
     }
@@ -246,11 +297,13 @@ async function removeHalfBuilt(
 }
 
 async function rollback(
-  { places, manifest, log }: InstallerOptions,
+  options: InstallerOptions,
   releases: Releases,
+  request: RollbackRequest,
 ): Promise<RollbackOutcome> {
+  const { places, manifest, log } = options;
   const from = (await releases.currentId()) ?? null;
-  const to = await releases.previousId();
+  const to = request.to ?? (await releases.previousId());
   if (to === undefined || to === from) {
     return { kind: "nothing", reason: "there is no release before this one" };
   }
@@ -266,8 +319,35 @@ async function rollback(
       linkTo: manifest.repositories.find((entry) => entry.name === name)?.linkTo ?? null,
     })),
   );
+  const hold = await nextHold(options, releases, request, { from, to });
+  // Before the switch: until then it does not count, and a kill between leaves no switch unheld.
+  if (hold !== null) await writeHold(places.releaseHold, hold);
   for (const link of links) await makeLink(places, link);
   await releases.switchTo(to);
-  log.info({ from, to }, "rolled back");
-  return { kind: "rolled_back", from, to };
+  if (hold === null) await removeHold(places.releaseHold);
+  log.info({ from, to, by: hold?.by ?? null, reason: hold?.reason ?? null }, "rolled back");
+  return { kind: "rolled_back", from, to, hold };
+}
+
+/** What is to be held back from now on; null when the way goes to what the manifest asks for. */
+async function nextHold(
+  options: InstallerOptions,
+  releases: Releases,
+  { leaving }: RollbackRequest,
+  { from, to }: Pick<ReleaseHold, "from" | "to">,
+): Promise<ReleaseHold | null> {
+  const { clock, manifest, ports } = options;
+  if ((await findHold(options, releases))?.from === to) return null;
+  // The file may have been edited since; neither it nor what is in force is to undo this.
+  const inForce = (await ports.manifestInForce?.()) ?? null;
+  const held = [manifest, ...(inForce === null ? [] : [inForce])].map(releaseDigest);
+  return {
+    version: 1,
+    manifests: [...new Set(held)],
+    from,
+    to,
+    at: Math.round(clock.now()),
+    by: leaving === undefined ? "operator" : "machine",
+    reason: leaving ?? null,
+  };
 }

@@ -1,28 +1,53 @@
 import { readdir, readFile } from "node:fs/promises";
 import type { Clock } from "@holdfast/runtime";
-import { signalProcess, waitForExit } from "@holdfast/runtime/host";
-import { INSTALLER_MARK } from "./program-environment.ts";
+import { parseLinuxStat, signalProcess, waitForExit } from "@holdfast/runtime/host";
+import { INSTALLER_MARK, INSTALLER_OWNER } from "./program-environment.ts";
 
 const END_WAIT_MS = 5_000;
 
 /**
  * Ends what a killed installer of this machine folder left running (git, uv, a script of a pack),
- * found by the mark in its environment. To be called only while the install lock is held: then
- * nobody else's programs carry the mark. Does nothing where the platform does not show the
- * environment of processes (all but Linux). Answers how many were ended.
+ * found by the marks in its environment. To be called only while the install lock is held. A plan
+ * needs no lock: programs whose owner lives are at work for it, and are left. Does nothing where the
+ * platform does not show the environment of processes (all but Linux). Answers how many were ended.
  */
 export async function endOrphans(root: string, clock: Clock): Promise<number> {
   if (process.platform !== "linux") return 0;
-  const mark = `${INSTALLER_MARK}=${root}`;
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
   const found: number[] = [];
   for (const pid of pids) {
-    if (pid === process.pid) continue;
-    // Gone meanwhile, or somebody else's: not ours either way.
-    const env = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
-    if (env.split("\0").includes(mark)) found.push(pid);
+    if (pid !== process.pid && (await isLeft(pid, root))) found.push(pid);
   }
   for (const pid of found) signalProcess(pid, "SIGKILL");
   for (const pid of found) await waitForExit(pid, END_WAIT_MS, clock);
   return found.length;
+}
+
+async function isLeft(pid: number, root: string): Promise<boolean> {
+  // Gone meanwhile, or somebody else's: not ours either way.
+  const env = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
+  const entries = env.split("\0");
+  if (!entries.includes(`${INSTALLER_MARK}=${root}`)) return false;
+  const owner = entries.find((entry) => entry.startsWith(`${INSTALLER_OWNER}=`));
+  const ownerPid = Number(owner?.slice(INSTALLER_OWNER.length + 1) ?? Number.NaN);
+  return isLeftover(await startedAt(pid), await startedAt(ownerPid));
+}
+
+/**
+ * Whether nobody waits for a program any more, by the ticks at which it and the process with its
+ * owner's pid were started; undefined for one that is gone. What started after the program has only
+ * inherited the pid: it is not the owner.
+ */
+export function isLeftover(program: number | undefined, owner: number | undefined): boolean {
+  if (program === undefined) return false;
+  return owner === undefined || owner > program;
+}
+
+async function startedAt(pid: number): Promise<number | undefined> {
+  if (!Number.isSafeInteger(pid) || pid <= 0) return undefined;
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  const stat = text === undefined ? undefined : parseLinuxStat(text);
+  // A zombie waits for nobody.
+  if (stat === undefined || stat.state === "Z" || stat.state === "X") return undefined;
+  return Number(stat.startTicks);
 }

@@ -5,6 +5,7 @@ import { bytesText, releaseBytes } from "./disk-estimate.ts";
 import { isThere } from "./install-files.ts";
 import type { Step, StepContext } from "./model.ts";
 import type { ReleaseInputs } from "./release/release-inputs.ts";
+import type { ReleaseHold } from "./release/release-hold.ts";
 import type { PlannedRef, PlanProblem } from "./resolve-manifest.ts";
 
 /** A step as it is before anything was done. */
@@ -41,6 +42,8 @@ export interface InstallPlan {
   readonly releaseId: string | null;
   /** A release has to be made; else the one with that id is there. */
   readonly isNewRelease: boolean;
+  /** The manifest is held back: what serves stays, and no ref was asked for; null when it is not. */
+  readonly hold: ReleaseHold | null;
   readonly torchBackend: string;
   readonly refs: readonly PlannedRef[];
   readonly steps: readonly PlannedStep[];

@@ -38,7 +38,13 @@ async function plan(served: string | null) {
     },
   };
   const run = () => Promise.reject(new Error("nothing is run"));
-  const mode = { isUpdate: false, isThorough: false, signal: NOBODY, lifetime: NOBODY };
+  const mode = {
+    isUpdate: false,
+    isThorough: false,
+    isHoldEnded: false,
+    signal: NOBODY,
+    lifetime: NOBODY,
+  };
   return (await prepareInstall(options, releases, run, mode)).plan;
 }
 

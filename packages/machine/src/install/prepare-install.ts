@@ -1,4 +1,5 @@
-import { composeSteps } from "./compose-steps.ts";
+import { releaseDigest } from "../manifest/manifest-digest.ts";
+import { composeSteps, damageOf } from "./compose-steps.ts";
 import { estimateNote } from "./disk-estimate.ts";
 import { createGitCache } from "./git/git-cache.ts";
 import { findOnPath } from "./install-files.ts";
@@ -11,10 +12,13 @@ import {
   releasePlaces,
   type ReleaseBuild,
 } from "./release/release-build.ts";
+import { holdInForce, holdWords, readHold, type ReleaseHold } from "./release/release-hold.ts";
+import { findUsedByProcesses } from "./release/clean-releases.ts";
 import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
+import { chooseTarget, type ReleaseTarget } from "./release/release-target.ts";
 import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
-import { resolveManifest, type PlanProblem } from "./resolve-manifest.ts";
+import { resolveManifest, resolveServing, type PlanProblem } from "./resolve-manifest.ts";
 import type { RunProgram } from "./run-program.ts";
 import { decideTorch, type TorchDecision } from "./torch-decision.ts";
 import { createUvTool, hostPlatform, type UvTool } from "./uv-tool.ts";
@@ -25,6 +29,8 @@ export interface RunMode {
   readonly isUpdate: boolean;
   /** Looks thoroughly, and validates again. */
   readonly isThorough: boolean;
+  /** Goes by the manifest though it is held back. */
+  readonly isHoldEnded: boolean;
   readonly signal: AbortSignal;
   /** Aborted when the run is over. */
   readonly lifetime: AbortSignal;
@@ -45,38 +51,47 @@ export async function prepareInstall(
 ): Promise<Prepared> {
   const { manifest, places, ports } = options;
   const lock = await servingLock(releases);
-  const torch = await torchBackend(options, lock, mode.signal);
+  const isHeld = !mode.isHoldEnded && !mode.isUpdate;
+  const hold = isHeld ? await findHold(options, releases) : null;
+  const served = hold === null ? undefined : lock;
+  const torch = await torchBackend(options, lock, served !== undefined, mode.signal);
   const git = await findGit(options, run);
-  const resolved = await resolveManifest({
-    manifest,
-    torchBackend: torch.backend,
-    lock,
-    isUpdate: mode.isUpdate,
-    cache: git?.cache,
-    signal: mode.signal,
-  });
+  const resolved =
+    served === undefined
+      ? await resolveManifest({
+          manifest,
+          torchBackend: torch.backend,
+          lock,
+          isUpdate: mode.isUpdate,
+          cache: git?.cache,
+          signal: mode.signal,
+        })
+      : resolveServing(manifest, served);
   const { inputs, repositories } = resolved;
-  const id = inputs === null ? null : releaseId(inputs);
   const uv = uvTool(options, run);
-  const build =
-    inputs === null || id === null
-      ? null
-      : releaseBuild(options, { id, inputs, releases, run, git, mode }, async (context) => {
-          return (await uv.ensure(context.signal, (line) => context.log(line))).program;
-        });
-  const steps = composeSteps({
+  const beside = {
     manifest,
     manifestDigest: options.digest,
     places,
     releases,
-    build,
     git,
     uv,
     repositories,
     modelSteps: ports.modelSteps?.(mode.lifetime) ?? [],
     extraSteps: ports.extraSteps?.() ?? [],
     isThorough: mode.isThorough,
-  });
+  };
+  const stepsFor = (target: ReleaseTarget | null): Step[] => {
+    if (inputs === null || target === null) return composeSteps({ ...beside, build: null });
+    const of = { target, inputs, releases, run, git, mode };
+    const build = releaseBuild(options, of, async (context) => {
+      return (await uv.ensure(context.signal, (line) => context.log(line))).program;
+    });
+    return composeSteps({ ...beside, build });
+  };
+  const target = inputs === null ? null : await targetOf(options, releases, inputs, stepsFor, mode);
+  const id = target?.id ?? served?.release ?? null;
+  const steps = stepsFor(target);
   const isNewRelease = id !== null && (await releases.lockOf(id)) === undefined;
   const disk = await planDisk(places.root, manifest, isNewRelease ? inputs : null);
   const diskNote =
@@ -93,6 +108,8 @@ export async function prepareInstall(
     ...(await linkProblems(options, links)),
   ];
   const warnings = [
+    ...(hold === null ? [] : [holdWords(hold)]),
+    ...(target === null ? [] : replacementWords(target)),
     ...resolved.warnings,
     ...(torch.warning === null ? [] : [torch.warning]),
     ...(models?.models ?? []).flatMap(({ id, problem }) =>
@@ -105,6 +122,7 @@ export async function prepareInstall(
   const plan: InstallPlan = {
     releaseId: id,
     isNewRelease,
+    hold,
     torchBackend: torch.backend,
     refs: resolved.refs,
     steps: problems.length > 0 ? [] : await planSteps(steps, mode.signal),
@@ -117,18 +135,57 @@ export async function prepareInstall(
   return { plan, steps };
 }
 
+/** Where the release of these inputs is to be. Of an adopted ComfyUI nothing is made that could be damaged. */
+async function targetOf(
+  { ports }: InstallerOptions,
+  releases: Releases,
+  inputs: ReleaseInputs,
+  stepsFor: (target: ReleaseTarget) => Step[],
+  { signal }: RunMode,
+): Promise<ReleaseTarget> {
+  const base = releaseId(inputs);
+  if (inputs.comfyui.kind === "adopted") return { id: base, isInUse: false, replaces: null };
+  return await chooseTarget(base, {
+    releases,
+    findUsed: ports.findUsed ?? findUsedByProcesses,
+    damageOf: (id) => damageOf(stepsFor({ id, isInUse: true, replaces: null }), signal),
+  });
+}
+
+function replacementWords({ id, replaces }: ReleaseTarget): string[] {
+  if (replaces === null) return [];
+  return [
+    `release ${replaces.id} serves and is not as it was made: ${replaces.damage}; release ${id} is made beside it, and takes its place`,
+  ];
+}
+
 /** The lock of the release that serves; undefined when none does. */
 export async function servingLock(releases: Releases): Promise<MachineLock | undefined> {
   const id = await releases.currentId();
   return id === undefined ? undefined : await releases.lockOf(id);
 }
 
+/** The hold that counts for the manifest of these options; null when there is none. */
+export async function findHold(
+  { places, manifest }: Pick<InstallerOptions, "manifest" | "places">,
+  releases: Releases,
+): Promise<ReleaseHold | null> {
+  const serving = (await servingLock(releases))?.release;
+  const hold = await readHold(places.releaseHold);
+  return holdInForce(hold, { manifest: releaseDigest(manifest), serving });
+}
+
 async function torchBackend(
   { manifest, ports }: InstallerOptions,
   lock: MachineLock | undefined,
+  isHeld: boolean,
   signal: AbortSignal,
 ): Promise<TorchDecision> {
   const { backend } = manifest.torch;
+  // What serves stays as it is: the cards are not asked.
+  if (isHeld && lock !== undefined) {
+    return { backend: lock.torch.backend, warning: null, problem: null };
+  }
   const { comfyui } = manifest;
   const asWritten = { backend, warning: null, problem: null };
   if (backend === "none" || comfyui === undefined) return asWritten;
@@ -152,7 +209,7 @@ async function findGit(
 function releaseBuild(
   { manifest, places, settings, clock }: InstallerOptions,
   of: {
-    readonly id: string;
+    readonly target: ReleaseTarget;
     readonly inputs: ReleaseInputs;
     readonly releases: Releases;
     readonly run: RunProgram;
@@ -161,7 +218,8 @@ function releaseBuild(
   },
   uvProgram: ReleaseBuild["uv"]["program"],
 ): ReleaseBuild | null {
-  const { id, inputs, releases, run, git, mode } = of;
+  const { target, inputs, releases, run, git, mode } = of;
+  const { id } = target;
   if (git === null && inputs.comfyui.kind === "clone") return null;
   const folder = releases.folder(id);
   const { hostEnvironment } = settings;
@@ -181,6 +239,8 @@ function releaseBuild(
     allowPythonDownloads: settings.allowPythonDownloads,
     limits: { ...DEFAULT_INSTALL_LIMITS, ...settings.limits },
     condition: createCondition(releases, id, mode.isThorough),
+    isInUse: target.isInUse,
+    isReplacement: target.replaces !== null,
     missing: new Map(),
   };
 }

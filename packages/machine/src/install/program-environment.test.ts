@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { INSTALLER_MARK, programEnvironment } from "./program-environment.ts";
+import { INSTALLER_MARK, INSTALLER_OWNER, programEnvironment } from "./program-environment.ts";
 
 test("a program gets what it needs to find programs and the network, and nothing else", () => {
   const host = {
@@ -17,6 +17,7 @@ test("a program gets what it needs to find programs and the network, and nothing
     LANG: "C.UTF-8",
     LC_ALL: "C.UTF-8",
     [INSTALLER_MARK]: "/m",
+    [INSTALLER_OWNER]: String(process.pid),
     EXTRA: "1",
   });
 });

@@ -36,6 +36,9 @@ const PASSED = new Set([
 /** Names the machine folder in the environment of every program that an installer started. */
 export const INSTALLER_MARK = "HOLDFAST_INSTALLER_OF";
 
+/** Pid of the process that started it, a plan's too: while that lives, the program is no leftover. */
+export const INSTALLER_OWNER = "HOLDFAST_INSTALLER_BY";
+
 /** The environment of a program of the installer of the machine folder `root`, with additions. */
 export function programEnvironment(
   host: HostEnvironment,
@@ -47,5 +50,6 @@ export function programEnvironment(
     if (value !== undefined && (PASSED.has(name) || name.startsWith("UV_"))) env[name] = value;
   }
   // Texts of git are matched, so they have to be English; C.UTF-8 keeps file names whole.
-  return { ...env, [INSTALLER_MARK]: root, ...additions };
+  const marks = { [INSTALLER_MARK]: root, [INSTALLER_OWNER]: String(process.pid) };
+  return { ...env, ...marks, ...additions };
 }

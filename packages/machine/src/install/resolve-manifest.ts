@@ -109,6 +109,22 @@ export async function resolveManifest(options: ResolveOptions): Promise<Resolved
   };
 }
 
+/**
+ * What stands for the manifest while it is held back: the release that serves, which nothing is to be
+ * made of, with the shared repositories that belong to it. Nobody is asked.
+ */
+export function resolveServing(manifest: Manifest, lock: MachineLock): ResolvedManifest {
+  const repositories = lock.repositories.map((locked) => {
+    const entry = manifest.repositories.find(({ name }) => name === locked.name);
+    // The lock keeps no password; the manifest's address of the same repository may have one.
+    const repo = same(locked, { repo: entry?.repo ?? "", ref: locked.ref })
+      ? (entry?.repo ?? locked.repo)
+      : locked.repo;
+    return { ...locked, repo, linkTo: entry?.linkTo ?? null };
+  });
+  return { inputs: null, repositories, refs: [], problems: [], warnings: [] };
+}
+
 /** Nothing is written into an adopted folder, so a pack that is not there cannot be brought. */
 async function adoptedPackProblem(
   subject: string,

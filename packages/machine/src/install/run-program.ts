@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { stripVTControlCharacters } from "node:util";
 import { abortReason, assertNever, type Clock } from "@holdfast/runtime";
 import { LINE_MAX } from "./redact.ts";
 
@@ -168,7 +169,7 @@ export function createLineSplitter(onLine: (line: string) => void): {
   const decoder = new TextDecoder();
   let rest = "";
   const emit = (line: string): void => {
-    const text = line.trimEnd();
+    const text = withoutControls(line).trimEnd();
     if (text !== "") onLine(text.slice(0, LINE_MAX));
   };
   return {
@@ -183,6 +184,12 @@ export function createLineSplitter(onLine: (line: string) => void): {
       rest = "";
     },
   };
+}
+
+/** What would colour, move or upset whoever shows the line: git ends some of its own with a zero byte. */
+function withoutControls(line: string): string {
+  // oxlint-disable-next-line no-control-regex -- these are what is looked for
+  return stripVTControlCharacters(line).replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, "");
 }
 
 /** How a program that did not succeed ended, in words, with the last thing it said. */

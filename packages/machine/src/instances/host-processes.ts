@@ -28,6 +28,8 @@ export interface HostProcesses {
   isAlive(pid: number, startTime: string): boolean;
   /** Account that a process runs as; undefined when that cannot be seen. */
   accountOf(pid: number): number | undefined;
+  /** Port that an instance was started on, by its command line; undefined when that does not tell. */
+  startedPortOf(pid: number): number | undefined;
   /** Whether somebody takes connections at the address of this URL. */
   isListening(url: string): Promise<boolean>;
   listenerOf(port: number): Promise<PortListener | undefined>;

@@ -10,6 +10,7 @@ import { NEW_ROLLOUT, nextRollout, type RollFacts, type Rollout } from "./rollou
 import {
   isSamePlace,
   newProcess,
+  startedPlace,
   SupervisedInstance,
   type ExitRecord,
 } from "./supervised-instance.ts";
@@ -98,6 +99,11 @@ export class InstanceCare {
     }
   }
 
+  /** What failed in a rollout is not waited for: whoever has not had a turn has one now. */
+  passOver(): void {
+    this.#rollout = NEW_ROLLOUT;
+  }
+
   /** Resolves when nothing is on its way. */
   async idle(): Promise<void> {
     await this.operationsEnded();
@@ -129,6 +135,8 @@ export class InstanceCare {
   #observe(one: SupervisedInstance, now: number): void {
     const { host, runner, clock, limits, random, log } = this.#options;
     const { process } = one;
+    const { gpu } = one.plan;
+    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? null);
     // What is being done to it tells by itself what came of it.
     if (process !== null && one.operation === null) {
       if (!host.isAlive(process.pid, process.startTime)) {
@@ -205,7 +213,7 @@ export class InstanceCare {
         startedAt: clock.elapsed(),
         adoptedAt: clock.elapsed(),
         startedAtEpoch: managed.startedAt,
-        place: one.place(),
+        place: startedPlace(one.plan, host.startedPortOf(pid)),
       }),
     );
   }
@@ -356,6 +364,7 @@ export class InstanceCare {
       failures: one.failures,
       asked: one.asked,
       drain: one.drain,
+      cardFault: one.cardFault,
       hasTurn: this.#rollout.turn?.name === one.name,
     };
   }
@@ -384,7 +393,7 @@ export class InstanceCare {
         operations.beginDrain(one, action.cause, reason);
         return;
       case "drain_then_end":
-        operations.beginDrain(one, { kind: "removed" }, reason);
+        operations.beginDrain(one, action.cause, reason);
         return;
       case "resume":
         operations.resume(one);

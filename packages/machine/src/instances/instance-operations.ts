@@ -5,11 +5,12 @@ import type { InstanceFiles } from "./instance-files.ts";
 import { instancePlaces } from "./process-spec.ts";
 import {
   newProcess,
+  startedPlace,
   type FoundLeftovers,
   type ProcessRecord,
   type SupervisedInstance,
 } from "./supervised-instance.ts";
-import type { KillCause, RestartCause } from "./supervision.ts";
+import type { DrainCause, KillCause } from "./supervision.ts";
 import type { SupervisorOptions, SupervisorPolicy } from "./supervisor-options.ts";
 
 /** Between two attempts at draining an instance whose job takes longer than the time for it. */
@@ -57,15 +58,19 @@ export class InstanceOperations {
     const { port } = one.plan;
     const found = (await host.instances()).filter(({ instance }) => instance === one.name);
     const listener = await host.listenerOf(port);
-    const isOwnListener = listener?.isOurs === true && listener.instance === one.name;
-    const own: FoundLeftovers["own"] = found.map(({ pid, startTime, digest }) => ({
-      pid,
-      startTime,
-      digest,
+    const isAlone = found.length === 1;
+    const own: FoundLeftovers["own"][number][] = [];
+    for (const { pid, startTime, digest } of found) {
+      // An earlier plan may have had it on another port.
+      const startedPort = host.startedPortOf(pid) ?? port;
+      const at = startedPort === port ? listener : await host.listenerOf(startedPort);
+      const isOwn = at?.isOurs === true && at.instance === one.name;
       // A child that listens does so for the only one there is.
-      listens: isOwnListener && (listener.pid === pid || found.length === 1),
-    }));
-    const isInTheWay = listener !== undefined && !own.some(({ listens }) => listens);
+      own.push({ pid, startTime, digest, listens: isOwn && (at.pid === pid || isAlone) });
+    }
+    const isOwnListener = listener?.isOurs === true && listener.instance === one.name;
+    const isServing = own.some(({ pid, listens }) => listens && (pid === listener?.pid || isAlone));
+    const isInTheWay = listener !== undefined && !(isOwnListener && isServing);
     one.leftovers = {
       own,
       portHolder: isInTheWay
@@ -122,7 +127,7 @@ export class InstanceOperations {
 
   /** Takes a process into care that was there before. */
   async adopt(one: SupervisedInstance, reason: string): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, host } = this.#options;
     const orphan = one.leftovers?.own.find(({ listens }) => listens);
     if (one.process !== null) {
       await this.#took(one, { ...one.process, isNew: false });
@@ -134,7 +139,7 @@ export class InstanceOperations {
         startedAt: clock.elapsed(),
         adoptedAt: clock.elapsed(),
         startedAtEpoch: null,
-        place: one.place(),
+        place: startedPlace(one.plan, host.startedPortOf(orphan.pid)),
       });
     }
     log.info({ instance: one.name, pid: one.process?.pid, reason }, "instance is adopted");
@@ -157,11 +162,7 @@ export class InstanceOperations {
   }
 
   /** Lets it take no more work, and waits for what runs, for as long as it is wanted. */
-  beginDrain(
-    one: SupervisedInstance,
-    cause: RestartCause | { readonly kind: "removed" },
-    reason: string,
-  ): void {
+  beginDrain(one: SupervisedInstance, cause: DrainCause, reason: string): void {
     const { clock, log } = this.#options;
     one.cancelDrain();
     const stop = new AbortController();

@@ -15,6 +15,7 @@ const status = (
 ): InstanceStatus => ({
   name: `comfyui-gpu${index}`,
   url: `http://127.0.0.1:${8_188 + index}`,
+  port: 8_188,
   plan: gpuPlan(index),
   runtime: { state: runtime, pid: 100 + index, startedAt: 1_000 + index, restarts: 1, detail },
   check: { state: check, detail: null, checkedAt: 5_000 + index },

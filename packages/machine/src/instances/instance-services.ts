@@ -91,7 +91,7 @@ function detailsOf(status: InstanceStatus): Readonly<Record<string, unknown>> {
   const { plan } = status;
   return {
     url: status.url,
-    port: plan.port,
+    port: status.port,
     gpu: plan.gpu,
     isCurrent: status.isCurrent,
     isManaged: status.isManaged,

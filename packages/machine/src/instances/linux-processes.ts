@@ -6,6 +6,7 @@ import { ENV_INSTANCE, ENV_MACHINE, ENV_SPEC } from "./process-spec.ts";
 import {
   allPids,
   holdsSocket,
+  portArgument,
   parseResident,
   readCommand,
   readEnvironment,
@@ -67,6 +68,10 @@ class LinuxProcesses implements HostProcesses {
   accountOf(pid: number): number | undefined {
     const account = /^Uid:\s+\d+\s+(\d+)/m.exec(readProc(`${pid}/status`) ?? "")?.[1];
     return account === undefined ? undefined : Number(account);
+  }
+
+  startedPortOf(pid: number): number | undefined {
+    return portArgument((readProc(`${pid}/cmdline`) ?? "").split("\0"));
   }
 
   /** By a connection that is closed at once: the table of sockets costs too much for each second. */

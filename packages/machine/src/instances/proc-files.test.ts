@@ -3,9 +3,17 @@ import {
   parseEnvironment,
   parseListeners,
   parseResident,
+  portArgument,
   parseStat,
   treeOf,
 } from "./proc-files.ts";
+
+test("the port is that of the last --port of a command line, if that is one", () => {
+  expect(portArgument(["python", "main.py", "--port", "1", "--port", "8188", ""])).toBe(8_188);
+  expect(portArgument(["python", "--port", "x"])).toBeUndefined();
+  expect(portArgument(["python", "--port"])).toBeUndefined();
+  expect(portArgument(["9000", "main.py"])).toBeUndefined();
+});
 
 test("a program's name with spaces and brackets does not shift the fields", () => {
   const rest = Array.from({ length: 48 }, (_, index) => String(index + 5));

@@ -75,6 +75,12 @@ export function readCommand(pid: number): string {
   return (readProc(`${pid}/cmdline`) ?? "").replaceAll("\0", " ").trim().slice(0, COMMAND_MAX);
 }
 
+/** Value of the last `--port` of a command line: of an option given twice that one counts. */
+export function portArgument(args: readonly string[]): number | undefined {
+  const port = Number(args[args.lastIndexOf("--port") + 1]);
+  return args.includes("--port") && Number.isInteger(port) && port > 0 ? port : undefined;
+}
+
 /** State `TCP_LISTEN` in `/proc/net/tcp`. */
 const LISTEN = "0A";
 

@@ -4,7 +4,7 @@ import type { ProcessSpec } from "../process-manager/model.ts";
 import { afterFailure, afterUptime, NO_FAILURES, type FailurePolicy } from "./failure-record.ts";
 import type { LockThing } from "./host-locks.ts";
 import type { InstanceHealth, InstancePlan } from "./model.ts";
-import type { Action, Leftovers, ProcessFacts, RestartCause } from "./supervision.ts";
+import type { Action, DrainCause, Leftovers, ProcessFacts } from "./supervision.ts";
 
 /** The end of a process. */
 export interface ExitRecord {
@@ -85,7 +85,7 @@ export class SupervisedInstance {
   asked: string | null = null;
   readonly waiters = new Set<RestartWaiter>();
   drain: {
-    readonly cause: RestartCause | { readonly kind: "removed" };
+    readonly cause: DrainCause;
     readonly startedAt: number;
     isDrained: boolean;
     readonly stop: AbortController;
@@ -97,6 +97,8 @@ export class SupervisedInstance {
   /** When it was asked for the answer that was taken in last. */
   listedAt = -Infinity;
   lastAction: Action | null = null;
+  /** Why nothing can be done on its card; null when it can. */
+  cardFault: string | null = null;
   health: InstanceHealth | undefined;
   /** Its process takes connections, as of the last probe. */
   isListening = false;
@@ -208,6 +210,17 @@ export function placeOf({ url, port, gpu }: InstancePlan): ProcessPlace {
   return { url, port, things: gpu === null ? [own] : [{ kind: "gpu", uuid: gpu.uuid }, own] };
 }
 
+/**
+ * Where a process is that was there before: on the card of the plan, and on the port that it was started
+ * on, which an earlier plan may have named.
+ */
+export function startedPlace(plan: InstancePlan, port: number | undefined): ProcessPlace {
+  if (port === undefined || port === plan.port) return placeOf(plan);
+  const url = new URL(plan.url);
+  url.port = String(port);
+  return placeOf({ ...plan, port, url: url.origin });
+}
+
 /** Whether two plans are of the same card and address. */
 export function isSamePlace(a: InstancePlan, b: InstancePlan): boolean {
   return a.url === b.url && a.port === b.port && a.gpu?.uuid === b.gpu?.uuid;
@@ -242,8 +255,9 @@ export function watchProcess(
   const answers = isHealthy || (isBad && isListening) || isWaitedFor;
   const isMendable = isBad && isListening && health.isMendedByRestart !== false;
   const answeredAt = process.answeredAt ?? (answers ? now : null);
-  const isJobKnown =
-    process.isJobKnown || adoptedAt === null || isHealthy || health?.isBusy === true;
+  // That it listens says nothing of what is in it.
+  const isTold = health !== undefined && (isHealthy || health.isBusy);
+  const isJobKnown = process.isJobKnown || adoptedAt === null || isTold;
   const isUnsure = !isJobKnown && isListening && now - (adoptedAt ?? now) < unsureMs;
   return {
     ...process,

@@ -43,6 +43,7 @@ const facts = (changes: Partial<SupervisionFacts> = {}): SupervisionFacts => ({
   leftovers: null,
   failures: NO_FAILURES,
   asked: null,
+  cardFault: null,
   drain: null,
   hasTurn: false,
   ...changes,
@@ -387,6 +388,7 @@ describe("whatever is seen", () => {
       }),
     ),
     hasTurn: fc.boolean(),
+    cardFault: fc.constantFrom(null, null, "lost"),
   });
   const always = (holds: (given: SupervisionFacts, action: Action) => boolean): void => {
     fc.assert(

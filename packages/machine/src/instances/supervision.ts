@@ -6,6 +6,7 @@
  * I2. Nothing is started while a process of ours for it, or anybody on its port, is there.
  * I3. A working instance is ended in mid-job only over its memory limit, or by a person's word after
  *     the time for draining. Recycling, a new release, new settings and a take-over wait for the job.
+ *     One whose card is lost has none that works: it is drained like one that is not planned any more.
  * I4. Planned restarts are made one after the other over the machine: see `rollout.ts`.
  */
 import { assertNever } from "@holdfast/runtime";
@@ -30,6 +31,12 @@ export type RestartCause =
   | { readonly kind: "plan_changed" }
   | { readonly kind: "unmanaged" }
   | { readonly kind: "memory_growth"; readonly bytes: number };
+
+/** Why an instance takes no more work. */
+export type DrainCause =
+  | RestartCause
+  | { readonly kind: "removed" }
+  | { readonly kind: "card_fault"; readonly reason: string };
 
 /** Why an instance is killed. */
 export type KillCause =
@@ -99,10 +106,12 @@ export interface SupervisionFacts {
   /** Somebody asked for a new start. */
   readonly asked: string | null;
   readonly drain: {
-    readonly cause: RestartCause | { readonly kind: "removed" };
+    readonly cause: DrainCause;
     readonly startedAt: number;
     readonly isDrained: boolean;
   } | null;
+  /** Why nothing can be done on its card; null when it can, or it has none. */
+  readonly cardFault: string | null;
   /** Its turn for a planned restart. */
   readonly hasTurn: boolean;
 }
@@ -122,7 +131,7 @@ export type Action =
       readonly cause: RestartCause;
       readonly reason: string;
     }
-  | { readonly kind: "drain_then_end"; readonly reason: string }
+  | { readonly kind: "drain_then_end"; readonly cause: DrainCause; readonly reason: string }
   /** The cause of the drain is gone: it takes work again. */
   | { readonly kind: "resume"; readonly reason: string }
   | { readonly kind: "restart"; readonly cause: RestartCause; readonly reason: string }
@@ -141,7 +150,13 @@ export function decideNext(facts: SupervisionFacts, policy: SupervisionPolicy): 
   if (killing !== null) {
     return { kind: "kill", cause: killing, reason: killText(killing, facts.plan) };
   }
-  if (facts.wanted === "end") return decideEnd(process, facts);
+  if (facts.wanted === "end") {
+    return decideEnd(process, facts, { kind: "removed" }, "it is no longer in the plan");
+  }
+  if (facts.cardFault !== null) {
+    const reason = facts.cardFault;
+    return decideEnd(process, facts, { kind: "card_fault", reason }, reason);
+  }
   return decideRestart(process, facts, policy);
 }
 
@@ -152,6 +167,7 @@ function decideStopped(facts: SupervisionFacts): Action {
     const inTheWay = decideLeftovers(leftovers, facts.plan); // I2
     if (inTheWay !== null) return inTheWay;
   }
+  if (facts.cardFault !== null) return { kind: "blocked", reason: facts.cardFault };
   if (facts.wanted === "keep")
     return { kind: "nothing", reason: "there is nothing to start it from" };
   if (managerProblem !== null) return { kind: "blocked", reason: managerProblem };
@@ -261,11 +277,15 @@ function killText(cause: KillCause, plan: InstancePlan): string {
   }
 }
 
-function decideEnd(process: ProcessFacts, facts: SupervisionFacts): Action {
+function decideEnd(
+  process: ProcessFacts,
+  facts: SupervisionFacts,
+  cause: DrainCause,
+  reason: string,
+): Action {
   const { drain, plan, now } = facts;
-  const reason = "it is no longer in the plan";
   if (isWorthless(process)) return { kind: "end", reason };
-  if (drain?.cause.kind !== "removed") return { kind: "drain_then_end", reason };
+  if (drain?.cause.kind !== cause.kind) return { kind: "drain_then_end", cause, reason };
   return (drain.isDrained && !process.isBusy) || now - drain.startedAt >= plan.drainMs
     ? { kind: "end", reason }
     : { kind: "nothing", reason: "its running job is waited for" };
@@ -287,7 +307,7 @@ function decideRestart(
   }
   const reason = causeText(cause);
   if (isWorthless(process)) return { kind: "restart", cause, reason };
-  if (drain === null || drain.cause.kind === "removed") {
+  if (drain === null || drain.cause.kind === "removed" || drain.cause.kind === "card_fault") {
     return { kind: "drain_then_restart", cause, reason };
   }
   const isOver = cause.kind === "asked" && facts.now - drain.startedAt >= facts.plan.drainMs;

@@ -8,7 +8,9 @@ import { causeText } from "./supervision.ts";
 /** An instance as it is now. */
 export interface InstanceStatus {
   readonly name: string;
+  /** Where it is reached: for as long as its process runs there, that may be another place than planned. */
   readonly url: string;
+  readonly port: number;
   readonly plan: InstancePlan;
   readonly runtime: RuntimeStatus;
   readonly check: CheckStatus;
@@ -33,10 +35,12 @@ export interface InstanceStatus {
 /** The status of an instance. */
 export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceStatus {
   const { process, lastAction, drain } = one;
+  const place = process?.place ?? one.place();
   const waits = lastAction?.kind === "wait" || lastAction?.kind === "give_up";
   return {
     name: one.name,
-    url: one.plan.url,
+    url: place.url,
+    port: place.port,
     plan: one.plan,
     runtime: runtimeOf(one),
     check: checkOf(one, clock),
@@ -55,13 +59,14 @@ export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceS
 }
 
 function drainText(cause: NonNullable<SupervisedInstance["drain"]>["cause"]): string {
-  return cause.kind === "removed" ? "it is no longer in the plan" : causeText(cause);
+  if (cause.kind === "removed") return "it is no longer in the plan";
+  return cause.kind === "card_fault" ? cause.reason : causeText(cause);
 }
 
 function runtimeOf(one: SupervisedInstance): RuntimeStatus {
   const { process, lastAction, failures, operation } = one;
   const common = { restarts: Math.max(0, one.processes - 1) };
-  if (process === null && !one.hasLooked && lastAction === null) {
+  if (process === null && !one.hasLooked && lastAction === null && one.exits.length === 0) {
     // An agent that was started anew finds them running: until it has looked, nobody can say.
     const detail = "what may live on from before is looked for";
     return { ...common, state: "starting", pid: null, startedAt: null, detail };
@@ -123,10 +128,22 @@ function checkOf(one: SupervisedInstance, clock: Clock): CheckStatus {
   const { process, health } = one;
   if (process === null) return { state: "pending", detail: null, checkedAt: null };
   const checkedAt = Math.round(clock.now());
+  // A process may answer for long without its card.
+  if (one.cardFault !== null) return { state: "failing", detail: one.cardFault, checkedAt };
   if (process.isHealthy) return { state: "passing", detail: null, checkedAt };
   if (isOnItsWay(one)) {
     return { state: "pending", detail: silentText(one), checkedAt: null };
   }
-  const silent = process.silentSince === null ? "it is not well" : "it does not answer";
-  return { state: "failing", detail: health?.reason ?? silent, checkedAt };
+  return { state: "failing", detail: health?.reason ?? unwellText(process, health), checkedAt };
+}
+
+/** For one of which the runner gives no reason. */
+function unwellText(
+  process: NonNullable<SupervisedInstance["process"]>,
+  health: SupervisedInstance["health"],
+): string {
+  if (process.silentSince !== null) return "it does not answer";
+  return health?.state === "starting"
+    ? "it answers, and no check has come through it yet"
+    : "it is not well";
 }

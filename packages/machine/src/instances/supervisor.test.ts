@@ -51,6 +51,9 @@ const digestOf = (of: InstancePlan, from: Release): string =>
   toProcessSpec(of, from, places, { options: null, virtualEnv: null }, account).digest;
 
 /** A supervisor that has had time to look at everything. */
+const cardFaults = new Map<string, string>();
+beforeEach(() => cardFaults.clear());
+
 async function supervise(
   plans: readonly InstancePlan[],
   from: Release | null = release(),
@@ -69,6 +72,7 @@ async function supervise(
     files: host,
     locks,
     exits: explainer,
+    cardFault: ({ uuid }) => cardFaults.get(uuid) ?? null,
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -86,6 +90,98 @@ const failureOf = (promise: Promise<unknown>): Promise<string> =>
     (error: Error) => error.message,
   );
 const busy = (port: number): void => host.setHealth(port, "healthy", { isBusy: true });
+
+describe("a card that is lost", () => {
+  const LOST = "GPU 0 has fallen off the bus. Reboot";
+
+  test("ends its own instance after its job, tells why, and starts it when the card is back", async () => {
+    const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+    busy(8_188);
+    cardFaults.set("GPU-00000000", LOST);
+    await clock.advance(5_000);
+    expect(host.paused).toEqual(new Set(["http://127.0.0.1:8188"]));
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({ draining: LOST });
+    expect(host.ends).toEqual([]);
+    host.jobEnds(8_188);
+    await clock.advance(600_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({
+      blocked: LOST,
+      runtime: { state: "stopped", detail: LOST },
+    });
+    expect(host.alive("comfyui-gpu1")).toBe(1);
+    cardFaults.clear();
+    await clock.advance(60_000);
+    expect(supervisor.status("comfyui-gpu0")?.check.state).toBe("passing");
+  });
+
+  test("that was a passing word of the driver ends nothing", async () => {
+    await supervise([gpuPlan(0)]);
+    busy(8_188);
+    cardFaults.set("GPU-00000000", LOST);
+    await clock.advance(5_000);
+    cardFaults.clear();
+    await clock.advance(5_000);
+    host.jobEnds(8_188);
+    await clock.advance(60_000);
+    expect([host.ends, [...host.paused]]).toEqual([[], []]);
+  });
+
+  test("a job that hangs on it is waited for no longer than the time for draining", async () => {
+    await supervise([gpuPlan(0)]);
+    busy(8_188);
+    cardFaults.set("GPU-00000000", LOST);
+    await clock.advance(40_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+  });
+});
+
+describe("another base port", () => {
+  const old = (): void => {
+    host.add({ name: "comfyui-cpu0", digest: "r-1", port: 9_000 });
+    busy(9_000);
+  };
+
+  test("what runs on the port of before is adopted, judged and drained there, then started anew", async () => {
+    old();
+    const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")).toMatchObject({
+      url: "http://127.0.0.1:9000",
+      port: 9_000,
+      runtime: { state: "running" },
+      check: { state: "passing" },
+    });
+    await clock.advance(300_000);
+    expect(host.ends).toEqual([]);
+    expect(host.paused).toContain("http://127.0.0.1:9000");
+    host.jobEnds(9_000);
+    await clock.advance(10_000);
+    expect(host.ends).toEqual(["comfyui-cpu0 removed"]);
+    expect(host.of("comfyui-cpu0").port).toBe(8_188);
+    expect(supervisor.status("comfyui-cpu0")?.url).toBe("http://127.0.0.1:8188");
+  });
+
+  test("one that the process manager lost is found there too", async () => {
+    old();
+    const left = host.of("comfyui-cpu0");
+    left.isManaged = false;
+    await supervise([plan()]);
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    expect(left.isAlive).toBe(true);
+  });
+
+  test("while nobody has told what is in it, it counts as busy for the time of a drain", async () => {
+    old();
+    host.healthOf.clear();
+    await supervise([plan()]);
+    await clock.advance(20_000);
+    expect(host.ends).toEqual([]);
+    busy(9_000);
+    await clock.advance(120_000);
+    expect(host.ends).toEqual([]);
+  });
+});
 
 describe("starting", () => {
   test("what is planned is started, locked and told", async () => {

@@ -95,6 +95,12 @@ export class Supervisor {
     this.#nap.abort();
   }
 
+  /** After a failure of a release: the instance that failed is left as it is, and the next has its turn. */
+  passOver(): void {
+    this.#care.passOver();
+    this.#nap.abort();
+  }
+
   /**
    * Starts an instance (by name or URL) anew: drains it, at most for the plan's time, ends and starts it,
    * and resolves when it is healthy. Also ends a crash loop. Throws in words when it does not come up.
@@ -154,7 +160,8 @@ export class Supervisor {
 
   #find(nameOrUrl: string): SupervisedInstance {
     const one = [...this.#instances.values()].find(
-      ({ name, plan }) => name === nameOrUrl || plan.url === nameOrUrl,
+      ({ name, plan, process }) =>
+        name === nameOrUrl || plan.url === nameOrUrl || process?.place.url === nameOrUrl,
     );
     if (one === undefined) {
       const names = [...this.#instances.keys()].join(", ") || "none";

@@ -3,6 +3,11 @@ import type { SupervisorOptions, SupervisorPolicy } from "./supervisor-options.t
 
 /** How the names of all instances begin. */
 const INSTANCE_NAME = /^comfyui-(?:gpu|cpu)/;
+/** Whether a process of this name is an instance, of whatever plan. */
+export function isInstanceName(name: string): boolean {
+  return INSTANCE_NAME.test(name);
+}
+
 /** From SIGINT to SIGKILL of a process whose plan is not known any more. */
 const STOP_TIMEOUT_MS = 20_000;
 
@@ -26,7 +31,7 @@ export async function endUnplanned(
       manager.list(limited),
     );
     for (const { name } of managed) {
-      if (isPlanned(name) || !INSTANCE_NAME.test(name)) continue;
+      if (isPlanned(name) || !isInstanceName(name)) continue;
       await attempt(async () => {
         log.info({ instance: name }, "instance of an earlier plan is ended");
         await callWithin(`the end of ${name}`, limit, (limited) => manager.remove(name, limited));

@@ -168,6 +168,21 @@ test("a card that is lost is told of on, though discovery finds it no more", asy
   ]);
 });
 
+test("a card on which nothing can be done is told as such, until it is well again", async () => {
+  discoveries = [found([card(0), card(1)])];
+  samples = [sample({ faults: [lost(1), { ...lost(0), kind: "missing" }] }), sample()];
+  const told = (index: number): string | null => watch.cardFault({ index, uuid: `none ${index}` });
+  await watch.discover(NOBODY);
+  expect([told(0), told(1)]).toEqual([null, null]);
+  const end = run();
+  await clock.advance(0);
+  expect(told(0)).toBeNull();
+  expect(told(1)).toContain("GPU 1 has fallen off the bus. ");
+  await clock.advance(60_000);
+  expect(told(1)).toBeNull();
+  await end();
+});
+
 test("cards that are found only later are planned for, once", async () => {
   discoveries = [failed(false), failed(false), found([card(0)])];
   await watch.discover(NOBODY);

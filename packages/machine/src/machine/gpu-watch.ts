@@ -4,6 +4,7 @@ import type { Clock } from "@holdfast/runtime";
 import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
 import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { GpuFacts } from "../health-server/model.ts";
+import type { InstanceGpu } from "../instances/model.ts";
 
 /** A card as the control plane is told of it. */
 export interface ToldGpu {
@@ -30,6 +31,8 @@ export interface GpuWatchOptions {
 export interface GpuWatch {
   /** Finds the cards anew. */
   discover(signal: AbortSignal): Promise<GpuDiscovery>;
+  /** Why nothing can be done on a card, and what to do; null when it can, as far as is known. Cheap. */
+  cardFault(gpu: Pick<InstanceGpu, "index" | "uuid">): string | null;
   /** For the health server; cheap. */
   facts(): readonly GpuFacts[];
   /** For the control plane; cheap. */
@@ -92,6 +95,15 @@ class CardWatch implements GpuWatch {
     this.#cards = [...others, ...found.gpus].toSorted((one, other) => one.index - other.index);
     this.#tell();
     return found;
+  }
+
+  cardFault({ index, uuid }: Pick<InstanceGpu, "index" | "uuid">): string | null {
+    // That one is not told of may be the driver's trouble, and ends nothing.
+    const fault = this.#faults.find(
+      (one) =>
+        !one.isUsable && one.kind !== "missing" && (one.index === index || one.uuid === uuid),
+    );
+    return fault === undefined ? null : `${fault.reason}. ${fault.advice}`;
   }
 
   facts(): readonly GpuFacts[] {

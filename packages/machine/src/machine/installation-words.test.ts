@@ -18,7 +18,7 @@ const PHASES: readonly InstallationPhase[] = [
 ];
 
 test("each phase of the installer has its state", () => {
-  const of = { isConfigured: true, serving: "r1" };
+  const of = { isConfigured: true, serving: "r1", hold: null };
   const told = PHASES.map((phase) => decideServiceState(installerFacts(phase, of)));
   expect(told.map(({ state }) => state)).toEqual(["starting", "starting", "healthy", "unhealthy"]);
   expect(told[1]?.reason).toContain("PyTorch: 40 %");
@@ -26,7 +26,7 @@ test("each phase of the installer has its state", () => {
   expect(told[3]?.reason).toContain("no network");
   const nothing = installerFacts({ kind: "installed", warnings: [] }, { ...of, serving: null });
   expect(nothing.check.detail).toBe("nothing to install");
-  const none = installerFacts({ kind: "waiting" }, { isConfigured: false, serving: null });
+  const none = installerFacts({ kind: "waiting" }, { ...of, isConfigured: false, serving: null });
   expect(decideServiceState(none).state).toBe("not_configured");
 });
 

@@ -2,6 +2,7 @@
 import { assertNever } from "@holdfast/runtime";
 import type { InstallOutcome } from "../install/installer.ts";
 import type { StepProgress } from "../install/model.ts";
+import { holdWords, type ReleaseHold } from "../install/release/release-hold.ts";
 import { NO_CHECK, NOTHING_INSTALLED, NOT_RUNNING } from "../services/fixed-facts.ts";
 import type { InstallationStatus, ServiceFacts } from "../services/model.ts";
 
@@ -17,10 +18,22 @@ export type InstallationPhase =
       readonly retryAt: number | null;
     };
 
-/** The installer among the services. A failure leaves it running: it tries again. */
+/** What is to be known beside the phase. */
+export interface InstallerSight {
+  readonly isConfigured: boolean;
+  /** Id of the release that serves, or null. */
+  readonly serving: string | null;
+  /** The manifest is held back. */
+  readonly hold: ReleaseHold | null;
+}
+
+/**
+ * The installer among the services. A failure leaves it running: it tries again. That somebody holds
+ * the manifest back is as it should be; that a release did not work is not, and needs a person.
+ */
 export function installerFacts(
   phase: InstallationPhase,
-  { isConfigured, serving }: { readonly isConfigured: boolean; readonly serving: string | null },
+  { isConfigured, serving, hold }: InstallerSight,
 ): ServiceFacts {
   const base = { isConfigured, installation: NOTHING_INSTALLED, check: NO_CHECK };
   const running = { ...NOT_RUNNING, state: "running" as const };
@@ -31,11 +44,14 @@ export function installerFacts(
       return { ...base, runtime: { ...NOT_RUNNING, state: "starting", detail } };
     }
     case "installed": {
-      const detail = serving === null ? "nothing to install" : `release ${serving} serves`;
-      return { ...base, runtime: running, check: { state: "passing", detail, checkedAt: null } };
+      const served = serving === null ? "nothing to install" : `release ${serving} serves`;
+      const detail = hold === null ? served : holdWords(hold);
+      const state = hold?.by === "machine" ? "failing" : "passing";
+      return { ...base, runtime: running, check: { state, detail, checkedAt: null } };
     }
     case "failed": {
-      const check = { state: "failing" as const, detail: phase.reason, checkedAt: null };
+      const detail = [phase.reason, ...(hold === null ? [] : [holdWords(hold)])].join("; ");
+      const check = { state: "failing" as const, detail, checkedAt: null };
       return { ...base, runtime: running, check };
     }
     default:

@@ -5,6 +5,7 @@ import { beforeEach, expect, test } from "vitest";
 import { rememberingLog } from "../../testing/fake-host.ts";
 import type { InstallOutcome, Installer, InstallRequest } from "../install/installer.ts";
 import type { StepResult } from "../install/model.ts";
+import type { ReleaseHold } from "../install/release/release-hold.ts";
 import { decideServiceState } from "../services/service-state.ts";
 import { Installation } from "./installation.ts";
 
@@ -48,6 +49,7 @@ const INSTALLED: InstallOutcome = {
   release: "r1",
   isChanged: true,
   results: [],
+  hold: null,
   warnings: ["old driver"],
   logFile: "/logs/run",
 };
@@ -187,6 +189,29 @@ test("a run is told to the control plane, as an update when something serves", a
   await begin(withStep(INSTALLED)).done;
   expect(told.map(({ kind }) => kind)).toEqual(["install", "install", "update", "update"]);
   expect(new Set(told.map(({ runId }) => runId)).size).toBe(2);
+});
+
+const heldBy = (by: ReleaseHold["by"], at = 5): ReleaseHold => {
+  const left = { from: "r2", to: "r1", at, by, reason: "gpu0: it ends again and again" };
+  return { version: 1, manifests: ["d"], ...left };
+};
+
+test("a manifest that is held back is told as long as it is", async () => {
+  await begin(installing(INSTALLED)).done;
+  installation.note({ serving: "r1", hold: heldBy("operator") });
+  expect(told2()).toMatchObject({ state: "healthy" });
+  expect(told2().reason).toMatch(/held back since .*: release r1 serves instead of r2 \(somebody/);
+  expect(installation.source().details()).toMatchObject({ hold: { from: "r2" } });
+  expect(log.lines.join()).toContain("manifest is held back");
+  changes = 0;
+  installation.note({ serving: "r1", hold: heldBy("operator") });
+  expect(changes).toBe(0);
+  // That a release did not work needs a person.
+  installation.note({ hold: heldBy("machine", 6) });
+  expect(told2()).toMatchObject({ state: "unhealthy" });
+  expect(told2().reason).toContain("r2 did not work: gpu0: it ends again and again");
+  installation.note({ hold: null });
+  expect(told2()).toMatchObject({ state: "healthy" });
 });
 
 test("what is noted is told once, and what serves stays as it is unless it is said", () => {

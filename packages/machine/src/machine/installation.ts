@@ -6,6 +6,7 @@ import type { AgentLog, ToldRun } from "@holdfast/agent";
 import { assertNever, backoffMs, type Clock, type Random } from "@holdfast/runtime";
 import type { InstallOutcome, Installer } from "../install/installer.ts";
 import type { InstallEvent } from "../install/model.ts";
+import type { ReleaseHold } from "../install/release/release-hold.ts";
 import type { InstallationStatus, ServiceSource } from "../services/model.ts";
 import {
   comfyuiInstallation,
@@ -13,6 +14,7 @@ import {
   outcomeProblem,
   progressWords,
   type InstallationPhase,
+  type InstallerSight,
 } from "./installation-words.ts";
 import { RunTelling } from "./told-run.ts";
 
@@ -51,18 +53,27 @@ export class Installation {
   #isConfigured = false;
   /** Id of the release that serves; null also before it was looked at. */
   #serving: string | null = null;
+  #hold: ReleaseHold | null = null;
   #logFile: string | null = null;
 
   constructor(options: InstallationOptions) {
     this.#options = options;
   }
 
-  /** What it is told of: whether there is a manifest, and which release serves. */
-  note(facts: { readonly isConfigured?: boolean; readonly serving?: string | null }): void {
+  /** What it is told of: whether there is a manifest, which release serves, and against what. */
+  note(facts: Partial<InstallerSight>): void {
     const { isConfigured = this.#isConfigured, serving = this.#serving } = facts;
-    const isNews = isConfigured !== this.#isConfigured || serving !== this.#serving;
+    const { hold = this.#hold } = facts;
+    const isNews =
+      isConfigured !== this.#isConfigured ||
+      serving !== this.#serving ||
+      hold?.at !== this.#hold?.at;
+    if (hold !== null && hold.at !== this.#hold?.at) {
+      this.#options.log.warn({ ...hold }, "manifest is held back, the release before serves on");
+    }
     this.#isConfigured = isConfigured;
     this.#serving = serving;
+    this.#hold = hold;
     if (isNews) this.#options.onChange();
   }
 
@@ -119,10 +130,15 @@ export class Installation {
       kind: "installer",
       dependsOn: [],
       facts: () =>
-        installerFacts(this.#phase, { isConfigured: this.#isConfigured, serving: this.#serving }),
+        installerFacts(this.#phase, {
+          isConfigured: this.#isConfigured,
+          serving: this.#serving,
+          hold: this.#hold,
+        }),
       details: () => ({
         phase: this.#phase.kind,
         release: this.#serving,
+        hold: this.#hold,
         ...(this.#phase.kind === "failed" ? { retryAt: this.#phase.retryAt } : {}),
         ...(this.#phase.kind === "installed" ? { warnings: this.#phase.warnings } : {}),
       }),

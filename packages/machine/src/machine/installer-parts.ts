@@ -19,7 +19,7 @@ import type { ModelName } from "../install/models/model-target.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import { pm2Step } from "../process-manager/pm2-step.ts";
 import type { MachinePrograms } from "./machine-options.ts";
-import type { ReadManifest } from "./manifest-watch.ts";
+import { readApplied, type ReadManifest } from "./manifest-watch.ts";
 
 /** What the parts are made of. */
 export interface InstallerPartsOptions {
@@ -90,6 +90,7 @@ export async function createInstallerParts(
         return chooseTorchBackend({ wanted, gpus, rocm, platform: process.platform });
       },
       extraModelPaths: () => extraModelPathsFile(places),
+      manifestInForce: async () => (await readApplied(places.appliedManifest))?.manifest ?? null,
     },
   });
   return {

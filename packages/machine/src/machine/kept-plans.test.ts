@@ -55,14 +55,10 @@ describe("cards that could not be asked for", () => {
     expect(kept).toMatchObject({ plans: [next], isComplete: false });
   });
 
-  test("let one go whose own card is told to be ill, but not one that is only missing", () => {
+  test("keep also one whose own card is told to be ill: the supervisor ends it, and tells why", () => {
     const before = [gpuPlan(0), gpuPlan(1)];
     const told = found({ faults: [fault(0), fault(1, "missing")] });
-    expect(names(decide({ before, found: told }))).toEqual(["comfyui-gpu1"]);
-    const other = { ...fault(9), uuid: "GPU-00000001" };
-    expect(names(decide({ before, found: found({ faults: [other] }) }))).toEqual(["comfyui-gpu0"]);
-    const usable = { ...fault(0), isUsable: true };
-    expect(names(decide({ before, found: found({ faults: [usable] }) }))).toHaveLength(2);
+    expect(names(decide({ before, found: told }))).toEqual(["comfyui-gpu0", "comfyui-gpu1"]);
   });
 
   test("at the first plan: nothing is complete, and no port is guessed", () => {
@@ -71,6 +67,25 @@ describe("cards that could not be asked for", () => {
     const some = found({ gpus: [card(0)] });
     expect(names(decide({ found: some }, gpuPlan(0), plan()))).toHaveLength(2);
     expect(names(decide({ before: [plan()] }, plan()))).toEqual(["comfyui-cpu0"]);
+  });
+});
+
+describe("an instance whose card is lost", () => {
+  const lost = found({ failure: null, gpus: [card(1)], faults: [fault(0)] });
+  const before = [gpuPlan(0), gpuPlan(1)];
+
+  test("stays planned, so that what is missing is told", () => {
+    const kept = decide({ before, found: lost }, gpuPlan(1));
+    expect(kept).toMatchObject({ isComplete: true, problem: null });
+    expect(names(kept)).toEqual(["comfyui-gpu0", "comfyui-gpu1"]);
+  });
+
+  test("goes when its card is not asked for, or its port is another's", () => {
+    expect(names(decide({ before, found: lost, gpus: [1] }, gpuPlan(1)))).toEqual(["comfyui-gpu1"]);
+    const named = decide({ before, found: lost, gpus: ["gpu-00000000"] });
+    expect(names(named)).toEqual(["comfyui-gpu0"]);
+    const other = gpuPlan(1, { port: 8_188 });
+    expect(names(decide({ before, found: lost }, other))).toEqual(["comfyui-gpu1"]);
   });
 });
 

@@ -24,25 +24,47 @@ export interface KeptPlansFacts {
 }
 
 /**
- * A driver that does not answer says nothing of the cards: no instance ends for it. Only one whose card
- * is told to be ill goes, as it would otherwise.
+ * A driver that does not answer says nothing of the cards: no instance ends for it. One whose card is
+ * told to be ill stays planned: the supervisor ends its process, and it is told why it does not serve.
  */
 export function keptPlans({ before, planned, gpus, found }: KeptPlansFacts): KeptPlans {
   const { failure } = found;
-  if (gpus === "none" || failure === null || failure.isNoGpu) {
-    return { plans: planned.instances, isComplete: true, problem: null };
+  if (gpus === "none") return { plans: planned.instances, isComplete: true, problem: null };
+  if (failure === null || failure.isNoGpu) {
+    const lost = before.filter((plan) => isIll(plan, found) && isAskedFor(plan, gpus));
+    return { plans: withLost(planned.instances, lost), isComplete: true, problem: null };
   }
   const problem =
     `not all cards could be asked for (${failure.reason}): what runs is left as it is, and they are ` +
     `asked for again and again. ${failure.advice}`;
   const names = new Set(planned.instances.map(({ name }) => name));
-  const kept = before.filter((plan) => !isIll(plan, found));
+  const kept = before.filter((plan) => !isIll(plan, found) || isAskedFor(plan, gpus));
   // Wholly, or not at all: ports of one plan may be those of another instance in the next.
   if (kept.some(({ name }) => !names.has(name))) return { plans: kept, isComplete: false, problem };
   // Ports of instances without a GPU come after those of all cards, and it is not known which there are.
   const isPortKnown = gpus !== "all" || found.gpus.length > 0 || found.faults.length > 0;
   const plans = isPortKnown || kept.length > 0 ? planned.instances : [];
   return { plans, isComplete: false, problem };
+}
+
+/** Plans with those of lost cards, where name and port are nobody else's by now. */
+function withLost(
+  planned: readonly InstancePlan[],
+  lost: readonly InstancePlan[],
+): readonly InstancePlan[] {
+  const free = lost.filter((plan) =>
+    planned.every(({ name, port }) => name !== plan.name && port !== plan.port),
+  );
+  return free.length === 0
+    ? planned
+    : [...free, ...planned].toSorted((one, other) => one.port - other.port);
+}
+
+function isAskedFor({ gpu }: InstancePlan, gpus: Manifest["instances"]["gpus"]): boolean {
+  if (!Array.isArray(gpus)) return gpus === "all";
+  return gpus.some((one) =>
+    typeof one === "number" ? one === gpu?.index : one.toLowerCase() === gpu?.uuid.toLowerCase(),
+  );
 }
 
 /** Something is told of its very card; that it was not told of is nothing. */

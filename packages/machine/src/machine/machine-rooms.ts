@@ -1,6 +1,7 @@
 /** What a machine is made from on a real host; a test may put something else into each place. */
 import { createAgent, type Agent, type AgentOptions } from "@holdfast/agent";
 import { createGpuQuery, type GpuQuery } from "../gpu/query-gpus.ts";
+import { lockFolder } from "./folder-owner.ts";
 import { readHostFacts } from "./host-facts.ts";
 import { createInstallerParts } from "./installer-parts.ts";
 import type { MachineOptions } from "./machine-options.ts";
@@ -13,6 +14,8 @@ import {
 
 /** The places. */
 export interface MachineRooms {
+  /** Takes the lock of a machine folder, a file. */
+  readonly lockFolder: typeof lockFolder;
   readonly makeAgent: (options: AgentOptions) => Agent;
   readonly gpus: GpuQuery;
   readonly makeParts: typeof createInstallerParts;
@@ -24,6 +27,7 @@ export interface MachineRooms {
 export function hostRooms({ clock, programs }: MachineOptions): MachineRooms {
   const program = programs.nvidiaSmi === null ? {} : { program: programs.nvidiaSmi };
   return {
+    lockFolder,
     makeAgent: createAgent,
     gpus: createGpuQuery({ clock, ...program }),
     makeParts: createInstallerParts,

@@ -3,12 +3,16 @@ import type { Agent, OwnReport } from "@holdfast/agent";
 import type { MachineFacts } from "../health-server/model.ts";
 import { COMFYUI_SERVICE } from "../instances/instance-services.ts";
 import type { Manifest } from "../manifest/model.ts";
-import { notConfiguredSource, notLookedAtSource } from "../services/fixed-facts.ts";
+import {
+  heldElsewhereSource,
+  notConfiguredSource,
+  notLookedAtSource,
+} from "../services/fixed-facts.ts";
 import type { ServiceSource } from "../services/model.ts";
 import type { ServiceRegistry } from "../services/service-registry.ts";
 import { attachedBeside, attachedSources, type ServedBeside } from "./attached-services.ts";
 import type { GpuWatch } from "./gpu-watch.ts";
-import type { Installation } from "./installation.ts";
+import { INSTALLER_SERVICE, type Installation } from "./installation.ts";
 import { controlPlaneFacts, manifestFacts } from "./machine-facts.ts";
 import type { MachineOptions } from "./machine-options.ts";
 import { createReporter, type HostFacts } from "./machine-report.ts";
@@ -36,6 +40,7 @@ export class MachineTelling {
   #registry: ServiceRegistry | undefined;
   #look: ManifestLook = { applied: null, problems: [] };
   #trouble: string | null = null;
+  #held: string | null = null;
   #host: HostFacts | undefined;
   /** Of the manifest that the health server was opened by. */
   #health: Manifest["health"] | undefined;
@@ -63,6 +68,13 @@ export class MachineTelling {
   /** Why the machine cannot be brought to its manifest; null when nothing keeps it from that. */
   noteTrouble(problem: string | null): void {
     this.#trouble = problem;
+    this.publish();
+  }
+
+  /** Why another agent runs what is in the machine folder; null when this one does. */
+  noteHeld(reason: string | null): void {
+    if (reason === this.#held) return;
+    this.#held = reason;
     this.publish();
   }
 
@@ -104,7 +116,7 @@ export class MachineTelling {
         isApplied: this.#look.applied !== null,
         problems: this.#look.problems,
         servingProblems: [...(serving?.problems() ?? this.#alone.notes), ...this.#lateNotes()],
-        trouble: this.#trouble,
+        trouble: this.#held ?? this.#trouble,
       }),
     };
   }
@@ -118,8 +130,9 @@ export class MachineTelling {
       services: this.#registry.reports(),
       gpus: this.#of.gpus.told(),
       lock: serving?.lock() ?? null,
-      manifest: applied?.manifest ?? null,
-      manifestDigest: applied?.digest ?? null,
+      // What another agent has in its hands is not this one's to offer.
+      manifest: this.#held === null ? (applied?.manifest ?? null) : null,
+      manifestDigest: this.#held === null ? (applied?.digest ?? null) : null,
       presentModels: serving?.presentModels() ?? NO_MODELS,
       host: this.#host,
       healthPort: this.#of.healthPort(),
@@ -127,17 +140,30 @@ export class MachineTelling {
   }
 
   #sources(): readonly ServiceSource[] {
-    const { applied, problems } = this.#look;
-    const { manifestPath, clock } = this.#of.options;
-    const serving = this.#of.serving();
-    const why = problems[0] ?? `there is no ${manifestPath}`;
-    const own =
-      applied === null
-        ? [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)]
-        : [this.#of.installation.source(), ...(serving?.sources() ?? [this.#beforeServing()])];
+    const { clock } = this.#of.options;
+    const own = this.#ownSources();
     const names = own.map(({ name }) => name);
-    const served = serving?.attached() ?? this.#alone.attached;
+    const served = this.#of.serving()?.attached() ?? this.#alone.attached;
     return [...own, ...attachedSources(served, this.#of.agent(), names, () => clock.now())];
+  }
+
+  #ownSources(): readonly ServiceSource[] {
+    const { applied, problems } = this.#look;
+    if (applied === null) {
+      const why = problems[0] ?? `there is no ${this.#of.options.manifestPath}`;
+      return [notConfiguredSource(COMFYUI_SERVICE, "comfyui", why)];
+    }
+    if (this.#held !== null) return this.#heldSources(this.#held);
+    const serving = this.#of.serving();
+    return [this.#of.installation.source(), ...(serving?.sources() ?? [this.#beforeServing()])];
+  }
+
+  #heldSources(why: string): readonly ServiceSource[] {
+    const isConfigured = this.#look.applied?.manifest.comfyui !== undefined;
+    return [
+      heldElsewhereSource(INSTALLER_SERVICE, "installer", { isConfigured: true, why }),
+      heldElsewhereSource(COMFYUI_SERVICE, "comfyui", { isConfigured, why }),
+    ];
   }
 
   /** ComfyUI between the manifest and the first look at what there is. */

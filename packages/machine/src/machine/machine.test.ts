@@ -5,7 +5,7 @@ import type { Agent, AgentOptions, ServedInstance } from "@holdfast/agent";
 import type { ControlPlaneLink } from "@holdfast/contract";
 import { seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { freePort, until } from "../../../../test/support/processes.ts";
 import { FakeHost, FakeLocks, rememberingLog } from "../../testing/fake-host.ts";
 import { fakeRooms } from "../../testing/fake-rooms.ts";
@@ -345,4 +345,89 @@ test("without instances of its own nothing can be restarted or fetched", async (
   await expect(agentOptions?.onModelsWanted?.([model] as never, signal as never)).rejects.toThrow(
     "this machine has no manifest",
   );
+});
+
+describe("of two agents on one machine folder", () => {
+  let secondPort = 0;
+  let second: Machine;
+  const askSecond = async <T>(path: string): Promise<T> =>
+    (await (await fetch(`http://127.0.0.1:${secondPort}${path}`)).json()) as T;
+  const started = async (): Promise<Machine> => {
+    await writeFile(manifestPath, MANIFEST);
+    const first = make();
+    await first.start();
+    await untilHealthy();
+    secondPort = await freePort();
+    second = make({ health: { host: null, port: secondPort, tokenFile: null } });
+    did.length = 0;
+    return first;
+  };
+
+  test("the second says who has it, and its start and end touch nothing", async () => {
+    await started();
+    const kept = await readFile(machinePlaces(root).appliedManifest, "utf8");
+    await writeFile(manifestPath, MANIFEST.replace("cpu: 1", "cpu: 2"));
+    await second.start();
+    const { services: told } = await askSecond<ServicesAnswer>("/services");
+    expect(told.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      "installer stopped",
+      "comfyui stopped",
+    ]);
+    for (const { reason } of told) {
+      expect(reason).toContain(`the agent of process ${process.pid} runs what is in ${root}`);
+      expect(reason).toContain("takes over when that process ends");
+    }
+    expect((await fetch(`http://127.0.0.1:${secondPort}/ready`)).status).toBe(503);
+    const { manifest } = await askSecond<HealthAnswer>("/health");
+    expect(manifest.problems).toContainEqual(expect.stringContaining("HOLDFAST_MACHINE_DIR"));
+    expect(agentOptions?.report?.()?.offers.models ?? []).toEqual([]);
+    await second.stop();
+    expect(did).toEqual(["agent.start", "agent.stop"]);
+    expect(host.starts).toHaveLength(1);
+    expect(host.alive("comfyui-cpu0")).toBe(1);
+    expect(await readFile(machinePlaces(root).appliedManifest, "utf8")).toBe(kept);
+    expect(await readHealthAddress(machinePlaces(root).healthAddress)).toMatchObject({
+      url: `http://127.0.0.1:${port}`,
+    });
+    const journal = await readFile(machinePlaces(root).transitions, "utf8");
+    expect(journal).not.toContain("takes over");
+    expect((await health()).state).toBe("healthy");
+  });
+
+  test("the second takes over what the first leaves, with the manifest as it is then", async () => {
+    const first = await started();
+    const two = MANIFEST.replace("cpu: 1", "cpu: 2");
+    await second.start();
+    await writeFile(manifestPath, two);
+    await first.leave();
+    await until("the second serves", async () => {
+      const { services: told } = await askSecond<ServicesAnswer>("/services");
+      return told.some(({ name, state }) => name === "comfyui-cpu1" && state === "healthy");
+    });
+    // Adopted as it was, and one more.
+    expect(host.starts.map(({ name }) => name)).toEqual(["comfyui-cpu0", "comfyui-cpu1"]);
+    expect(await readHealthAddress(machinePlaces(root).healthAddress)).toMatchObject({
+      url: `http://127.0.0.1:${secondPort}`,
+    });
+    expect((await askSecond<HealthAnswer>("/health")).manifest.problems).toEqual([]);
+    await second.stop();
+    expect(host.alive("comfyui-cpu0")).toBe(0);
+  });
+
+  test("one without a manifest serves what is attached, and leaves the address to the other", async () => {
+    await started();
+    const url = "http://127.0.0.1:18188";
+    host.healthOf.set(url, { state: "healthy", reason: null, isBusy: false });
+    second = make({
+      attached: [{ url }],
+      manifestPath: join(folder, "other.yaml"),
+      root,
+      health: { host: null, port: secondPort, tokenFile: null },
+    });
+    await second.start();
+    await second.stop();
+    expect(await readHealthAddress(machinePlaces(root).healthAddress)).toMatchObject({
+      url: `http://127.0.0.1:${port}`,
+    });
+  });
 });

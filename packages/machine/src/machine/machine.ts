@@ -7,6 +7,7 @@
  * M3  Jobs are taken for instances that have proved themselves, one by one; the machine goes on with the
  *     healthy part.
  * M4  A release that does not work in earnest is left again: the one before serves on.
+ * M5  One agent at a time runs what is in a machine folder; another one waits for it, and says so.
  */
 import { readlink } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -20,6 +21,7 @@ import { createServiceRegistry, type ServiceRegistry } from "../services/service
 import { openTransitionJournal } from "../services/transition-journal.ts";
 import { attachedBeside } from "./attached-services.ts";
 import { endAll, throwFailures } from "./end-all.ts";
+import { FolderOwner } from "./folder-owner.ts";
 import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
 import { leaveHealthAddress, removeHealthAddress } from "./health-address.ts";
 import { Installation } from "./installation.ts";
@@ -54,6 +56,7 @@ class HostedMachine implements Machine {
   readonly #rooms: MachineRooms;
   readonly #places: MachinePlaces;
   readonly #manifests: ManifestWatch;
+  readonly #owner: FolderOwner;
   readonly #installation: Installation;
   readonly #gpus: GpuWatch;
   readonly #telling: MachineTelling;
@@ -62,6 +65,8 @@ class HostedMachine implements Machine {
   #registry: ServiceRegistry | undefined;
   #serving: ServingMachine | undefined;
   #look: ManifestLook = { applied: null, problems: [] };
+  /** Why the machine folder is another agent's; null when it is ours, or we need none. */
+  #held: string | null = null;
   /** The address of the health server is in the machine folder. */
   #hasAddress = false;
   #work: Promise<unknown> = Promise.resolve();
@@ -77,6 +82,8 @@ class HostedMachine implements Machine {
     const named = { path: manifestPath, isNamed: isManifestNamed };
     const hasRelease = async (): Promise<boolean> => (await servingId(this.#places)) !== undefined;
     this.#manifests = createManifestWatch({ ...named, keptAt, hasRelease, clock, log });
+    const tryLock = () => rooms.lockFolder(this.#places.agentLock, clock);
+    this.#owner = new FolderOwner({ root, tryLock, clock, log });
     const onChange = (): void => this.#telling.touch();
     this.#gpus = createGpuWatch({
       query: rooms.gpus,
@@ -169,13 +176,28 @@ class HostedMachine implements Machine {
 
   async #open(): Promise<void> {
     const { clock, log } = this.#options;
-    this.#look = await this.#manifests.load();
+    this.#look = await this.#manifests.peek();
+    if (this.#look.applied !== null) {
+      this.#held = await this.#owner.tryTake(); // M5
+      if (this.#held === null) this.#look = await this.#manifests.load();
+    }
     // Reading alone, and none of it fails: the first answer is to be true already.
     const isConfigured = this.#look.applied !== null;
     const serving = isConfigured ? ((await servingId(this.#places)) ?? null) : null;
     this.#installation.note({ isConfigured, serving });
     const journal = await openTransitionJournal({ file: this.#places.transitions, log });
-    this.#registry = createServiceRegistry({ clock, log, journal });
+    this.#registry = createServiceRegistry({
+      clock,
+      log,
+      journal: {
+        ...journal,
+        // The file tells of whoever has the folder.
+        append: (entry) => {
+          if (this.#held === null) journal.append(entry);
+        },
+      },
+    });
+    this.#telling.noteHeld(this.#held);
     this.#telling.begin(this.#registry, this.#look);
     // M1: before anything that could fail or take its time.
     this.#health = this.#createHealthServer();
@@ -207,7 +229,7 @@ class HostedMachine implements Machine {
   /** For `holdfast machine status`, which asks whoever runs on this folder. */
   async #leaveAddress(): Promise<void> {
     const url = this.listening()?.url;
-    if (url === undefined) return;
+    if (url === undefined || !(await this.#owner.isFree())) return;
     try {
       await leaveHealthAddress(this.#places.healthAddress, { url, pid: process.pid });
       this.#hasAddress = true;
@@ -235,6 +257,7 @@ class HostedMachine implements Machine {
       async () => await this.#registry?.stop(),
       async () => await this.#health?.stop(),
       () => this.#takeAddress(),
+      () => this.#owner.release(),
     );
   }
 
@@ -245,6 +268,7 @@ class HostedMachine implements Machine {
       manifests: this.#manifests,
       linked: () => readlink(this.#places.current).catch(() => ""),
       installation: this.#installation,
+      own: (over) => this.#own(over),
       serving: () => (this.#serving ??= this.#createServing()),
       makeParts: (applied) => this.#makeParts(applied),
       clock,
@@ -259,8 +283,32 @@ class HostedMachine implements Machine {
       this.#gpus.run(signal),
       this.#watchHost(signal),
       careForLogs({ files: () => this.#logFiles(), clock, log }, signal),
-      follower.run(this.#look, signal),
+      this.#follow(follower, signal),
     ]);
+  }
+
+  async #follow(follower: ManifestFollower, signal: AbortSignal): Promise<void> {
+    if (this.#held !== null) {
+      await this.#own(signal).catch(() => undefined);
+      if (signal.aborted) return;
+      // As at a start: the file as it is now, and whatever serves now.
+      this.#look = await this.#manifests.load();
+      this.#installation.note({ serving: (await servingId(this.#places)) ?? null });
+      this.#telling.noteLook(this.#look);
+    }
+    await follower.run(this.#look, signal);
+  }
+
+  /** Until the machine folder is ours (M5); rejects with the signal's reason. */
+  async #own(signal: AbortSignal): Promise<void> {
+    if (this.#owner.isOwner()) return;
+    const note = (reason: string | null): void => {
+      this.#held = reason;
+      this.#telling.noteHeld(reason);
+    };
+    await this.#owner.untilTaken(note, signal);
+    note(null);
+    await this.#leaveAddress();
   }
 
   /** What the processes of this machine write, PM2's own log too; the installer keeps its own. */

@@ -17,6 +17,7 @@ let problems: readonly string[];
 let link: string;
 let failures: Record<string, Error[]>;
 /** How long an installation takes. */
+let isOurs: boolean;
 let installMs: number;
 let looks: ManifestLook[];
 
@@ -29,6 +30,7 @@ beforeEach(() => {
   link = "";
   failures = {};
   installMs = 1_000;
+  isOurs = true;
   looks = [];
 });
 const fail = (where: string): void => {
@@ -65,6 +67,7 @@ const follow = (first: ManifestLook) => {
         did.push("installed");
       },
     },
+    own: (signal) => (isOurs ? Promise.resolve() : clock.sleep(7_000, signal)),
     serving: () => ({
       setManifest: async ({ digest }) => {
         fail("setManifest");
@@ -119,6 +122,25 @@ test("without a manifest nothing is done, until one is applied", async () => {
   expect(looks.at(-1)?.applied?.digest).toBe("a");
   await following.end();
   expect(did.slice(-2)).toEqual(["drop", "close a"]);
+});
+
+test("one that is applied to a folder of another agent's waits until that is free", async () => {
+  isOurs = false;
+  const following = follow(look(null));
+  applied = look("a");
+  await clock.advance(8_000);
+  expect(did).toEqual(["configured false", "configured true"]);
+  await clock.advance(2_000);
+  expect(did.slice(2, 4)).toEqual(["set a", "trouble null"]);
+  await following.end();
+});
+
+test("a stop while the folder is waited for brings nothing to a manifest", async () => {
+  isOurs = false;
+  const following = follow(look("a"));
+  await clock.advance(1_000);
+  await following.end();
+  expect(did).toEqual(["configured true"]);
 });
 
 test("another manifest ends the installation of the one before, and its parts are closed first", async () => {

@@ -28,6 +28,8 @@ export interface ManifestFollowerOptions {
   /** Where the link to the serving release leads; empty when there is none. Never rejects. */
   readonly linked: () => Promise<string>;
   readonly installation: Pick<Installation, "note" | "refuse" | "untilInstalled">;
+  /** Until the machine folder is this agent's; rejects with the signal's reason. */
+  readonly own: (signal: AbortSignal) => Promise<void>;
   /** Made at the first manifest. */
   readonly serving: () => FollowingMachine;
   readonly makeParts: (applied: ReadManifest) => Promise<InstallerParts>;
@@ -76,6 +78,7 @@ export class ManifestFollower {
     const { clock, random, log, installation, onTrouble } = this.#options;
     installation.note({ isConfigured: applied !== null });
     if (applied === null) return;
+    await this.#options.own(signal).catch(() => undefined); // It is over then.
     for (let failures = 1; !signal.aborted; failures += 1) {
       try {
         await this.#serve(applied, signal);

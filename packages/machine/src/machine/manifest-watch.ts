@@ -47,6 +47,8 @@ export interface ManifestWatchOptions {
 export interface ManifestWatch {
   /** Takes the file into force. One that is refused leaves in force what was good before. */
   load(): Promise<ManifestLook>;
+  /** What `load` would take into force; nothing is written. */
+  peek(): Promise<ManifestLook>;
   /**
    * Notices that somebody has applied a manifest since, the same one again included, and takes that
    * into force; undefined when nobody has. Cheap while nothing changes.
@@ -95,14 +97,19 @@ class FileWatch implements ManifestWatch {
     this.#options = options;
   }
 
-  async load(): Promise<ManifestLook> {
-    const { path, keptAt, isNamed, log } = this.#options;
+  load(): Promise<ManifestLook> {
+    return this.#load((file) => this.#keep(file));
+  }
+
+  peek(): Promise<ManifestLook> {
+    return this.#load(() => Promise.resolve());
+  }
+
+  async #load(keep: (file: GoodFile) => Promise<void>): Promise<ManifestLook> {
+    const { path, keptAt, isNamed } = this.#options;
     const file = await readState(path);
     if (file.state.kind === "ok") {
-      for (const { line, message } of file.state.warnings) {
-        log.warn({ path, line, warning: message }, "manifest warning");
-      }
-      await this.#keep(file.text);
+      await keep({ text: file.text, warnings: file.state.warnings });
       this.#applied = toRead(file.state);
     } else {
       const kept = await readState(keptAt);
@@ -160,8 +167,11 @@ class FileWatch implements ManifestWatch {
     return { applied: this.#applied, problems: this.#problems };
   }
 
-  async #keep(text: string): Promise<void> {
-    const { keptAt, log } = this.#options;
+  async #keep({ text, warnings }: GoodFile): Promise<void> {
+    const { path, keptAt, log } = this.#options;
+    for (const { line, message } of warnings) {
+      log.warn({ path, line, warning: message }, "manifest warning");
+    }
     try {
       const kept = await readState(keptAt);
       if (kept.text !== text) await applyManifest(text, keptAt);
@@ -173,6 +183,11 @@ class FileWatch implements ManifestWatch {
       this.#keptSeen = (await signOf(keptAt)).text;
     }
   }
+}
+
+interface GoodFile {
+  readonly text: string;
+  readonly warnings: Extract<ManifestReading, { kind: "ok" }>["warnings"];
 }
 
 interface FileRead {

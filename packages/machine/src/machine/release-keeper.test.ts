@@ -9,6 +9,8 @@ let log: ReturnType<typeof rememberingLog>;
 let current: string;
 let outcomes: (RollbackOutcome | Error)[];
 let calls: string[];
+/** For what and why, as the installer is told. */
+let leaving: string[];
 let keeper: ReleaseKeeper;
 
 type OwnInstaller = NonNullable<ReturnType<ReleaseKeeperOptions["installer"]>>;
@@ -17,18 +19,20 @@ beforeEach(() => {
   clock = createFakeClock();
   log = rememberingLog();
   current = "r2";
-  outcomes = [{ kind: "rolled_back", from: "r2", to: "r1" }];
+  outcomes = [{ kind: "rolled_back", from: "r2", to: "r1", hold: null }];
   calls = [];
-  const installer = {
-    status: () => Promise.resolve({ current }),
-    rollback: () => {
-      calls.push("rollback");
-      const outcome = outcomes.shift();
-      if (outcome instanceof Error) return Promise.reject(outcome);
-      if (outcome?.kind === "rolled_back") current = outcome.to;
-      return Promise.resolve(outcome);
-    },
-  } as unknown as OwnInstaller;
+  leaving = [];
+  const rollback: OwnInstaller["rollback"] = (_signal, request) => {
+    calls.push("rollback");
+    leaving.push(`${request?.to}: ${request?.leaving}`);
+    const outcome = outcomes.shift();
+    if (outcome === undefined) return Promise.reject(new Error("asked too often"));
+    if (outcome instanceof Error) return Promise.reject(outcome);
+    if (outcome.kind === "rolled_back") current = outcome.to;
+    return Promise.resolve(outcome);
+  };
+  const status = () => Promise.resolve({ current });
+  const installer = { status, rollback } as unknown as OwnInstaller;
   keeper = new ReleaseKeeper({
     clock,
     log,
@@ -37,28 +41,37 @@ beforeEach(() => {
       calls.push(`refresh ${current}`);
       return Promise.resolve();
     },
-    onLeft: (reason) => calls.push(reason),
+    passOver: () => calls.push("pass over"),
   });
-  keeper.switched("r1", "r2");
+  const seen = { healthy: new Set(["comfyui-gpu0"]), ill: new Set(["comfyui-gpu1"]) };
+  keeper.switched("r1", "r2", seen);
 });
 const failure = { release: "r2", instance: "comfyui-gpu0", reason: "it ends again and again" };
 
 test("a new release that does not work is left for the one before, and that is told", async () => {
   keeper.failed(failure);
   await clock.advance(0);
-  expect(calls.slice(0, 2)).toEqual(["rollback", "refresh r1"]);
-  expect(calls[2]).toMatch(
-    /release r2 did not work: comfyui-gpu0: it ends again and again\. Release r1 serves again/,
-  );
+  expect(calls).toEqual(["rollback", "refresh r1"]);
+  expect(leaving).toEqual(["r1: comfyui-gpu0: it ends again and again"]);
+  expect(log.lines.join()).toContain("release is left for the one before");
   await keeper.end();
 });
 
 test("one that has proved itself is kept: something else has changed", async () => {
-  keeper.proved();
+  keeper.looked([{ name: "comfyui-gpu0", isHealthy: true }]);
   keeper.failed(failure);
   await clock.advance(60_000);
   expect(calls).toEqual([]);
   expect(log.lines.join()).toContain("release is not left");
+});
+
+test("one that was ill before is passed over", async () => {
+  keeper.failed({ ...failure, instance: "comfyui-gpu1" });
+  await clock.advance(0);
+  expect(calls).toEqual(["pass over"]);
+  keeper.failed(failure);
+  await clock.advance(0);
+  expect(calls).toEqual(["pass over", "rollback", "refresh r1"]);
 });
 
 test("one that does not serve any more needs no leaving", async () => {

@@ -5,11 +5,12 @@ import type { Installer } from "../install/installer.ts";
 import type { ReleaseFailure } from "../instances/supervisor-options.ts";
 import {
   afterLeaving,
-  afterProof,
+  afterLook,
   afterSwitch,
-  mayLeave,
+  decideLeave,
   NO_TRUST,
   type ReleaseTrust,
+  type SeenInstances,
 } from "./release-trust.ts";
 
 /** What it is made of. */
@@ -20,8 +21,8 @@ export interface ReleaseKeeperOptions {
   readonly installer: () => Pick<Installer, "rollback" | "status"> | undefined;
   /** Another release is linked now: brings what runs to it. */
   readonly refresh: (signal: AbortSignal) => Promise<void>;
-  /** For people: it was left, and why. */
-  readonly onLeft: (reason: string) => void;
+  /** The instance that failed is left as it is; the next one has its turn. */
+  readonly passOver: () => void;
 }
 
 /** Between two attempts while an installer is at work. */
@@ -42,13 +43,13 @@ export class ReleaseKeeper {
    * Another release serves. To be told once what runs is held against it: that all were healthy on the
    * one before proves nothing.
    */
-  switched(from: string | null, to: string): void {
-    this.#trust = afterSwitch(this.#trust, from, to);
+  switched(from: string | null, to: string, seen: SeenInstances): void {
+    this.#trust = afterSwitch(this.#trust, { from, to, seen });
   }
 
-  /** All instances are healthy on what serves: it needs no way back any more. Cheap. */
-  proved(): void {
-    this.#trust = afterProof(this.#trust);
+  /** How all instances are on what serves: it may need no way back any more. Cheap. */
+  looked(instances: readonly { readonly name: string; readonly isHealthy: boolean }[]): void {
+    this.#trust = afterLook(this.#trust, instances);
   }
 
   /** An instance did not become healthy on it. */
@@ -70,17 +71,25 @@ export class ReleaseKeeper {
   }
 
   async #leave(failure: ReleaseFailure): Promise<void> {
-    const { clock, log, refresh, onLeft } = this.#options;
+    const { clock, log, refresh } = this.#options;
     const { signal } = this.#stopping;
     for (;;) {
       const installer = this.#options.installer();
       if (signal.aborted || installer === undefined) return;
       const { current } = await installer.status();
-      if (current !== failure.release || !mayLeave(this.#trust, failure.release)) {
+      const decision = decideLeave(this.#trust, failure.release, failure.instance);
+      if (current !== failure.release || decision.kind === "keep") {
         log.warn({ release: failure.release, current }, "release is not left");
         return;
       }
-      const outcome = await installer.rollback();
+      if (decision.kind === "pass_over") {
+        log.warn({ ...failure }, "instance was ill before, its release is not left for it");
+        this.#options.passOver();
+        return;
+      }
+      // Written down with the reason: the manifest is held back until it asks for another release.
+      const leaving = `${failure.instance}: ${failure.reason}`;
+      const outcome = await installer.rollback(signal, { to: decision.to, leaving });
       switch (outcome.kind) {
         case "busy":
           await clock.sleep(BUSY_REST_MS, signal);
@@ -88,11 +97,9 @@ export class ReleaseKeeper {
         case "nothing":
           throw new Error(outcome.reason);
         case "rolled_back":
+          log.error({ ...failure, to: outcome.to }, "release is left for the one before");
           await refresh(signal);
           this.#trust = afterLeaving(this.#trust, failure.release);
-          onLeft(
-            `release ${failure.release} did not work: ${failure.instance}: ${failure.reason}. Release ${outcome.to} serves again; holdfast machine install tries once more`,
-          );
           return;
         default:
           assertNever(outcome);

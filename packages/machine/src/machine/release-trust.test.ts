@@ -1,25 +1,77 @@
 import { expect, test } from "vitest";
-import { afterLeaving, afterProof, afterSwitch, mayLeave, NO_TRUST } from "./release-trust.ts";
+import {
+  afterLeaving,
+  afterLook,
+  afterSwitch,
+  decideLeave,
+  NO_TRUST,
+  NONE_SEEN,
+  type ReleaseTrust,
+  type SeenInstances,
+} from "./release-trust.ts";
+
+const A = "gpu0";
+const B = "gpu1";
+const seen = (healthy: readonly string[], ill: readonly string[] = []): SeenInstances => ({
+  healthy: new Set(healthy),
+  ill: new Set(ill),
+});
+const switched = (
+  from: string | null,
+  to: string,
+  how = seen([A, B]),
+  trust: ReleaseTrust = NO_TRUST,
+): ReleaseTrust => afterSwitch(trust, { from, to, seen: how });
+const look = (trust: ReleaseTrust, isHealthy: Readonly<Record<string, boolean>>): ReleaseTrust =>
+  afterLook(
+    trust,
+    Object.entries(isHealthy).map(([name, is]) => ({ name, isHealthy: is })),
+  );
+const LEAVE = { kind: "leave", to: "one" };
+const KEEP = { kind: "keep" };
+const PASS = { kind: "pass_over" };
 
 test("a release that has just taken another's place is left for it", () => {
-  const trust = afterSwitch(NO_TRUST, "one", "two");
-  expect(mayLeave(trust, "two")).toBe(true);
-  expect(mayLeave(NO_TRUST, "two")).toBe(false);
-  expect(mayLeave(afterSwitch(NO_TRUST, null, "one"), "one")).toBe(false);
-  expect(mayLeave(trust, "one")).toBe(false);
+  const trust = switched("one", "two");
+  expect(decideLeave(trust, "two", A)).toEqual(LEAVE);
+  expect(decideLeave(NO_TRUST, "two", A)).toEqual(KEEP);
+  expect(decideLeave(switched(null, "one"), "one", A)).toEqual(KEEP);
+  expect(decideLeave(trust, "one", A)).toEqual(KEEP);
 });
 
 test("one that all instances were healthy on is not left any more", () => {
-  const proven = afterProof(afterSwitch(NO_TRUST, "one", "two"));
-  expect(mayLeave(proven, "two")).toBe(false);
-  expect(afterProof(proven)).toBe(proven);
+  const trust = switched("one", "two");
+  expect(look(trust, { [A]: true, [B]: false })).toBe(trust);
+  expect(look(trust, {})).toBe(trust);
+  const proven = look(trust, { [A]: true, [B]: true });
+  expect(decideLeave(proven, "two", A)).toEqual(KEEP);
+  expect(look(proven, { [A]: true })).toBe(proven);
 });
 
 test("what was left is not gone back to, unless somebody asks for it anew", () => {
-  const left = afterLeaving(afterSwitch(NO_TRUST, "one", "two"), "two");
-  expect(mayLeave(left, "one")).toBe(false);
+  const left = afterLeaving(switched("one", "two"), "two");
+  expect(decideLeave(left, "one", A)).toEqual(KEEP);
   // Somebody rolled back from a further one to the one that was left.
-  expect(mayLeave(afterSwitch(left, "two", "three"), "three")).toBe(false);
-  const again = afterSwitch(left, "one", "two");
-  expect(mayLeave(again, "two")).toBe(true);
+  expect(decideLeave(switched("two", "three", seen([A]), left), "three", A)).toEqual(KEEP);
+  expect(decideLeave(switched("one", "two", seen([A]), left), "two", A)).toEqual(LEAVE);
+});
+
+test("an instance that was ill before is passed over, and is not waited for", () => {
+  const trust = switched("one", "two", seen([A], [B]));
+  expect(decideLeave(trust, "two", B)).toEqual(PASS);
+  expect(decideLeave(trust, "two", A)).toEqual(LEAVE);
+  // One that was on its way when it came: those that were healthy tell more.
+  expect(decideLeave(trust, "two", "gpu2")).toEqual(PASS);
+  expect(decideLeave(look(trust, { [A]: true, [B]: false }), "two", A)).toEqual(KEEP);
+});
+
+test("where none was healthy, those count that were not known to be ill", () => {
+  const starting = switched("one", "two", NONE_SEEN);
+  expect(decideLeave(starting, "two", A)).toEqual(LEAVE);
+  const some = switched("one", "two", seen([], [B]));
+  expect([A, B].map((name) => decideLeave(some, "two", name))).toEqual([LEAVE, PASS]);
+  const all = switched("one", "two", seen([], [A, B]));
+  expect(decideLeave(all, "two", A)).toEqual(PASS);
+  expect(look(all, { [A]: true, [B]: false })).toBe(all);
+  expect(decideLeave(look(all, { [A]: true, [B]: true }), "two", A)).toEqual(KEEP);
 });

@@ -1,40 +1,84 @@
 /**
  * Which release an agent may leave by itself when an instance does not become healthy. Pure.
  *
- * Only one that has just taken the place of another is left, for that one, and only until all instances
- * are healthy on it: a fault that comes later (a wrong flag, a full disk) is not the release's, and an
- * older one would not mend it. What was left is never gone back to by itself.
+ * Only one that has just taken the place of another is left, for that very one, and only until it has
+ * proved itself: a fault that comes later (a wrong flag, a full disk) is not the release's, and an older
+ * one would not mend it. What was left is never gone back to by itself.
+ *
+ * Whose failure counts: an instance's that was healthy when the release came, for then the release is
+ * what has changed. One that was ill before (its card, its memory, its port) says nothing of it: it is
+ * passed over, and the others have their turn. Where none was healthy the healthy ones cannot tell: then
+ * each counts that was not known to be ill, those that were on their way at the start of an agent.
+ * The release has proved itself when all that count are healthy on it; where none counts, when all are.
  */
+
+/** How the instances were when another release came; those that were on their way are in neither. */
+export interface SeenInstances {
+  readonly healthy: ReadonlySet<string>;
+  readonly ill: ReadonlySet<string>;
+}
 
 /** What is remembered of the releases that have served while this program has run. */
 export interface ReleaseTrust {
   /** Served before the one that serves now; null once the new one has proved itself. */
   readonly before: string | null;
+  /** At the time of the last change. */
+  readonly seen: SeenInstances;
   /** Were left: they do not work here. */
   readonly left: ReadonlySet<string>;
 }
 
+/** Nobody has been looked at. */
+export const NONE_SEEN: SeenInstances = { healthy: new Set(), ill: new Set() };
+
 /** Of a program that has just begun. */
-export const NO_TRUST: ReleaseTrust = { before: null, left: new Set() };
+export const NO_TRUST: ReleaseTrust = { before: null, seen: NONE_SEEN, left: new Set() };
 
 /** After another release began to serve: by somebody's word, who may mean one that was left. */
-export function afterSwitch(trust: ReleaseTrust, from: string | null, to: string): ReleaseTrust {
-  return { before: from, left: without(trust.left, to) };
+export function afterSwitch(
+  trust: ReleaseTrust,
+  {
+    from,
+    to,
+    seen,
+  }: { readonly from: string | null; readonly to: string; readonly seen: SeenInstances },
+): ReleaseTrust {
+  return { before: from, seen, left: without(trust.left, to) };
 }
 
-/** After all instances were healthy on the release that serves. */
-export function afterProof(trust: ReleaseTrust): ReleaseTrust {
-  return trust.before === null ? trust : { ...trust, before: null };
+/** After a look at all instances: whether each is healthy on the release that serves. */
+export function afterLook(
+  trust: ReleaseTrust,
+  instances: readonly { readonly name: string; readonly isHealthy: boolean }[],
+): ReleaseTrust {
+  if (trust.before === null) return trust;
+  const counting = instances.filter(({ name }) => counts(trust, name));
+  const asked = counting.length === 0 ? instances : counting;
+  const isProof = asked.length > 0 && asked.every(({ isHealthy }) => isHealthy);
+  return isProof ? { ...trust, before: null } : trust;
 }
 
 /** After a release was left for the one before it. */
 export function afterLeaving(trust: ReleaseTrust, release: string): ReleaseTrust {
-  return { before: null, left: new Set([...trust.left, release]) };
+  return { ...trust, before: null, left: new Set([...trust.left, release]) };
 }
 
-/** Whether a release that does not work is to be left. */
-export function mayLeave({ before, left }: ReleaseTrust, release: string): boolean {
-  return before !== null && before !== release && !left.has(before);
+/** What becomes of a release on which an instance did not become healthy. */
+export type LeaveDecision =
+  | { readonly kind: "leave"; readonly to: string }
+  /** The instance was ill before: the others are to show what the release is worth. */
+  | { readonly kind: "pass_over" }
+  | { readonly kind: "keep" };
+
+/** Decides for the release that serves. */
+export function decideLeave(trust: ReleaseTrust, release: string, instance: string): LeaveDecision {
+  const { before, left } = trust;
+  if (before === null || before === release || left.has(before)) return { kind: "keep" };
+  return counts(trust, instance) ? { kind: "leave", to: before } : { kind: "pass_over" };
+}
+
+function counts({ seen: { healthy, ill } }: ReleaseTrust, name: string): boolean {
+  return healthy.size > 0 ? healthy.has(name) : !ill.has(name);
 }
 
 function without(all: ReadonlySet<string>, one: string): ReadonlySet<string> {

@@ -7,7 +7,8 @@ import { FakeHost, FakeLocks, rememberingLog, urlOf } from "../../testing/fake-h
 import { fakeRooms } from "../../testing/fake-rooms.ts";
 import { release as releaseOf } from "../../testing/instance-facts.ts";
 import type { GpuDiscovery } from "../gpu/model.ts";
-import type { Installer } from "../install/installer.ts";
+import type { Installer, RollbackRequest } from "../install/installer.ts";
+import { holdWords, type ReleaseHold } from "../install/release/release-hold.ts";
 import type { Release } from "../instances/model.ts";
 import { machinePlaces } from "../machine-places.ts";
 import { manifestSchema } from "../manifest/model.ts";
@@ -24,6 +25,7 @@ let locks: FakeLocks;
 let log: ReturnType<typeof rememberingLog>;
 let linked: Release | undefined;
 let previous: string | null;
+let hold: ReleaseHold | null;
 /** Throws instead of reading the link. */
 let currentError: Error | null;
 let served: readonly ServedInstance[];
@@ -59,12 +61,16 @@ const installer = {
       lock: linked === undefined ? null : { release: linked.id },
       current: linked?.id ?? null,
       previous,
+      hold,
     }),
-  rollback: () => {
+  rollback: (_signal: AbortSignal, { leaving }: RollbackRequest = {}) => {
     const from = linked?.id ?? null;
     linked = releaseOf(previous ?? "none");
     previous = from;
-    return Promise.resolve({ kind: "rolled_back", from, to: linked.id });
+    const by = leaving === undefined ? "operator" : "machine";
+    const reason = leaving ?? null;
+    hold = { version: 1, manifests: ["d"], from, to: linked.id, at: 1, by, reason };
+    return Promise.resolve({ kind: "rolled_back", from, to: linked.id, hold });
   },
 } as unknown as Installer;
 const parts = (fetch: InstallerParts["fetch"] = () => Promise.resolve()) => ({ installer, fetch });
@@ -92,12 +98,14 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { discover: () => Promise.resolve(discovery) },
+    gpus: { cardFault: () => null, discover: () => Promise.resolve(discovery) },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {
-      note: ({ serving }) => told.push(`serving ${serving}`),
-      refuse: (reason) => told.push(reason),
+      note: (facts) => {
+        told.push(`serving ${facts.serving}`);
+        if (facts.hold) told.push(holdWords(facts.hold));
+      },
       status: () => ({ state: "installed", detail: null, version: linked?.id ?? null }),
     },
     onChange: () => undefined,
@@ -111,6 +119,7 @@ beforeEach(() => {
   log = rememberingLog();
   linked = releaseOf("r1");
   previous = null;
+  hold = null;
   currentError = null;
   served = [];
   told = [];
@@ -133,6 +142,31 @@ const set = async (over: Record<string, unknown> = {}, given = parts()): Promise
 };
 const names = (): readonly string[] => machine.sources().map(({ name }) => name);
 const alive = (name: string) => host.processes.find((one) => one.name === name && one.isAlive);
+
+test("an instance on the port of before is served there, and on the new one once it is started anew", async () => {
+  host.add({ name: "comfyui-gpu0", digest: "r-1", port: 9_000 });
+  host.setHealth(9_000, "healthy", { isBusy: true });
+  discovery = found(1);
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(10_000);
+  expect(served.map(({ name, url }) => `${name} ${url}`)).toEqual([`comfyui-gpu0 ${urlOf(9_000)}`]);
+  expect([machine.isOurs(urlOf(9_000)), machine.isOurs(urlOf(FIRST))]).toEqual([true, true]);
+  host.jobEnds(9_000);
+  await clock.advance(10_000);
+  expect(served.map(({ url }) => url)).toEqual([urlOf(FIRST)]);
+  expect(machine.isOurs(urlOf(9_000))).toBe(false);
+  await machine.leave();
+});
+
+test("a service that was taken out while no agent ran is ended, the instances go on", async () => {
+  const old = host.add({ name: "old-api", digest: "x", port: 7_000 });
+  await machine.setManifest(manifest(), parts(), NOBODY);
+  await clock.advance(5_000);
+  expect(old.isAlive).toBe(false);
+  expect(host.ends).toEqual(["old-api removed"]);
+  expect(host.alive("comfyui-gpu0")).toBe(1);
+  await machine.leave();
+});
 
 test("one instance a card is started, declared to the runner and told as a service", async () => {
   await set();
@@ -224,9 +258,30 @@ test("a release that does not work in earnest is left, and the one before serves
   await refreshing;
   await clock.advance(300_000);
   expect(linked.id).toBe("r1");
-  expect(told.join("\n")).toMatch(/release r2 did not work: comfyui-gpu0.*Release r1 serves again/);
+  expect(told.join("\n")).toMatch(
+    /release r1 serves instead of r2 \(r2 did not work: comfyui-gpu0/,
+  );
   expect(machine.release()?.id).toBe("r1");
   expect(alive("comfyui-gpu0")).toBeDefined();
+});
+
+test("an instance that was ill before fails no release; the others are taken to it", async () => {
+  host.onStart = (process, spec) => {
+    if (spec.name !== "comfyui-gpu0") host.serve(process, spec);
+  };
+  await set();
+  await clock.advance(300_000);
+  previous = "r1";
+  linked = releaseOf("r2");
+  const refreshing = machine.refreshRelease(NOBODY);
+  await clock.advance(1_000);
+  await refreshing;
+  await clock.advance(300_000);
+  expect(linked.id).toBe("r2");
+  expect(hold).toBeNull();
+  const last = host.starts.findLast(({ name }) => name === "comfyui-gpu1");
+  expect(last?.command).toContain("r2");
+  expect(alive("comfyui-gpu1")).toBeDefined();
 });
 
 test("settings that do not work leave no release that has worked", async () => {

@@ -18,6 +18,7 @@ import { createInstanceServices } from "../instances/instance-services.ts";
 import type { InstancePlan, Release } from "../instances/model.ts";
 import { planInstances } from "../instances/plan-instances.ts";
 import { Supervisor } from "../instances/supervisor.ts";
+import { isInstanceName } from "../instances/unplanned.ts";
 import type { MachinePlaces } from "../machine-places.ts";
 import type { Manifest } from "../manifest/model.ts";
 import { createTurns } from "../process-manager/turns.ts";
@@ -34,6 +35,8 @@ import type { ReadManifest } from "./manifest-watch.ts";
 import { ModelFetcher } from "./model-fetcher.ts";
 import { findPresentModels } from "./present-models.ts";
 import { ReleaseKeeper } from "./release-keeper.ts";
+import type { SeenInstances } from "./release-trust.ts";
+import { seenInstances } from "./seen-instances.ts";
 import { promiseOf } from "./release-promise.ts";
 import { searchPath, type ServingRooms } from "./serving-rooms.ts";
 
@@ -53,10 +56,10 @@ export interface ServingMachineOptions {
   >;
   /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: Pick<GpuWatch, "discover">;
+  readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
-  readonly installation: Pick<Installation, "note" | "refuse" | "status">;
+  readonly installation: Pick<Installation, "note" | "status">;
   /** Something that is shown has changed. */
   readonly onChange: () => void;
   /** There are other services than before. */
@@ -92,6 +95,8 @@ export class ServingMachine {
   #lock: MachineLock | null = null;
   #presentModels: ReadonlySet<string> = new Set();
   #names = "";
+  /** What the runner was told last, where it is. */
+  #places = "";
 
   constructor(options: ServingMachineOptions) {
     this.#options = options;
@@ -102,7 +107,7 @@ export class ServingMachine {
       log,
       installer: () => this.#installer,
       refresh: (signal) => this.refreshRelease(signal),
-      onLeft: (reason) => options.installation.refuse(reason),
+      passOver: () => this.#supervisor.passOver(),
     });
     this.#supervisor = new Supervisor({
       places,
@@ -120,6 +125,7 @@ export class ServingMachine {
         pause: (url, withinMs, signal) => agent.pauseInstance(url, withinMs, signal),
         resume: (url) => agent.resumeInstance(url),
       },
+      cardFault: (gpu) => options.gpus.cardFault(gpu),
       onChange: () => this.#onInstances(),
       onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
@@ -141,6 +147,8 @@ export class ServingMachine {
       log,
       folder: places.services,
       baseEnv: { PATH: searchPath(env), HOME: home, LANG: "C.UTF-8" },
+      livingNames: rooms.livingNames,
+      isAnothers: isInstanceName,
       stateOf: options.serviceState,
       onChange: options.onChange,
     });
@@ -175,7 +183,7 @@ export class ServingMachine {
   }
 
   isOurs(url: string): boolean {
-    return this.#plans.some((plan) => plan.url === url);
+    return this.#plans.some((plan) => plan.url === url || this.#urlOf(plan) === url);
   }
 
   async restart(url: string, reason: string, signal: AbortSignal): Promise<void> {
@@ -302,38 +310,49 @@ export class ServingMachine {
   async #bringToRelease(signal: AbortSignal): Promise<void> {
     const { installation, agent, onSources } = this.#options;
     const release = (await this.#installer?.current()) ?? null;
-    const lock = (await this.#installer?.status())?.lock ?? null;
+    const { lock = null, hold = null } = (await this.#installer?.status()) ?? {};
     signal.throwIfAborted();
     this.#release = release;
     this.#lock = lock;
-    installation.note({ serving: release?.id ?? null });
+    installation.note({ serving: release?.id ?? null, hold });
     await this.#lookForModels();
     this.#declare();
+    const seen = seenInstances(this.#supervisor.statuses());
     this.#given = null;
     await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
-    if (release !== null) this.#switchedTo(release.id);
+    if (release !== null) this.#switchedTo(release.id, seen);
     agent.refreshInventories();
     onSources();
   }
 
-  #switchedTo(release: string): void {
+  #switchedTo(release: string, seen: SeenInstances): void {
     const from = this.#lastGiven;
     this.#lastGiven = release;
-    if (from !== release) this.#keeper.switched(from, release);
+    if (from !== release) this.#keeper.switched(from, release, seen);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */
   #declare(): void {
     const { agent, log } = this.#options;
-    const served = this.#plans.map(({ url, name }) => ({
-      url,
-      name,
-      promise: this.#promiseOf(name),
+    this.#places = this.#placesText();
+    const served = this.#plans.map((plan) => ({
+      url: this.#urlOf(plan),
+      name: plan.name,
+      promise: this.#promiseOf(plan.name),
     }));
     agent.setInstances([...this.#beside.attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
+  }
+
+  /** Where an instance is reached now: jobs in it are where it was started, not where it will be. */
+  #urlOf({ name, url }: InstancePlan): string {
+    return this.#supervisor.status(name)?.url ?? url;
+  }
+
+  #placesText(): string {
+    return this.#plans.map((plan) => this.#urlOf(plan)).join(" ");
   }
 
   #promiseOf(name: string): InventoryPromise {
@@ -360,10 +379,16 @@ export class ServingMachine {
 
   #onInstances(): void {
     const statuses = this.#supervisor.statuses();
-    const isProven = statuses.every(
-      ({ isCurrent, check }) => isCurrent && check.state === "passing",
-    );
-    if (isProven && statuses.length > 0 && this.#given !== null) this.#keeper.proved();
+    if (this.#given !== null) {
+      this.#keeper.looked(
+        statuses.map(({ name, isCurrent, check }) => ({
+          name,
+          isHealthy: isCurrent && check.state === "passing",
+        })),
+      );
+    }
+    // One was adopted where it ran before, or is started where it is to be.
+    if (this.#places !== this.#placesText()) this.#declare();
     const names = statuses.map(({ name }) => name).join(" ");
     const isSame = names === this.#names;
     this.#names = names;

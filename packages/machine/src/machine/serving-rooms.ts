@@ -10,6 +10,8 @@ import type { MachinePlaces } from "../machine-places.ts";
 import { createExitExplainer, type ExitExplainer } from "../process-manager/exit-evidence.ts";
 import type { ProcessManager } from "../process-manager/model.ts";
 import { createPm2ProcessManager } from "../process-manager/pm2-process-manager.ts";
+import { MARK } from "../process-manager/process-marks.ts";
+import { readMarkedProcesses } from "../process-manager/process-table.ts";
 import { createHttpProbe, type Probe } from "../services/probe.ts";
 import { createProcessHost, type ProcessHost } from "../services/process-host.ts";
 import type { MachinePrograms } from "./machine-options.ts";
@@ -24,6 +26,8 @@ export interface ServingRooms {
   readonly files: InstanceFiles;
   readonly processHost: ProcessHost;
   readonly probe: Probe;
+  /** Names of the living processes that were started from this machine folder. */
+  readonly livingNames: () => Promise<readonly string[]>;
   /** Cards of AMD's are seen, though not told apart. */
   readonly hasAmdGpu: () => Promise<boolean>;
 }
@@ -66,6 +70,8 @@ export function createServingRooms(options: ServingRoomsOptions): ServingRooms {
     files: nodeInstanceFiles,
     processHost: createProcessHost(clock, searchPath(env)),
     probe: createHttpProbe(clock),
+    livingNames: async () =>
+      (await readMarkedProcesses(places.root)).map(({ marks }) => marks[MARK.name]),
     hasAmdGpu: async () => (await stat("/dev/kfd").catch(() => undefined)) !== undefined,
   };
 }

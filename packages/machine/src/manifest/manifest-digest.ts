@@ -19,8 +19,17 @@ export function manifestDigest(manifest: Manifest): string {
     .sort((a, b) => order(`${a.folder}/${a.name}`, `${b.folder}/${b.name}`));
   const repositories = [...manifest.repositories].sort((a, b) => order(a.name, b.name));
   // The order of packs and packages stays: what is installed later may replace what came before.
-  const decisive = { comfyui, python, torch, nodes, models, modelFolders, repositories };
-  return createHash("sha256").update(canonicalJson(decisive)).digest("hex");
+  return digestOf({ comfyui, python, torch, nodes, models, modelFolders, repositories });
+}
+
+/**
+ * SHA-256 of what decides which release a manifest asks for. Models are beside releases: one more of
+ * them is no wish for another release.
+ */
+export function releaseDigest(manifest: Manifest): string {
+  const { comfyui, python, torch, nodes } = manifest;
+  const repositories = [...manifest.repositories].sort((a, b) => order(a.name, b.name));
+  return digestOf({ comfyui, python, torch, nodes, repositories });
 }
 
 /** JSON with the keys of every mapping in order, and without those that have no value. */
@@ -32,6 +41,10 @@ export function canonicalJson(value: unknown): string {
     .sort(([a], [b]) => order(a, b))
     .map(([key, one]) => `${JSON.stringify(key)}:${canonicalJson(one)}`);
   return `{${entries.join(",")}}`;
+}
+
+function digestOf(decisive: unknown): string {
+  return createHash("sha256").update(canonicalJson(decisive)).digest("hex");
 }
 
 function order(a: string, b: string): number {

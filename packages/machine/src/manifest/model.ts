@@ -269,11 +269,15 @@ const instancesSchema = z.strictObject({
   gpus: z
     .union([z.enum(["all", "none"]), z.array(z.union([z.int().min(0), text])).max(64)])
     .default("all")
-    .describe("`all` that are found; `none`; or a list of indices and UUIDs."),
+    .describe(
+      "`all` that are found; `none`; or a list of indices and UUIDs. With `all`, a driver or cards that are ill give a problem, and no instance on the CPU instead.",
+    ),
   cpu: z
     .union([z.literal("auto"), z.int().min(0).max(64)])
     .default("auto")
-    .describe("Instances without a GPU; `auto`: one if the machine has no GPU."),
+    .describe(
+      "Instances without a GPU; `auto`: one if the machine has no GPU, and none if it has one that is ill or whose driver does not answer.",
+    ),
   basePort: z
     .int()
     .min(1)

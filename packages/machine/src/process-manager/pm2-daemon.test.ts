@@ -1,8 +1,10 @@
 import { chmod, lstat, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { tryFileLock } from "@holdfast/runtime/host";
+import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { isDaemonCommand, lookAtDaemon, prepareHome } from "./pm2-daemon.ts";
+import { createPm2Daemon, isDaemonCommand, lookAtDaemon, prepareHome } from "./pm2-daemon.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -49,4 +51,19 @@ test("a link in its place is refused: who made it decides what we run", async ()
   await mkdir(join(folder, "theirs"));
   await symlink(join(folder, "theirs"), join(folder, "pm2"));
   await expect(prepareHome(join(folder, "pm2"))).rejects.toThrow(/expected to be a folder/);
+});
+
+test("a stop does not wait for another program that starts the daemon", async () => {
+  const other = await tryFileLock(join(folder, "daemon.lock"), systemClock);
+  expect(other.kind).toBe("ours");
+  const daemon = createPm2Daemon({
+    cli: { run: () => Promise.reject(new Error("PM2 was called without the lock")) },
+    pm2Home: folder,
+    clock: systemClock,
+  });
+  const stop = new AbortController();
+  const waiting = daemon.ensure(stop.signal);
+  const stopping = systemClock.sleep(30).then(() => stop.abort(new Error("stopped")));
+  await expect(waiting).rejects.toThrow("stopped");
+  await stopping;
 });

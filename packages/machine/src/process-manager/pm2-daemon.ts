@@ -56,8 +56,8 @@ export function createPm2Daemon(options: {
 }): Pm2Daemon {
   const { cli, pm2Home, clock } = options;
   const pingTimeoutMs = options.pingTimeoutMs ?? PING_TIMEOUT_MS;
-  const locked = <T>(fn: () => Promise<T>): Promise<T> =>
-    withFileLock(join(pm2Home, "daemon.lock"), { clock, timeoutMs: LOCK_TIMEOUT_MS }, fn);
+  const locked = <T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> =>
+    withFileLock(join(pm2Home, "daemon.lock"), { clock, timeoutMs: LOCK_TIMEOUT_MS, signal }, fn);
 
   const look = (): Promise<DaemonLife> => lookAtDaemon(pm2Home);
 
@@ -79,10 +79,10 @@ export function createPm2Daemon(options: {
       const life = await look();
       if (life.kind === "alive") return life.pid;
       await prepareHome(pm2Home);
-      return await locked(() => startLocked(signal));
+      return await locked(signal, () => startLocked(signal));
     },
     async replaceIfStuck(signal) {
-      return await locked(async () => {
+      return await locked(signal, async () => {
         const life = await look();
         if (life.kind === "dead") return false;
         if (life.kind === "alive" && (await answers(cli, signal, pingTimeoutMs))) return false;
@@ -93,7 +93,7 @@ export function createPm2Daemon(options: {
     },
     async end(signal) {
       if ((await look()).kind === "dead") return;
-      await locked(async () => {
+      await locked(signal, async () => {
         const life = await look();
         if (life.kind === "dead") return;
         if (life.kind === "alive") await askToEnd(cli, signal);

@@ -113,7 +113,7 @@ class Pm2ProcessManager implements ProcessManager {
       await removeStartFiles(name, this.#options.pm2Home);
       if (!before.entries.some((entry) => entry.process.name === name)) return;
       const { cli } = await this.#ready(signal);
-      await this.#listLocked(() => this.#forget(name, cli, signal));
+      await this.#listLocked(signal, () => this.#forget(name, cli, signal));
     });
   }
 
@@ -275,7 +275,7 @@ class Pm2ProcessManager implements ProcessManager {
     const { machine, pm2Home } = this.#options;
     const { cli } = await this.#ready(signal);
     const file = await writeStartFiles(spec, machine, pm2Home);
-    await this.#listLocked(async () => {
+    await this.#listLocked(signal, async () => {
       // `pm2 start` of a name that is there restarts it, with its old settings.
       await this.#forget(spec.name, cli, signal);
       await this.#call(cli, ["start", file, "--silent"], signal);
@@ -283,9 +283,10 @@ class Pm2ProcessManager implements ProcessManager {
   }
 
   /** Other programs of this machine (`holdfast machine …`) change PM2's list too. */
-  #listLocked<T>(fn: () => Promise<T>): Promise<T> {
+  #listLocked<T>(signal: AbortSignal, fn: () => Promise<T>): Promise<T> {
     const { pm2Home, clock } = this.#options;
-    return withFileLock(join(pm2Home, "list.lock"), { clock, timeoutMs: LOCK_TIMEOUT_MS }, fn);
+    const lock = { clock, timeoutMs: LOCK_TIMEOUT_MS, signal };
+    return withFileLock(join(pm2Home, "list.lock"), lock, fn);
   }
 }
 

@@ -144,7 +144,7 @@ export async function installPm2(
   await mkdir(tools, { recursive: true });
   return await withFileLock(
     join(tools, "pm2.lock"),
-    { clock, timeoutMs: LOCK_TIMEOUT_MS },
+    { clock, timeoutMs: LOCK_TIMEOUT_MS, signal },
     async () => {
       const before = await findPm2(options, signal);
       if (before.kind === "found") return before.program;

@@ -18,6 +18,8 @@ const setUp = (services: readonly Record<string, unknown>[], fails: readonly str
   const clock = createFakeClock();
   const calls: string[] = [];
   const processes = new Map<string, ManagedProcess>();
+  /** What lives on from before. */
+  const left = new Set<string>();
   let pid = 100;
   const manager: ProcessManager = {
     ensureReady: async () => undefined,
@@ -35,11 +37,13 @@ const setUp = (services: readonly Record<string, unknown>[], fails: readonly str
       processes.set(name, process);
       return process;
     },
-    remove: async (name) => {
+    remove: async (name, signal) => {
       calls.push(`remove ${name}`);
-      await clock.sleep(1_000);
+      await clock.sleep(1_000, signal);
       if (fails.includes(name)) throw new Error(`cannot remove ${name}`);
       calls.push(`removed ${name}`);
+      left.delete(name);
+      processes.delete(name);
     },
     reopenLogs: async () => undefined,
     kill: async () => undefined,
@@ -62,12 +66,14 @@ const setUp = (services: readonly Record<string, unknown>[], fails: readonly str
     log,
     folder: "/s",
     baseEnv: {},
+    livingNames: async () => [...left, ...processes.keys()],
+    isAnothers: (name) => name.startsWith("comfyui-"),
     stateOf: (name) => registry.report(name)?.state,
     onChange: () => registry.touch(),
   });
   registry.replace(extra.sources());
   const states = () => Object.fromEntries(registry.reports().map((one) => [one.name, one.state]));
-  return { clock, calls, registry, extra, outcomes, states };
+  return { clock, calls, registry, extra, outcomes, states, left };
 };
 const parse = (services: readonly Record<string, unknown>[]) =>
   manifestSchema.parse({ version: 1, services }).services;
@@ -139,15 +145,6 @@ test("one that cannot be stopped does not keep the others running", async () => 
   expect(calls).toContain("removed db");
 });
 
-test("only a process can be tried again", async () => {
-  const { extra } = setUp([{ name: "web", process }, { name: "minio" }]);
-  expect([extra.retry("web"), extra.retry("minio"), extra.retry("none")]).toEqual([
-    true,
-    false,
-    false,
-  ]);
-});
-
 test("another manifest ends what is gone or changed, starts what is new, and leaves the rest alone", async () => {
   const { clock, calls, extra, registry, states } = setUp([
     { name: "web", process, dependsOn: ["db"] },
@@ -211,4 +208,38 @@ test("before the start and after the end nothing is run for another manifest", a
   await extra.replace(parse([{ name: "c", process }]));
   await clock.advance(10_000);
   expect(calls).toEqual([]);
+});
+
+test("processes of services that were taken out while no agent ran are ended, and nobody else's", async () => {
+  const { clock, calls, extra, left } = setUp([
+    { name: "db", process },
+    { name: "off", enabled: false, process },
+  ]);
+  for (const name of ["gone", "off", "comfyui-gpu0"]) left.add(name);
+  await extra.start();
+  await clock.advance(5_000);
+  expect(calls.filter((call) => call.startsWith("removed"))).toEqual([
+    "removed gone",
+    "removed off",
+  ]);
+  expect(left).toEqual(new Set(["comfyui-gpu0"]));
+  await extra.letGo();
+  expect(clock.sleeperCount()).toBe(0);
+});
+
+test("what could not be ended is tried again, until the services are let go", async () => {
+  const fails = ["gone"];
+  const { clock, calls, extra, left } = setUp([], fails);
+  left.add("gone");
+  await extra.start();
+  await clock.advance(60_000);
+  const tries = calls.filter((call) => call === "remove gone").length;
+  expect(tries).toBeGreaterThan(2);
+  fails.pop();
+  await clock.advance(300_000);
+  expect(left.size).toBe(0);
+  left.add("gone");
+  await extra.replace([]);
+  await extra.letGo();
+  expect(clock.sleeperCount()).toBe(0);
 });

@@ -6,20 +6,21 @@ import { NO_CHECK, NOTHING_INSTALLED, notConfiguredSource } from "./fixed-facts.
 import { createHttpCheck, type HttpCheck } from "./http-check.ts";
 import type { ServiceFacts, ServiceSource } from "./model.ts";
 import type { Probe } from "./probe.ts";
-import {
-  createProcessService,
-  type ProcessService,
-  type ProcessServicePorts,
-} from "./process-service.ts";
+import { createProcessService, type ProcessServicePorts } from "./process-service.ts";
+import { UnwantedProcesses, type UnwantedProcessesOptions } from "./unwanted-processes.ts";
 
 /** How to make them. */
-export interface ExtraServicesOptions extends ProcessServicePorts {
+export interface ExtraServicesOptions
+  extends ProcessServicePorts, Pick<UnwantedProcessesOptions, "livingNames"> {
   readonly services: readonly ExtraService[];
   readonly probe: Probe;
+  /** A name of a process that is none of these services, and is looked after by somebody else. */
+  readonly isAnothers: (name: string) => boolean;
 }
 
 /**
- * All services of a manifest. `stop` ends the processes among them: first those that nothing else needs,
+ * All services of a manifest. `start` also ends processes of services that no manifest wants any more
+ * (`unwanted-processes.ts`). `stop` ends the processes among them: first those that nothing else needs,
  * and what they need only when they have ended.
  */
 export interface ExtraServices extends Service {
@@ -32,8 +33,6 @@ export interface ExtraServices extends Service {
   replace(services: readonly ExtraService[]): Promise<void>;
   /** Ends looking, and leaves the processes running for the next agent. */
   letGo(): Promise<void>;
-  /** Tries a process again that was given up; false when none of this name is run here. */
-  retry(name: string): boolean;
 }
 
 /** One enabled service and what runs for it. */
@@ -41,7 +40,8 @@ interface Runner {
   readonly name: string;
   readonly dependsOn: readonly string[];
   readonly source: ServiceSource;
-  readonly process: ProcessService | null;
+  /** It is a process of this machine's; else something elsewhere that is only looked at. */
+  readonly hasProcess: boolean;
   start(): Promise<void>;
   stop(): Promise<void>;
   letGo(): Promise<void>;
@@ -75,11 +75,16 @@ class ManifestServices implements ExtraServices {
   readonly name = "services of the manifest";
   readonly #options: ExtraServicesOptions;
   #entries: readonly Entry[];
+  readonly #unwanted: UnwantedProcesses;
   #isRunning = false;
 
   constructor(options: ExtraServicesOptions) {
     this.#options = options;
     this.#entries = options.services.map((service) => this.#make(service));
+    const isWanted = (name: string): boolean =>
+      options.isAnothers(name) ||
+      this.#runners().some((runner) => runner.name === name && runner.hasProcess);
+    this.#unwanted = new UnwantedProcesses({ ...options, isWanted });
   }
 
   sources(): readonly ServiceSource[] {
@@ -89,6 +94,7 @@ class ManifestServices implements ExtraServices {
   async start(): Promise<void> {
     this.#isRunning = true;
     for (const runner of this.#runners()) await runner.start();
+    this.#unwanted.begin();
   }
 
   async replace(services: readonly ExtraService[]): Promise<void> {
@@ -104,19 +110,15 @@ class ManifestServices implements ExtraServices {
 
   async stop(): Promise<void> {
     this.#isRunning = false;
+    await this.#unwanted.end();
     const failures = await endAll(this.#runners());
     if (failures.length > 0) throw new AggregateError(failures, tellFailures(failures));
   }
 
   async letGo(): Promise<void> {
     this.#isRunning = false;
+    await this.#unwanted.end();
     await Promise.all(this.#runners().map((runner) => runner.letGo()));
-  }
-
-  retry(name: string): boolean {
-    const process = this.#runners().find((runner) => runner.name === name)?.process ?? null;
-    process?.retry();
-    return process !== null;
   }
 
   #runners(): readonly Runner[] {
@@ -160,7 +162,7 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
       name,
       dependsOn,
       source: own.source,
-      process: own,
+      hasProcess: true,
       start: () => own.start(),
       stop: () => own.stop(),
       letGo: () => own.letGo(),
@@ -172,7 +174,7 @@ function createRunner(service: ExtraService, options: ExtraServicesOptions): Run
     name,
     dependsOn,
     source: checkSource(service, looked),
-    process: null,
+    hasProcess: false,
     start: async () => await looked?.start(),
     stop: end,
     letGo: end,

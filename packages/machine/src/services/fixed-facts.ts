@@ -36,6 +36,21 @@ export function notConfiguredSource(
   return { name, kind, dependsOn, facts: () => facts, details: () => ({}), logFiles: () => [] };
 }
 
+/** A service that somebody else runs, if anybody does: nothing is looked at here. */
+export function heldElsewhereSource(
+  name: string,
+  kind: ServiceSource["kind"],
+  { isConfigured, why }: { readonly isConfigured: boolean; readonly why: string },
+): ServiceSource {
+  const facts: ServiceFacts = {
+    isConfigured,
+    installation: NOTHING_INSTALLED,
+    runtime: { ...NOT_RUNNING, detail: why },
+    check: NO_CHECK,
+  };
+  return { name, kind, dependsOn: [], facts: () => facts, details: () => ({}), logFiles: () => [] };
+}
+
 /** A service whose process was not looked at yet: whether it is installed is all that is known. */
 export function notLookedAtSource(
   name: string,

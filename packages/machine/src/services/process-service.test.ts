@@ -199,9 +199,6 @@ describe("a process of the manifest", () => {
     expect(told(service).reason).toMatch(
       /ended too often.*exit code 0, or a signal.*5 times in a row/,
     );
-    service.retry();
-    await all.clock.advance(0);
-    expect(told(service).state).toBe("healthy");
   });
 
   test("one that outlived the agent is taken over, one from another manifest started anew", async () => {

@@ -29,7 +29,6 @@ import {
   type ProcessPart,
 } from "./process-spec.ts";
 import { timeLimit } from "./time-limit.ts";
-import { createWakeablePause } from "./wakeable-pause.ts";
 
 /** What all process services of a machine share. */
 export interface ProcessServicePorts {
@@ -61,8 +60,6 @@ export interface ProcessService extends Service {
   readonly source: ServiceSource;
   /** Ends looking, and leaves the process running for the next agent. */
   letGo(): Promise<void>;
-  /** Forgets a crash loop and every delay: tried again at once. */
-  retry(): void;
 }
 
 const LOOK_EVERY_MS = 2_000;
@@ -88,7 +85,6 @@ class ManagedService implements ProcessService {
   readonly name: string;
   readonly source: ServiceSource;
   readonly #options: ProcessServiceOptions;
-  readonly #pause: ReturnType<typeof createWakeablePause>;
   #memory: ProcessMemory = UNSTARTED;
   #running: Running | null = null;
   #installation: InstallationStatus = NOTHING_INSTALLED;
@@ -103,7 +99,6 @@ class ManagedService implements ProcessService {
     const { service, process, folder } = options;
     this.name = service.name;
     this.#options = options;
-    this.#pause = createWakeablePause(options.clock);
     const files = logFilesOf(folder, service.name);
     this.source = {
       name: service.name,
@@ -154,11 +149,6 @@ class ManagedService implements ProcessService {
     this.#become("stopped", "stopped with the agent");
   }
 
-  retry(): void {
-    this.#memory = { ...this.#memory, crashes: 0, failedStarts: 0, notBefore: null };
-    this.#pause.wake();
-  }
-
   #runtime(): RuntimeStatus {
     return {
       state: this.#state,
@@ -177,10 +167,9 @@ class ManagedService implements ProcessService {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    const { log, random } = this.#options;
+    const { clock, log, random } = this.#options;
     let failures = 0;
     while (!signal.aborted) {
-      this.#pause.forget();
       try {
         await this.#tick(signal);
         failures = 0;
@@ -194,7 +183,7 @@ class ManagedService implements ProcessService {
         }
       }
       const backoff = failures === 0 ? 0 : backoffMs(RESTART_RULES.backoff, failures, random);
-      await this.#pause.pause(Math.max(LOOK_EVERY_MS, backoff), signal);
+      await clock.sleep(Math.max(LOOK_EVERY_MS, backoff), signal).catch(() => undefined);
     }
   }
 

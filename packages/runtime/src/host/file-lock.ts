@@ -1,5 +1,5 @@
 import { readFile, rm, stat } from "node:fs/promises";
-import type { Clock } from "../clock.ts";
+import { abortReason, type Abortable, type Clock } from "../clock.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { isSameProcess, processStartTime } from "./processes.ts";
 
@@ -12,30 +12,64 @@ interface LockHolder {
   readonly startTime?: string;
 }
 
+/** What became of one try for a lock. */
+export type FileLockTry =
+  | {
+      readonly kind: "ours";
+      /** Gives it back. Safe to call twice. */
+      release(): Promise<void>;
+    }
+  /** `pid` holds it, or did until this moment. */
+  | { readonly kind: "theirs"; readonly pid: number };
+
+/** Tries of one call: a dead process's lock is broken, and may be taken by somebody quicker. */
+const TRIES = 3;
+
 /**
- * Runs `fn` while holding a lock file, waiting for other processes up to `timeoutMs` (then throws).
- * The lock of a process that died is taken over, also when its pid was given to another process.
+ * Takes a lock file without waiting for whoever has it, for as long as this process wants it. That of
+ * a process that died is taken over, also when its pid was given to another process.
  */
+export async function tryFileLock(path: string, clock: Clock): Promise<FileLockTry> {
+  for (let tried = 1; ; tried += 1) {
+    const holder = await tryAcquire(path);
+    if (holder === undefined) return { kind: "ours", release: () => rm(path, { force: true }) };
+    if (holder === "free") continue;
+    const { pid, startTime } = holder;
+    const isLast = tried >= TRIES;
+    if (isLast || (await isSameProcess(pid, startTime))) return { kind: "theirs", pid };
+    await breakLock(path, clock);
+  }
+}
+
+/** How a lock is waited for. */
+export interface FileLockWait {
+  readonly clock: Clock;
+  /** It throws when another process still has the lock then. */
+  readonly timeoutMs: number;
+  /** Ends the waiting with its reason; what runs under the lock listens to it by itself. */
+  readonly signal?: Abortable;
+}
+
+/** Runs `fn` while holding a lock file. Rejects without having begun it when the lock is not to be had. */
 export async function withFileLock<T>(
   path: string,
-  options: { readonly clock: Clock; readonly timeoutMs: number },
+  options: FileLockWait,
   fn: () => Promise<T>,
 ): Promise<T> {
-  const { clock } = options;
+  const { clock, signal } = options;
   const deadline = clock.elapsed() + options.timeoutMs;
   for (;;) {
-    const holder = await tryAcquire(path);
-    if (holder === undefined) break;
-    if (holder === "free") continue;
-    if (!(await isSameProcess(holder.pid, holder.startTime))) await breakLock(path, clock);
-    else if (clock.elapsed() >= deadline) {
-      throw new Error(`${path} is held by process ${holder.pid}`);
-    } else await clock.sleep(RETRY_MS);
-  }
-  try {
-    return await fn();
-  } finally {
-    await rm(path, { force: true });
+    if (signal?.aborted === true) throw abortReason(signal);
+    const lock = await tryFileLock(path, clock);
+    if (lock.kind === "ours") {
+      try {
+        return await fn();
+      } finally {
+        await lock.release();
+      }
+    }
+    if (clock.elapsed() >= deadline) throw new Error(`${path} is held by process ${lock.pid}`);
+    await clock.sleep(RETRY_MS, signal);
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { withFileLock } from "./file-lock.ts";
+import { tryFileLock, withFileLock } from "./file-lock.ts";
 import { parseLinuxStat, processStartTime, waitForExit } from "./processes.ts";
 
 let home: string;
@@ -64,6 +64,26 @@ describe("the lock", () => {
       });
     await Promise.all(Array.from({ length: 6 }, enter));
     expect(most).toBe(1);
+  });
+
+  test("whoever waits for it is let go by its signal, and what was taken is never begun", async () => {
+    const stop = new AbortController();
+    const path = join(home, "lock");
+    const held = await tryFileLock(path, clock);
+    const options = { clock, timeoutMs: 60_000, signal: stop.signal };
+    let begun = 0;
+    const work = (): Promise<void> => {
+      begun += 1;
+      return Promise.resolve();
+    };
+    const waiting = withFileLock(path, options, work);
+    const stopping = clock.sleep(30).then(() => stop.abort(new Error("stopped")));
+    await expect(waiting).rejects.toThrow("stopped");
+    await stopping;
+    if (held.kind === "ours") await held.release();
+    await expect(withFileLock(path, options, work)).rejects.toThrow("stopped");
+    expect(begun).toBe(0);
+    expect(await readdir(home)).toEqual([]);
   });
 
   test("what throws inside gives the lock back", async () => {

@@ -1,6 +1,6 @@
 /** Processes, locks and ports of the host: what every program here needs of its operating system. */
 export { createExclusively } from "./exclusive-file.ts";
-export { withFileLock } from "./file-lock.ts";
+export { tryFileLock, withFileLock, type FileLockTry } from "./file-lock.ts";
 export { isLoopbackName, isLoopbackRequest } from "./loopback.ts";
 export { findPortHolder, holderText, type PortHolder } from "./port-holder.ts";
 export { tryPort, type PortTrial } from "./ports.ts";

@@ -49,11 +49,11 @@ export function createGitCache(
 ): GitCache {
   const mirrors: Mirrors = {
     git,
-    inMirror: async (url, fn) => {
+    inMirror: async (url, signal, fn) => {
       const mirror = join(git.folder, mirrorName(url));
       await mkdir(git.folder, { recursive: true });
       // Lanes and a plan may want the same repository at once.
-      const lock = { clock: git.clock, timeoutMs: LOCK_TIMEOUT_MS };
+      const lock = { clock: git.clock, timeoutMs: LOCK_TIMEOUT_MS, signal };
       return await withFileLock(`${mirror}.lock`, lock, async () => {
         await removeGitLocks(mirror);
         return await fn(mirror);
@@ -69,7 +69,7 @@ export function createGitCache(
 
 interface Mirrors {
   readonly git: GitOptions & { readonly folder: string };
-  inMirror<T>(url: string, fn: (mirror: string) => Promise<T>): Promise<T>;
+  inMirror<T>(url: string, signal: AbortSignal, fn: (mirror: string) => Promise<T>): Promise<T>;
 }
 
 async function resolve(
@@ -126,7 +126,7 @@ async function resolveAbbreviated(
   { url, ref }: GitSource,
   signal: AbortSignal,
 ): Promise<Resolved> {
-  return await mirrors.inMirror(url, async (mirror) => {
+  return await mirrors.inMirror(url, signal, async (mirror) => {
     const { git } = mirrors;
     const parse = async (): Promise<string | undefined> => {
       const args = ["rev-parse", "--verify", "--quiet", "--end-of-options", `${ref}^{commit}`];
@@ -182,7 +182,7 @@ async function ensureCommit(
   signal: AbortSignal,
   onLine?: (line: string) => void,
 ): Promise<{ readonly mirror: string } | { readonly failure: GitFailure }> {
-  return await mirrors.inMirror(source.url, async (mirror) => {
+  return await mirrors.inMirror(source.url, signal, async (mirror) => {
     const first = await fetchCommit(mirrors.git, { ...source, commit, mirror, signal, onLine });
     if (first === undefined) return { mirror };
     // A mirror that a crash of the machine spoiled is made anew, once; the network is not to blame.

@@ -261,11 +261,13 @@ async function underPartLock<T>(
   for (let hasTold = false; ;) {
     let isOurs = false;
     try {
-      return await withFileLock(found.part.lock, { clock, timeoutMs: LOCK_TRY_MS }, async () => {
+      const lock = { clock, timeoutMs: LOCK_TRY_MS, signal };
+      return await withFileLock(found.part.lock, lock, async () => {
         isOurs = true;
         return await work();
       });
     } catch (error) {
+      signal.throwIfAborted();
       const { code, message } = error as NodeJS.ErrnoException;
       // Without a code: somebody holds it.
       if (isOurs || code !== undefined) throw error;

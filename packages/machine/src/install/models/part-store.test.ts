@@ -33,14 +33,14 @@ test("absurd headers of a server are not kept", async () => {
   expect(await readRecord(place)).toEqual({ ...RECORD, etag: null });
 });
 
-test("parts that nobody wants are found, those that are wanted or held are not", async () => {
-  for (const name of [`${A}.part`, `${A}.json`, `${B}.part`, `${C}.part`, `${C}.lock`, "other"]) {
+test("parts that nobody wants are found, those that are wanted are not", async () => {
+  for (const name of [`${A}.part`, `${A}.json`, `${B}.part`, `${C}.json`, "other"]) {
     await writeFile(join(folder, name), "12345");
   }
   await mkdir(join(folder, "folder"));
   expect(await findStaleParts(folder, new Set([B]))).toEqual([
-    { path: join(folder, `${A}.json`), sizeBytes: 5 },
-    { path: join(folder, `${A}.part`), sizeBytes: 5 },
+    { sha256: A, sizeBytes: 5, changedAt: expect.any(Number) },
+    { sha256: C, sizeBytes: 0, changedAt: null },
   ]);
   expect(await findStaleParts(join(folder, "none"), new Set())).toEqual([]);
 });

@@ -73,34 +73,29 @@ export async function removePart(place: PartPlace): Promise<void> {
 
 /** A kept part that no model of the manifest wants any more. */
 export interface StalePart {
-  readonly path: string;
+  readonly sha256: string;
   readonly sizeBytes: number;
+  /** Epoch ms of the last change; null for a record without its part. */
+  readonly changedAt: number | null;
 }
 
-/**
- * Parts and records below a folder of kept parts whose SHA-256 is not wanted, for a clean-up. Parts that
- * somebody holds the lock of are left out, whether he lives or not: that is for the next one.
- */
+/** Parts and records below a folder of kept parts whose SHA-256 is not wanted. Somebody may be at them. */
 export async function findStaleParts(
   folder: string,
   wanted: ReadonlySet<string>,
 ): Promise<readonly StalePart[]> {
-  const names = [...(await readdir(folder).catch(() => []))].sort(compareNames);
-  const held = new Set(names.filter((name) => name.endsWith(".lock")).map(hashOfName));
+  const names = await readdir(folder).catch(() => []);
+  const hashes = new Set(
+    names.filter((name) => /^[0-9a-f]{64}\.(?:part|json)$/.test(name)).map(hashOfName),
+  );
   const stale: StalePart[] = [];
-  for (const name of names) {
-    const hash = hashOfName(name);
-    const isPart = /^[0-9a-f]{64}\.(?:part|json)$/.test(name);
-    if (!isPart || wanted.has(hash) || held.has(hash)) continue;
-    const path = join(folder, name);
-    stale.push({ path, sizeBytes: await sizeOf(path) });
+  for (const sha256 of [...hashes].toSorted()) {
+    if (wanted.has(sha256)) continue;
+    const info = await stat(partPlace(folder, sha256).part).catch(() => undefined);
+    const changedAt = info === undefined ? null : Math.round(info.mtimeMs);
+    stale.push({ sha256, sizeBytes: info?.size ?? 0, changedAt });
   }
   return stale;
-}
-
-function compareNames(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
 }
 
 function hashOfName(name: string): string {

@@ -1,8 +1,11 @@
 import { readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "@holdfast/runtime";
 import type { Manifest } from "../../manifest/model.ts";
 import type { MachinePlaces } from "../../machine-places.ts";
 import { mirrorName } from "../git/git-cache.ts";
+import { cleanParts } from "../models/clean-parts.ts";
+import { PARTIAL_FOLDER } from "../models/part-store.ts";
 import { removeOldLogs, RUNS_KEPT } from "../install-log.ts";
 import { removeTrash, type ReleaseEntry, type Releases } from "./releases.ts";
 
@@ -16,12 +19,15 @@ export interface Cleaned {
   readonly kept: readonly { readonly what: string; readonly reason: string }[];
 }
 
-/** Removes releases nobody needs, unused clones of git, checkouts and old logs. */
+/**
+ * Removes releases nobody needs, unused clones of git, checkouts, parts of downloads and old logs.
+ * `manifests`: the file's, and the one in force, which may be another.
+ */
 export async function cleanUp(
   places: MachinePlaces,
   releases: Releases,
-  manifest: Manifest,
-  findUsed: FindUsed,
+  manifests: readonly Manifest[],
+  { findUsed, clock }: { readonly findUsed: FindUsed; readonly clock: Clock },
 ): Promise<Cleaned> {
   const removed: string[] = [];
   if (await removeTrash(places)) removed.push("rests of an earlier removal");
@@ -34,10 +40,18 @@ export async function cleanUp(
   }
   const left = entries.filter(({ id }) => !remove.includes(id));
   removed.push(...(await cleanRepositories(places, left)));
-  removed.push(...(await cleanGitCache(places, manifest)));
+  removed.push(...(await cleanGitCache(places, manifests)));
+  const wanted = new Set(manifests.flatMap(({ models }) => models.map(({ sha256 }) => sha256)));
+  const roots = new Set(manifests.map(({ modelFolders }) => modelFolders.root ?? places.models));
+  const keptParts: Cleaned["kept"][number][] = [];
+  for (const root of roots) {
+    const parts = await cleanParts(join(root, PARTIAL_FOLDER), wanted, clock);
+    removed.push(...parts.removed);
+    keptParts.push(...parts.kept);
+  }
   const logs = await removeOldLogs(places.installLogs, RUNS_KEPT);
   removed.push(...logs.map((name) => `log ${name}`));
-  return { removed, kept };
+  return { removed, kept: [...kept, ...keptParts] };
 }
 
 /** Decides which releases go: all but the current, the previous, and those in use. */
@@ -78,12 +92,14 @@ async function cleanRepositories(
   return removed;
 }
 
-async function cleanGitCache(places: MachinePlaces, manifest: Manifest): Promise<string[]> {
-  const { comfyui, nodes, repositories } = manifest;
-  const urls = [
+async function cleanGitCache(
+  places: MachinePlaces,
+  manifests: readonly Manifest[],
+): Promise<string[]> {
+  const urls = manifests.flatMap(({ comfyui, nodes, repositories }) => [
     ...(comfyui !== undefined && "repo" in comfyui ? [comfyui.repo] : []),
     ...[...nodes, ...repositories].map(({ repo }) => repo),
-  ];
+  ]);
   const needed = new Set(urls.map(mirrorName));
   const removed: string[] = [];
   for (const name of await readdir(places.gitCache).catch(() => [])) {

@@ -180,7 +180,7 @@ export function switchStep(
         : { kind: "needed", detail: "another one serves, or none" },
     async apply() {
       await links.make();
-      await releases.switchTo(build.id);
+      await releases.switchTo(build.id, { keepPrevious: build.isReplacement });
     },
     async verify() {
       if (await isServing()) return;

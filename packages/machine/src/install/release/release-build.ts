@@ -32,6 +32,10 @@ export interface ReleaseBuild {
   readonly condition: () => Promise<
     { readonly lock: MachineLock; readonly parts: ReleaseCondition } | undefined
   >;
+  /** Something may run from it: nothing of it is changed but what is written down about it. */
+  readonly isInUse: boolean;
+  /** It takes the place of a damaged one of the same inputs, which is no way back. */
+  readonly isReplacement: boolean;
   /** Optional packs that are left out, and why. Grows while steps run. */
   readonly missing: Map<string, string>;
 }

@@ -27,8 +27,11 @@ export interface Releases {
   list(): Promise<readonly ReleaseEntry[]>;
   /** Writes the lock: from now on the release is complete. */
   complete(lock: MachineLock): Promise<void>;
-  /** Makes a complete release the one that serves, at once; the one before is kept as previous. */
-  switchTo(id: string): Promise<void>;
+  /**
+   * Makes a complete release the one that serves, at once. The one before is kept as previous, unless
+   * that is not worth going back to.
+   */
+  switchTo(id: string, options?: { readonly keepPrevious?: boolean }): Promise<void>;
   remove(id: string): Promise<void>;
 }
 
@@ -67,7 +70,7 @@ export function openReleases(places: MachinePlaces): Releases {
     async complete(lock) {
       await writeWhole(join(folder(lock.release), LOCK_FILE), lockText(lock));
     },
-    async switchTo(id) {
+    async switchTo(id, { keepPrevious = false } = {}) {
       const lock = await lockOf(id);
       if (lock === undefined) {
         throw new StepFailure(
@@ -77,7 +80,8 @@ export function openReleases(places: MachinePlaces): Releases {
       }
       const before = await currentId();
       // First the previous one: killed between the two lines, the old one still serves.
-      if (before !== undefined && before !== id && (await lockOf(before)) !== undefined) {
+      const isWayBack = before !== undefined && before !== id && !keepPrevious;
+      if (isWayBack && (await lockOf(before)) !== undefined) {
         await link(places.previous, folder(before));
       }
       await link(places.current, folder(id));
