@@ -16,7 +16,7 @@ import { SURPLUS, type AttemptOutcome, type HeldAttempt, type Lease } from "@hol
 import { assertNever } from "@holdfast/runtime";
 import { Attempt } from "./attempt.ts";
 import type { AttemptDeps } from "./attempt-deps.ts";
-import type { StopReason } from "./outcome.ts";
+import { released, STOPPED_UNRENEWED, type StopReason } from "./outcome.ts";
 import type { Instance } from "./instance.ts";
 import { slept, WAIT_OVER } from "./pause.ts";
 import type { Reporter } from "./reporter.ts";
@@ -426,8 +426,7 @@ export class InstanceLoop {
   }
 
   #giveBack(attempt: Attempt): void {
-    const reason = "stopped when the lease could not be renewed";
-    const report = attempt.report({ kind: "released", reason });
+    const report = attempt.report(released(STOPPED_UNRENEWED));
     this.#deps.reporter
       .send(report, () => Promise.resolve(false))
       .catch((err: unknown) => this.#deps.log.error({ err }, "attempt could not be given back"));

@@ -28,6 +28,26 @@ describe("leases", { timeout: 20_000 }, () => {
     expect(plane.reports).toHaveLength(0);
   });
 
+  it("gives back at no cost what it stopped itself, when the lease turns out to live on", async () => {
+    harness = await createHarness({
+      simulator: { timeScale: 1 },
+      // The entry of the prompt that was stopped stays, and says no more than that it was interrupted.
+      agent: { limits: { forgetEveryMs: 60_000 } },
+      ttlMs: 600,
+      renewEveryMs: 100,
+    });
+    const { plane } = harness;
+    const lease = await plane.submit({ graph: textToImage(1, 2_000) });
+    await eventually(() => phasesOf(harness).includes("running"));
+    plane.outage("all");
+    await eventually(() => harness.simulator.stats().queueRemaining === 0);
+    // Nothing is left of the attempt here, so that the lease comes as one of an earlier life.
+    await eventually(() => harness.agent().status().instances[0]?.wants === 2);
+    plane.outage("none");
+    const { outcome } = await plane.reported(lease.attemptId);
+    expect(outcome).toEqual({ kind: "released", reason: expect.stringContaining("renewed") });
+  });
+
   it("interrupts and tells nothing when the job is somebody else's", async () => {
     harness = await createHarness({ simulator: { timeScale: 1 } });
     const { plane } = harness;

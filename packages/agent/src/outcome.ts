@@ -25,6 +25,9 @@ export function released(reason: string): AttemptOutcome {
   return { kind: "released", reason: cutText(reason, 200) };
 }
 
+/** Why a lease that comes again goes back: what it was for is out of the queue already. */
+export const STOPPED_UNRENEWED = "stopped when the lease could not be renewed";
+
 /** The process that ran it is gone; what was stored before is kept for the next attempt. */
 export function died(reason: string, outputs: readonly CollectedOutput[] = []): AttemptOutcome {
   return {
