@@ -49,13 +49,27 @@ test("before there are instances it is judged by ComfyUI, without ComfyUI by the
     service("redis", "healthy"),
     service("comfyui", "not_installed", "comfyui"),
   ];
-  expect(summarizeMachine(installing).state).toBe("unhealthy");
+  expect(summarizeMachine(installing).state).toBe("starting");
   expect(summarizeMachine([service("a", "healthy"), service("b", "stopped")]).state).toBe(
     "degraded",
   );
   // An installer that is well does no work.
   const idle = [service("installer", "healthy", "installer"), service("b", "stopped")];
   expect(summarizeMachine(idle).state).toBe("unhealthy");
+});
+
+test("it is starting while what it works with is, and unhealthy as soon as something is ill", () => {
+  const installer = service("installer", "healthy", "installer");
+  const first = service("comfyui-gpu0", "starting", "instance");
+  const second = service("comfyui-gpu1", "stopped", "instance");
+  expect(summarizeMachine([installer, first, second]).state).toBe("starting");
+  expect(summarizeMachine([installer, second]).state).toBe("unhealthy");
+  const ill = service("comfyui-gpu2", "unhealthy", "instance");
+  expect(summarizeMachine([installer, first, ill]).state).toBe("unhealthy");
+  const failed = service("installer", "unhealthy", "installer");
+  expect(summarizeMachine([failed, service("comfyui", "not_installed", "comfyui")]).state).toBe(
+    "unhealthy",
+  );
 });
 
 test("of many ill services the first are named and the rest counted", () => {

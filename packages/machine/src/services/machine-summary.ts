@@ -3,10 +3,17 @@ import { SERVICE_STATES, type ServiceReport, type ServiceState } from "./model.t
 import { oneLine } from "./service-state.ts";
 
 /** States of a machine. */
-export const MACHINE_STATES = ["not_configured", "unhealthy", "degraded", "healthy"] as const;
+export const MACHINE_STATES = [
+  "not_configured",
+  "starting",
+  "unhealthy",
+  "degraded",
+  "healthy",
+] as const;
 /**
  * `healthy`: every enabled service is. `degraded`: some are not, and the machine still does work.
- * `unhealthy`: nothing that does its work is healthy. `not_configured`: no service is enabled.
+ * `starting`: it does none yet, something is on its way, and nothing is ill. `unhealthy`: nothing that
+ * does its work is healthy, nor is it about to be. `not_configured`: no service is enabled.
  */
 export type MachineState = (typeof MACHINE_STATES)[number];
 
@@ -40,7 +47,7 @@ export function summarizeMachine(reports: readonly SummarizedService[]): Machine
   }
   const canWork = workingServices(enabled).some(({ state }) => state === "healthy");
   return {
-    state: canWork ? "degraded" : "unhealthy",
+    state: canWork ? "degraded" : isOnItsWay(enabled) ? "starting" : "unhealthy",
     reason: tellIll(ill, enabled.length),
     isReady: false,
     counts,
@@ -57,6 +64,18 @@ function workingServices(enabled: readonly SummarizedService[]): readonly Summar
   const comfyui = enabled.filter(({ kind }) => kind === "comfyui");
   if (comfyui.length > 0) return comfyui;
   return enabled.filter(({ kind }) => kind !== "installer");
+}
+
+/** Installing or starting: what is stopped or not installed meanwhile waits for that. */
+function isOnItsWay(enabled: readonly SummarizedService[]): boolean {
+  const isInstalling = enabled.some(
+    ({ kind, state }) => kind === "installer" && state === "starting",
+  );
+  const working = workingServices(enabled);
+  return (
+    enabled.every(({ state }) => state !== "unhealthy") &&
+    (isInstalling || working.some(({ state }) => state === "starting"))
+  );
 }
 
 function tellIll(ill: readonly SummarizedService[], enabledCount: number): string {
