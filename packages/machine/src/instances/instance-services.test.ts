@@ -129,3 +129,13 @@ test("the best runtime of all is the one told, with every other named", () => {
     "comfyui-gpu0 is unhealthy",
   );
 });
+
+test.each(["passing", "failing"] as const)(
+  "one that is being ended for its next start (%s) makes ComfyUI neither ill nor whole",
+  (check) => {
+    expect(togetherOf([status(0, "stopping", check), status(1)], null)).toMatchObject({
+      runtime: { state: "running" },
+      check: { state: "pending", detail: "comfyui-gpu0 is stopping" },
+    });
+  },
+);

@@ -162,11 +162,16 @@ function checkOf(all: readonly InstanceStatus[]): CheckStatus {
       check.checkedAt === null ? latest : Math.max(latest ?? 0, check.checkedAt),
     null,
   );
-  const bad = all.filter(({ check }) => check.state !== "passing" && check.state !== "none");
+  const bad = all.filter(
+    ({ check, runtime }) =>
+      runtime.state === "stopping" || (check.state !== "passing" && check.state !== "none"),
+  );
   if (bad.length === 0) return { state: "passing", detail: null, checkedAt };
-  // On their way, and nothing has failed yet: others may serve meanwhile.
+  // On their way, and nothing has failed yet: others may serve meanwhile. What is being ended fails
+  // its check because of that.
   const isPending = bad.every(
-    ({ check, runtime }) => check.state === "pending" && runtime.state === "starting",
+    ({ check, runtime }) =>
+      runtime.state === "stopping" || (check.state === "pending" && runtime.state === "starting"),
   );
   return { state: isPending ? "pending" : "failing", detail: namesOf(bad), checkedAt };
 }
