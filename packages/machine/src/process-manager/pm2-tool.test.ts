@@ -1,4 +1,14 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
@@ -89,6 +99,20 @@ test("it is installed once, scripts and optional packages left out, nothing of o
   );
   expect(await readFile(join(folder, "npm-env"), "utf8")).not.toContain("secret");
   expect((await readdir(tools)).filter((name) => name.startsWith(".pm2-new"))).toEqual([]);
+});
+
+test("one of ours that was tried is tried again only when it or Node has changed", async () => {
+  await npmThatMakes("7.0.4");
+  const { path } = await installPm2(options(), signal);
+  // What it says does not count while it is the file that was tried.
+  const { size } = await stat(path);
+  await utimes(path, 1_000, 1_000);
+  expect(await findPm2(options(), signal)).toMatchObject({ kind: "found" });
+  await writeFile(path, "throw 1;".padEnd(size));
+  await utimes(path, 1_000, 1_000);
+  expect(await findPm2(options(), signal)).toMatchObject({ kind: "found" });
+  await writeFile(path, "throw 1");
+  expect(await findPm2(options(), signal)).toMatchObject({ kind: "missing" });
 });
 
 test("an installation that was killed leaves nothing half, and its remains go with the next", async () => {

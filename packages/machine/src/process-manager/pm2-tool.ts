@@ -2,11 +2,24 @@
  * Where PM2 comes from: an operator's own, or one that npm puts into the tools folder. It is run as a
  * program and never imported (AGPL-3.0), so it is no dependency of this package.
  */
-import { access, constants, mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import {
+  access,
+  constants,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "@holdfast/runtime";
 import { withFileLock } from "@holdfast/runtime/host";
+import { z } from "zod";
 import { StepFailure } from "../install/model.ts";
 import { pm2Environment, type Pm2Program } from "./pm2-cli.ts";
 import { killDaemonOf } from "./pm2-daemon.ts";
@@ -82,11 +95,51 @@ async function findInstalled(
     return { kind: "missing", reason: `PM2 ${PM2_VERSION} is not in ${options.tools}` };
   }
   const program = { command: process.execPath, args: [script], path: script };
+  const known = await readTried(folder, script);
+  if (known !== null) return { kind: "found", program: { ...program, version: known } };
   const version = await askVersion(program, options, signal);
   if (version.kind === "version") {
+    await noteTried(folder, script, version.version);
     return { kind: "found", program: { ...program, version: version.version } };
   }
   return { kind: "missing", reason: `PM2 in ${folder} does not work: ${version.reason}` };
+}
+
+/**
+ * What a try of it came to is written beside it, for as long as script and Node are the same: to ask it
+ * takes half a second of a core, and every installation does.
+ */
+const TRIED = "tried.json";
+
+/** Its version when it was tried as it is now, else null. */
+async function readTried(folder: string, script: string): Promise<string | null> {
+  try {
+    const tried: unknown = JSON.parse(await readFile(join(folder, TRIED), "utf8"));
+    const { version, ...of } = triedSchema.parse(tried);
+    return isDeepStrictEqual(of, await whatIsTried(script)) ? version : null;
+  } catch {
+    return null; // Not tried yet, or nobody can read it: it is tried now.
+  }
+}
+
+async function noteTried(folder: string, script: string, version: string): Promise<void> {
+  const text = JSON.stringify({ version, ...(await whatIsTried(script)) });
+  // Without it, it is tried again the next time.
+  await writeFile(join(folder, TRIED), text).catch(() => undefined);
+}
+
+const triedSchema = z.object({
+  version: z.string(),
+  node: z.string(),
+  nodeVersion: z.string(),
+  sizeBytes: z.number(),
+  changedAtMs: z.number(),
+});
+
+async function whatIsTried(script: string): Promise<Omit<z.infer<typeof triedSchema>, "version">> {
+  const { size, mtimeMs } = await stat(script);
+  const { execPath: node, version: nodeVersion } = process;
+  return { node, nodeVersion, sizeBytes: size, changedAtMs: mtimeMs };
 }
 
 type VersionAnswer =
