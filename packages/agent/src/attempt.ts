@@ -228,7 +228,7 @@ export class Attempt {
   /** An outcome when it cannot go on; a watch when ComfyUI has it, or neither when it never had. */
   async #resume(): Promise<AttemptOutcome | undefined> {
     const { instance, clock } = this.#deps;
-    if (instance.hasStopped(this.#promptId)) return released(STOPPED_UNRENEWED);
+    if (instance.stopped.has(this.#promptId)) return released(STOPPED_UNRENEWED);
     const again = await findAgain(this.#promptId, { ...this.#deps, signal: this.#abort.signal });
     if (again.kind === "died") return died(again.reason);
     if (again.kind === "absent") return undefined;

@@ -23,10 +23,8 @@ import { InstanceInventory, type KnownInventory } from "./instance-inventory.ts"
 import { KeptPromise, type InventoryPromise } from "./inventory-promise.ts";
 import { lookPauseMs } from "./look-pause.ts";
 import { createWaker, type Waker } from "./pause.ts";
+import { StoppedPrompts } from "./stopped-prompts.ts";
 import { Waiters } from "./waiters.ts";
-
-/** Of prompts that we stopped; a lease that comes again for one comes within its life. */
-const STOPPED_REMEMBERED = 64;
 
 /**
  * One attached ComfyUI: its client and socket, which process it is, and whether it works. Refused,
@@ -38,6 +36,7 @@ export class Instance {
   readonly key: string;
   readonly client: ComfyClient;
   readonly broom: HistoryBroom;
+  readonly stopped = new StoppedPrompts();
   /** Resolves when the instance was asked once and answered, refused or kept silent. */
   readonly contacted: Promise<void>;
   readonly #deps: InstanceDeps;
@@ -46,7 +45,6 @@ export class Instance {
   readonly #waker: Waker;
   readonly #deadPrompts = new Set<string>();
   readonly #orphans = new Set<string>();
-  readonly #stopped = new Set<string>();
   readonly #inventory: InstanceInventory;
   #noteContact: (() => void) | undefined;
   #identity: ProcessIdentity = UNOBSERVED_PROCESS;
@@ -255,20 +253,6 @@ export class Instance {
   abandon(promptId: string): void {
     this.#orphans.add(promptId);
     this.#waker.wake();
-  }
-
-  /** A prompt of ours is taken out of the queue by us; the latest are remembered. */
-  noteStopped(promptId: string): void {
-    this.#stopped.add(promptId);
-    const [oldest] = this.#stopped;
-    if (this.#stopped.size > STOPPED_REMEMBERED && oldest !== undefined) {
-      this.#stopped.delete(oldest);
-    }
-  }
-
-  /** That its history says "interrupted" is our doing, and nobody's failure. */
-  hasStopped(promptId: string): boolean {
-    return this.#stopped.has(promptId);
   }
 
   /** One POST after the other, so that the process's counter is seen in its order. */

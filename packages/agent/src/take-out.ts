@@ -12,7 +12,7 @@ export async function takeOut(
     limits,
   }: { readonly instance: Instance; readonly limits: Pick<AgentLimits, "stopConfirmMs"> },
 ): Promise<void> {
-  instance.noteStopped(promptId);
+  instance.stopped.add(promptId);
   const { kind } = await instance.client.cancelPrompt(promptId, {
     confirmWithinMs: limits.stopConfirmMs,
   });
