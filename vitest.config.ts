@@ -18,6 +18,8 @@ export default defineConfig({
     projects: [
       project("unit", ["packages/*/src/**/*.test.ts", "scripts/**/*.test.ts"], {
         exclude: ["**/*.db.test.ts", "**/node_modules/**", "**/dist/**"],
+        // Property tests on a busy host take more than the default of 5 s.
+        testTimeout: 30_000,
       }),
       project("db", ["packages/*/src/**/*.db.test.ts"], {
         globalSetup: ["./test/support/postgres-global-setup.ts"],

@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ERROR_CODES } from "@holdfast/contract";
-import { controlPlaneSettings, describeSettings } from "@holdfast/control-plane";
+import { controlPlaneSettings, describeSettings } from "@holdfast/control-plane/process";
 import { manifestReference, manifestTemplate } from "@holdfast/machine";
 
 const root = new URL("..", import.meta.url).pathname;

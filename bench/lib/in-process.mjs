@@ -2,11 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import {
-  createDb,
-  createEmbeddedPostgres,
-  readControlPlaneSettings,
-} from "@holdfast/control-plane";
+import { createDb, createEmbeddedPostgres } from "@holdfast/control-plane";
+import { readControlPlaneSettings } from "@holdfast/control-plane/process";
 import { createIdSource, startInOrder, stopInOrder } from "@holdfast/runtime";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
 import {

@@ -1,7 +1,8 @@
 /** A whole Holdfast in one process, attached to a real ComfyUI, on a database of its own. */
 import { join } from "node:path";
 import { createAgent } from "@holdfast/agent";
-import { createControlPlane, readControlPlaneSettings } from "@holdfast/control-plane";
+import { createControlPlane } from "@holdfast/control-plane";
+import { readControlPlaneSettings } from "@holdfast/control-plane/process";
 import type { JobView } from "@holdfast/contract";
 import { NO_FAILPOINTS, type Service } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";

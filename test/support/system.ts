@@ -4,11 +4,8 @@
  */
 import { join } from "node:path";
 import { createAgent, type Agent, type AgentOptions } from "@holdfast/agent";
-import {
-  createControlPlane,
-  readControlPlaneSettings,
-  type ControlPlane,
-} from "@holdfast/control-plane";
+import { createControlPlane, type ControlPlane } from "@holdfast/control-plane";
+import { readControlPlaneSettings } from "@holdfast/control-plane/process";
 import { NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator, type SimulatorOptions } from "@holdfast/simulator";

@@ -1,12 +1,7 @@
 import { access, constants, mkdir, mkdtemp, readFile, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import {
-  createDb,
-  createEmbeddedPostgres,
-  createLog,
-  readHolder,
-  type ControlPlaneSettings,
-} from "@holdfast/control-plane";
+import { createDb, createEmbeddedPostgres } from "@holdfast/control-plane";
+import { createLog, readHolder, type ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { findPortHolder, holderText, tryPort } from "@holdfast/runtime/host";
 import { bytesText } from "../terminal/durations.ts";

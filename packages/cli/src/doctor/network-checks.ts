@@ -1,5 +1,5 @@
 import { createComfyClient, type ComfyClient } from "@holdfast/comfyui";
-import type { ControlPlaneSettings } from "@holdfast/control-plane";
+import type { ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { systemClock } from "@holdfast/runtime/system";
 import { createApiClient, serverAddress } from "../api/api-client.ts";
 import { bytesText } from "../terminal/durations.ts";

@@ -9,16 +9,14 @@ import {
   revokeEnrolment,
   createEmbeddedPostgres,
   createKey,
-  createLog,
   listKeys,
-  readHolder,
   revokeKey,
   type ApiKey,
-  type ControlPlaneSettings,
   type Db,
   type Role,
   type ShownEnrolment,
 } from "@holdfast/control-plane";
+import { createLog, readHolder, type ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { isHoldfastError } from "@holdfast/contract";
 import { createIdSource, NO_FAILPOINTS } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";

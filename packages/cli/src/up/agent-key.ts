@@ -1,6 +1,6 @@
 /** With which key an agent calls its control plane, and whether that one will do. */
 import { readFileSync } from "node:fs";
-import { readSecret, type ControlPlaneSettings } from "@holdfast/control-plane";
+import { readSecret, type ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { createApiClient, failureOf, fieldOf } from "../api/api-client.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";

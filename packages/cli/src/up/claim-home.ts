@@ -2,7 +2,7 @@ import {
   claimOwnership,
   type ControlPlaneSettings,
   type OwnershipClaim,
-} from "@holdfast/control-plane";
+} from "@holdfast/control-plane/process";
 import { systemClock } from "@holdfast/runtime/system";
 import { findPortHolder, holderText, tryPort } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";

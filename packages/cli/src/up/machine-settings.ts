@@ -1,5 +1,5 @@
 import { join, resolve } from "node:path";
-import type { ControlPlaneSettings } from "@holdfast/control-plane";
+import type { ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { defaultMachineRoot, type Listening, type MachineOptions } from "@holdfast/machine";
 
 /** What settings say of the machine. */

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createHttpLink, type Agent } from "@holdfast/agent";
-import type { ControlPlaneSettings } from "@holdfast/control-plane";
+import type { ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { createMachine } from "@holdfast/machine";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";
 import { serverAddress } from "../api/api-client.ts";

@@ -2,13 +2,8 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { createAgent, type Agent } from "@holdfast/agent";
-import {
-  createControlPlane,
-  type ControlPlane,
-  type ControlPlaneSettings,
-  type Log,
-  type OwnershipClaim,
-} from "@holdfast/control-plane";
+import { createControlPlane, type ControlPlane } from "@holdfast/control-plane";
+import type { ControlPlaneSettings, Log, OwnershipClaim } from "@holdfast/control-plane/process";
 import { createMachine, type Machine } from "@holdfast/machine";
 import type { Service } from "@holdfast/runtime";
 import { failpointsFromText, systemClock, systemRandom } from "@holdfast/runtime/system";

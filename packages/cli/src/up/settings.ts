@@ -5,7 +5,7 @@ import {
   readControlPlaneSettings,
   type ControlPlaneSettings,
   type Log,
-} from "@holdfast/control-plane";
+} from "@holdfast/control-plane/process";
 import { CommandFailure } from "../command-failure.ts";
 import type { SettingOptions } from "./options.ts";
 import { EXIT } from "../exit-codes.ts";

@@ -8,7 +8,7 @@ import {
   type Log,
   type Ownership,
   type RecordedChild,
-} from "@holdfast/control-plane";
+} from "@holdfast/control-plane/process";
 import type { Clock, Service } from "@holdfast/runtime";
 import { tryPort } from "@holdfast/runtime/host";
 import { fieldOf } from "../api/api-client.ts";
