@@ -135,8 +135,8 @@ export class InstanceCare {
   #observe(one: SupervisedInstance, now: number): void {
     const { host, runner, clock, limits, random, log } = this.#options;
     const { process } = one;
-    const { gpu } = one.plan;
-    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? null);
+    const { gpu, cardFault = null } = one.plan;
+    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? cardFault);
     // What is being done to it tells by itself what came of it.
     if (process !== null && one.operation === null) {
       if (!host.isAlive(process.pid, process.startTime)) {

@@ -207,7 +207,8 @@ export class SupervisedInstance {
 /** The place of a plan. */
 export function placeOf({ url, port, gpu }: InstancePlan): ProcessPlace {
   const own: LockThing = { kind: "port", port };
-  return { url, port, things: gpu === null ? [own] : [{ kind: "gpu", uuid: gpu.uuid }, own] };
+  const uuid = gpu?.uuid ?? null;
+  return { url, port, things: uuid === null ? [own] : [{ kind: "gpu", uuid }, own] };
 }
 
 /**

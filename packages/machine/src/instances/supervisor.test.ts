@@ -72,7 +72,7 @@ async function supervise(
     files: host,
     locks,
     exits: explainer,
-    cardFault: ({ uuid }) => cardFaults.get(uuid) ?? null,
+    cardFault: ({ uuid }) => cardFaults.get(uuid ?? "") ?? null,
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),

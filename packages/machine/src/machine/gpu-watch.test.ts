@@ -212,6 +212,28 @@ test("a card that was ill when it was planned for is planned for once it is mend
   await end();
 });
 
+test.each<[string, GpuFault]>([
+  ["by its index alone", { ...lost(1), uuid: null }],
+  ["by nothing but its bus", { ...lost(1), index: null, uuid: null }],
+])(
+  "a card that was told to be lost %s is planned for once nothing says so any more",
+  async (_how, ill) => {
+    discoveries = [found([card(0)], { faults: [ill] })];
+    samples = [sample({ faults: [ill] }), sample({ faults: [ill] }), sample()];
+    await watch.discover(NOBODY);
+    const end = run();
+    await clock.advance(60_000);
+    expect([told.includes("found"), asked.length]).toEqual([false, 3]);
+    discoveries = [found([card(0), card(1)])];
+    await clock.advance(60_000);
+    expect(told.filter((one) => one === "found")).toHaveLength(1);
+    await watch.discover(NOBODY);
+    await clock.advance(60_000);
+    expect(told.filter((one) => one === "found")).toHaveLength(1);
+    await end();
+  },
+);
+
 test("a machine without cards is asked about them seldom, and quietly", async () => {
   discoveries = [failed(true)];
   const end = run();

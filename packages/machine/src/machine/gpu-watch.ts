@@ -4,7 +4,7 @@ import type { Clock } from "@holdfast/runtime";
 import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
 import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { GpuFacts } from "../health-server/model.ts";
-import type { InstanceGpu } from "../instances/model.ts";
+import type { PlannedGpu } from "../instances/model.ts";
 
 /** A card as the control plane is told of it. */
 export interface ToldGpu {
@@ -32,7 +32,7 @@ export interface GpuWatch {
   /** Finds the cards anew. */
   discover(signal: AbortSignal): Promise<GpuDiscovery>;
   /** Why nothing can be done on a card, and what to do; null when it can, as far as is known. Cheap. */
-  cardFault(gpu: Pick<InstanceGpu, "index" | "uuid">): string | null;
+  cardFault(gpu: Pick<PlannedGpu, "index" | "uuid">): string | null;
   /** For the health server; cheap. */
   facts(): readonly GpuFacts[];
   /** For the control plane; cheap. */
@@ -97,11 +97,13 @@ class CardWatch implements GpuWatch {
     return found;
   }
 
-  cardFault({ index, uuid }: Pick<InstanceGpu, "index" | "uuid">): string | null {
+  cardFault({ index, uuid }: Pick<PlannedGpu, "index" | "uuid">): string | null {
     // That one is not told of may be the driver's trouble, and ends nothing.
     const fault = this.#faults.find(
       (one) =>
-        !one.isUsable && one.kind !== "missing" && (one.index === index || one.uuid === uuid),
+        !one.isUsable &&
+        one.kind !== "missing" &&
+        (one.index === index || (uuid !== null && one.uuid === uuid)),
     );
     return fault === undefined ? null : `${fault.reason}. ${fault.advice}`;
   }
@@ -158,16 +160,14 @@ class CardWatch implements GpuWatch {
     const planned = this.#plannedFor;
     if (planned === undefined) return;
     const isTold = isCutOff(planned) && !isCutOff(found);
-    if (isTold || devicesOf(found) > devicesOf(planned)) this.#options.onFound();
+    const isMended = isAnyGone(planned.faults, found.faults);
+    if (isTold || isMended || devicesOf(found) > devicesOf(planned)) this.#options.onFound();
   }
 
   /** A card that nothing could be started on has no fault any more, as far as a look can tell. */
-  #isMended({ gpus }: GpuDiscovery): boolean {
-    return gpus.some(
-      ({ index, devices }) =>
-        devices.length === 0 &&
-        !this.#faults.some((fault) => fault.index === index && !fault.isUsable),
-    );
+  #isMended({ gpus, faults }: GpuDiscovery): boolean {
+    const isNew = this.#readings.some(({ index }) => gpus.every((one) => one.index !== index));
+    return isNew || isAnyGone(faults, this.#faults);
   }
 
   async #sample(signal: AbortSignal): Promise<void> {
@@ -222,6 +222,12 @@ function isSilent({ gpus, faults, failure }: GpuDiscovery): boolean {
 function isCutOff(found: GpuDiscovery | undefined): boolean {
   const failure = found?.failure ?? null;
   return failure !== null && !failure.isNoGpu;
+}
+
+/** A card on which nothing could be done has no such fault any more; those without an index are one. */
+function isAnyGone(before: readonly GpuFault[], now: readonly GpuFault[]): boolean {
+  const ill = now.filter(({ isUsable }) => !isUsable);
+  return before.some(({ index, isUsable }) => !isUsable && ill.every((one) => one.index !== index));
 }
 
 function devicesOf({ gpus }: GpuDiscovery): number {
