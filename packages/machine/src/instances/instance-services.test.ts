@@ -25,6 +25,7 @@ const status = (
   memoryBytes: null,
   draining: null,
   blocked: null,
+  isHindered: false,
   nextStartAt: null,
   exits: [],
 });

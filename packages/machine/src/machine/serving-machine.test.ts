@@ -100,7 +100,7 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { cardFault, discover: () => Promise.resolve(discovery) },
+    gpus: { cardFault: (gpu) => cardFault(gpu), discover: () => Promise.resolve(discovery) },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {
@@ -319,6 +319,22 @@ test("settings that do not work leave no release that has worked", async () => {
   await clock.advance(30_000);
   await refreshing;
   expect(machine.release()?.id).toBe("r2");
+  host.onStart = () => undefined;
+  await set({ instances: { basePort: FIRST, startTimeoutSec: 60, flags: ["--wrong"] } });
+  await clock.advance(600_000);
+  expect(log.lines.join()).toContain("release is not left");
+  expect(machine.release()?.id).toBe("r2");
+});
+
+test("a release proves itself without an instance whose card is lost meanwhile", async () => {
+  await set();
+  previous = "r1";
+  linked = releaseOf("r2");
+  cardFault = ({ index }) => (index === 1 ? "GPU 1 has fallen off the bus" : null);
+  const refreshing = machine.refreshRelease(NOBODY);
+  await clock.advance(60_000);
+  await refreshing;
+  expect([machine.release()?.id, alive("comfyui-gpu1")]).toEqual(["r2", undefined]);
   host.onStart = () => undefined;
   await set({ instances: { basePort: FIRST, startTimeoutSec: 60, flags: ["--wrong"] } });
   await clock.advance(600_000);

@@ -381,9 +381,10 @@ export class ServingMachine {
     const statuses = this.#supervisor.statuses();
     if (this.#given !== null) {
       this.#keeper.looked(
-        statuses.map(({ name, isCurrent, check }) => ({
+        statuses.map(({ name, isCurrent, check, isHindered }) => ({
           name,
           isHealthy: isCurrent && check.state === "passing",
+          isHindered,
         })),
       );
     }
