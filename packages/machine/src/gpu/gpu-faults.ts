@@ -36,6 +36,7 @@ export function cardFaults(card: KnownCard): readonly GpuFault[] {
   if (reading?.fault === "needs_reset") {
     return fault("needs_reset", `GPU ${index} has to be reset`, RESET_ADVICE);
   }
+  if (reading?.fault === "unreadable") return [unreadableFault(index, uuid)];
   const action = reading?.recoveryAction ?? reported?.recoveryAction ?? "None";
   const wanted = recovery(index, action);
   if (wanted !== undefined)
@@ -50,6 +51,15 @@ export function cardFaults(card: KnownCard): readonly GpuFault[] {
     );
   }
   return [];
+}
+
+/**
+ * Of a card for which the driver gives errors alone. That is not known to end its work: whoever has seen
+ * it answer before may take it for lost.
+ */
+export function unreadableFault(index: number, uuid: string | null): GpuFault {
+  const reason = `the driver gives nothing but errors for GPU ${index}`;
+  return { index, uuid, kind: "unreadable", isUsable: true, reason, advice: REBOOT_ADVICE };
 }
 
 /**
@@ -80,12 +90,13 @@ function recovery(
 
 /**
  * Cards that are told of no more: those that nvidia-smi names as failed, gaps in the indices, and
- * expected ones. `seen` is in order.
+ * expected ones. `seen` is in order. `nameless` rows of errors alone are of those, if they are as many.
  */
 export function missingFaults(
   seen: readonly number[],
   failures: readonly SmiFailure[],
   expected: readonly number[],
+  nameless = 0,
 ): readonly GpuFault[] {
   const highest = Math.max(-1, ...seen);
   const gaps = Array.from({ length: highest + 1 }, (_, index) => index).filter(
@@ -104,15 +115,16 @@ export function missingFaults(
     return { index, uuid: null, kind, isUsable: false, ...smiFailureWords(failure) };
   });
   const toldIndices = told.map(({ index }) => index);
-  const nameless = toldIndices.filter((index) => index === null).length;
+  const withoutIndex = toldIndices.filter((index) => index === null).length;
   const missing = [...new Set([...gaps, ...expected])]
     .filter((index) => !seen.includes(index) && !toldIndices.includes(index))
     .sort((a, b) => a - b);
   // As many gaps as nameless failures: each is told once.
-  if (nameless > 0 && missing.length <= nameless) return told;
+  if (withoutIndex > 0 && missing.length <= withoutIndex) return told;
   return [
     ...told,
     ...missing.map((index): GpuFault => {
+      if (missing.length === nameless) return unreadableFault(index, null);
       const reason = `GPU ${index} is not told of, though it was expected`;
       return { index, uuid: null, kind: "missing", isUsable: false, reason, advice: REBOOT_ADVICE };
     }),

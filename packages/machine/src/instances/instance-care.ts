@@ -135,8 +135,10 @@ export class InstanceCare {
   #observe(one: SupervisedInstance, now: number): void {
     const { host, runner, clock, limits, random, log } = this.#options;
     const { process } = one;
-    const { gpu, cardFault = null } = one.plan;
-    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? cardFault);
+    const { gpu } = one.plan;
+    // What was seen when it was planned keeps it from a start, and ends nothing that runs.
+    const ofPlan = one.process === null ? (one.plan.cardFault ?? null) : null;
+    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? ofPlan);
     // What is being done to it tells by itself what came of it.
     if (process !== null && one.operation === null) {
       if (!host.isAlive(process.pid, process.startTime)) {

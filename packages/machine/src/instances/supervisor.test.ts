@@ -120,6 +120,27 @@ describe("a card that is lost", () => {
     });
   });
 
+  test("at the first look already: what runs from before is neither ended nor started anew for it", async () => {
+    host.add({ name: "comfyui-gpu0", digest: "from-before", port: 8_188 });
+    const ill = gpuPlan(0, { cardFault: LOST, env: { CUDA_VISIBLE_DEVICES: "" } });
+    const supervisor = await supervise([ill]);
+    await clock.advance(60_000);
+    expect([host.ends, host.starts]).toEqual([[], []]);
+    cardFaults.set("GPU-00000000", LOST);
+    await clock.advance(5_000);
+    expect(host.ends).toHaveLength(1);
+    cardFaults.clear();
+    await clock.advance(60_000);
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({ blocked: LOST, isHindered: true });
+    const refused = failureOf(supervisor.restart("comfyui-gpu0", "now", NOBODY));
+    await clock.advance(5_000);
+    expect(await refused).toBe(`comfyui-gpu0 cannot be started: ${LOST}`);
+    expect(host.starts).toEqual([]);
+    await supervisor.setDesired([gpuPlan(0)], release());
+    await clock.advance(5_000);
+    expect(supervisor.status("comfyui-gpu0")?.check.state).toBe("passing");
+  });
+
   test("that was a passing word of the driver ends nothing", async () => {
     await supervise([gpuPlan(0)]);
     busy(8_188);
