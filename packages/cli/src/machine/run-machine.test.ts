@@ -215,7 +215,15 @@ test("cleaning tells what went and what was kept", async () => {
 });
 
 test("status, rollback and cleaning go by what is in force when the file is wrong", async () => {
-  outcome = { lock: null, current: null, previous: null, releases: [], hold: null, busyPid: null };
+  outcome = {
+    lock: null,
+    current: null,
+    previous: null,
+    releases: [],
+    hold: null,
+    damage: null,
+    busyPid: null,
+  };
   await run("status");
   expect(seen?.orApplied).toBe(true);
   expect(terminal.lines).toEqual([

@@ -150,6 +150,27 @@ describe("a rollback", () => {
     expect((await installer(manifestOf("v2")).status()).hold).not.toBeNull();
   });
 
+  test("keeps what serves as it is, and says what of that is damaged and what to do", async () => {
+    await installer().rollback(signal);
+    expect(await installer().status()).toMatchObject({ damage: null });
+    await rm(join(places.releases, idOf("v1"), "comfyui/main.py"));
+    await rm(join(places.releases, idOf("v1"), "venv/bin/python"));
+    const words = expect.stringMatching(
+      /^release .* serves and is damaged: .*main\.py.*Python.*not made anew while.*--end-hold/,
+    );
+    expect(await installer().status()).toMatchObject({ damage: words });
+    expect(await installer().plan({ signal })).toMatchObject({ problems: [] });
+    expect(await installer().install({ signal })).toMatchObject({
+      release: idOf("v1"),
+      warnings: [expect.stringContaining("held back"), words],
+    });
+    expect(log.lines.join()).toContain("serves and is damaged");
+    expect(existsSync(join(places.releases, idOf("v1"), "comfyui/main.py"))).toBe(false);
+    // Of the release that the manifest asks for the plan tells as before.
+    await installer().rollback(signal);
+    expect(await installer().status()).toMatchObject({ damage: null });
+  });
+
   test("says why, when the machine went back by itself", async () => {
     const leaving = "comfyui-gpu0: it ends again and again";
     await installer().rollback(signal, { to: idOf("v1"), leaving });

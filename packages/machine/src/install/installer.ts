@@ -18,6 +18,7 @@ import type { InstallPlan } from "./plan-install.ts";
 import { findHold, prepareInstall, servingLock, type RunMode } from "./prepare-install.ts";
 import { createRedact } from "./redact.ts";
 import { cleanUp, findUsedByProcesses, type Cleaned } from "./release/clean-releases.ts";
+import { heldDamage } from "./release/held-damage.ts";
 import { removeHold, writeHold, type ReleaseHold } from "./release/release-hold.ts";
 import { openReleases, toRelease, type ReleaseEntry, type Releases } from "./release/releases.ts";
 import { makeLink, repositoryLinks } from "./release/repository-links.ts";
@@ -96,6 +97,8 @@ export interface InstallationSummary {
   readonly releases: readonly ReleaseEntry[];
   /** The manifest is held back since a rollback; null when it is not. */
   readonly hold: ReleaseHold | null;
+  /** What is damaged of the release that serves by it, and what to do; null when nothing is, or none is held. */
+  readonly damage: string | null;
   /** Process that changes the installation now; null when none does. */
   readonly busyPid: number | null;
 }
@@ -145,12 +148,15 @@ export function createInstaller(options: InstallerOptions): Installer {
         return await cleanUp(places, releases, manifests, { findUsed, clock });
       }),
     async status() {
+      const lock = (await servingLock(releases)) ?? null;
+      const hold = await findHold(options, releases);
       return {
-        lock: (await servingLock(releases)) ?? null,
+        lock,
         current: (await releases.currentId()) ?? null,
         previous: (await releases.previousId()) ?? null,
         releases: await releases.list(),
-        hold: await findHold(options, releases),
+        hold,
+        damage: hold === null || lock === null ? null : await heldDamage(releases, lock),
         busyPid: await lockHolder(places.installLock),
       };
     },
