@@ -248,7 +248,8 @@ function releaseBuild(
   };
 }
 
-function uvTool({ manifest, places, settings }: InstallerOptions, run: RunProgram): UvTool {
+/** The uv that releases of these options are made with. */
+export function uvTool({ manifest, places, settings }: InstallerOptions, run: RunProgram): UvTool {
   const { indexUrl, findLinks, noIndex } = manifest.python;
   return createUvTool({
     configured: settings.uvProgram,
