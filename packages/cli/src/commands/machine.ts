@@ -40,7 +40,7 @@ export function addMachine(program: Command, context: CommandContext): void {
   withWait(add("rollback", "Make the release before serve again; once more undoes it"));
   withWait(
     add("clean", "Remove releases, checkouts, parts of downloads and logs that nobody needs"),
-  );
+  ).option("--dry-run", "list what would go, with sizes; changes nothing");
   add("status", "Say what is installed, and how the services are");
 }
 

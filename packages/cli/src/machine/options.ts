@@ -17,6 +17,8 @@ export interface MachineCommandOptions {
   readonly verify?: boolean;
   /** Of `plan`, `install`: goes by the manifest though it is held back since a rollback. */
   readonly endHold?: boolean;
+  /** Of `clean`: lists what would go, and changes nothing. */
+  readonly dryRun?: boolean;
   /** How long another installer is waited for, in ms. */
   readonly wait?: number;
 }

@@ -54,7 +54,8 @@ const open: OpenFolder = async (options) => {
         return answer(`install ${update} ${verify}${endHold === true ? " end hold" : ""}`);
       },
       rollback: () => answer("rollback"),
-      clean: () => answer("clean"),
+      clean: (_signal, request) =>
+        answer(request?.isDryRun === true ? "rehearse cleaning" : "clean"),
       status: () => answer("status"),
       current: () => answer("current"),
     },
@@ -202,20 +203,54 @@ test("a rollback says what serves, or why nothing changed", async () => {
 });
 
 test("cleaning tells what went and what was kept", async () => {
-  outcome = { removed: ["release r0"], kept: [{ what: "release r1", reason: "it serves" }] };
+  const gone = { what: "release r0", freedBytes: 2_000_000, sharedBytes: 3_000_000 };
+  const log = { what: "log x", freedBytes: 4_096, sharedBytes: 0 };
+  const kept = [{ what: "release r1", reason: "it serves" }];
+  const skipped = { kind: "skipped", reason: "there is none" };
+  const some = { removed: [gone, log], kept, freedBytes: 2_004_096, isDryRun: false };
+  outcome = { ...some, uvCache: { kind: "pruned", detail: "Removed 7 files (1.2MiB)" } };
   await run("clean");
-  expect(terminal.lines).toEqual(["removed release r0", "kept release r1: it serves"]);
-  outcome = { removed: [], kept: [] };
+  expect(terminal.lines).toEqual([
+    "removed release r0 (2.0 MB; 3.0 MB more are held by others too)",
+    "removed log x (4.1 kB)",
+    "kept release r1: it serves",
+    "2.0 MB freed",
+    "uv's cache: Removed 7 files (1.2MiB)",
+  ]);
+  terminal.lines.length = 0;
+  outcome = { ...some, uvCache: skipped, isDryRun: true };
+  await run("clean", { dryRun: true });
+  expect(did).toContain("rehearse cleaning");
+  expect(terminal.lines).toEqual([
+    "would remove release r0 (2.0 MB; 3.0 MB more are held by others too)",
+    "would remove log x (4.1 kB)",
+    "would keep release r1: it serves",
+    "2.0 MB would be freed",
+    "uv's cache is left as it is: there is none",
+  ]);
+  const none = { removed: [], kept: [], freedBytes: 0, uvCache: skipped, isDryRun: false };
+  outcome = none;
   await run("clean");
-  expect(terminal.lines.at(-1)).toBe("nothing to remove");
+  expect(terminal.lines.slice(-2)).toEqual([
+    "nothing to remove",
+    "uv's cache is left as it is: there is none",
+  ]);
   await run("clean", { json: true });
-  expect(terminal.lines.at(-1)).toBe('{"removed":[],"kept":[]}');
+  expect(JSON.parse(terminal.lines.at(-1) ?? "")).toEqual(none);
   outcome = { kind: "busy", holder: "process 7" };
   expect(await failure("clean")).toMatchObject({ exitCode: 3 });
 });
 
 test("status, rollback and cleaning go by what is in force when the file is wrong", async () => {
-  outcome = { lock: null, current: null, previous: null, releases: [], hold: null, busyPid: null };
+  outcome = {
+    lock: null,
+    current: null,
+    previous: null,
+    releases: [],
+    hold: null,
+    damage: null,
+    busyPid: null,
+  };
   await run("status");
   expect(seen?.orApplied).toBe(true);
   expect(terminal.lines).toEqual([
@@ -224,7 +259,8 @@ test("status, rollback and cleaning go by what is in force when the file is wron
   ]);
   await run("status", { json: true });
   expect(JSON.parse(terminal.lines.at(-1) ?? "")).toMatchObject({ agent: { kind: "none" } });
-  outcome = { removed: [], kept: [] };
+  const uvCache = { kind: "skipped", reason: "there is none" };
+  outcome = { removed: [], kept: [], freedBytes: 0, uvCache, isDryRun: false };
   await run("clean");
   expect(seen?.orApplied).toBe(true);
   outcome = installed();

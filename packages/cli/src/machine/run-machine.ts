@@ -16,6 +16,7 @@ import { listenForStop } from "../up/stop-signals.ts";
 import { askHealth } from "./ask-health.ts";
 import { watchInstall } from "./install-progress.ts";
 import type { MachineCommandOptions } from "./options.ts";
+import { cleanedLines } from "./cleaned-text.ts";
 import { planLines } from "./plan-text.ts";
 import { agentLines, statusLines } from "./status-text.ts";
 
@@ -94,15 +95,12 @@ export async function clean(
   open: OpenFolder = openMachineFolder,
 ): Promise<void> {
   await withFolder(options, context, anyFolder(open), async (folder, signal) => {
-    const cleaned = await folder.installer.clean(signal);
+    const isDryRun = options.dryRun === true;
+    const cleaned = await folder.installer.clean(signal, { isDryRun });
     if ("kind" in cleaned) throw busy(cleaned.holder);
     const { terminal } = context;
     if (options.json === true) terminal.line(JSON.stringify(cleaned));
-    else {
-      for (const what of cleaned.removed) terminal.line(`removed ${what}`);
-      for (const { what, reason } of cleaned.kept) terminal.line(`kept ${what}: ${reason}`);
-      if (cleaned.removed.length === 0) terminal.line("nothing to remove");
-    }
+    else for (const line of cleanedLines(cleaned)) terminal.line(line);
   });
 }
 

@@ -26,6 +26,7 @@ const summary = (over: Partial<InstallationSummary> = {}): InstallationSummary =
     { id: "r3", lock: null, isCurrent: false, isPrevious: false },
   ],
   hold: null,
+  damage: null,
   busyPid: null,
   ...over,
 });
@@ -49,6 +50,9 @@ test("that the manifest is held back is told beside what serves", () => {
   const hold = { version: 1 as const, manifests: ["d"], ...left };
   const told = statusLines(summary({ hold }), NONE);
   expect(told[5]).toMatch(/^ {2}machine\.yaml is held back since 1970.*release r2 serves/);
+  expect(told[6]).toContain("release r1");
+  const damage = "release r2 serves and is damaged: main.py is gone";
+  expect(statusLines(summary({ hold, damage }), NONE)[6]).toBe(`  ${damage}`);
 });
 
 test("an adopted ComfyUI is told by its folder, and one without torch without it", () => {

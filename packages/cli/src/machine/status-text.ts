@@ -4,7 +4,7 @@ import type { AgentSight } from "./ask-health.ts";
 
 /** What is installed and how it is, in lines. */
 export function statusLines(summary: InstallationSummary, agent: AgentSight): readonly string[] {
-  const { lock, current, previous, releases, hold, busyPid } = summary;
+  const { lock, current, previous, releases, hold, damage, busyPid } = summary;
   return [
     ...(lock === null
       ? ["nothing is installed: holdfast machine install"]
@@ -19,6 +19,7 @@ export function statusLines(summary: InstallationSummary, agent: AgentSight): re
           `  ${lock.models.length} models, ${lock.nodeClasses.length} node classes`,
         ]),
     ...(hold === null ? [] : [`  ${holdWords(hold)}`]),
+    ...(damage === null ? [] : [`  ${damage}`]),
     ...releases
       .filter(({ id }) => id !== current)
       .map(({ id, lock: own }) => {

@@ -9,11 +9,11 @@ import type {
   SmiFailure,
   SmiRun,
 } from "./model.ts";
-import { cardFaults, missingFaults } from "./gpu-faults.ts";
+import { cardFaults, missingFaults, unreadableFault } from "./gpu-faults.ts";
 import { parseList, type ListedGpu } from "./parse-list.ts";
 import { parseQuery } from "./parse-query.ts";
 import { parseReport, type ReportedGpu, type SmiReport } from "./parse-report.ts";
-import { toReadings } from "./read-gpus.ts";
+import { namelessErrors, toReadings } from "./read-gpus.ts";
 import { meansNoGpu, readSmiFailures, smiFailureWords } from "./smi-failure.ts";
 
 /** The runs that are looked at. */
@@ -31,10 +31,12 @@ export interface DiscoveryRuns {
  * told of no more is a fault.
  */
 export function discoverGpus(runs: DiscoveryRuns, expected: readonly number[] = []): GpuDiscovery {
-  const readings = toReadings(parseQuery(runs.query.stdout).rows);
+  const { rows } = parseQuery(runs.query.stdout);
+  const readings = toReadings(rows);
+  const nameless = namelessErrors(rows);
   const listed = parseList(runs.list.stdout);
   const report = parseReport(runs.report?.stdout ?? "");
-  const failures = readSmiFailures(runs.query, readings.length).concat(
+  const failures = readSmiFailures(runs.query, readings.length + nameless).concat(
     readSmiFailures(runs.list, listed.length),
   );
   const whole = failures.find(({ kind }) => !isOfCard(kind));
@@ -42,12 +44,17 @@ export function discoverGpus(runs: DiscoveryRuns, expected: readonly number[] = 
     (a, b) => a - b,
   );
   const known = { readings, listed, report };
+  // Those that the list alone tells of, if they are as many as the rows without an index.
+  const unread = listed.filter(({ index }) => readings.every((one) => one.index !== index));
+  const unreadable = unread.length === nameless ? unread : [];
   const faults = [
     ...missingFaults(
       indices,
       failures.filter(({ kind }) => isOfCard(kind)),
       expected,
+      nameless,
     ),
+    ...unreadable.map(({ index, uuid }) => unreadableFault(index, uuid)),
     ...indices.flatMap((index) => cardFaults(factsOf(index, known))),
   ];
   const gpus = indices.flatMap((index) => toFound(factsOf(index, known), faults));

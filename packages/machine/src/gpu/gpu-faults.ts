@@ -36,6 +36,7 @@ export function cardFaults(card: KnownCard): readonly GpuFault[] {
   if (reading?.fault === "needs_reset") {
     return fault("needs_reset", `GPU ${index} has to be reset`, RESET_ADVICE);
   }
+  if (reading?.fault === "unreadable") return [unreadableFault(index, uuid)];
   const action = reading?.recoveryAction ?? reported?.recoveryAction ?? "None";
   const wanted = recovery(index, action);
   if (wanted !== undefined)
@@ -50,6 +51,15 @@ export function cardFaults(card: KnownCard): readonly GpuFault[] {
     );
   }
   return [];
+}
+
+/**
+ * Of a card for which the driver gives errors alone. That is not known to end its work: whoever has seen
+ * it answer before may take it for lost.
+ */
+export function unreadableFault(index: number, uuid: string | null): GpuFault {
+  const reason = `the driver gives nothing but errors for GPU ${index}`;
+  return { index, uuid, kind: "unreadable", isUsable: true, reason, advice: REBOOT_ADVICE };
 }
 
 /**
@@ -80,12 +90,13 @@ function recovery(
 
 /**
  * Cards that are told of no more: those that nvidia-smi names as failed, gaps in the indices, and
- * expected ones. `seen` is in order.
+ * expected ones. `seen` is in order. Rows of errors alone (`rowsOfErrors`) are of those, if as many.
  */
 export function missingFaults(
   seen: readonly number[],
   failures: readonly SmiFailure[],
   expected: readonly number[],
+  rowsOfErrors = 0,
 ): readonly GpuFault[] {
   const named = distinct(failures);
   const own = named.flatMap((failure) => indexIn(failure) ?? []);
@@ -104,10 +115,15 @@ export function missingFaults(
     const kind = failure.kind === "gpu_lost" ? "lost" : "no_handle";
     return { index, uuid: null, kind, isUsable: false, ...smiFailureWords(failure) };
   });
-  if (absent.length <= nameless.length) return told;
+  const toldIndices = told.map(({ index }) => index);
+  const placeless = toldIndices.filter((index) => index === null).length;
+  const missing = absent.filter((index) => !toldIndices.includes(index));
+  // As many gaps as failures without a place, or fewer: each is told once.
+  if (placeless > 0 && missing.length <= placeless) return told;
   return [
     ...told,
-    ...absent.map((index): GpuFault => {
+    ...missing.map((index): GpuFault => {
+      if (missing.length === rowsOfErrors) return unreadableFault(index, null);
       const reason = `GPU ${index} is not told of, though it was expected`;
       return { index, uuid: null, kind: "missing", isUsable: false, reason, advice: REBOOT_ADVICE };
     }),

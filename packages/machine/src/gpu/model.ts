@@ -50,6 +50,7 @@ export interface GpuFault {
     | "needs_reset"
     | "no_handle"
     | "missing"
+    | "unreadable"
     | "no_uuid"
     | "mig_without_devices"
     | "needs_drain";
@@ -78,8 +79,8 @@ export interface GpuReading {
   readonly powerLimitW: number | null;
   /** What the driver wants done: `None`, `GPU Reset`, `Node Reboot`, …; only new drivers say. */
   readonly recoveryAction: string | null;
-  /** A value of this row said that the card is lost or has to be reset. */
-  readonly fault: "lost" | "needs_reset" | null;
+  /** A value of this row said that the card is lost or has to be reset; or it was errors alone. */
+  readonly fault: "lost" | "needs_reset" | "unreadable" | null;
 }
 
 /** Something that an instance can be bound to. */

@@ -114,6 +114,18 @@ export function bytesOf(row: QueryRow, field: string): number | null {
   return factor === undefined ? null : Math.round(number * factor);
 }
 
+/** How nvidia-smi writes that the driver gave an error, which may be one that it has no word for. */
+const ERRORS: readonly string[] = ["Unknown Error", "ERR!"];
+/** Fewer may be of a sensor, which is known to come and go. */
+const ERRORS_MIN = 2;
+
+/** Of what these fields should tell, the row has errors alone; what a card never tells is left out. */
+export function isErrorsAlone(row: QueryRow, fields: readonly string[]): boolean {
+  const values = fields.flatMap((field) => row.get(field) ?? []);
+  const errors = values.filter((value) => value.kind === "unknown" && ERRORS.includes(value.why));
+  return errors.length >= ERRORS_MIN && values.every(({ kind }) => kind === "unknown");
+}
+
 /** What the row says of the whole card: lost goes before a reset. */
 export function faultOf(row: QueryRow): "lost" | "needs_reset" | null {
   const faults = [...row.values()].flatMap((value) =>

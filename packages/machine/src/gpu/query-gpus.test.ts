@@ -107,6 +107,43 @@ describe.skipIf(process.platform === "win32")("asking a program named nvidia-smi
     expect(faults).toEqual([expect.objectContaining({ index: 3, kind: "no_handle" })]);
   });
 
+  const FIELDS =
+    "index, uuid, memory.total [MiB], memory.used [MiB], temperature.gpu, fan.speed [%]";
+  const good = (index: number): string => `${index}, GPU-${index}, 100 MiB, 1 MiB, 30, [N/A]`;
+  const errors = (cell: string, first = cell): string =>
+    [first, ...Array.from({ length: 4 }, () => cell), "[N/A]"].join(", ");
+
+  test.each([
+    ["with its index", errors("[Unknown Error]", "1")],
+    ["without one", errors("[Unknown Error]")],
+    ["as tables write it", errors("ERR!", "1")],
+  ])("a card that answers nothing but errors, %s, is told as that", async (_how, row) => {
+    const rows = [FIELDS, good(0), row, good(2)].map((line) => `echo "${line}"`).join("; ");
+    const list = [0, 1, 2].map((index) => `echo "GPU ${index}: A (UUID: GPU-${index})"`).join("; ");
+    const gpus = await fake(answering(rows, list, "true"));
+    const told = { index: 1, kind: "unreadable", isUsable: true };
+    expect((await gpus.sample(never, [0, 1, 2])).faults).toEqual([expect.objectContaining(told)]);
+    // Nothing says that it does no work: whoever has seen it answer knows more.
+    const found = await gpus.discover(never, [0, 1, 2]);
+    expect(found.faults).toEqual([expect.objectContaining(told)]);
+    expect(found.gpus.map(({ devices }) => devices.length)).toEqual([1, 1, 1]);
+  });
+
+  test("the only card that answers nothing but errors is no failure of the program", async () => {
+    const rows = [FIELDS, errors("[Unknown Error]")].map((line) => `echo "${line}"`).join("; ");
+    const gpus = await fake(answering(`${rows}; exit 255`, "true", "true"));
+    expect(await gpus.sample(never, [0])).toMatchObject({
+      failure: null,
+      faults: [{ index: 0, kind: "unreadable" }],
+    });
+    // Which of the two it is cannot be told.
+    const both = (await gpus.sample(never, [0, 1])).faults;
+    expect(both.map(({ index, kind }) => [index, kind])).toEqual([
+      [0, "missing"],
+      [1, "missing"],
+    ]);
+  });
+
   test("no driver: told as that, and no card is missing for it", async () => {
     const gpus = await fake(`${cat("err-no-driver.txt")}; exit 9`);
     expect(await gpus.sample(never, [0, 1])).toMatchObject({

@@ -1,9 +1,15 @@
 import type { Clock } from "@holdfast/runtime";
 import { discoverGpus } from "./discover.ts";
-import { cardFaults, missingFaults } from "./gpu-faults.ts";
+import { cardFaults, missingFaults, unreadableFault } from "./gpu-faults.ts";
 import type { GpuDiscovery, GpuFault, GpuReading, SmiFailure } from "./model.ts";
 import { parseQuery } from "./parse-query.ts";
-import { NEEDED_FIELDS, OPTIONAL_FIELDS, parseQueryHelp, toReadings } from "./read-gpus.ts";
+import {
+  namelessErrors,
+  NEEDED_FIELDS,
+  OPTIONAL_FIELDS,
+  parseQueryHelp,
+  toReadings,
+} from "./read-gpus.ts";
 import { runSmi } from "./run-smi.ts";
 import { readSmiFailures, smiFailureWords } from "./smi-failure.ts";
 
@@ -71,8 +77,10 @@ export function createGpuQuery(options: GpuQueryOptions): GpuQuery {
 
     async sample(signal, expected = []) {
       const run = await runSmi(program, await queryArgs(signal), signal);
-      const readings = toReadings(parseQuery(run.stdout).rows);
-      const failures = readSmiFailures(run, readings.length);
+      const { rows } = parseQuery(run.stdout);
+      const readings = toReadings(rows);
+      const nameless = namelessErrors(rows);
+      const failures = readSmiFailures(run, readings.length + nameless);
       const seen = readings.map(({ index }) => index);
       const ofCards = failures.filter(
         ({ kind }) => kind === "gpu_lost" || kind === "device_handle",
@@ -80,8 +88,12 @@ export function createGpuQuery(options: GpuQueryOptions): GpuQuery {
       const whole = failures.find((failure) => !ofCards.includes(failure));
       const faults = [
         // When nothing can be asked, no single card is missing.
-        ...(whole === undefined ? missingFaults(seen, ofCards, expected) : []),
-        ...readings.flatMap((reading) => cardFaults(knownCard(reading))),
+        ...(whole === undefined ? missingFaults(seen, ofCards, expected, nameless) : []),
+        ...readings.flatMap((reading) =>
+          reading.fault === "unreadable"
+            ? [unreadableFault(reading.index, reading.uuid)]
+            : cardFaults(knownCard(reading)),
+        ),
       ];
       const failure =
         whole === undefined ? null : { kind: whole.kind, reason: smiFailureWords(whole).reason };

@@ -1,5 +1,5 @@
 import type { GpuReading } from "./model.ts";
-import { bytesOf, faultOf, numberOf, textOf, type QueryRow } from "./parse-query.ts";
+import { bytesOf, faultOf, isErrorsAlone, numberOf, textOf, type QueryRow } from "./parse-query.ts";
 
 /** Fields that every driver of the last ten years knows. */
 export const NEEDED_FIELDS: readonly string[] = [
@@ -23,6 +23,17 @@ export const OPTIONAL_FIELDS: readonly string[] = [
   "gpu_recovery_action",
 ];
 
+/** Of {@link NEEDED_FIELDS}, those that the card itself has to be asked for. */
+const MEASURED_FIELDS: readonly string[] = [
+  "memory.total",
+  "memory.used",
+  "memory.free",
+  "utilization.gpu",
+  "temperature.gpu",
+  "power.draw",
+  "power.limit",
+];
+
 /** The fields that `nvidia-smi --help-query-gpu` lists, their older names too. */
 export function parseQueryHelp(text: string): ReadonlySet<string> {
   const lines = text.split(/\r?\n/).filter((line) => line.startsWith('"'));
@@ -37,6 +48,15 @@ export function toReadings(rows: readonly QueryRow[]): readonly GpuReading[] {
       return index === null || !Number.isInteger(index) || index < 0 ? [] : [toReading(row, index)];
     })
     .sort((a, b) => a.index - b.index);
+}
+
+/** Rows of errors alone that do not even tell of which card they are. */
+export function namelessErrors(rows: readonly QueryRow[]): number {
+  return rows.filter((row) => numberOf(row, "index") === null && isUnreadable(row)).length;
+}
+
+function isUnreadable(row: QueryRow): boolean {
+  return isErrorsAlone(row, MEASURED_FIELDS);
 }
 
 function toReading(row: QueryRow, index: number): GpuReading {
@@ -57,6 +77,6 @@ function toReading(row: QueryRow, index: number): GpuReading {
     powerDrawW: numberOf(row, "power.draw"),
     powerLimitW: numberOf(row, "power.limit"),
     recoveryAction: textOf(row, "gpu_recovery_action"),
-    fault: faultOf(row),
+    fault: faultOf(row) ?? (isUnreadable(row) ? "unreadable" : null),
   };
 }

@@ -50,13 +50,18 @@ export function logName(at: number, pid: number): string {
   return `install-${stamp}-${pid}.ndjson`;
 }
 
-/** Removes all logs of runs but the newest ones; answers the names of what was removed. */
-export async function removeOldLogs(folder: string, keep: number): Promise<string[]> {
+/** Names of all logs of runs but the newest ones. */
+export async function oldLogs(folder: string, keep: number): Promise<readonly string[]> {
   const names = await readdir(folder).catch(() => []);
-  const old = names
+  return names
     .filter((name) => LOG_NAME.test(name))
     .toSorted()
     .slice(0, -keep || undefined);
+}
+
+/** Removes them; answers their names. */
+export async function removeOldLogs(folder: string, keep: number): Promise<readonly string[]> {
+  const old = await oldLogs(folder, keep);
   for (const name of old) await rm(join(folder, name), { force: true });
   return old;
 }

@@ -9,7 +9,9 @@ import { serveRelease } from "../../testing/complete-release.ts";
 import { rememberingLog } from "../../testing/fake-host.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
-import { createInstaller, type Installer } from "./installer.ts";
+import { logName } from "./install-log.ts";
+import { createInstaller, type Busy, type Installer } from "./installer.ts";
+import type { Cleaned } from "./release/clean-releases.ts";
 import { releaseId } from "./release/release-inputs.ts";
 import { openReleases } from "./release/releases.ts";
 import type { ProgramCall } from "./run-program.ts";
@@ -24,6 +26,8 @@ let log: ReturnType<typeof rememberingLog>;
 /** Programs that were started: none succeeds. */
 let calls: ProgramCall[];
 let inForce: Manifest | null;
+/** What a program prints that succeeds all the same. */
+let answer: (args: readonly string[]) => string | undefined;
 
 beforeEach(async () => {
   places = machinePlaces(await mkdtemp(join(tmpdir(), "hf-installer-")));
@@ -32,6 +36,7 @@ beforeEach(async () => {
   log = rememberingLog();
   calls = [];
   inForce = null;
+  answer = () => undefined;
   for (const ref of ["v1", "v2"] as const) {
     await serveRelease(places, { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref] });
   }
@@ -50,7 +55,10 @@ function idOf(ref: keyof typeof COMMITS): string {
   const comfyui = { kind: "clone", repo: REPO, ref, commit: COMMITS[ref] } as const;
   return releaseId({ comfyui, nodes: [], python, torch, torchBackend: "none" });
 }
-const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
+const installer = (
+  manifest: Manifest = manifestOf("v2"),
+  env: Record<string, string> = {},
+): Installer =>
   createInstaller({
     manifest,
     digest: "d",
@@ -58,7 +66,7 @@ const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
     clock,
     log,
     settings: {
-      hostEnvironment: { PATH: places.root },
+      hostEnvironment: { PATH: places.root, ...env },
       uvProgram: join(places.root, "git"),
       allowPythonDownloads: false,
       lockWaitMs: 0,
@@ -66,6 +74,11 @@ const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
     ports: {
       runProgram: (call) => {
         calls.push(call);
+        const stdout = answer(call.args);
+        if (stdout !== undefined) {
+          const printed = { stdout, isStdoutCut: false, stderrTail: "" };
+          return Promise.resolve({ kind: "succeeded", ...printed });
+        }
         const stderrTail = "fatal: repository not found";
         return Promise.resolve({
           kind: "failed",
@@ -150,6 +163,27 @@ describe("a rollback", () => {
     expect((await installer(manifestOf("v2")).status()).hold).not.toBeNull();
   });
 
+  test("keeps what serves as it is, and says what of that is damaged and what to do", async () => {
+    await installer().rollback(signal);
+    expect(await installer().status()).toMatchObject({ damage: null });
+    await rm(join(places.releases, idOf("v1"), "comfyui/main.py"));
+    await rm(join(places.releases, idOf("v1"), "venv/bin/python"));
+    const words = expect.stringMatching(
+      /^release .* serves and is damaged: .*main\.py.*Python.*not made anew while.*--end-hold/,
+    );
+    expect(await installer().status()).toMatchObject({ damage: words });
+    expect(await installer().plan({ signal })).toMatchObject({ problems: [] });
+    expect(await installer().install({ signal })).toMatchObject({
+      release: idOf("v1"),
+      warnings: [expect.stringContaining("held back"), words],
+    });
+    expect(log.lines.join()).toContain("serves and is damaged");
+    expect(existsSync(join(places.releases, idOf("v1"), "comfyui/main.py"))).toBe(false);
+    // Of the release that the manifest asks for the plan tells as before.
+    await installer().rollback(signal);
+    expect(await installer().status()).toMatchObject({ damage: null });
+  });
+
   test("says why, when the machine went back by itself", async () => {
     const leaving = "comfyui-gpu0: it ends again and again";
     await installer().rollback(signal, { to: idOf("v1"), leaving });
@@ -207,7 +241,10 @@ test("cleaning removes parts of downloads that nobody wants, and none that is be
     const cleaned = await installer(manifestOf("v2", model(wanted))).clean(signal);
     expect(cleaned).toMatchObject({
       removed: [
-        expect.stringMatching(/^part of a download .*\(1 MB, untouched for \d+ h, sha256 a/),
+        {
+          what: expect.stringMatching(/^part of a download .*\(untouched for \d+ h, sha256 a/),
+          freedBytes: expect.any(Number),
+        },
       ],
       kept: [
         { what: expect.stringContaining("cccc"), reason: expect.stringContaining("is held by") },
@@ -216,4 +253,87 @@ test("cleaning removes parts of downloads that nobody wants, and none that is be
   });
   const left = (await readdir(folder)).filter((name) => name.endsWith(".part"));
   expect(left.toSorted()).toEqual([wanted, inUse, ofInForce].map((hash) => `${hash}.part`));
+});
+
+describe("cleaning", () => {
+  const BIG = 1024 ** 2;
+  const spare = async (): Promise<void> => {
+    await mkdir(join(places.releases, "half"), { recursive: true });
+    await writeFile(join(places.releases, "half/big"), Buffer.alloc(BIG, 1));
+    await mkdir(join(places.gitCache, "unused.git"), { recursive: true });
+    await mkdir(join(places.releases, ".removed-old"), { recursive: true });
+    await mkdir(places.installLogs, { recursive: true });
+    for (let at = 0; at < 22; at += 1) {
+      await writeFile(join(places.installLogs, logName(at * 1_000, 1)), "{}");
+    }
+  };
+  const names = (cleaned: Cleaned | Busy): readonly string[] =>
+    "removed" in cleaned ? cleaned.removed.map(({ what }) => what) : [];
+  const all = [
+    "rests of an earlier removal",
+    "release half",
+    "clone unused.git",
+    `log ${logName(0, 1)}`,
+    `log ${logName(1_000, 1)}`,
+  ];
+
+  test("says what each thing has freed, and all together", async () => {
+    await spare();
+    const cleaned = await installer().clean(signal);
+    expect(names(cleaned)).toEqual(all);
+    if (!("removed" in cleaned)) throw new Error("busy");
+    const half = cleaned.removed.find(({ what }) => what === "release half");
+    expect(half?.freedBytes).toBeGreaterThanOrEqual(BIG);
+    expect(cleaned.freedBytes).toBe(
+      cleaned.removed.reduce((sum, { freedBytes }) => sum + freedBytes, 0),
+    );
+    expect(cleaned.isDryRun).toBe(false);
+    expect(existsSync(join(places.releases, "half"))).toBe(false);
+    expect(names(await installer().clean(signal))).toEqual([]);
+  });
+
+  test("as a rehearsal lists the same, and changes nothing", async () => {
+    await spare();
+    const tree = async () => (await readdir(places.root, { recursive: true })).toSorted();
+    const before = await tree();
+    // Also while somebody installs: nothing is to be waited for.
+    await withFileLock(places.installLock, { clock, timeoutMs: 0 }, async () => {
+      const during = await installer().clean(signal, { isDryRun: true });
+      expect(during).toMatchObject({ isDryRun: true, uvCache: { kind: "skipped" } });
+      expect(names(during)).toEqual(all);
+    });
+    expect(await tree()).toEqual(before);
+    expect(calls).toEqual([]);
+  });
+
+  test("has uv prune the machine's own cache, and says in words where it does not", async () => {
+    const uvCache = async (env: Record<string, string> = {}) => {
+      const cleaned = await installer(manifestOf("v2"), env).clean(signal);
+      return "uvCache" in cleaned ? cleaned.uvCache : undefined;
+    };
+    expect(await uvCache()).toMatchObject({
+      kind: "skipped",
+      reason: expect.stringContaining("no cache of uv"),
+    });
+    await mkdir(join(places.root, "cache/uv"), { recursive: true });
+    expect(await uvCache()).toMatchObject({
+      kind: "skipped",
+      reason: expect.stringContaining("is not uv"),
+    });
+    expect(await uvCache({ UV_CACHE_DIR: "/srv/uv" })).toMatchObject({
+      kind: "skipped",
+      reason: expect.stringContaining("UV_CACHE_DIR"),
+    });
+    answer = (args) => (args[0] === "--version" ? "uv 0.9.9" : "Removed 7 files (1.2MiB)");
+    expect(await uvCache()).toEqual({ kind: "pruned", detail: "Removed 7 files (1.2MiB)" });
+    expect(calls.at(-1)).toMatchObject({
+      args: ["cache", "prune"],
+      env: { UV_CACHE_DIR: join(places.root, "cache/uv") },
+    });
+    answer = (args) => (args[0] === "--version" ? "uv 0.9.9" : undefined);
+    expect(await uvCache()).toMatchObject({
+      kind: "skipped",
+      reason: expect.stringContaining("repository not found"),
+    });
+  });
 });

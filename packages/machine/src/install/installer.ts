@@ -15,14 +15,16 @@ import { releaseDigest } from "../manifest/manifest-digest.ts";
 import type { InstallEvent, MachineLock, StepResult } from "./model.ts";
 import { endOrphans } from "./orphans.ts";
 import type { InstallPlan } from "./plan-install.ts";
-import { findHold, prepareInstall, servingLock, type RunMode } from "./prepare-install.ts";
+import { findHold, prepareInstall, servingLock, uvTool, type RunMode } from "./prepare-install.ts";
 import { createRedact } from "./redact.ts";
 import { cleanUp, findUsedByProcesses, type Cleaned } from "./release/clean-releases.ts";
+import { heldDamage } from "./release/held-damage.ts";
 import { removeHold, writeHold, type ReleaseHold } from "./release/release-hold.ts";
 import { openReleases, toRelease, type ReleaseEntry, type Releases } from "./release/releases.ts";
 import { makeLink, repositoryLinks } from "./release/repository-links.ts";
 import { createRunProgram, type RunProgram } from "./run-program.ts";
 import { runSteps } from "./run-steps.ts";
+import { pruneUvCache } from "./uv-cache.ts";
 
 /** How an installation is asked for. */
 export interface InstallRequest {
@@ -76,6 +78,11 @@ export interface RollbackRequest {
   readonly leaving?: string;
 }
 
+/** How cleaning is asked for. */
+export interface CleanRequest {
+  readonly isDryRun?: boolean;
+}
+
 /** What going back came to. */
 export type RollbackOutcome =
   | {
@@ -96,6 +103,8 @@ export interface InstallationSummary {
   readonly releases: readonly ReleaseEntry[];
   /** The manifest is held back since a rollback; null when it is not. */
   readonly hold: ReleaseHold | null;
+  /** What is damaged of the release that serves by it, and what to do; null when nothing is, or none is held. */
+  readonly damage: string | null;
   /** Process that changes the installation now; null when none does. */
   readonly busyPid: number | null;
 }
@@ -112,7 +121,8 @@ export interface Installer {
    * once more, and it is undone. The signal ends only the waiting for another installer.
    */
   rollback(signal: AbortSignal, request?: RollbackRequest): Promise<RollbackOutcome>;
-  clean(signal: AbortSignal): Promise<Cleaned | Busy>;
+  /** Removes what nobody needs. With `isDryRun` it lists that and changes nothing, whoever is at work. */
+  clean(signal: AbortSignal, request?: CleanRequest): Promise<Cleaned | Busy>;
   status(): Promise<InstallationSummary>;
   /** What instances are started from; undefined when nothing serves. */
   current(): Promise<Release | undefined>;
@@ -137,20 +147,20 @@ export function createInstaller(options: InstallerOptions): Installer {
       alone(options, request.signal, () => install(options, releases, run, request)),
     rollback: (signal, request = {}) =>
       alone(options, signal, () => rollback(options, releases, request)),
-    clean: (signal) =>
-      alone(options, signal, async () => {
-        const inForce = (await ports.manifestInForce?.()) ?? null;
-        const manifests = [manifest, ...(inForce === null ? [] : [inForce])];
-        const findUsed = ports.findUsed ?? findUsedByProcesses;
-        return await cleanUp(places, releases, manifests, { findUsed, clock });
-      }),
+    clean: (signal, { isDryRun = false } = {}) => {
+      const cleaning = (): Promise<Cleaned> => clean(options, releases, run, { isDryRun, signal });
+      return isDryRun ? cleaning() : alone(options, signal, cleaning);
+    },
     async status() {
+      const lock = (await servingLock(releases)) ?? null;
+      const hold = await findHold(options, releases);
       return {
-        lock: (await servingLock(releases)) ?? null,
+        lock,
         current: (await releases.currentId()) ?? null,
         previous: (await releases.previousId()) ?? null,
         releases: await releases.list(),
-        hold: await findHold(options, releases),
+        hold,
+        damage: hold === null || lock === null ? null : await heldDamage(releases, lock),
         busyPid: await lockHolder(places.installLock),
       };
     },
@@ -279,6 +289,33 @@ function logFailures({ log }: InstallerOptions, results: readonly StepResult[]):
         assertNever(outcome);
     }
   }
+}
+
+async function clean(
+  options: InstallerOptions,
+  releases: Releases,
+  run: RunProgram,
+  { isDryRun, signal }: { readonly isDryRun: boolean; readonly signal: AbortSignal },
+): Promise<Cleaned> {
+  const { places, ports, manifest, settings, clock } = options;
+  const inForce = (await ports.manifestInForce?.()) ?? null;
+  return await cleanUp({
+    places,
+    releases,
+    manifests: [manifest, ...(inForce === null ? [] : [inForce])],
+    findUsed: ports.findUsed ?? findUsedByProcesses,
+    clock,
+    isDryRun,
+    pruneUvCache: () =>
+      pruneUvCache({
+        machineRoot: places.root,
+        hostEnvironment: settings.hostEnvironment,
+        run,
+        uv: uvTool(options, run),
+        isDryRun,
+        signal,
+      }),
+  });
 }
 
 /** Half-built releases of earlier tries make room for the new one; nothing runs from them. */

@@ -12,6 +12,7 @@ import {
   releasePlaces,
   type ReleaseBuild,
 } from "./release/release-build.ts";
+import { heldDamage } from "./release/held-damage.ts";
 import { holdInForce, holdWords, readHold, type ReleaseHold } from "./release/release-hold.ts";
 import { findUsedByProcesses } from "./release/clean-releases.ts";
 import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
@@ -54,6 +55,7 @@ export async function prepareInstall(
   const isHeld = !mode.isHoldEnded && !mode.isUpdate;
   const hold = isHeld ? await findHold(options, releases) : null;
   const served = hold === null ? undefined : lock;
+  const damage = served === undefined ? null : await heldDamage(releases, served);
   const torch = await torchBackend(options, lock, served !== undefined, mode.signal);
   const git = await findGit(options, run);
   const resolved =
@@ -109,6 +111,7 @@ export async function prepareInstall(
   ];
   const warnings = [
     ...(hold === null ? [] : [holdWords(hold)]),
+    ...(damage === null ? [] : [damage]),
     ...(target === null ? [] : replacementWords(target)),
     ...resolved.warnings,
     ...(torch.warning === null ? [] : [torch.warning]),
@@ -245,7 +248,8 @@ function releaseBuild(
   };
 }
 
-function uvTool({ manifest, places, settings }: InstallerOptions, run: RunProgram): UvTool {
+/** The uv that releases of these options are made with. */
+export function uvTool({ manifest, places, settings }: InstallerOptions, run: RunProgram): UvTool {
   const { indexUrl, findLinks, noIndex } = manifest.python;
   return createUvTool({
     configured: settings.uvProgram,

@@ -136,7 +136,9 @@ export class InstanceCare {
     const { host, runner, clock, limits, random, log } = this.#options;
     const { process } = one;
     const { gpu } = one.plan;
-    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? null);
+    // What was seen when it was planned keeps it from a start, and ends nothing that runs.
+    const ofPlan = one.process === null ? (one.plan.cardFault ?? null) : null;
+    one.cardFault = gpu === null ? null : (this.#options.cardFault?.(gpu) ?? ofPlan);
     // What is being done to it tells by itself what came of it.
     if (process !== null && one.operation === null) {
       if (!host.isAlive(process.pid, process.startTime)) {
@@ -327,6 +329,7 @@ export class InstanceCare {
       startedAt: process?.startedAt ?? null,
       startTimeoutMs: one.plan.startTimeoutMs,
       isLooping: one.failures.isLooping,
+      isHindered: one.isHindered,
       waitsForOther: process === null && one.leftovers?.portHolder?.isPlanned === true,
       trouble:
         process?.healthReason ?? one.exits.findLast(({ wasAsked }) => !wasAsked)?.reason ?? null,

@@ -1,12 +1,14 @@
 import type { Manifest } from "../manifest/model.ts";
-import type { InstanceGpu, InstancePlan } from "./model.ts";
+import type { InstancePlan, PlannedGpu } from "./model.ts";
 
 /** An instance before its settings. */
 export interface Slot {
   readonly name: string;
   /** Null: without a GPU. */
-  readonly gpu: InstanceGpu | null;
+  readonly gpu: PlannedGpu | null;
   readonly migIndex: number | null;
+  /** See {@link InstancePlan.cardFault}. */
+  readonly cardFault?: string;
 }
 
 type Instances = Manifest["instances"];
@@ -37,6 +39,7 @@ export function toInstancePlan(slot: Slot, port: number, wanted: Instances): Ins
     port,
     url: `http://${reachableHost(wanted.host)}:${port}`,
     gpu: slot.gpu,
+    ...(slot.cardFault === undefined ? {} : { cardFault: slot.cardFault }),
     flags: [...(own.flags ?? wanted.flags ?? []), ...reserve],
     env: {
       ...threadEnvironment(threads),
@@ -59,10 +62,10 @@ function threadEnvironment(threads: number | undefined): Record<string, string> 
 }
 
 /** By UUID: an index changes with the order of the cards, and with one that is lost. */
-function deviceEnvironment(gpu: InstanceGpu | null): Record<string, string> {
+function deviceEnvironment(gpu: PlannedGpu | null): Record<string, string> {
   return gpu === null
     ? { CUDA_VISIBLE_DEVICES: "" }
-    : { CUDA_DEVICE_ORDER: "PCI_BUS_ID", CUDA_VISIBLE_DEVICES: gpu.uuid };
+    : { CUDA_DEVICE_ORDER: "PCI_BUS_ID", CUDA_VISIBLE_DEVICES: gpu.uuid ?? "" };
 }
 
 /** An address that a client on this machine can use: listening on all of them is none. */

@@ -25,6 +25,7 @@ const status = (
   memoryBytes: null,
   draining: null,
   blocked: null,
+  isHindered: false,
   nextStartAt: null,
   exits: [],
 });
@@ -97,6 +98,14 @@ test("without instances it is stopped, and says why", () => {
   });
   expect(togetherOf([], "GPU 7 does not exist").runtime.detail).toBe("GPU 7 does not exist");
   expect(services([], false).aggregate.facts().isConfigured).toBe(false);
+});
+
+test("one that is not planned, though it is asked for, keeps the whole from being well", () => {
+  const told = togetherOf([status(0)], "there is no GPU 7 here");
+  expect(told.check).toMatchObject({ state: "failing", detail: "there is no GPU 7 here" });
+  expect(told.runtime.state).toBe("running");
+  const both = togetherOf([status(0), status(1, "running", "failing")], "there is no GPU 7 here");
+  expect(both.check.detail).toBe("there is no GPU 7 here; comfyui-gpu1 is unhealthy");
 });
 
 test("on the first start nothing has failed yet", () => {

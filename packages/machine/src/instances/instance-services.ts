@@ -21,7 +21,7 @@ export interface InstanceServicesOptions {
   /** The supervisor's. */
   readonly statuses: () => readonly InstanceStatus[];
   readonly status: (name: string) => InstanceStatus | undefined;
-  /** Why no instance is planned, in words; null when some are. */
+  /** Why not all that is asked for is planned, in words; null when it is. */
   readonly planProblem?: () => string | null;
   /** Services that every instance needs. */
   readonly dependsOn?: readonly string[];
@@ -151,12 +151,12 @@ export function togetherOf(
       startedAt: starts.length === 0 ? null : Math.min(...starts),
       detail: state === "running" ? null : namesOf(all),
     },
-    check: checkOf(all),
+    check: checkOf(all, planProblem),
   };
 }
 
-/** Well only when every instance is: one that is not is named. */
-function checkOf(all: readonly InstanceStatus[]): CheckStatus {
+/** Well only when every instance is, and every one that is asked for is planned: what is not is named. */
+function checkOf(all: readonly InstanceStatus[], planProblem: string | null): CheckStatus {
   const checkedAt = all.reduce<number | null>(
     (latest, { check }) =>
       check.checkedAt === null ? latest : Math.max(latest ?? 0, check.checkedAt),
@@ -166,6 +166,10 @@ function checkOf(all: readonly InstanceStatus[]): CheckStatus {
     ({ check, runtime }) =>
       runtime.state === "stopping" || (check.state !== "passing" && check.state !== "none"),
   );
+  if (planProblem !== null) {
+    const detail = [planProblem, ...(bad.length === 0 ? [] : [namesOf(bad)])].join("; ");
+    return { state: "failing", detail, checkedAt };
+  }
   if (bad.length === 0) return { state: "passing", detail: null, checkedAt };
   // On their way, and nothing has failed yet: others may serve meanwhile. What is being ended fails
   // its check because of that.

@@ -9,6 +9,12 @@ export interface InstanceGpu {
   readonly memoryTotalBytes: number | null;
 }
 
+/** The card of a plan. */
+export interface PlannedGpu extends Omit<InstanceGpu, "uuid"> {
+  /** Null: it is ill and does not tell. Nothing is started on it, or locked, by such a plan. */
+  readonly uuid: string | null;
+}
+
 /** One ComfyUI as the manifest and the machine's cards ask for it. */
 export interface InstancePlan {
   /** `comfyui-gpu0`, `comfyui-cpu0`: name of the process, the service and the folder. */
@@ -18,7 +24,9 @@ export interface InstancePlan {
   /** Base URL, and its key at the control plane. */
   readonly url: string;
   /** Null: `--cpu`. */
-  readonly gpu: InstanceGpu | null;
+  readonly gpu: PlannedGpu | null;
+  /** Its card was ill when this was planned: why nothing can be done on it until it is planned anew. */
+  readonly cardFault?: string;
   /** Arguments beside address, folders and device. */
   readonly flags: readonly string[];
   readonly env: Readonly<Record<string, string>>;

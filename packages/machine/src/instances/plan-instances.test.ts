@@ -158,6 +158,7 @@ describe("GPUs that are named", () => {
     const byUuid = plan({ gpus: ["GPU-9"] }, found([], { faults: [fault(1, { uuid: "GPU-9" })] }));
     expect(byUuid).toMatchObject({ instances: [], problems: [] });
     expect(byUuid.warnings).toHaveLength(1);
+    expect(byUuid.ill).toMatchObject([{ name: "comfyui-gpu1", gpu: { uuid: "GPU-9" } }]);
   });
 
   test("one that works and asks for something is used, and told", () => {
@@ -182,10 +183,43 @@ describe("cards that are ill", () => {
     ]);
   });
 
-  test("one without an index is told", () => {
+  test("one without an index has no name, and is a problem of the machine", () => {
     const made = plan({}, found([card(0)], { faults: [fault(null)] }));
     expect(ports(made)).toEqual({ "comfyui-gpu0": 8188 });
-    expect(made.warnings).toHaveLength(1);
+    expect(made).toMatchObject({ ill: [], warnings: [] });
+    expect(shown(made.problems)).toEqual([
+      has("has fallen off the bus; no instance stands for it, for its index is not told. Reboot."),
+    ]);
+    expect(plan({ gpus: [0] }, found([card(0)], { faults: [fault(null)] })).problems).toEqual([]);
+  });
+
+  test("each has its instance and its port, with the reason why that cannot run", () => {
+    const reset = { ...card(1), devices: [] };
+    const made = plan(
+      { overrides: { "comfyui-gpu1": { flags: ["--lowvram"] } } },
+      found([card(0), reset], {
+        faults: [fault(1, { uuid: "GPU-1" }), fault(1, { kind: "no_handle" }), fault(2)],
+      }),
+    );
+    expect(made.ill).toMatchObject([
+      {
+        name: "comfyui-gpu1",
+        port: 8189,
+        gpu: { index: 1, uuid: "GPU-1", name: "RTX" },
+        flags: ["--lowvram"],
+        cardFault: "GPU 1 has fallen off the bus. Reboot.",
+      },
+      { name: "comfyui-gpu2", port: 8190, gpu: { index: 2, uuid: null } },
+    ]);
+    expect(made.ill[1]?.env["CUDA_VISIBLE_DEVICES"]).toBe("");
+    expect(made.problems).toEqual([]);
+  });
+
+  test("one that is not asked for has none, and neither has one that can be used", () => {
+    const faults = [fault(1), fault(0, { kind: "needs_drain", isUsable: true })];
+    expect(plan({ gpus: [0] }, found([card(0)], { faults })).ill).toEqual([]);
+    expect(plan({ gpus: "none" }, found([card(0)], { faults })).ill).toEqual([]);
+    expect(plan({}, found([card(0)], { faults: faults.slice(1) })).ill).toEqual([]);
   });
 
   test("a query that was cut off may have left some out", () => {
@@ -241,7 +275,12 @@ describe("no GPU at all", () => {
   });
 
   test("`cpu: 0` is none, whatever there is", () => {
-    expect(plan({ cpu: 0 }, found([]))).toEqual({ instances: [], problems: [], warnings: [] });
+    expect(plan({ cpu: 0 }, found([]))).toEqual({
+      instances: [],
+      ill: [],
+      problems: [],
+      warnings: [],
+    });
   });
 });
 
@@ -436,6 +475,12 @@ test("I1, I2 and I3 hold for any machine", () => {
             expect(port).toBe(8_188 + parsed.index); // I2
           if (gpu !== null) expect(ill).not.toContain(gpu.index); // I3
         }
+        // One that is ill and asked for is somebody's to see, on the port that is its own.
+        const told = made.ill.map(({ name, port }) => `${name} ${port}`);
+        const own = ill.map((index) => [`comfyui-gpu${index}`, 8_188 + index] as const);
+        const free = own.filter(([, port]) => !reserved.includes(port));
+        expect(told.toSorted()).toEqual(free.map((one) => one.join(" ")).toSorted());
+        expect(used.filter((port) => made.ill.some((one) => one.port === port))).toEqual([]);
         const healthy = ports(plan({ cpu }, all, { reservedPorts: reserved }));
         for (const [name, port] of Object.entries(ports(made))) {
           if (!/-mig[1-9]/.test(name)) expect(healthy[name]).toBe(port); // I3

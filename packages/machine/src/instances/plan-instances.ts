@@ -6,12 +6,14 @@ import type { GpuDiscovery } from "../gpu/model.ts";
 import { assignPorts } from "./assign-ports.ts";
 import { toInstancePlan, type Slot } from "./instance-plan.ts";
 import type { InstancePlan } from "./model.ts";
-import { selectGpus } from "./select-gpus.ts";
+import { selectGpus, type IllCard } from "./select-gpus.ts";
 
 /** What instances there are, and what is wrong with the wish. */
 export interface InstancesPlan {
   /** GPU instances by index, then those without a GPU. Complete but for what `problems` name. */
   readonly instances: readonly InstancePlan[];
+  /** Of cards that are asked for and ill: they stand for what does not serve, and cannot be started. */
+  readonly ill: readonly InstancePlan[];
   /** The manifest asks for what this machine does not have. */
   readonly problems: readonly Finding[];
   /** The machine is not as it should be; the rest goes on. */
@@ -32,13 +34,14 @@ const CPU_PATH: ManifestPath = ["instances", "cpu"];
 
 /**
  * Plans instances. Invariants: I1 names and ports are each there once; I2 the instance of a whole GPU
- * n listens on basePort + n, whichever other cards there are; I3 a card with a fault has no instance,
- * and no other one changes for it.
+ * n listens on basePort + n, whichever other cards there are; I3 nothing is started on a card with a
+ * fault, and no other one changes for it.
  */
 export function planInstances(facts: InstancesFacts): InstancesPlan {
   const { wanted, found, reservedPorts } = facts;
   const selection = selectGpus(wanted.gpus, found);
   const cpu = cpuCount(facts, selection.devices.length);
+  const ill = selection.ill.map((fault) => illSlot(fault, found));
   const slots: Slot[] = [
     ...selection.devices.map(({ gpu, migIndex }) => ({
       name: gpuInstanceName(gpu.index, migIndex),
@@ -51,18 +54,20 @@ export function planInstances(facts: InstancesFacts): InstancesPlan {
       migIndex: null,
     })),
   ];
-  const ports = assignPorts(slots, {
+  const ports = assignPorts([...slots, ...ill], {
     basePort: wanted.basePort,
     // Also of cards that are lost: what follows keeps its place when one is gone.
     highestIndex: highestIndex(wanted.gpus, found),
     reserved: reservedPorts,
   });
-  const instances = slots.flatMap((slot) => {
-    const port = ports.byName.get(slot.name);
-    return port === undefined ? [] : [toInstancePlan(slot, port, wanted)];
-  });
+  const toPlans = (some: readonly Slot[]): readonly InstancePlan[] =>
+    some.flatMap((slot) => {
+      const port = ports.byName.get(slot.name);
+      return port === undefined ? [] : [toInstancePlan(slot, port, wanted)];
+    });
   return {
-    instances,
+    instances: toPlans(slots),
+    ill: toPlans(ill),
     problems: [...selection.problems, ...cpu.problems, ...ports.problems],
     warnings: [
       ...selection.warnings,
@@ -70,6 +75,22 @@ export function planInstances(facts: InstancesFacts): InstancesPlan {
       ...ports.warnings,
       ...unusedOverrides(wanted, slots, found),
     ],
+  };
+}
+
+/** The whole card, also of one that had slices: which, it may not tell. */
+function illSlot({ index, uuid, reason, advice }: IllCard, { gpus }: GpuDiscovery): Slot {
+  const card = gpus.find((one) => one.index === index);
+  return {
+    name: gpuInstanceName(index, null),
+    gpu: {
+      index,
+      uuid: card?.uuid ?? uuid,
+      name: card?.name ?? "NVIDIA GPU",
+      memoryTotalBytes: null,
+    },
+    migIndex: null,
+    cardFault: `${reason}. ${advice}`,
   };
 }
 

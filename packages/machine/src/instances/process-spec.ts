@@ -165,7 +165,7 @@ function environment(
     ...(plan.gpu === null ? { CUDA_VISIBLE_DEVICES: "" } : {}),
     ...plan.env,
     // Held by a lock: nobody's setting moves the instance to another card.
-    ...(plan.gpu === null ? {} : { CUDA_VISIBLE_DEVICES: plan.gpu.uuid }),
+    ...(plan.gpu === null ? {} : { CUDA_VISIBLE_DEVICES: plan.gpu.uuid ?? "" }),
     [ENV_INSTANCE]: plan.name,
   };
 }

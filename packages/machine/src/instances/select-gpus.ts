@@ -6,9 +6,14 @@ import type { Manifest } from "../manifest/model.ts";
 /** Devices to bind instances to, by index and slice, each once. */
 export interface GpuSelection {
   readonly devices: readonly GpuDevice[];
+  /** Why nothing is started on a card that is asked for, one a card; those without an index are problems. */
+  readonly ill: readonly IllCard[];
   readonly problems: readonly Finding[];
   readonly warnings: readonly Finding[];
 }
+
+/** A fault of a card that can be told by its index. */
+export type IllCard = GpuFault & { readonly index: number };
 
 const PATH: ManifestPath = ["instances", "gpus"];
 
@@ -17,21 +22,29 @@ export function selectGpus(
   wanted: Manifest["instances"]["gpus"],
   found: GpuDiscovery,
 ): GpuSelection {
-  if (wanted === "none") return { devices: [], problems: [], warnings: [] };
+  if (wanted === "none") return { devices: [], ill: [], problems: [], warnings: [] };
   if (wanted === "all") {
     const devices = found.gpus.flatMap((gpu) => gpu.devices);
     const cutOff = found.gpus.length > 0 && found.failure !== null ? [found.failure.reason] : [];
+    // Where no card is told of at all, that is told as a whole.
+    const nameless = found.faults.filter(
+      ({ index, isUsable }) => index === null && !isUsable && found.gpus.length > 0,
+    );
     const warnings = [
-      ...found.faults.map((fault) => faultFinding(fault, PATH)),
+      ...found.faults
+        .filter((fault) => !nameless.includes(fault))
+        .map((fault) => faultFinding(fault, PATH)),
       ...cutOff.map((reason) => ({ path: PATH, message: `there may be more GPUs: ${reason}` })),
     ];
-    return { devices: inOrder(devices), problems: [], warnings };
+    const problems = nameless.map(namelessFinding);
+    return { devices: inOrder(devices), ill: illCards(found.faults), problems, warnings };
   }
   return selectNamed(wanted, found);
 }
 
 function selectNamed(wanted: readonly (string | number)[], found: GpuDiscovery): GpuSelection {
   const chosen = new Map<string, GpuDevice>();
+  const faults: GpuFault[] = [];
   const problems: Finding[] = [];
   const warnings: Finding[] = [];
   for (const [at, name] of wanted.entries()) {
@@ -45,12 +58,22 @@ function selectNamed(wanted: readonly (string | number)[], found: GpuDiscovery):
       // A card that works, and has something to be told of all the same.
       for (const fault of match.faults) warnings.push(faultFinding(fault, path));
     } else if (match.kind === "ill") {
+      faults.push(...match.faults);
       warnings.push(...match.faults.map((fault) => faultFinding(fault, path)));
     } else {
       problems.push({ path, message: `there is no GPU ${name} here: ${whatIsThere(found)}` });
     }
   }
-  return { devices: inOrder([...chosen.values()]), problems, warnings };
+  return { devices: inOrder([...chosen.values()]), ill: illCards(faults), problems, warnings };
+}
+
+function illCards(faults: readonly GpuFault[]): readonly IllCard[] {
+  const byIndex = new Map<number, IllCard>();
+  for (const fault of faults) {
+    const { index, isUsable } = fault;
+    if (index !== null && !isUsable && !byIndex.has(index)) byIndex.set(index, { ...fault, index });
+  }
+  return [...byIndex.values()].toSorted((a, b) => a.index - b.index);
 }
 
 type Match =
@@ -94,6 +117,11 @@ function whatIsThere({ gpus, failure, faults }: GpuDiscovery): string {
 function faultFinding({ reason, advice, isUsable }: GpuFault, path: ManifestPath): Finding {
   const effect = isUsable ? "it is used all the same" : "no instance is started on it";
   return { path, message: `${reason}; ${effect}. ${advice}` };
+}
+
+function namelessFinding({ reason, advice }: GpuFault): Finding {
+  const effect = "no instance stands for it, for its index is not told";
+  return { path: PATH, message: `${reason}; ${effect}. ${advice}` };
 }
 
 function inOrder(devices: readonly GpuDevice[]): readonly GpuDevice[] {

@@ -112,6 +112,12 @@ export class SupervisedInstance {
     return this.plan.name;
   }
 
+  /** It cannot run for what is not its own: its card, or whoever has its card or port. */
+  get isHindered(): boolean {
+    const { lastAction } = this;
+    return this.cardFault !== null || (lastAction?.kind === "blocked" && lastAction.isHindered);
+  }
+
   /** Where it is to be. */
   place(): ProcessPlace {
     return placeOf(this.plan);
@@ -207,7 +213,8 @@ export class SupervisedInstance {
 /** The place of a plan. */
 export function placeOf({ url, port, gpu }: InstancePlan): ProcessPlace {
   const own: LockThing = { kind: "port", port };
-  return { url, port, things: gpu === null ? [own] : [{ kind: "gpu", uuid: gpu.uuid }, own] };
+  const uuid = gpu?.uuid ?? null;
+  return { url, port, things: uuid === null ? [own] : [{ kind: "gpu", uuid }, own] };
 }
 
 /**

@@ -7,7 +7,7 @@ import type { FailurePolicy } from "./failure-record.ts";
 import type { InstanceLocks } from "./host-locks.ts";
 import type { HostProcesses } from "./host-processes.ts";
 import type { InstanceFiles } from "./instance-files.ts";
-import type { InstanceGpu, InstanceRunner } from "./model.ts";
+import type { PlannedGpu, InstanceRunner } from "./model.ts";
 import type { HostAccount } from "./process-spec.ts";
 import type { SupervisionPolicy } from "./supervision.ts";
 
@@ -79,9 +79,9 @@ export interface SupervisorOptions {
   /** Takes the place of the disk. */
   readonly files?: InstanceFiles;
   readonly policy?: Partial<SupervisorPolicy>;
-  /** The status of this instance is another now. */
   /** Why nothing can be done on a card; null when it can. Looked at each second: cheap. */
-  readonly cardFault?: (gpu: InstanceGpu) => string | null;
+  readonly cardFault?: (gpu: PlannedGpu) => string | null;
+  /** The status of this instance is another now. */
   readonly onChange?: (name: string) => void;
   /**
    * An instance was started from another release, or other settings, and did not become healthy. No

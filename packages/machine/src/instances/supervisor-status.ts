@@ -26,6 +26,8 @@ export interface InstanceStatus {
   readonly draining: string | null;
   /** Why it cannot be started; null when nothing keeps it from it. */
   readonly blocked: string | null;
+  /** It cannot run for its card's sake, or somebody else's who has its card or port: no release is to blame. */
+  readonly isHindered: boolean;
   /** Epoch ms of the next start after failures; null when none is waited for. */
   readonly nextStartAt: number | null;
   /** The last ends of its process, oldest first. */
@@ -50,6 +52,7 @@ export function instanceStatus(one: SupervisedInstance, clock: Clock): InstanceS
     memoryBytes: process?.memoryBytes ?? null,
     draining: drain === null ? null : drainText(drain.cause),
     blocked: lastAction?.kind === "blocked" ? lastAction.reason : null,
+    isHindered: one.isHindered,
     nextStartAt:
       process === null && waits
         ? Math.round(clock.now() + Math.max(0, lastAction.until - clock.elapsed()))

@@ -72,7 +72,7 @@ async function supervise(
     files: host,
     locks,
     exits: explainer,
-    cardFault: ({ uuid }) => cardFaults.get(uuid) ?? null,
+    cardFault: ({ uuid }) => cardFaults.get(uuid ?? "") ?? null,
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -100,18 +100,44 @@ describe("a card that is lost", () => {
     cardFaults.set("GPU-00000000", LOST);
     await clock.advance(5_000);
     expect(host.paused).toEqual(new Set(["http://127.0.0.1:8188"]));
-    expect(supervisor.status("comfyui-gpu0")).toMatchObject({ draining: LOST });
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({ draining: LOST, isHindered: true });
+    expect(supervisor.status("comfyui-gpu1")?.isHindered).toBe(false);
     expect(host.ends).toEqual([]);
     host.jobEnds(8_188);
     await clock.advance(600_000);
     expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
     expect(supervisor.status("comfyui-gpu0")).toMatchObject({
       blocked: LOST,
+      isHindered: true,
       runtime: { state: "stopped", detail: LOST },
     });
     expect(host.alive("comfyui-gpu1")).toBe(1);
     cardFaults.clear();
     await clock.advance(60_000);
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({
+      check: { state: "passing" },
+      isHindered: false,
+    });
+  });
+
+  test("at the first look already: what runs from before is neither ended nor started anew for it", async () => {
+    host.add({ name: "comfyui-gpu0", digest: "from-before", port: 8_188 });
+    const ill = gpuPlan(0, { cardFault: LOST, env: { CUDA_VISIBLE_DEVICES: "" } });
+    const supervisor = await supervise([ill]);
+    await clock.advance(60_000);
+    expect([host.ends, host.starts]).toEqual([[], []]);
+    cardFaults.set("GPU-00000000", LOST);
+    await clock.advance(5_000);
+    expect(host.ends).toHaveLength(1);
+    cardFaults.clear();
+    await clock.advance(60_000);
+    expect(supervisor.status("comfyui-gpu0")).toMatchObject({ blocked: LOST, isHindered: true });
+    const refused = failureOf(supervisor.restart("comfyui-gpu0", "now", NOBODY));
+    await clock.advance(5_000);
+    expect(await refused).toBe(`comfyui-gpu0 cannot be started: ${LOST}`);
+    expect(host.starts).toEqual([]);
+    await supervisor.setDesired([gpuPlan(0)], release());
+    await clock.advance(5_000);
     expect(supervisor.status("comfyui-gpu0")?.check.state).toBe("passing");
   });
 
@@ -258,6 +284,7 @@ describe("starting", () => {
     const status = supervisor.status("comfyui-cpu0");
     expect(status?.runtime.state).toBe("stopped");
     expect(status?.blocked).toContain("process 77 (python -m http.server 8188)");
+    expect(status?.isHindered).toBe(true);
     const refused = failureOf(supervisor.restart("comfyui-cpu0", "now", NOBODY));
     await clock.advance(5_000);
     expect(await refused).toContain("port 8188 is held by process 77");
@@ -269,7 +296,10 @@ describe("starting", () => {
   test("a process manager that is not ready is told, and asked again", async () => {
     host.managerError = new Error("pm2 could not be installed");
     const supervisor = await supervise([plan()]);
-    expect(supervisor.status("comfyui-cpu0")?.blocked).toContain("pm2 could not be installed");
+    const status = supervisor.status("comfyui-cpu0");
+    expect(status?.blocked).toContain("pm2 could not be installed");
+    // That will pass, and tells nothing of this very instance.
+    expect(status?.isHindered).toBe(false);
     expect(supervisor.managerProblem()).toContain("pm2 could not be installed");
     host.managerError = null;
     await clock.advance(10_000);
@@ -749,6 +779,7 @@ describe("the end", () => {
     host.add({ name: "comfyui-cpu0", digest: "x", port: 8_188 });
     locks.refusal = "held by another";
     const supervisor = await supervise([plan()]);
+    expect(supervisor.status("comfyui-cpu0")?.isHindered).toBe(true);
     await supervisor.stop();
     expect(host.ends).toEqual([]);
     expect(host.alive("comfyui-cpu0")).toBe(1);

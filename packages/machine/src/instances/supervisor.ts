@@ -86,7 +86,8 @@ export class Supervisor {
     const wanted = plans.map((plan) => ({
       plan,
       spec:
-        release === null || traits === null
+        // One whose card was ill when it was planned is started by a later plan, which knows the card.
+        release === null || traits === null || plan.cardFault !== undefined
           ? null
           : toProcessSpec(plan, release, places, traits, account),
     }));
@@ -171,6 +172,9 @@ export class Supervisor {
       throw new Error("instances are not supervised now: start the agent first");
     }
     if (one.wanted === "end") throw new Error(`${one.name} is no longer in the plan`);
+    if (one.cardFault !== null) {
+      throw new Error(`${one.name} cannot be started: ${one.cardFault}`);
+    }
     if (one.wanted === "keep") {
       throw new Error(`there is no release to start ${one.name} from: install one first`);
     }

@@ -168,18 +168,66 @@ test("a card that is lost is told of on, though discovery finds it no more", asy
   ]);
 });
 
-test("a card on which nothing can be done is told as such, until it is well again", async () => {
+test("a card on which nothing can be done is told as such by two looks, until it is well again", async () => {
   discoveries = [found([card(0), card(1)])];
-  samples = [sample({ faults: [lost(1), { ...lost(0), kind: "missing" }] }), sample()];
+  const ill = sample({ faults: [lost(1), { ...lost(0), kind: "missing" }] });
+  samples = [ill, ill, sample()];
   const told = (index: number): string | null => watch.cardFault({ index, uuid: `none ${index}` });
   await watch.discover(NOBODY);
   expect([told(0), told(1)]).toEqual([null, null]);
   const end = run();
   await clock.advance(0);
+  expect([told(0), told(1)]).toEqual([null, null]);
+  await clock.advance(5_000);
   expect(told(0)).toBeNull();
   expect(told(1)).toContain("GPU 1 has fallen off the bus. ");
   await clock.advance(60_000);
   expect(told(1)).toBeNull();
+  await end();
+});
+
+test("a single look that tells of a fault ends nothing, and is followed by another soon", async () => {
+  await watch.discover(NOBODY);
+  const told = (): string | null => watch.cardFault({ index: 0, uuid: "GPU-0" });
+  const ill = sample({ faults: [lost(0)] });
+  samples = [ill, sample(), ill, sample()];
+  const end = run();
+  await clock.advance(0);
+  // A look of whoever plans in the same moment is no second one.
+  discoveries = [found([card(0, false)], { faults: [lost(0)] })];
+  await watch.discover(NOBODY);
+  expect([told(), watch.facts()[0]?.health]).toEqual([null, "GPU 0 has fallen off the bus"]);
+  discoveries = [found([card(0)])];
+  await clock.advance(5_000);
+  expect([told(), watch.facts()[0]?.health]).toEqual([null, "ok"]);
+  await clock.advance(60_000);
+  expect([told(), watch.facts()[0]?.health]).toEqual([null, "GPU 0 has fallen off the bus"]);
+  await clock.advance(5_000);
+  expect([told(), watch.facts()[0]?.health]).toEqual([null, "ok"]);
+  await end();
+});
+
+test("a card that answered and gives nothing but errors twice counts as lost", async () => {
+  const silent: GpuFault = {
+    ...lost(0),
+    kind: "unreadable",
+    isUsable: true,
+    reason: "GPU 0 answers with errors alone",
+  };
+  const told = (index: number): string | null => watch.cardFault({ index, uuid: `none ${index}` });
+  // The second one has never answered: nothing is known of it.
+  const never = { ...silent, index: 1 };
+  discoveries = [found([card(0), card(1)], { faults: [never] })];
+  const ill = sample({ faults: [silent, never] });
+  samples = [ill, ill, sample({ readings: [reading(0), reading(1)] })];
+  await watch.discover(NOBODY);
+  const end = run();
+  await clock.advance(0);
+  expect([told(0), told(1)]).toEqual([null, null]);
+  await clock.advance(5_000);
+  expect([told(0), told(1)]).toEqual(["GPU 0 answers with errors alone. Reboot.", null]);
+  await clock.advance(60_000);
+  expect(told(0)).toBeNull();
   await end();
 });
 
@@ -211,6 +259,28 @@ test("a card that was ill when it was planned for is planned for once it is mend
   expect(told).toContain("found");
   await end();
 });
+
+test.each<[string, GpuFault]>([
+  ["by its index alone", { ...lost(1), uuid: null }],
+  ["by nothing but its bus", { ...lost(1), index: null, uuid: null }],
+])(
+  "a card that was told to be lost %s is planned for once nothing says so any more",
+  async (_how, ill) => {
+    discoveries = [found([card(0)], { faults: [ill] })];
+    samples = [sample({ faults: [ill] }), sample({ faults: [ill] }), sample()];
+    await watch.discover(NOBODY);
+    const end = run();
+    await clock.advance(60_000);
+    expect([told.includes("found"), asked.length]).toEqual([false, 3]);
+    discoveries = [found([card(0), card(1)])];
+    await clock.advance(60_000);
+    expect(told.filter((one) => one === "found")).toHaveLength(1);
+    await watch.discover(NOBODY);
+    await clock.advance(60_000);
+    expect(told.filter((one) => one === "found")).toHaveLength(1);
+    await end();
+  },
+);
 
 test("a machine without cards is asked about them seldom, and quietly", async () => {
   discoveries = [failed(true)];

@@ -1,10 +1,13 @@
-/** The cards of the machine: found, and looked at now and then. */
+/**
+ * The cards of the machine: found, and looked at now and then. One word of the driver ends nothing: a fault
+ * counts once two looks in a row have told of the card, the second one soon after the first.
+ */
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock } from "@holdfast/runtime";
 import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
 import type { GpuQuery } from "../gpu/query-gpus.ts";
 import type { GpuFacts } from "../health-server/model.ts";
-import type { InstanceGpu } from "../instances/model.ts";
+import type { PlannedGpu } from "../instances/model.ts";
 
 /** A card as the control plane is told of it. */
 export interface ToldGpu {
@@ -31,8 +34,11 @@ export interface GpuWatchOptions {
 export interface GpuWatch {
   /** Finds the cards anew. */
   discover(signal: AbortSignal): Promise<GpuDiscovery>;
-  /** Why nothing can be done on a card, and what to do; null when it can, as far as is known. Cheap. */
-  cardFault(gpu: Pick<InstanceGpu, "index" | "uuid">): string | null;
+  /**
+   * Why nothing can be done on a card, and what to do; null when it can, as far as is known, or when only
+   * one look has told of it. Cheap.
+   */
+  cardFault(gpu: Pick<PlannedGpu, "index" | "uuid">): string | null;
   /** For the health server; cheap. */
   facts(): readonly GpuFacts[];
   /** For the control plane; cheap. */
@@ -45,6 +51,10 @@ export interface GpuWatch {
 const EVERY_MS = 60_000;
 /** After the first look that could not tell all; twice as long after each further one. */
 const RETRY_MS = 5_000;
+/** After the first look that told of a fault: short enough for whoever runs on a card that is ill. */
+const AGAIN_MS = 5_000;
+/** Two looks that are closer are one: whoever plans asks at any time. */
+const APART_MS = 3_000;
 const PERCENT = 100;
 
 /** Makes it; nothing is asked before `discover` or `run`. */
@@ -59,6 +69,12 @@ class CardWatch implements GpuWatch {
   #cards: readonly FoundGpu[] = [];
   #readings: readonly GpuReading[] = [];
   #faults: readonly GpuFault[] = [];
+  /** Since when each card of {@link #faults} on which nothing can be done is told of, by index or UUID. */
+  #illSince: ReadonlyMap<number | string | null, number> = new Map();
+  /** Those of two looks. */
+  #confirmed: readonly GpuFault[] = [];
+  /** Cards that have told something of themselves. */
+  readonly #answered = new Set<number>();
   /** What whoever planned last was told; undefined before anybody did. */
   #plannedFor: GpuDiscovery | undefined;
   /** Why the last look told nothing; null when it did. */
@@ -88,7 +104,13 @@ class CardWatch implements GpuWatch {
     // A program that tells of nothing has not taken the cards away: nobody's instance ends for it.
     if (before !== undefined && before.gpus.length > 0 && isSilent(found)) return before;
     this.#discovery = found;
-    this.#faults = found.faults;
+    if (failure === null) {
+      const well = found.gpus.filter((card) =>
+        found.faults.every((one) => one.index !== card.index),
+      );
+      for (const { index } of well) this.#answered.add(index);
+    }
+    this.#note(found.faults);
     const others = this.#cards.filter(({ index }) =>
       found.gpus.every((one) => one.index !== index),
     );
@@ -97,11 +119,11 @@ class CardWatch implements GpuWatch {
     return found;
   }
 
-  cardFault({ index, uuid }: Pick<InstanceGpu, "index" | "uuid">): string | null {
+  cardFault({ index, uuid }: Pick<PlannedGpu, "index" | "uuid">): string | null {
     // That one is not told of may be the driver's trouble, and ends nothing.
-    const fault = this.#faults.find(
+    const fault = this.#confirmed.find(
       (one) =>
-        !one.isUsable && one.kind !== "missing" && (one.index === index || one.uuid === uuid),
+        one.kind !== "missing" && (one.index === index || (uuid !== null && one.uuid === uuid)),
     );
     return fault === undefined ? null : `${fault.reason}. ${fault.advice}`;
   }
@@ -144,7 +166,9 @@ class CardWatch implements GpuWatch {
         if (!signal.aborted) log.warn({ err }, "cards could not be looked at");
       }
       const isBlind = isCutOff(this.#discovery);
-      await clock.sleep(isBlind ? retryMs : EVERY_MS, signal).catch(() => undefined);
+      const isUnsure = this.#confirmed.length < this.#illSince.size;
+      const pauseMs = isUnsure ? AGAIN_MS : isBlind ? retryMs : EVERY_MS;
+      await clock.sleep(pauseMs, signal).catch(() => undefined);
       retryMs = isBlind ? Math.min(retryMs * 2, EVERY_MS) : RETRY_MS;
     }
   }
@@ -158,16 +182,14 @@ class CardWatch implements GpuWatch {
     const planned = this.#plannedFor;
     if (planned === undefined) return;
     const isTold = isCutOff(planned) && !isCutOff(found);
-    if (isTold || devicesOf(found) > devicesOf(planned)) this.#options.onFound();
+    const isMended = isAnyGone(planned.faults, found.faults);
+    if (isTold || isMended || devicesOf(found) > devicesOf(planned)) this.#options.onFound();
   }
 
   /** A card that nothing could be started on has no fault any more, as far as a look can tell. */
-  #isMended({ gpus }: GpuDiscovery): boolean {
-    return gpus.some(
-      ({ index, devices }) =>
-        devices.length === 0 &&
-        !this.#faults.some((fault) => fault.index === index && !fault.isUsable),
-    );
+  #isMended({ gpus, faults }: GpuDiscovery): boolean {
+    const isNew = this.#readings.some(({ index }) => gpus.every((one) => one.index !== index));
+    return isNew || isAnyGone(faults, this.#faults);
   }
 
   async #sample(signal: AbortSignal): Promise<void> {
@@ -176,13 +198,33 @@ class CardWatch implements GpuWatch {
     this.#readings = readings;
     if (failure === null) {
       this.#blind = null;
-      this.#faults = faults;
+      for (const { index, fault } of readings)
+        if (fault !== "unreadable") this.#answered.add(index);
+      this.#note(faults);
     } else if (failure.reason !== this.#blind) {
       // A program that hangs says nothing of the cards: what was wrong with one still is.
       this.#blind = failure.reason;
       log.warn({ reason: failure.reason }, "cards could not be looked at");
     }
     this.#tell();
+  }
+
+  /** Takes in what a look told of all cards. */
+  #note(faults: readonly GpuFault[]): void {
+    const now = this.#options.clock.elapsed();
+    // One that has answered until now, and gives errors alone, is off the bus in other words.
+    this.#faults = faults.map((fault) =>
+      fault.kind === "unreadable" && this.#answered.has(fault.index ?? -1)
+        ? { ...fault, isUsable: false }
+        : fault,
+    );
+    const ill = this.#faults.filter(({ isUsable }) => !isUsable);
+    this.#illSince = new Map(
+      ill.map((fault) => [keyOf(fault), this.#illSince.get(keyOf(fault)) ?? now]),
+    );
+    this.#confirmed = ill.filter(
+      (fault) => now - (this.#illSince.get(keyOf(fault)) ?? now) >= APART_MS,
+    );
   }
 
   #expected(): readonly number[] {
@@ -213,6 +255,10 @@ class CardWatch implements GpuWatch {
   }
 }
 
+function keyOf({ index, uuid }: GpuFault): number | string | null {
+  return index ?? uuid;
+}
+
 /** Nothing was told of any card, not even that it is ill. */
 function isSilent({ gpus, faults, failure }: GpuDiscovery): boolean {
   return failure !== null && gpus.length === 0 && faults.every(({ kind }) => kind === "missing");
@@ -222,6 +268,12 @@ function isSilent({ gpus, faults, failure }: GpuDiscovery): boolean {
 function isCutOff(found: GpuDiscovery | undefined): boolean {
   const failure = found?.failure ?? null;
   return failure !== null && !failure.isNoGpu;
+}
+
+/** A card on which nothing could be done has no such fault any more; those without an index are one. */
+function isAnyGone(before: readonly GpuFault[], now: readonly GpuFault[]): boolean {
+  const ill = now.filter(({ isUsable }) => !isUsable);
+  return before.some(({ index, isUsable }) => !isUsable && ill.every((one) => one.index !== index));
 }
 
 function devicesOf({ gpus }: GpuDiscovery): number {

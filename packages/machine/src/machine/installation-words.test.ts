@@ -18,7 +18,7 @@ const PHASES: readonly InstallationPhase[] = [
 ];
 
 test("each phase of the installer has its state", () => {
-  const of = { isConfigured: true, serving: "r1", hold: null };
+  const of = { isConfigured: true, serving: "r1", hold: null, damage: null };
   const told = PHASES.map((phase) => decideServiceState(installerFacts(phase, of)));
   expect(told.map(({ state }) => state)).toEqual(["starting", "starting", "healthy", "unhealthy"]);
   expect(told[1]?.reason).toContain("PyTorch: 40 %");
@@ -28,6 +28,19 @@ test("each phase of the installer has its state", () => {
   expect(nothing.check.detail).toBe("nothing to install");
   const none = installerFacts({ kind: "waiting" }, { ...of, isConfigured: false, serving: null });
   expect(decideServiceState(none).state).toBe("not_configured");
+});
+
+test("a release that is held and damaged is somebody's to mend", () => {
+  const hold = { version: 1 as const, manifests: [], from: "r2", to: "r1", at: 0, reason: null };
+  const of = { isConfigured: true, serving: "r1", hold: { ...hold, by: "operator" as const } };
+  const phase = { kind: "installed" as const, warnings: [] };
+  expect(decideServiceState(installerFacts(phase, { ...of, damage: null })).state).toBe("healthy");
+  const damage = "release r1 serves and is damaged: main.py is gone";
+  const told = decideServiceState(installerFacts(phase, { ...of, damage }));
+  expect(told).toMatchObject({
+    state: "unhealthy",
+    reason: expect.stringMatching(/main\.py is gone; machine\.yaml is held back/),
+  });
 });
 
 test("a release that serves is installed, whatever becomes of a newer one", () => {

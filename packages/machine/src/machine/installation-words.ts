@@ -25,15 +25,18 @@ export interface InstallerSight {
   readonly serving: string | null;
   /** The manifest is held back. */
   readonly hold: ReleaseHold | null;
+  /** What is damaged of the release that serves by it, which nobody mends by himself; null: nothing. */
+  readonly damage: string | null;
 }
 
 /**
  * The installer among the services. A failure leaves it running: it tries again. That somebody holds
- * the manifest back is as it should be; that a release did not work is not, and needs a person.
+ * the manifest back is as it should be; that a release did not work, or is damaged while it is held, is
+ * not, and needs a person.
  */
 export function installerFacts(
   phase: InstallationPhase,
-  { isConfigured, serving, hold }: InstallerSight,
+  { isConfigured, serving, hold, damage }: InstallerSight,
 ): ServiceFacts {
   const base = { isConfigured, installation: NOTHING_INSTALLED, check: NO_CHECK };
   const running = { ...NOT_RUNNING, state: "running" as const };
@@ -45,12 +48,17 @@ export function installerFacts(
     }
     case "installed": {
       const served = serving === null ? "nothing to install" : `release ${serving} serves`;
-      const detail = hold === null ? served : holdWords(hold);
-      const state = hold?.by === "machine" ? "failing" : "passing";
+      const held = hold === null ? [served] : [holdWords(hold)];
+      const detail = [...(damage === null ? [] : [damage]), ...held].join("; ");
+      const state = hold?.by === "machine" || damage !== null ? "failing" : "passing";
       return { ...base, runtime: running, check: { state, detail, checkedAt: null } };
     }
     case "failed": {
-      const detail = [phase.reason, ...(hold === null ? [] : [holdWords(hold)])].join("; ");
+      const beside = [
+        ...(damage === null ? [] : [damage]),
+        ...(hold === null ? [] : [holdWords(hold)]),
+      ];
+      const detail = [phase.reason, ...beside].join("; ");
       const check = { state: "failing" as const, detail, checkedAt: null };
       return { ...base, runtime: running, check };
     }

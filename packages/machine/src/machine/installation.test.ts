@@ -214,6 +214,21 @@ test("a manifest that is held back is told as long as it is", async () => {
   expect(told2()).toMatchObject({ state: "healthy" });
 });
 
+test("that what is held is damaged is told, and logged once", async () => {
+  await begin(installing(INSTALLED)).done;
+  const damage = "release r1 serves and is damaged: main.py is gone";
+  for (let again = 0; again < 2; again += 1) {
+    installation.note({ serving: "r1", hold: heldBy("operator"), damage });
+  }
+  expect(told2()).toMatchObject({ state: "unhealthy", reason: expect.stringContaining(damage) });
+  expect(installation.source().details()).toMatchObject({ damage });
+  expect(log.lines.filter((line) => line.includes("release that is held is damaged"))).toHaveLength(
+    1,
+  );
+  installation.note({ serving: "r2", hold: null, damage: null });
+  expect(told2()).toMatchObject({ state: "healthy" });
+});
+
 test("what is noted is told once, and what serves stays as it is unless it is said", () => {
   changes = 0;
   installation.note({ isConfigured: true });

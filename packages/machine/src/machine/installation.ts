@@ -54,6 +54,7 @@ export class Installation {
   /** Id of the release that serves; null also before it was looked at. */
   #serving: string | null = null;
   #hold: ReleaseHold | null = null;
+  #damage: string | null = null;
   #logFile: string | null = null;
 
   constructor(options: InstallationOptions) {
@@ -63,14 +64,19 @@ export class Installation {
   /** What it is told of: whether there is a manifest, which release serves, and against what. */
   note(facts: Partial<InstallerSight>): void {
     const { isConfigured = this.#isConfigured, serving = this.#serving } = facts;
-    const { hold = this.#hold } = facts;
+    const { hold = this.#hold, damage = this.#damage } = facts;
     const isNews =
       isConfigured !== this.#isConfigured ||
       serving !== this.#serving ||
-      hold?.at !== this.#hold?.at;
+      hold?.at !== this.#hold?.at ||
+      damage !== this.#damage;
     if (hold !== null && hold.at !== this.#hold?.at) {
       this.#options.log.warn({ ...hold }, "manifest is held back, the release before serves on");
     }
+    if (damage !== null && damage !== this.#damage) {
+      this.#options.log.error({ reason: damage }, "release that is held is damaged");
+    }
+    this.#damage = damage;
     this.#isConfigured = isConfigured;
     this.#serving = serving;
     this.#hold = hold;
@@ -134,11 +140,13 @@ export class Installation {
           isConfigured: this.#isConfigured,
           serving: this.#serving,
           hold: this.#hold,
+          damage: this.#damage,
         }),
       details: () => ({
         phase: this.#phase.kind,
         release: this.#serving,
         hold: this.#hold,
+        damage: this.#damage,
         ...(this.#phase.kind === "failed" ? { retryAt: this.#phase.retryAt } : {}),
         ...(this.#phase.kind === "installed" ? { warnings: this.#phase.warnings } : {}),
       }),

@@ -28,7 +28,11 @@ const found = (changes: Partial<GpuDiscovery> = {}): GpuDiscovery => ({
   ...changes,
 });
 const decide = (changes: Partial<Omit<KeptPlansFacts, "planned">>, ...instances: unknown[]) => {
-  const planned = { instances: instances as KeptPlansFacts["before"] };
+  const all = instances as KeptPlansFacts["before"];
+  const planned = {
+    instances: all.filter(({ cardFault }) => cardFault === undefined),
+    ill: all.filter(({ cardFault }) => cardFault !== undefined),
+  };
   return keptPlans({ before: [], gpus: "all", found: found(), ...changes, planned });
 };
 const names = (of: ReturnType<typeof decide>): readonly string[] => of.plans.map((one) => one.name);
@@ -86,6 +90,42 @@ describe("an instance whose card is lost", () => {
     expect(names(named)).toEqual(["comfyui-gpu0"]);
     const other = gpuPlan(1, { port: 8_188 });
     expect(names(decide({ before, found: lost }, other))).toEqual(["comfyui-gpu1"]);
+  });
+});
+
+describe("an instance whose card is ill at the first plan", () => {
+  const lost = found({ failure: null, gpus: [card(1)], faults: [fault(0)] });
+  const ill = gpuPlan(0, { cardFault: "lost. Reboot." });
+
+  test("is planned beside the others, also when not all cards could be asked for", () => {
+    for (const told of [lost, found({ gpus: [card(1)], faults: [fault(0)] })]) {
+      const kept = decide({ found: told }, gpuPlan(1), ill);
+      expect(kept.plans).toEqual([ill, gpuPlan(1)]);
+    }
+  });
+
+  test("is as it was planned before its card fell ill, slices and all", () => {
+    const slices = [
+      gpuPlan(0, { name: "comfyui-gpu0-mig0" }),
+      gpuPlan(0, { name: "comfyui-gpu0-mig1", port: 8_190 }),
+    ];
+    for (const before of [[gpuPlan(0)], slices]) {
+      expect(decide({ before, found: lost }, gpuPlan(1), ill).plans).toEqual(
+        [...before, gpuPlan(1)].toSorted((one, other) => one.port - other.port),
+      );
+    }
+  });
+
+  test("has the newest reason, and goes with its wish", () => {
+    const before = [gpuPlan(0, { cardFault: "to be reset" }), gpuPlan(1)];
+    expect(decide({ before, found: lost }, gpuPlan(1), ill).plans).toEqual([ill, gpuPlan(1)]);
+    expect(names(decide({ before, found: lost, gpus: [1] }, gpuPlan(1)))).toEqual(["comfyui-gpu1"]);
+  });
+
+  test("is kept when its card is told of no more, for that may be the driver's trouble", () => {
+    const missing = found({ failure: null, gpus: [card(1)], faults: [fault(0, "missing")] });
+    const before = [gpuPlan(0), gpuPlan(1)];
+    expect(decide({ before, found: missing }, gpuPlan(1), ill).plans).toEqual(before);
   });
 });
 

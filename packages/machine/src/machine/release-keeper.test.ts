@@ -58,7 +58,7 @@ test("a new release that does not work is left for the one before, and that is t
 });
 
 test("one that has proved itself is kept: something else has changed", async () => {
-  keeper.looked([{ name: "comfyui-gpu0", isHealthy: true }]);
+  keeper.looked([{ name: "comfyui-gpu0", isHealthy: true, isHindered: false }]);
   keeper.failed(failure);
   await clock.advance(60_000);
   expect(calls).toEqual([]);

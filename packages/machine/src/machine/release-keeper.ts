@@ -9,6 +9,7 @@ import {
   afterSwitch,
   decideLeave,
   NO_TRUST,
+  type LookedInstance,
   type ReleaseTrust,
   type SeenInstances,
 } from "./release-trust.ts";
@@ -48,7 +49,7 @@ export class ReleaseKeeper {
   }
 
   /** How all instances are on what serves: it may need no way back any more. Cheap. */
-  looked(instances: readonly { readonly name: string; readonly isHealthy: boolean }[]): void {
+  looked(instances: readonly LookedInstance[]): void {
     this.#trust = afterLook(this.#trust, instances);
   }
 

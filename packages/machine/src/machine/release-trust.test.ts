@@ -22,10 +22,17 @@ const switched = (
   how = seen([A, B]),
   trust: ReleaseTrust = NO_TRUST,
 ): ReleaseTrust => afterSwitch(trust, { from, to, seen: how });
-const look = (trust: ReleaseTrust, isHealthy: Readonly<Record<string, boolean>>): ReleaseTrust =>
+const look = (
+  trust: ReleaseTrust,
+  isHealthy: Readonly<Record<string, boolean | "hindered">>,
+): ReleaseTrust =>
   afterLook(
     trust,
-    Object.entries(isHealthy).map(([name, is]) => ({ name, isHealthy: is })),
+    Object.entries(isHealthy).map(([name, is]) => ({
+      name,
+      isHealthy: is === true,
+      isHindered: is === "hindered",
+    })),
   );
 const LEAVE = { kind: "leave", to: "one" };
 const KEEP = { kind: "keep" };
@@ -74,4 +81,15 @@ test("where none was healthy, those count that were not known to be ill", () => 
   expect(decideLeave(all, "two", A)).toEqual(PASS);
   expect(look(all, { [A]: true, [B]: false })).toBe(all);
   expect(decideLeave(look(all, { [A]: true, [B]: true }), "two", A)).toEqual(KEEP);
+});
+
+test("one that cannot run for its card's sake, or somebody's, is not waited for", () => {
+  const trust = switched("one", "two");
+  expect(look(trust, { [A]: false, [B]: "hindered" })).toBe(trust);
+  expect(look(trust, { [A]: "hindered", [B]: "hindered" })).toBe(trust);
+  expect(decideLeave(look(trust, { [A]: true, [B]: "hindered" }), "two", A)).toEqual(KEEP);
+  // Nobody who counts can run: then whoever can has to show it.
+  const some = switched("one", "two", seen([A], [B]));
+  expect(look(some, { [A]: "hindered", [B]: false })).toBe(some);
+  expect(decideLeave(look(some, { [A]: "hindered", [B]: true }), "two", A)).toEqual(KEEP);
 });

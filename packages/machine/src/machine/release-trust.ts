@@ -10,6 +10,7 @@
  * passed over, and the others have their turn. Where none was healthy the healthy ones cannot tell: then
  * each counts that was not known to be ill, those that were on their way at the start of an agent.
  * The release has proved itself when all that count are healthy on it; where none counts, when all are.
+ * One that cannot run for its card's sake, or because somebody has its card or port, is not waited for.
  */
 
 /** How the instances were when another release came; those that were on their way are in neither. */
@@ -46,14 +47,20 @@ export function afterSwitch(
   return { before: from, seen, left: without(trust.left, to) };
 }
 
-/** After a look at all instances: whether each is healthy on the release that serves. */
-export function afterLook(
-  trust: ReleaseTrust,
-  instances: readonly { readonly name: string; readonly isHealthy: boolean }[],
-): ReleaseTrust {
+/** An instance on the release that serves. */
+export interface LookedInstance {
+  readonly name: string;
+  readonly isHealthy: boolean;
+  /** It cannot run, and not for the release's sake. */
+  readonly isHindered: boolean;
+}
+
+/** After a look at all instances. */
+export function afterLook(trust: ReleaseTrust, instances: readonly LookedInstance[]): ReleaseTrust {
   if (trust.before === null) return trust;
-  const counting = instances.filter(({ name }) => counts(trust, name));
-  const asked = counting.length === 0 ? instances : counting;
+  const able = instances.filter(({ isHindered }) => !isHindered);
+  const counting = able.filter(({ name }) => counts(trust, name));
+  const asked = counting.length === 0 ? able : counting;
   const isProof = asked.length > 0 && asked.every(({ isHealthy }) => isHealthy);
   return isProof ? { ...trust, before: null } : trust;
 }

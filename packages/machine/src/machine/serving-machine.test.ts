@@ -13,6 +13,7 @@ import type { Release } from "../instances/model.ts";
 import { machinePlaces } from "../machine-places.ts";
 import { manifestSchema } from "../manifest/model.ts";
 import type { ServiceState } from "../services/model.ts";
+import { decideServiceState } from "../services/service-state.ts";
 import type { InstallerParts } from "./installer-parts.ts";
 import { ServingMachine } from "./serving-machine.ts";
 
@@ -33,6 +34,7 @@ let told: string[];
 let machine: ServingMachine;
 let discovery: GpuDiscovery;
 let kills: number;
+let cardFault: (gpu: { readonly index: number }) => string | null;
 let serviceStates: Map<string, ServiceState>;
 
 const found = (count: number): GpuDiscovery => ({
@@ -98,7 +100,7 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { cardFault: () => null, discover: () => Promise.resolve(discovery) },
+    gpus: { cardFault: (gpu) => cardFault(gpu), discover: () => Promise.resolve(discovery) },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {
@@ -124,6 +126,7 @@ beforeEach(() => {
   served = [];
   told = [];
   kills = 0;
+  cardFault = () => null;
   discovery = found(2);
   serviceStates = new Map();
   machine = makeMachine();
@@ -222,6 +225,29 @@ test("a card that is found later gets its instance, and the others go on", async
   expect(told).toContain("sources");
 });
 
+test("a card that is ill at the first plan has its service, and starts once it is well", async () => {
+  const [one, other] = found(2).gpus;
+  const fault = { index: 1, uuid: null, kind: "lost", isUsable: false } as const;
+  discovery = {
+    ...found(0),
+    gpus: [one!],
+    faults: [{ ...fault, reason: "GPU 1 has fallen off the bus", advice: "Reboot." }],
+  };
+  await set();
+  expect(names()).toEqual(["comfyui", "comfyui-gpu0", "comfyui-gpu1"]);
+  const ill = machine.sources()[2]!.facts();
+  expect(decideServiceState(ill)).toMatchObject({
+    state: "stopped",
+    reason: expect.stringContaining("GPU 1 has fallen off the bus. Reboot."),
+  });
+  expect(alive("comfyui-gpu1")).toBeUndefined();
+  discovery = { ...found(0), gpus: [one!, other!] };
+  await machine.replan(NOBODY);
+  await clock.advance(5_000);
+  expect(alive("comfyui-gpu1")).toBeDefined();
+  expect(decideServiceState(machine.sources()[2]!.facts()).state).toBe("healthy");
+});
+
 test("an instance that is gone from the plan is told of no more once it has ended", async () => {
   await set();
   await set({ instances: { basePort: FIRST, gpus: [0] } });
@@ -293,6 +319,22 @@ test("settings that do not work leave no release that has worked", async () => {
   await clock.advance(30_000);
   await refreshing;
   expect(machine.release()?.id).toBe("r2");
+  host.onStart = () => undefined;
+  await set({ instances: { basePort: FIRST, startTimeoutSec: 60, flags: ["--wrong"] } });
+  await clock.advance(600_000);
+  expect(log.lines.join()).toContain("release is not left");
+  expect(machine.release()?.id).toBe("r2");
+});
+
+test("a release proves itself without an instance whose card is lost meanwhile", async () => {
+  await set();
+  previous = "r1";
+  linked = releaseOf("r2");
+  cardFault = ({ index }) => (index === 1 ? "GPU 1 has fallen off the bus" : null);
+  const refreshing = machine.refreshRelease(NOBODY);
+  await clock.advance(60_000);
+  await refreshing;
+  expect([machine.release()?.id, alive("comfyui-gpu1")]).toEqual(["r2", undefined]);
   host.onStart = () => undefined;
   await set({ instances: { basePort: FIRST, startTimeoutSec: 60, flags: ["--wrong"] } });
   await clock.advance(600_000);

@@ -310,11 +310,11 @@ export class ServingMachine {
   async #bringToRelease(signal: AbortSignal): Promise<void> {
     const { installation, agent, onSources } = this.#options;
     const release = (await this.#installer?.current()) ?? null;
-    const { lock = null, hold = null } = (await this.#installer?.status()) ?? {};
+    const { lock = null, hold = null, damage = null } = (await this.#installer?.status()) ?? {};
     signal.throwIfAborted();
     this.#release = release;
     this.#lock = lock;
-    installation.note({ serving: release?.id ?? null, hold });
+    installation.note({ serving: release?.id ?? null, hold, damage });
     await this.#lookForModels();
     this.#declare();
     const seen = seenInstances(this.#supervisor.statuses());
@@ -381,9 +381,10 @@ export class ServingMachine {
     const statuses = this.#supervisor.statuses();
     if (this.#given !== null) {
       this.#keeper.looked(
-        statuses.map(({ name, isCurrent, check }) => ({
+        statuses.map(({ name, isCurrent, check, isHindered }) => ({
           name,
           isHealthy: isCurrent && check.state === "passing",
+          isHindered,
         })),
       );
     }

@@ -6,7 +6,7 @@ import { machinePlaces, type MachinePlaces } from "../../machine-places.ts";
 import { lockSchema, type MachineLock } from "../model.ts";
 import { decideReleases } from "./clean-releases.ts";
 import { headCommit, lookAtRelease, recordFacts } from "./release-condition.ts";
-import { openReleases, removeTrash, toRelease, type ReleaseEntry } from "./releases.ts";
+import { openReleases, findTrash, toRelease, type ReleaseEntry } from "./releases.ts";
 import { nestedLinks, type RepositoryLink } from "./repository-links.ts";
 
 let places: MachinePlaces;
@@ -77,11 +77,11 @@ describe("releases", () => {
     await expect(releases.switchTo("one")).rejects.toThrow(/is there and is not a link/);
   });
 
-  test("rests of a killed removal go", async () => {
-    expect(await removeTrash(places)).toBe(false);
+  test("rests of a killed removal are found, and are no release", async () => {
+    expect(await findTrash(places)).toEqual([]);
     await mkdir(join(places.releases, ".removed-x/deep"), { recursive: true });
-    expect(await removeTrash(places)).toBe(true);
-    expect(await readdir(places.releases)).toEqual([]);
+    expect(await findTrash(places)).toEqual([join(places.releases, ".removed-x")]);
+    expect(await openReleases(places).list()).toEqual([]);
   });
 
   test("promise instances the classes of the packs that are there", () => {

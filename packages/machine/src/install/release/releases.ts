@@ -99,14 +99,10 @@ export function openReleases(places: MachinePlaces): Releases {
   return releases;
 }
 
-/** Removes what a killed removal left; answers whether there was any. */
-export async function removeTrash(places: MachinePlaces): Promise<boolean> {
+/** Folders that a killed removal left. */
+export async function findTrash(places: MachinePlaces): Promise<readonly string[]> {
   const names = await readdir(places.releases).catch(() => []);
-  const trash = names.filter((name) => TRASH.test(name));
-  for (const name of trash) {
-    await rm(join(places.releases, name), { recursive: true, force: true });
-  }
-  return trash.length > 0;
+  return names.filter((name) => TRASH.test(name)).map((name) => join(places.releases, name));
 }
 
 const linked = async (link: string): Promise<string | undefined> => {
