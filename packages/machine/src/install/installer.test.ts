@@ -50,7 +50,10 @@ function idOf(ref: keyof typeof COMMITS): string {
   const comfyui = { kind: "clone", repo: REPO, ref, commit: COMMITS[ref] } as const;
   return releaseId({ comfyui, nodes: [], python, torch, torchBackend: "none" });
 }
-const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
+const installer = (
+  manifest: Manifest = manifestOf("v2"),
+  { lockWaitMs = 0 }: { readonly lockWaitMs?: number } = {},
+): Installer =>
   createInstaller({
     manifest,
     digest: "d",
@@ -61,7 +64,7 @@ const installer = (manifest: Manifest = manifestOf("v2")): Installer =>
       hostEnvironment: { PATH: places.root },
       uvProgram: join(places.root, "git"),
       allowPythonDownloads: false,
-      lockWaitMs: 0,
+      lockWaitMs,
     },
     ports: {
       runProgram: (call) => {
@@ -155,6 +158,22 @@ describe("a rollback", () => {
     await installer().rollback(signal, { to: idOf("v1"), leaving });
     const { hold } = await installer().status();
     expect(hold).toMatchObject({ by: "machine", reason: leaving });
+  });
+
+  test("leaves alone what an installer linked meanwhile", async () => {
+    // Somebody installs the mended one while the machine waits for the lock to leave the bad one.
+    const request = { from: idOf("v2"), to: idOf("v1"), leaving: "comfyui-gpu0: it ends" };
+    const fixed = { id: "mended", repo: REPO, ref: "v3", commit: "3".repeat(40) };
+    let left: Promise<unknown> = Promise.resolve();
+    await withFileLock(places.installLock, { clock, timeoutMs: 0 }, async () => {
+      left = installer(manifestOf("v2"), { lockWaitMs: 60_000 }).rollback(signal, request);
+      while (clock.sleeperCount() === 0) await new Promise((resolve) => setImmediate(resolve));
+      await serveRelease(places, fixed);
+    });
+    await clock.advance(1_000);
+    expect(await left).toMatchObject({ kind: "nothing", serving: "mended" });
+    expect(await openReleases(places).currentId()).toBe("mended");
+    expect(existsSync(places.releaseHold)).toBe(false);
   });
 });
 

@@ -70,6 +70,8 @@ export type InstallOutcome =
 
 /** How a way back is asked for. */
 export interface RollbackRequest {
+  /** Release that is to be left: when another one serves by the time of the lock, nothing is done. */
+  readonly from?: string;
   /** Release to go back to; else the one that served before. */
   readonly to?: string;
   /** Why the machine leaves by itself what serves; else somebody asks for it. */
@@ -85,7 +87,12 @@ export type RollbackOutcome =
       /** What keeps the manifest from undoing it; null when it asks for no other release. */
       readonly hold: ReleaseHold | null;
     }
-  | { readonly kind: "nothing"; readonly reason: string }
+  | {
+      readonly kind: "nothing";
+      readonly reason: string;
+      /** Release that serves on; null when none does. */
+      readonly serving: string | null;
+    }
   | Busy;
 
 /** What is installed. */
@@ -303,14 +310,15 @@ async function rollback(
 ): Promise<RollbackOutcome> {
   const { places, manifest, log } = options;
   const from = (await releases.currentId()) ?? null;
+  const nothing = (reason: string): RollbackOutcome => ({ kind: "nothing", reason, serving: from });
+  // Whoever held the lock before may have linked what mends the one that was to be left.
+  if (request.from !== undefined && request.from !== from) {
+    return nothing("another release serves by now");
+  }
   const to = request.to ?? (await releases.previousId());
-  if (to === undefined || to === from) {
-    return { kind: "nothing", reason: "there is no release before this one" };
-  }
+  if (to === undefined || to === from) return nothing("there is no release before this one");
   const lock = await releases.lockOf(to);
-  if (lock === undefined) {
-    return { kind: "nothing", reason: `the release before, ${to}, is not there any more` };
-  }
+  if (lock === undefined) return nothing(`the release before, ${to}, is not there any more`);
   const links = repositoryLinks(
     places,
     lock.repositories.map(({ name, commit }) => ({

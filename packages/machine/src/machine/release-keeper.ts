@@ -89,13 +89,16 @@ export class ReleaseKeeper {
       }
       // Written down with the reason: the manifest is held back until it asks for another release.
       const leaving = `${failure.instance}: ${failure.reason}`;
-      const outcome = await installer.rollback(signal, { to: decision.to, leaving });
+      const request = { from: failure.release, to: decision.to, leaving };
+      const outcome = await installer.rollback(signal, request);
       switch (outcome.kind) {
         case "busy":
           await clock.sleep(BUSY_REST_MS, signal);
           break;
         case "nothing":
-          throw new Error(outcome.reason);
+          if (outcome.serving === failure.release) throw new Error(outcome.reason);
+          log.warn({ release: failure.release, current: outcome.serving }, "release is not left");
+          return;
         case "rolled_back":
           log.error({ ...failure, to: outcome.to }, "release is left for the one before");
           await refresh(signal);
