@@ -8,6 +8,7 @@ import {
   NONE_SEEN,
   type ReleaseTrust,
   type SeenInstances,
+  wayBack,
 } from "./release-trust.ts";
 
 const A = "gpu0";
@@ -74,4 +75,15 @@ test("where none was healthy, those count that were not known to be ill", () => 
   expect(decideLeave(all, "two", A)).toEqual(PASS);
   expect(look(all, { [A]: true, [B]: false })).toBe(all);
   expect(decideLeave(look(all, { [A]: true, [B]: true }), "two", A)).toEqual(KEEP);
+});
+
+test("of a damaged release and its replacement neither is a way back from the other", () => {
+  expect(wayBack("one", "two", "old")).toBe("one");
+  expect(wayBack(null, "two", "one")).toBeNull();
+  expect(wayBack("two", "two-r2", "one")).toBe("one");
+  expect(wayBack("two-r2", "two-r10", "one")).toBe("one");
+  expect(wayBack("two-r2", "two", null)).toBeNull();
+  expect(wayBack("two", "two-r2", "two")).toBeNull();
+  expect(wayBack("two", "two-r3", "two-r2")).toBeNull();
+  expect(wayBack("two", "two-rx", "one")).toBe("two");
 });

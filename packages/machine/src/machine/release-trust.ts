@@ -3,7 +3,8 @@
  *
  * Only one that has just taken the place of another is left, for that very one, and only until it has
  * proved itself: a fault that comes later (a wrong flag, a full disk) is not the release's, and an older
- * one would not mend it. What was left is never gone back to by itself.
+ * one would not mend it. What was left is never gone back to by itself. Of a damaged release and the one
+ * that replaced it neither is a way back from the other: what was before the damaged one is, if anything.
  *
  * Whose failure counts: an instance's that was healthy when the release came, for then the release is
  * what has changed. One that was ill before (its card, its memory, its port) says nothing of it: it is
@@ -11,6 +12,7 @@
  * each counts that was not known to be ill, those that were on their way at the start of an agent.
  * The release has proved itself when all that count are healthy on it; where none counts, when all are.
  */
+import { hasSameInputs } from "../install/release/release-target.ts";
 
 /** How the instances were when another release came; those that were on their way are in neither. */
 export interface SeenInstances {
@@ -44,6 +46,15 @@ export function afterSwitch(
   }: { readonly from: string | null; readonly to: string; readonly seen: SeenInstances },
 ): ReleaseTrust {
   return { before: from, seen, left: without(trust.left, to) };
+}
+
+/**
+ * Where the way back from a release leads that has taken the place of `from`; null for nowhere.
+ * `previous` is the link of that name, which a replacement of a damaged release leaves as it was.
+ */
+export function wayBack(from: string | null, to: string, previous: string | null): string | null {
+  if (from === null || !hasSameInputs(from, to)) return from;
+  return previous === null || hasSameInputs(previous, to) ? null : previous;
 }
 
 /** After a look at all instances: whether each is healthy on the release that serves. */
