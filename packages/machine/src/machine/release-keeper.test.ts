@@ -74,9 +74,24 @@ test("one that was ill before is passed over", async () => {
   keeper.failed({ ...failure, instance: "comfyui-gpu1" });
   await clock.advance(0);
   expect(calls).toEqual(["pass over"]);
+  expect(log.lines.join()).toContain("instance was ill before, its release is not left for it");
   keeper.failed(failure);
   await clock.advance(0);
   expect(calls).toEqual(["pass over", "rollback", "refresh r1"]);
+});
+
+test("one that was not there before is passed over, in words of its own", async () => {
+  keeper.failed({ ...failure, instance: "comfyui-gpu2" });
+  await clock.advance(0);
+  expect(calls).toEqual(["pass over"]);
+  expect(log.lines.join()).toContain("instance had not been healthy before, its release is not");
+});
+
+test("it is not passed over when none that was healthy is planned any more", async () => {
+  keeper.planned(["comfyui-gpu1", "comfyui-gpu2"]);
+  keeper.failed({ ...failure, instance: "comfyui-gpu2" });
+  await clock.advance(0);
+  expect(calls).toEqual(["rollback", "refresh r1"]);
 });
 
 test("one that does not serve any more needs no leaving", async () => {

@@ -6,6 +6,7 @@ import type { ReleaseFailure } from "../instances/supervisor-options.ts";
 import {
   afterLeaving,
   afterLook,
+  afterPlan,
   afterSwitch,
   decideLeave,
   NO_TRUST,
@@ -47,6 +48,11 @@ export class ReleaseKeeper {
     this.#trust = afterSwitch(this.#trust, { from, to, seen });
   }
 
+  /** Names of the instances that are to run from now on. */
+  planned(names: readonly string[]): void {
+    this.#trust = afterPlan(this.#trust, names);
+  }
+
   /** How all instances are on what serves: it may need no way back any more. Cheap. */
   looked(instances: readonly { readonly name: string; readonly isHealthy: boolean }[]): void {
     this.#trust = afterLook(this.#trust, instances);
@@ -83,7 +89,10 @@ export class ReleaseKeeper {
         return;
       }
       if (decision.kind === "pass_over") {
-        log.warn({ ...failure }, "instance was ill before, its release is not left for it");
+        const passed = decision.wasIll
+          ? "instance was ill before, its release is not left for it"
+          : "instance had not been healthy before, its release is not left for it";
+        log.warn({ ...failure }, passed);
         this.#options.passOver();
         return;
       }

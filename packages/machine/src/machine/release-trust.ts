@@ -9,7 +9,8 @@
  * Whose failure counts: an instance's that was healthy when the release came, for then the release is
  * what has changed. One that was ill before (its card, its memory, its port) says nothing of it: it is
  * passed over, and the others have their turn. Where none was healthy the healthy ones cannot tell: then
- * each counts that was not known to be ill, those that were on their way at the start of an agent.
+ * each counts that was not known to be ill: those that were on their way at the start of an agent, and
+ * those of other cards when the healthy ones are planned no more.
  * The release has proved itself when all that count are healthy on it; where none counts, when all are.
  */
 import { hasSameInputs } from "../install/release/release-target.ts";
@@ -57,6 +58,13 @@ export function wayBack(from: string | null, to: string, previous: string | null
   return previous === null || hasSameInputs(previous, to) ? null : previous;
 }
 
+/** After instances were planned: those that are planned no more say nothing of a release by having been healthy. */
+export function afterPlan(trust: ReleaseTrust, planned: readonly string[]): ReleaseTrust {
+  const { healthy, ill } = trust.seen;
+  const left = new Set(planned.filter((name) => healthy.has(name)));
+  return left.size === healthy.size ? trust : { ...trust, seen: { healthy: left, ill } };
+}
+
 /** After a look at all instances: whether each is healthy on the release that serves. */
 export function afterLook(
   trust: ReleaseTrust,
@@ -77,15 +85,16 @@ export function afterLeaving(trust: ReleaseTrust, release: string): ReleaseTrust
 /** What becomes of a release on which an instance did not become healthy. */
 export type LeaveDecision =
   | { readonly kind: "leave"; readonly to: string }
-  /** The instance was ill before: the others are to show what the release is worth. */
-  | { readonly kind: "pass_over" }
+  /** The instance was ill, on its way or not there before: others are to show what the release is worth. */
+  | { readonly kind: "pass_over"; readonly wasIll: boolean }
   | { readonly kind: "keep" };
 
 /** Decides for the release that serves. */
 export function decideLeave(trust: ReleaseTrust, release: string, instance: string): LeaveDecision {
   const { before, left } = trust;
   if (before === null || before === release || left.has(before)) return { kind: "keep" };
-  return counts(trust, instance) ? { kind: "leave", to: before } : { kind: "pass_over" };
+  if (counts(trust, instance)) return { kind: "leave", to: before };
+  return { kind: "pass_over", wasIll: trust.seen.ill.has(instance) };
 }
 
 function counts({ seen: { healthy, ill } }: ReleaseTrust, name: string): boolean {

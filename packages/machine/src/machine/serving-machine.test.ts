@@ -283,6 +283,20 @@ test.each([
   expect(machine.release()?.id).toBe(serving);
 });
 
+test("a release that does not work is left too when those that were healthy are planned no more", async () => {
+  // The other one is on its way still.
+  host.onStart = (process, spec) => {
+    if (spec.name === "comfyui-gpu0") host.serve(process, spec);
+  };
+  await set();
+  previous = "r1";
+  linked = releaseOf("r2");
+  await set({ instances: { basePort: FIRST, startTimeoutSec: 60, gpus: [1] } });
+  await clock.advance(300_000);
+  expect(linked.id).toBe("r1");
+  expect(hold?.reason).toMatch(/^comfyui-gpu1: /);
+});
+
 test("an instance that was ill before fails no release; the others are taken to it", async () => {
   host.onStart = (process, spec) => {
     if (spec.name !== "comfyui-gpu0") host.serve(process, spec);

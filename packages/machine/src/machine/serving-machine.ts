@@ -322,6 +322,7 @@ export class ServingMachine {
     await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
     if (release !== null) this.#switchedTo(release.id, previous, seen);
+    this.#keeper.planned(this.#plans.map(({ name }) => name));
     agent.refreshInventories();
     onSources();
   }
