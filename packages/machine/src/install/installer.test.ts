@@ -21,8 +21,10 @@ const signal = new AbortController().signal;
 let places: MachinePlaces;
 let clock: FakeClock;
 let log: ReturnType<typeof rememberingLog>;
-/** Programs that were started: none succeeds. */
+/** Programs that were started: none succeeds but a question for the refs, where there are some. */
 let calls: ProgramCall[];
+/** What the remote answers: commits by tag. */
+let remote: Readonly<Record<string, string>>;
 let inForce: Manifest | null;
 
 beforeEach(async () => {
@@ -31,6 +33,7 @@ beforeEach(async () => {
   clock = createFakeClock();
   log = rememberingLog();
   calls = [];
+  remote = {};
   inForce = null;
   for (const ref of ["v1", "v2"] as const) {
     await serveRelease(places, { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref] });
@@ -69,6 +72,11 @@ const installer = (
     ports: {
       runProgram: (call) => {
         calls.push(call);
+        const tags = Object.entries(remote).map(([tag, at]) => `${at}\trefs/tags/${tag}\n`);
+        if (call.args.includes("ls-remote") && tags.length > 0) {
+          const stdout = tags.join("");
+          return Promise.resolve({ kind: "succeeded", stdout, isStdoutCut: false, stderrTail: "" });
+        }
         const stderrTail = "fatal: repository not found";
         return Promise.resolve({
           kind: "failed",
@@ -137,6 +145,51 @@ describe("a rollback", () => {
     expect(await installer().install({ signal })).toMatchObject({
       release: idOf("v2"),
       hold: null,
+    });
+  });
+
+  describe("and an update", () => {
+    const leaving = "comfyui-gpu0: it ends again and again";
+    const byMachine = { to: "", leaving };
+    beforeEach(() => {
+      byMachine.to = idOf("v1");
+      remote = COMMITS;
+    });
+
+    test("does not bring back what the machine itself has left, and says so", async () => {
+      await installer().rollback(signal, byMachine);
+      const outcome = await installer().install({ signal, update: true });
+      expect(outcome).toMatchObject({
+        kind: "installed",
+        release: idOf("v1"),
+        hold: { by: "machine", from: idOf("v2") },
+        warnings: [
+          expect.stringMatching(/held back.*`holdfast machine update` comes to another/),
+          expect.stringMatching(/every ref was asked.*the same release.*--end-hold/),
+        ],
+      });
+      expect((await installer().status()).hold).not.toBeNull();
+      expect(await installer().plan({ signal, update: true, endHold: true })).toMatchObject({
+        releaseId: idOf("v2"),
+        hold: null,
+      });
+    });
+
+    test("goes to another one than the machine has left", async () => {
+      await installer().rollback(signal, byMachine);
+      remote = { v2: "3".repeat(40) };
+      const { releaseId: id, hold } = await installer().plan({ signal, update: true });
+      expect([id?.slice(0, 8), hold]).toEqual(["33333333", null]);
+    });
+
+    test("undoes what an operator went back from", async () => {
+      await installer().rollback(signal);
+      expect((await installer().plan({ signal })).warnings[0]).toMatch(/`holdfast machine update`/);
+      expect(await installer().install({ signal, update: true })).toMatchObject({
+        release: idOf("v2"),
+        hold: null,
+      });
+      expect(existsSync(places.releaseHold)).toBe(false);
     });
   });
 

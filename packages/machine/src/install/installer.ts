@@ -30,7 +30,10 @@ export interface InstallRequest {
   readonly update?: boolean;
   /** Looks thoroughly at everything that seems done, and validates again. */
   readonly verify?: boolean;
-  /** Goes by the manifest though it is held back; an update does too. The hold ends when it worked. */
+  /**
+   * Goes by the manifest though it is held back; so does an update, unless it comes to the release that
+   * the machine itself has left. The hold ends when it worked.
+   */
   readonly endHold?: boolean;
   readonly signal: AbortSignal;
   readonly onEvent?: (event: InstallEvent) => void;
