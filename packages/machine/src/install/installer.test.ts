@@ -10,6 +10,7 @@ import { rememberingLog } from "../../testing/fake-host.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
 import { createInstaller, type Installer } from "./installer.ts";
+import { INSTALLER_MARK, INSTALLER_RUN } from "./program-environment.ts";
 import { releaseId } from "./release/release-inputs.ts";
 import { openReleases } from "./release/releases.ts";
 import type { ProgramCall } from "./run-program.ts";
@@ -261,6 +262,13 @@ describe("a release that serves and is damaged", () => {
     expect(await installer().status()).toMatchObject({ current: repaired, previous: idOf("v1") });
     expect(await installer().install({ signal })).toMatchObject({ isChanged: false });
   });
+});
+
+test("programs are marked with what they run for: an installation, or a plan beside one", async () => {
+  await installer(manifestOf("v3")).plan({ signal });
+  await installer(manifestOf("v3")).install({ signal });
+  const marks = calls.map(({ env }) => `${env[INSTALLER_MARK]} ${env[INSTALLER_RUN]}`);
+  expect(marks).toEqual([`${places.root} plan`, `${places.root} install`]);
 });
 
 test("cleaning removes parts of downloads that nobody wants, and none that is being fetched", async () => {

@@ -13,7 +13,7 @@ import { openInstallLog } from "./install-log.ts";
 import type { InstallerOptions } from "./installer-options.ts";
 import { releaseDigest } from "../manifest/manifest-digest.ts";
 import type { InstallEvent, MachineLock, StepResult } from "./model.ts";
-import { endOrphans } from "./orphans.ts";
+import { endOrphans, markRuns } from "./orphans.ts";
 import type { InstallPlan } from "./plan-install.ts";
 import { findHold, prepareInstall, servingLock, type RunMode } from "./prepare-install.ts";
 import { createRedact } from "./redact.ts";
@@ -138,13 +138,15 @@ export function createInstaller(options: InstallerOptions): Installer {
       const lifetime = new AbortController();
       try {
         const mode = toMode(request, lifetime.signal);
-        return (await prepareInstall(options, releases, run, mode)).plan;
+        return (await prepareInstall(options, releases, markRuns(run, "plan"), mode)).plan;
       } finally {
         lifetime.abort();
       }
     },
     install: (request) =>
-      alone(options, request.signal, () => install(options, releases, run, request)),
+      alone(options, request.signal, () =>
+        install(options, releases, markRuns(run, "install"), request),
+      ),
     rollback: (signal, request = {}) =>
       alone(options, signal, () => rollback(options, releases, request)),
     clean: (signal) =>
@@ -204,7 +206,7 @@ async function alone<T>(
     return await withFileLock(places.installLock, lock, async () => {
       isIn = true;
       const ended = await endOrphans(places.root, clock);
-      if (ended > 0) options.log.warn({ ended }, "ended programs of a killed installer");
+      if (ended > 0) options.log.warn({ ended }, "ended programs that an installation left");
       return await fn();
     });
   } catch (error) {
