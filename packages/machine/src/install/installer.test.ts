@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { withFileLock } from "@holdfast/runtime/host";
@@ -271,29 +271,43 @@ test("programs are marked with what they run for: an installation, or a plan bes
   expect(marks).toEqual([`${places.root} plan`, `${places.root} install`]);
 });
 
-test("cleaning removes parts of downloads that nobody wants, and none that is being fetched", async () => {
-  const [stale, wanted, inUse, ofInForce] = ["a", "b", "c", "d"].map((digit) => digit.repeat(64));
+test("cleaning removes parts of downloads that nobody wants or touched for a day, and none that is being fetched", async () => {
+  const [stale, young, wanted, inUse, ofInForce] = ["a", "9", "b", "c", "d"].map((digit) =>
+    digit.repeat(64),
+  );
   const folder = join(places.models, ".holdfast-partial");
   await mkdir(folder, { recursive: true });
-  for (const hash of [stale, wanted, inUse, ofInForce]) {
-    await writeFile(join(folder, `${hash}.part`), "x".repeat(10));
-    await writeFile(join(folder, `${hash}.json`), "{}");
+  for (const hash of [stale, young, wanted, inUse, ofInForce]) {
+    // Another machine that shares the model root may wait for its next try.
+    const touched = clock.now() / 1_000 - (hash === young ? 23 : 24) * 3_600;
+    for (const kind of ["part", "json"]) {
+      const file = join(folder, `${hash}.${kind}`);
+      await writeFile(file, kind === "part" ? "x".repeat(10) : "{}");
+      await utimes(file, touched, touched);
+    }
   }
+  // Its part was placed or lost; the record alone is as old as it is.
+  await writeFile(join(folder, `${"e".repeat(64)}.json`), "{}");
+  await utimes(join(folder, `${"e".repeat(64)}.json`), clock.now() / 1_000, clock.now() / 1_000);
   const model = (sha256: string | undefined) => ({
     models: [{ folder: "loras", name: "x.safetensors", url: "https://localhost/x", sha256 }],
   });
   inForce = manifestOf("v2", model(ofInForce));
   await withFileLock(join(folder, `${inUse}.lock`), { clock, timeoutMs: 0 }, async () => {
     const cleaned = await installer(manifestOf("v2", model(wanted))).clean(signal);
+    const touchedLately = expect.stringContaining("another machine may want it");
     expect(cleaned).toMatchObject({
       removed: [
-        expect.stringMatching(/^part of a download .*\(1 MB, untouched for \d+ h, sha256 a/),
+        expect.stringMatching(/^part of a download .*\(1 MB, untouched for 24 h, sha256 a/),
       ],
       kept: [
+        { what: expect.stringContaining("untouched for 23 h, sha256 9999"), reason: touchedLately },
         { what: expect.stringContaining("cccc"), reason: expect.stringContaining("is held by") },
+        { what: expect.stringContaining("eeee"), reason: touchedLately },
       ],
     });
   });
   const left = (await readdir(folder)).filter((name) => name.endsWith(".part"));
-  expect(left.toSorted()).toEqual([wanted, inUse, ofInForce].map((hash) => `${hash}.part`));
+  const kept = [young, wanted, inUse, ofInForce].map((hash) => `${hash}.part`);
+  expect(left.toSorted()).toEqual(kept);
 });

@@ -4,6 +4,12 @@ import { bytesText } from "../disk-estimate.ts";
 import { findStaleParts, partPlace, removePart, type StalePart } from "./part-store.ts";
 
 const HOUR_MS = 3_600_000;
+/**
+ * A model root may be shared by several machines (NFS), and only this one's manifests are known here: a
+ * part that another one keeps between two tries is touched again by then, and its lock names a process
+ * of another host.
+ */
+const UNTOUCHED_MIN_MS = 24 * HOUR_MS;
 
 /** What became of the parts that nobody wants, in words. */
 export interface CleanedParts {
@@ -11,7 +17,7 @@ export interface CleanedParts {
   readonly kept: readonly { readonly what: string; readonly reason: string }[];
 }
 
-/** Removes parts of downloads that no model wants any more; never one that somebody is fetching. */
+/** Removes parts of downloads that no model wants any more; never one that somebody is at, or was lately. */
 export async function cleanParts(
   folder: string,
   wanted: ReadonlySet<string>,
@@ -21,7 +27,13 @@ export async function cleanParts(
   const kept: { what: string; reason: string }[] = [];
   for (const stale of await findStaleParts(folder, wanted)) {
     const place = partPlace(folder, stale.sha256);
-    const what = words(stale, clock.now());
+    const ageMs = clock.now() - stale.changedAt;
+    const what = words(stale, ageMs);
+    if (ageMs < UNTOUCHED_MIN_MS) {
+      const reason = `another machine may want it: removed once untouched for ${UNTOUCHED_MIN_MS / HOUR_MS} h`;
+      kept.push({ what, reason });
+      continue;
+    }
     try {
       // With the lock that a download holds: one of another manifest may be at work, or just begin.
       await withFileLock(place.lock, { clock, timeoutMs: 0 }, () => removePart(place));
@@ -33,10 +45,7 @@ export async function cleanParts(
   return { removed, kept };
 }
 
-function words({ sha256, sizeBytes, changedAt }: StalePart, now: number): string {
-  const age =
-    changedAt === null
-      ? ""
-      : `, untouched for ${Math.max(0, Math.floor((now - changedAt) / HOUR_MS))} h`;
-  return `part of a download that no model wants (${bytesText(sizeBytes)}${age}, sha256 ${sha256.slice(0, 12)})`;
+function words({ sha256, sizeBytes }: StalePart, ageMs: number): string {
+  const hours = Math.max(0, Math.floor(ageMs / HOUR_MS));
+  return `part of a download that no model wants (${bytesText(sizeBytes)}, untouched for ${hours} h, sha256 ${sha256.slice(0, 12)})`;
 }
