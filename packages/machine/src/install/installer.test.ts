@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { withFileLock } from "@holdfast/runtime/host";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { serveRelease } from "../../testing/complete-release.ts";
+import { serveRelease, type CompleteRelease } from "../../testing/complete-release.ts";
 import { rememberingLog } from "../../testing/fake-host.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
@@ -17,15 +17,21 @@ import type { ProgramCall } from "./run-program.ts";
 
 const REPO = "https://localhost/comfyui";
 const COMMITS = { v1: "1".repeat(40), v2: "2".repeat(40) } as const;
+const RESOLVED = { numpy: "1.26.4", pillow: "11.0.0" };
 const signal = new AbortController().signal;
 
 let places: MachinePlaces;
 let clock: FakeClock;
 let log: ReturnType<typeof rememberingLog>;
-/** Programs that were started: none succeeds but a question for the refs, where there are some. */
+/**
+ * Programs that were started: none succeeds but a question for the refs, where there are some, and one
+ * for what an environment holds.
+ */
 let calls: ProgramCall[];
 /** What the remote answers: commits by tag. */
 let remote: Readonly<Record<string, string>>;
+/** What an environment answers that it holds. */
+let packages: Readonly<Record<string, string>>;
 let inForce: Manifest | null;
 
 beforeEach(async () => {
@@ -35,9 +41,10 @@ beforeEach(async () => {
   log = rememberingLog();
   calls = [];
   remote = {};
+  packages = RESOLVED;
   inForce = null;
   for (const ref of ["v1", "v2"] as const) {
-    await serveRelease(places, { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref] });
+    await serveRelease(places, serving(ref));
   }
 });
 afterEach(() => rm(places.root, { recursive: true, force: true }));
@@ -54,6 +61,12 @@ function idOf(ref: keyof typeof COMMITS): string {
   const comfyui = { kind: "clone", repo: REPO, ref, commit: COMMITS[ref] } as const;
   return releaseId({ comfyui, nodes: [], python, torch, torchBackend: "none" });
 }
+const serving = (ref: keyof typeof COMMITS): CompleteRelease => {
+  const { python, torch } = manifestOf(ref);
+  const settings = { python, torch, torchBackend: "none" };
+  const resolved = { settings, packages: RESOLVED };
+  return { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref], resolved };
+};
 const installer = (
   manifest: Manifest = manifestOf("v2"),
   { lockWaitMs = 0 }: { readonly lockWaitMs?: number } = {},
@@ -73,10 +86,18 @@ const installer = (
     ports: {
       runProgram: (call) => {
         calls.push(call);
+        const answer = (stdout: string) =>
+          Promise.resolve({
+            kind: "succeeded",
+            stdout,
+            isStdoutCut: false,
+            stderrTail: "",
+          } as const);
         const tags = Object.entries(remote).map(([tag, at]) => `${at}\trefs/tags/${tag}\n`);
-        if (call.args.includes("ls-remote") && tags.length > 0) {
-          const stdout = tags.join("");
-          return Promise.resolve({ kind: "succeeded", stdout, isStdoutCut: false, stderrTail: "" });
+        if (call.args.includes("ls-remote") && tags.length > 0) return answer(tags.join(""));
+        if (call.command.endsWith("venv/bin/python")) {
+          const site = join(call.command, "../../lib/site-packages");
+          return answer(JSON.stringify({ version: "3.11", packages, sitePackages: site }));
         }
         const stderrTail = "fatal: repository not found";
         return Promise.resolve({
@@ -238,24 +259,52 @@ describe("a release that serves and is damaged", () => {
   const treeOf = async (id: string): Promise<string[]> =>
     (await readdir(join(places.releases, id), { recursive: true })).toSorted();
 
-  test.each([
-    ["its environment", ["venv/pyvenv.cfg"]],
-    ["its ComfyUI", ["comfyui/main.py"]],
-  ])("in %s is never written to: another one is made beside it", async (_, path) => {
-    await damage(...path);
+  /** As uv or pip does it: the folder changes, and the environment says what it holds by now. */
+  const change = async (now: Readonly<Record<string, string>>): Promise<void> => {
+    packages = now;
+    const site = join(places.releases, idOf("v2"), "venv/lib/site-packages");
+    await mkdir(join(site, "changed"));
+    await utimes(site, 1, 1);
+  };
+
+  test.each<[string, () => Promise<void>, RegExp]>([
+    ["its environment", () => damage("venv/pyvenv.cfg"), /there is no environment yet/],
+    ["its ComfyUI", () => damage("comfyui/main.py"), /: .*ComfyUI/],
+    [
+      "a package that is gone",
+      () => change({ numpy: "1.26.4" }),
+      /Packages of ComfyUI .*: pillow 11\.0\.0 is not there;/,
+    ],
+    [
+      "a package of another version",
+      () => change({ ...RESOLVED, numpy: "2.0.0" }),
+      /Packages of ComfyUI .*: numpy is 2\.0\.0 instead of 1\.26\.4;/,
+    ],
+  ])("in %s is never written to: another one is made beside it", async (_, harm, words) => {
+    await harm();
     const before = await treeOf(idOf("v2"));
     const plan = await installer().plan({ signal });
     expect(plan).toMatchObject({ releaseId: repaired, isNewRelease: true, problems: [] });
     expect(plan.warnings.join()).toMatch(/serves and is not as it was made: .* beside it/);
+    expect(plan.warnings.join()).toMatch(words);
     // Nothing can be fetched here: the attempt fails, and what serves is left as it is.
     expect(await installer().install({ signal })).toMatchObject({ kind: "failed" });
     expect(await treeOf(idOf("v2"))).toEqual(before);
     expect((await installer().status()).current).toBe(idOf("v2"));
   });
 
+  test("is none when something beside what was resolved came into its environment", async () => {
+    await change({ ...RESOLVED, debugpy: "1.8.0" });
+    expect(await installer().plan({ signal })).toMatchObject({
+      releaseId: idOf("v2"),
+      isNewRelease: false,
+      warnings: [],
+    });
+  });
+
   test("is left for the one that was made, and what was before it is where a rollback goes", async () => {
     await damage("venv/pyvenv.cfg");
-    await serveRelease(places, { id: repaired, repo: REPO, ref: "v2", commit: COMMITS.v2 });
+    await serveRelease(places, { ...serving("v2"), id: repaired });
     await openReleases(places).switchTo(idOf("v1"));
     await openReleases(places).switchTo(idOf("v2"));
     expect(await installer().install({ signal })).toMatchObject({ release: repaired });
