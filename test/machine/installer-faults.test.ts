@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { processStartTime } from "@holdfast/runtime/host";
 import { systemClock } from "@holdfast/runtime/system";
 import { seededRandom } from "@holdfast/runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -127,6 +128,33 @@ describe.skipIf("missing" in tools)("an installer in trouble", () => {
       removed: expect.anything(),
     });
     expect(await pids()).toEqual([]);
+  });
+
+  test("what a script detached is ended by the next one, though the process that installed lives on", async () => {
+    const pack = await internet.repository("detaching", {
+      ...packFiles(["Detached"]),
+      "install.py": [
+        "import subprocess, sys",
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(300)']",
+        "quiet = subprocess.DEVNULL",
+        "child = subprocess.Popen(sleep, start_new_session=True, stdout=quiet, stderr=quiet)",
+        "open('child.pid', 'w').write(str(child.pid))",
+        "",
+      ].join("\n"),
+    });
+    const installer = machine.installer(
+      manifest({ nodes: [{ name: "detaching", repo: pack.url, ref: "main" }] }),
+    );
+    const { release } = await mustInstall(installer);
+    const folder = join(machine.places.releases, release ?? "", "comfyui/custom_nodes/detaching");
+    const pid = Number(await readFile(join(folder, "child.pid"), "utf8"));
+    expect(await processStartTime(pid)).toBeDefined();
+    try {
+      await installer.clean(signal);
+      expect(await processStartTime(pid)).toBeUndefined();
+    } finally {
+      await execute("kill", ["-9", String(pid)]).catch(() => undefined);
+    }
   });
 
   test("two installers at once: the second is told who is at work", async () => {

@@ -36,7 +36,12 @@ export function addMachine(program: Command, context: CommandContext): void {
   withWait(add("install", "Bring the machine to what machine.yaml says"))
     .option("--verify", thorough)
     .option("--end-hold", endHold);
-  withWait(add("update", "The same, with every ref asked for anew: branches move"));
+  withWait(
+    add(
+      "update",
+      "The same, with every ref asked for anew: branches move; ends what a rollback holds back",
+    ),
+  ).option("--end-hold", "go by machine.yaml also when it comes to what the machine has left");
   withWait(add("rollback", "Make the release before serve again; once more undoes it"));
   withWait(
     add("clean", "Remove releases, checkouts, parts of downloads and logs that nobody needs"),

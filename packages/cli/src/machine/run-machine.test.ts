@@ -179,7 +179,9 @@ test("what breaks is told as it is, and the folder is closed", async () => {
 test("what a rollback holds back is gone by again when somebody says so", async () => {
   outcome = installed();
   await run("install", { endHold: true });
-  expect(did).toEqual(["install false false end hold", "apply", "close"]);
+  await run("update", { endHold: true });
+  const done = (what: string) => [`install ${what} false end hold`, "apply", "close"];
+  expect(did).toEqual([...done("false"), ...done("true")]);
 });
 
 test("a rollback says what serves, or why nothing changed", async () => {

@@ -1,16 +1,17 @@
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { withFileLock } from "@holdfast/runtime/host";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { serveRelease } from "../../testing/complete-release.ts";
+import { serveRelease, type CompleteRelease } from "../../testing/complete-release.ts";
 import { rememberingLog } from "../../testing/fake-host.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
 import { logName } from "./install-log.ts";
 import { createInstaller, type Busy, type Installer } from "./installer.ts";
+import { INSTALLER_MARK, INSTALLER_RUN } from "./program-environment.ts";
 import type { Cleaned } from "./release/clean-releases.ts";
 import { releaseId } from "./release/release-inputs.ts";
 import { openReleases } from "./release/releases.ts";
@@ -18,13 +19,21 @@ import type { ProgramCall } from "./run-program.ts";
 
 const REPO = "https://localhost/comfyui";
 const COMMITS = { v1: "1".repeat(40), v2: "2".repeat(40) } as const;
+const RESOLVED = { numpy: "1.26.4", pillow: "11.0.0" };
 const signal = new AbortController().signal;
 
 let places: MachinePlaces;
 let clock: FakeClock;
 let log: ReturnType<typeof rememberingLog>;
-/** Programs that were started: none succeeds. */
+/**
+ * Programs that were started: none succeeds but a question for the refs, where there are some, and one
+ * for what an environment holds.
+ */
 let calls: ProgramCall[];
+/** What the remote answers: commits by tag. */
+let remote: Readonly<Record<string, string>>;
+/** What an environment answers that it holds. */
+let packages: Readonly<Record<string, string>>;
 let inForce: Manifest | null;
 /** What a program prints that succeeds all the same. */
 let answer: (args: readonly string[]) => string | undefined;
@@ -35,10 +44,12 @@ beforeEach(async () => {
   clock = createFakeClock();
   log = rememberingLog();
   calls = [];
+  remote = {};
+  packages = RESOLVED;
   inForce = null;
   answer = () => undefined;
   for (const ref of ["v1", "v2"] as const) {
-    await serveRelease(places, { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref] });
+    await serveRelease(places, serving(ref));
   }
 });
 afterEach(() => rm(places.root, { recursive: true, force: true }));
@@ -55,9 +66,18 @@ function idOf(ref: keyof typeof COMMITS): string {
   const comfyui = { kind: "clone", repo: REPO, ref, commit: COMMITS[ref] } as const;
   return releaseId({ comfyui, nodes: [], python, torch, torchBackend: "none" });
 }
+const serving = (ref: keyof typeof COMMITS): CompleteRelease => {
+  const { python, torch } = manifestOf(ref);
+  const settings = { python, torch, torchBackend: "none" };
+  const resolved = { settings, packages: RESOLVED };
+  return { id: idOf(ref), repo: REPO, ref, commit: COMMITS[ref], resolved };
+};
 const installer = (
   manifest: Manifest = manifestOf("v2"),
-  env: Record<string, string> = {},
+  {
+    lockWaitMs = 0,
+    env = {},
+  }: { readonly lockWaitMs?: number; readonly env?: Readonly<Record<string, string>> } = {},
 ): Installer =>
   createInstaller({
     manifest,
@@ -69,14 +89,14 @@ const installer = (
       hostEnvironment: { PATH: places.root, ...env },
       uvProgram: join(places.root, "git"),
       allowPythonDownloads: false,
-      lockWaitMs: 0,
+      lockWaitMs,
     },
     ports: {
       runProgram: (call) => {
         calls.push(call);
-        const stdout = answer(call.args);
-        if (stdout !== undefined) {
-          const printed = { stdout, isStdoutCut: false, stderrTail: "" };
+        const told = answer(call.args) ?? answerOf(call);
+        if (told !== undefined) {
+          const printed = { stdout: told, isStdoutCut: false, stderrTail: "" };
           return Promise.resolve({ kind: "succeeded", ...printed });
         }
         const stderrTail = "fatal: repository not found";
@@ -92,6 +112,15 @@ const installer = (
       manifestInForce: () => Promise.resolve(inForce),
     },
   });
+
+/** What git and an environment's Python say of what they are asked; undefined: they fail. */
+function answerOf({ args, command }: ProgramCall): string | undefined {
+  const tags = Object.entries(remote).map(([tag, at]) => `${at}\trefs/tags/${tag}\n`);
+  if (args.includes("ls-remote") && tags.length > 0) return tags.join("");
+  if (!command.endsWith("venv/bin/python")) return undefined;
+  const sitePackages = join(command, "../../lib/site-packages");
+  return JSON.stringify({ version: "3.11", packages, sitePackages });
+}
 
 describe("a rollback", () => {
   test("holds the manifest back: what asks for the release that was left changes nothing", async () => {
@@ -150,6 +179,51 @@ describe("a rollback", () => {
     });
   });
 
+  describe("and an update", () => {
+    const leaving = "comfyui-gpu0: it ends again and again";
+    const byMachine = { to: "", leaving };
+    beforeEach(() => {
+      byMachine.to = idOf("v1");
+      remote = COMMITS;
+    });
+
+    test("does not bring back what the machine itself has left, and says so", async () => {
+      await installer().rollback(signal, byMachine);
+      const outcome = await installer().install({ signal, update: true });
+      expect(outcome).toMatchObject({
+        kind: "installed",
+        release: idOf("v1"),
+        hold: { by: "machine", from: idOf("v2") },
+        warnings: [
+          expect.stringMatching(/held back.*`holdfast machine update` comes to another/),
+          expect.stringMatching(/every ref was asked.*the same release.*--end-hold/),
+        ],
+      });
+      expect((await installer().status()).hold).not.toBeNull();
+      expect(await installer().plan({ signal, update: true, endHold: true })).toMatchObject({
+        releaseId: idOf("v2"),
+        hold: null,
+      });
+    });
+
+    test("goes to another one than the machine has left", async () => {
+      await installer().rollback(signal, byMachine);
+      remote = { v2: "3".repeat(40) };
+      const { releaseId: id, hold } = await installer().plan({ signal, update: true });
+      expect([id?.slice(0, 8), hold]).toEqual(["33333333", null]);
+    });
+
+    test("undoes what an operator went back from", async () => {
+      await installer().rollback(signal);
+      expect((await installer().plan({ signal })).warnings[0]).toMatch(/`holdfast machine update`/);
+      expect(await installer().install({ signal, update: true })).toMatchObject({
+        release: idOf("v2"),
+        hold: null,
+      });
+      expect(existsSync(places.releaseHold)).toBe(false);
+    });
+  });
+
   test("once more undoes it, and leaves no hold", async () => {
     await installer().rollback(signal);
     expect(await installer().rollback(signal)).toMatchObject({ to: idOf("v2"), hold: null });
@@ -190,6 +264,22 @@ describe("a rollback", () => {
     const { hold } = await installer().status();
     expect(hold).toMatchObject({ by: "machine", reason: leaving });
   });
+
+  test("leaves alone what an installer linked meanwhile", async () => {
+    // Somebody installs the mended one while the machine waits for the lock to leave the bad one.
+    const request = { from: idOf("v2"), to: idOf("v1"), leaving: "comfyui-gpu0: it ends" };
+    const fixed = { id: "mended", repo: REPO, ref: "v3", commit: "3".repeat(40) };
+    let left: Promise<unknown> = Promise.resolve();
+    await withFileLock(places.installLock, { clock, timeoutMs: 0 }, async () => {
+      left = installer(manifestOf("v2"), { lockWaitMs: 60_000 }).rollback(signal, request);
+      while (clock.sleeperCount() === 0) await new Promise((resolve) => setImmediate(resolve));
+      await serveRelease(places, fixed);
+    });
+    await clock.advance(1_000);
+    expect(await left).toMatchObject({ kind: "nothing", serving: "mended" });
+    expect(await openReleases(places).currentId()).toBe("mended");
+    expect(existsSync(places.releaseHold)).toBe(false);
+  });
 });
 
 describe("a release that serves and is damaged", () => {
@@ -199,24 +289,52 @@ describe("a release that serves and is damaged", () => {
   const treeOf = async (id: string): Promise<string[]> =>
     (await readdir(join(places.releases, id), { recursive: true })).toSorted();
 
-  test.each([
-    ["its environment", ["venv/pyvenv.cfg"]],
-    ["its ComfyUI", ["comfyui/main.py"]],
-  ])("in %s is never written to: another one is made beside it", async (_, path) => {
-    await damage(...path);
+  /** As uv or pip does it: the folder changes, and the environment says what it holds by now. */
+  const change = async (now: Readonly<Record<string, string>>): Promise<void> => {
+    packages = now;
+    const site = join(places.releases, idOf("v2"), "venv/lib/site-packages");
+    await mkdir(join(site, "changed"));
+    await utimes(site, 1, 1);
+  };
+
+  test.each<[string, () => Promise<void>, RegExp]>([
+    ["its environment", () => damage("venv/pyvenv.cfg"), /there is no environment yet/],
+    ["its ComfyUI", () => damage("comfyui/main.py"), /: .*ComfyUI/],
+    [
+      "a package that is gone",
+      () => change({ numpy: "1.26.4" }),
+      /Packages of ComfyUI .*: pillow 11\.0\.0 is not there;/,
+    ],
+    [
+      "a package of another version",
+      () => change({ ...RESOLVED, numpy: "2.0.0" }),
+      /Packages of ComfyUI .*: numpy is 2\.0\.0 instead of 1\.26\.4;/,
+    ],
+  ])("in %s is never written to: another one is made beside it", async (_, harm, words) => {
+    await harm();
     const before = await treeOf(idOf("v2"));
     const plan = await installer().plan({ signal });
     expect(plan).toMatchObject({ releaseId: repaired, isNewRelease: true, problems: [] });
     expect(plan.warnings.join()).toMatch(/serves and is not as it was made: .* beside it/);
+    expect(plan.warnings.join()).toMatch(words);
     // Nothing can be fetched here: the attempt fails, and what serves is left as it is.
     expect(await installer().install({ signal })).toMatchObject({ kind: "failed" });
     expect(await treeOf(idOf("v2"))).toEqual(before);
     expect((await installer().status()).current).toBe(idOf("v2"));
   });
 
+  test("is none when something beside what was resolved came into its environment", async () => {
+    await change({ ...RESOLVED, debugpy: "1.8.0" });
+    expect(await installer().plan({ signal })).toMatchObject({
+      releaseId: idOf("v2"),
+      isNewRelease: false,
+      warnings: [],
+    });
+  });
+
   test("is left for the one that was made, and what was before it is where a rollback goes", async () => {
     await damage("venv/pyvenv.cfg");
-    await serveRelease(places, { id: repaired, repo: REPO, ref: "v2", commit: COMMITS.v2 });
+    await serveRelease(places, { ...serving("v2"), id: repaired });
     await openReleases(places).switchTo(idOf("v1"));
     await openReleases(places).switchTo(idOf("v2"));
     expect(await installer().install({ signal })).toMatchObject({ release: repaired });
@@ -225,34 +343,55 @@ describe("a release that serves and is damaged", () => {
   });
 });
 
-test("cleaning removes parts of downloads that nobody wants, and none that is being fetched", async () => {
-  const [stale, wanted, inUse, ofInForce] = ["a", "b", "c", "d"].map((digit) => digit.repeat(64));
+test("programs are marked with what they run for: an installation, or a plan beside one", async () => {
+  await installer(manifestOf("v3")).plan({ signal });
+  await installer(manifestOf("v3")).install({ signal });
+  const marks = calls.map(({ env }) => `${env[INSTALLER_MARK]} ${env[INSTALLER_RUN]}`);
+  expect(marks).toEqual([`${places.root} plan`, `${places.root} install`]);
+});
+
+test("cleaning removes parts of downloads that nobody wants or touched for a day, and none that is being fetched", async () => {
+  const [stale, young, wanted, inUse, ofInForce] = ["a", "9", "b", "c", "d"].map((digit) =>
+    digit.repeat(64),
+  );
   const folder = join(places.models, ".holdfast-partial");
   await mkdir(folder, { recursive: true });
-  for (const hash of [stale, wanted, inUse, ofInForce]) {
-    await writeFile(join(folder, `${hash}.part`), "x".repeat(10));
-    await writeFile(join(folder, `${hash}.json`), "{}");
+  for (const hash of [stale, young, wanted, inUse, ofInForce]) {
+    // Another machine that shares the model root may wait for its next try.
+    const touched = clock.now() / 1_000 - (hash === young ? 23 : 24) * 3_600;
+    for (const kind of ["part", "json"]) {
+      const file = join(folder, `${hash}.${kind}`);
+      await writeFile(file, kind === "part" ? "x".repeat(10) : "{}");
+      await utimes(file, touched, touched);
+    }
   }
+  // Its part was placed or lost; the record alone is as old as it is.
+  await writeFile(join(folder, `${"e".repeat(64)}.json`), "{}");
+  await utimes(join(folder, `${"e".repeat(64)}.json`), clock.now() / 1_000, clock.now() / 1_000);
   const model = (sha256: string | undefined) => ({
     models: [{ folder: "loras", name: "x.safetensors", url: "https://localhost/x", sha256 }],
   });
   inForce = manifestOf("v2", model(ofInForce));
   await withFileLock(join(folder, `${inUse}.lock`), { clock, timeoutMs: 0 }, async () => {
     const cleaned = await installer(manifestOf("v2", model(wanted))).clean(signal);
+    const touchedLately = expect.stringContaining("another machine may want it");
     expect(cleaned).toMatchObject({
       removed: [
         {
-          what: expect.stringMatching(/^part of a download .*\(untouched for \d+ h, sha256 a/),
+          what: expect.stringMatching(/^part of a download .*\(untouched for 24 h, sha256 a/),
           freedBytes: expect.any(Number),
         },
       ],
       kept: [
+        { what: expect.stringContaining("untouched for 23 h, sha256 9999"), reason: touchedLately },
+        { what: expect.stringContaining("eeee"), reason: touchedLately },
         { what: expect.stringContaining("cccc"), reason: expect.stringContaining("is held by") },
       ],
     });
   });
   const left = (await readdir(folder)).filter((name) => name.endsWith(".part"));
-  expect(left.toSorted()).toEqual([wanted, inUse, ofInForce].map((hash) => `${hash}.part`));
+  const kept = [young, wanted, inUse, ofInForce].map((hash) => `${hash}.part`);
+  expect(left.toSorted()).toEqual(kept);
 });
 
 describe("cleaning", () => {
@@ -308,7 +447,7 @@ describe("cleaning", () => {
 
   test("has uv prune the machine's own cache, and says in words where it does not", async () => {
     const uvCache = async (env: Record<string, string> = {}) => {
-      const cleaned = await installer(manifestOf("v2"), env).clean(signal);
+      const cleaned = await installer(manifestOf("v2"), { env }).clean(signal);
       return "uvCache" in cleaned ? cleaned.uvCache : undefined;
     };
     expect(await uvCache()).toMatchObject({

@@ -13,7 +13,7 @@ import { openInstallLog } from "./install-log.ts";
 import type { InstallerOptions } from "./installer-options.ts";
 import { releaseDigest } from "../manifest/manifest-digest.ts";
 import type { InstallEvent, MachineLock, StepResult } from "./model.ts";
-import { endOrphans } from "./orphans.ts";
+import { endOrphans, markRuns } from "./orphans.ts";
 import type { InstallPlan } from "./plan-install.ts";
 import { findHold, prepareInstall, servingLock, uvTool, type RunMode } from "./prepare-install.ts";
 import { createRedact } from "./redact.ts";
@@ -32,7 +32,10 @@ export interface InstallRequest {
   readonly update?: boolean;
   /** Looks thoroughly at everything that seems done, and validates again. */
   readonly verify?: boolean;
-  /** Goes by the manifest though it is held back; an update does too. The hold ends when it worked. */
+  /**
+   * Goes by the manifest though it is held back; so does an update, unless it comes to the release that
+   * the machine itself has left. The hold ends when it worked.
+   */
   readonly endHold?: boolean;
   readonly signal: AbortSignal;
   readonly onEvent?: (event: InstallEvent) => void;
@@ -72,6 +75,8 @@ export type InstallOutcome =
 
 /** How a way back is asked for. */
 export interface RollbackRequest {
+  /** Release that is to be left: when another one serves by the time of the lock, nothing is done. */
+  readonly from?: string;
   /** Release to go back to; else the one that served before. */
   readonly to?: string;
   /** Why the machine leaves by itself what serves; else somebody asks for it. */
@@ -92,7 +97,12 @@ export type RollbackOutcome =
       /** What keeps the manifest from undoing it; null when it asks for no other release. */
       readonly hold: ReleaseHold | null;
     }
-  | { readonly kind: "nothing"; readonly reason: string }
+  | {
+      readonly kind: "nothing";
+      readonly reason: string;
+      /** Release that serves on; null when none does. */
+      readonly serving: string | null;
+    }
   | Busy;
 
 /** What is installed. */
@@ -138,13 +148,15 @@ export function createInstaller(options: InstallerOptions): Installer {
       const lifetime = new AbortController();
       try {
         const mode = toMode(request, lifetime.signal);
-        return (await prepareInstall(options, releases, run, mode)).plan;
+        return (await prepareInstall(options, releases, markRuns(run, "plan"), mode)).plan;
       } finally {
         lifetime.abort();
       }
     },
     install: (request) =>
-      alone(options, request.signal, () => install(options, releases, run, request)),
+      alone(options, request.signal, () =>
+        install(options, releases, markRuns(run, "install"), request),
+      ),
     rollback: (signal, request = {}) =>
       alone(options, signal, () => rollback(options, releases, request)),
     clean: (signal, { isDryRun = false } = {}) => {
@@ -204,7 +216,7 @@ async function alone<T>(
     return await withFileLock(places.installLock, lock, async () => {
       isIn = true;
       const ended = await endOrphans(places.root, clock);
-      if (ended > 0) options.log.warn({ ended }, "ended programs of a killed installer");
+      if (ended > 0) options.log.warn({ ended }, "ended programs that an installation left");
       return await fn();
     });
   } catch (error) {
@@ -340,14 +352,15 @@ async function rollback(
 ): Promise<RollbackOutcome> {
   const { places, manifest, log } = options;
   const from = (await releases.currentId()) ?? null;
+  const nothing = (reason: string): RollbackOutcome => ({ kind: "nothing", reason, serving: from });
+  // Whoever held the lock before may have linked what mends the one that was to be left.
+  if (request.from !== undefined && request.from !== from) {
+    return nothing("another release serves by now");
+  }
   const to = request.to ?? (await releases.previousId());
-  if (to === undefined || to === from) {
-    return { kind: "nothing", reason: "there is no release before this one" };
-  }
+  if (to === undefined || to === from) return nothing("there is no release before this one");
   const lock = await releases.lockOf(to);
-  if (lock === undefined) {
-    return { kind: "nothing", reason: `the release before, ${to}, is not there any more` };
-  }
+  if (lock === undefined) return nothing(`the release before, ${to}, is not there any more`);
   const links = repositoryLinks(
     places,
     lock.repositories.map(({ name, commit }) => ({

@@ -5,7 +5,12 @@ import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { endOrphans, isLeftover } from "./orphans.ts";
-import { INSTALLER_MARK, INSTALLER_OWNER, programEnvironment } from "./program-environment.ts";
+import {
+  INSTALLER_MARK,
+  INSTALLER_OWNER,
+  INSTALLER_RUN,
+  programEnvironment,
+} from "./program-environment.ts";
 
 let root: string;
 const children: ChildProcess[] = [];
@@ -34,7 +39,11 @@ const isAlive = ({ exitCode, signalCode }: ChildProcess): boolean =>
 test.skipIf(process.platform !== "linux")(
   "programs of a plan that runs beside are left, those of whoever is gone are ended",
   async () => {
-    const own = await start(programEnvironment(process.env, root));
+    const ofRun = (run: string) => ({
+      ...programEnvironment(process.env, root),
+      [INSTALLER_RUN]: run,
+    });
+    const own = await start(ofRun("plan"));
     const owner = await start({});
     const by = (pid: number | undefined) => ({
       ...programEnvironment(process.env, root),
@@ -42,16 +51,21 @@ test.skipIf(process.platform !== "linux")(
     });
     const other = await start(by(owner.pid));
     // Linux gives no pid so high.
-    const left = [await start(by(2 ** 22)), await start({ [INSTALLER_MARK]: root })];
+    const left = [
+      await start(by(2 ** 22)),
+      await start({ [INSTALLER_MARK]: root }),
+      // Of an installation of our own that is over: a script of a pack left it, and it outlived its limit.
+      await start(ofRun("install")),
+    ];
     const ended = left.map(
       (child) =>
         new Promise<void>((resolve) => {
           child.once("exit", () => resolve());
         }),
     );
-    expect(await endOrphans(root, systemClock)).toBe(2);
+    expect(await endOrphans(root, systemClock)).toBe(3);
     await Promise.all(ended);
-    expect([own, other, ...left].map(isAlive)).toEqual([true, true, false, false]);
+    expect([own, other, ...left].map(isAlive)).toEqual([true, true, false, false, false]);
     expect(await endOrphans(`${root}/other`, systemClock)).toBe(0);
   },
 );

@@ -1,15 +1,27 @@
 import { readdir, readFile } from "node:fs/promises";
 import type { Clock } from "@holdfast/runtime";
 import { parseLinuxStat, signalProcess, waitForExit } from "@holdfast/runtime/host";
-import { INSTALLER_MARK, INSTALLER_OWNER } from "./program-environment.ts";
+import {
+  INSTALLER_MARK,
+  INSTALLER_OWNER,
+  INSTALLER_RUN,
+  type RunKind,
+} from "./program-environment.ts";
+import type { RunProgram } from "./run-program.ts";
 
 const END_WAIT_MS = 5_000;
 
+/** Marks all programs with what they are run for. */
+export function markRuns(run: RunProgram, kind: RunKind): RunProgram {
+  return (call) => run({ ...call, env: { ...call.env, [INSTALLER_RUN]: kind } });
+}
+
 /**
- * Ends what a killed installer of this machine folder left running (git, uv, a script of a pack),
- * found by the marks in its environment. To be called only while the install lock is held. A plan
- * needs no lock: programs whose owner lives are at work for it, and are left. Does nothing where the
- * platform does not show the environment of processes (all but Linux). Answers how many were ended.
+ * Ends what installers of this machine folder left running (git, uv, a script of a pack, what that
+ * detached), found by the marks in its environment. To be called while the install lock is held and
+ * before any program was started: then every installation is over, also one of a process that lives. A
+ * plan needs no lock: its programs are left while their owner lives. Does nothing where the platform
+ * does not show the environment of processes (all but Linux). Answers how many were ended.
  */
 export async function endOrphans(root: string, clock: Clock): Promise<number> {
   if (process.platform !== "linux") return 0;
@@ -28,6 +40,7 @@ async function isLeft(pid: number, root: string): Promise<boolean> {
   const env = await readFile(`/proc/${pid}/environ`, "utf8").catch(() => "");
   const entries = env.split("\0");
   if (!entries.includes(`${INSTALLER_MARK}=${root}`)) return false;
+  if (entries.includes(`${INSTALLER_RUN}=${"install" satisfies RunKind}`)) return true;
   const owner = entries.find((entry) => entry.startsWith(`${INSTALLER_OWNER}=`));
   const ownerPid = Number(owner?.slice(INSTALLER_OWNER.length + 1) ?? Number.NaN);
   return isLeftover(await startedAt(pid), await startedAt(ownerPid));

@@ -16,10 +16,15 @@ import { heldDamage } from "./release/held-damage.ts";
 import { holdInForce, holdWords, readHold, type ReleaseHold } from "./release/release-hold.ts";
 import { findUsedByProcesses } from "./release/clean-releases.ts";
 import { releaseId, type ReleaseInputs } from "./release/release-inputs.ts";
-import { chooseTarget, type ReleaseTarget } from "./release/release-target.ts";
+import { chooseTarget, hasSameInputs, type ReleaseTarget } from "./release/release-target.ts";
 import type { Releases } from "./release/releases.ts";
 import { linkProblem, nestedLinks, repositoryLinks } from "./release/repository-links.ts";
-import { resolveManifest, resolveServing, type PlanProblem } from "./resolve-manifest.ts";
+import {
+  resolveManifest,
+  resolveServing,
+  type PlanProblem,
+  type ResolvedManifest,
+} from "./resolve-manifest.ts";
 import type { RunProgram } from "./run-program.ts";
 import { decideTorch, type TorchDecision } from "./torch-decision.ts";
 import { createUvTool, hostPlatform, type UvTool } from "./uv-tool.ts";
@@ -30,7 +35,7 @@ export interface RunMode {
   readonly isUpdate: boolean;
   /** Looks thoroughly, and validates again. */
   readonly isThorough: boolean;
-  /** Goes by the manifest though it is held back. */
+  /** Goes by the manifest though it is held back; an update does so unless the machine itself holds. */
   readonly isHoldEnded: boolean;
   readonly signal: AbortSignal;
   /** Aborted when the run is over. */
@@ -52,23 +57,12 @@ export async function prepareInstall(
 ): Promise<Prepared> {
   const { manifest, places, ports } = options;
   const lock = await servingLock(releases);
-  const isHeld = !mode.isHoldEnded && !mode.isUpdate;
-  const hold = isHeld ? await findHold(options, releases) : null;
-  const served = hold === null ? undefined : lock;
-  const damage = served === undefined ? null : await heldDamage(releases, served);
-  const torch = await torchBackend(options, lock, served !== undefined, mode.signal);
   const git = await findGit(options, run);
-  const resolved =
-    served === undefined
-      ? await resolveManifest({
-          manifest,
-          torchBackend: torch.backend,
-          lock,
-          isUpdate: mode.isUpdate,
-          cache: git?.cache,
-          signal: mode.signal,
-        })
-      : resolveServing(manifest, served);
+  const { hold, served, torch, resolved } = await decideWish(options, releases, mode, {
+    lock,
+    git,
+  });
+  const damage = served === undefined ? null : await heldDamage(releases, served);
   const { inputs, repositories } = resolved;
   const uv = uvTool(options, run);
   const beside = {
@@ -110,7 +104,7 @@ export async function prepareInstall(
     ...(await linkProblems(options, links)),
   ];
   const warnings = [
-    ...(hold === null ? [] : [holdWords(hold)]),
+    ...(hold === null ? [] : [holdWords(hold), ...(mode.isUpdate ? [UPDATE_HELD] : [])]),
     ...(damage === null ? [] : [damage]),
     ...(target === null ? [] : replacementWords(target)),
     ...resolved.warnings,
@@ -136,6 +130,53 @@ export async function prepareInstall(
     problems,
   };
   return { plan, steps };
+}
+
+/** What a run goes by: the manifest, or, while that is held back, the release that serves. */
+interface Wish {
+  /** Null: the manifest counts. */
+  readonly hold: ReleaseHold | null;
+  readonly served: MachineLock | undefined;
+  readonly torch: TorchDecision;
+  readonly resolved: ResolvedManifest;
+}
+
+const UPDATE_HELD =
+  "every ref was asked for anew and comes to the same release as the one that did not work: nothing is made; `holdfast machine install --end-hold` goes by it all the same";
+
+/**
+ * An update is somebody's word against an operator's rollback. What the machine itself has left it
+ * would only make serve, and leave, once more: that is for an update that comes to something else.
+ */
+async function decideWish(
+  options: InstallerOptions,
+  releases: Releases,
+  mode: RunMode,
+  of: { readonly lock: MachineLock | undefined; readonly git: FoundGit | null },
+): Promise<Wish> {
+  const { manifest } = options;
+  const { isUpdate, signal } = mode;
+  const { lock, git } = of;
+  const wishUnder = async (hold: ReleaseHold | null): Promise<Wish> => {
+    const served = hold === null ? undefined : lock;
+    const torch = await torchBackend(options, lock, served !== undefined, signal);
+    const asked = { torchBackend: torch.backend, lock, isUpdate, cache: git?.cache, signal };
+    const resolved =
+      served === undefined
+        ? await resolveManifest({ manifest, ...asked })
+        : resolveServing(manifest, served);
+    return { hold, served, torch, resolved };
+  };
+  const found = mode.isHoldEnded ? null : await findHold(options, releases);
+  if (found === null || !isUpdate) return await wishUnder(found);
+  const wish = await wishUnder(null);
+  const { inputs } = wish.resolved;
+  const isLeft =
+    found.by === "machine" &&
+    found.from !== null &&
+    inputs !== null &&
+    hasSameInputs(releaseId(inputs), found.from);
+  return isLeft ? await wishUnder(found) : wish;
 }
 
 /** Where the release of these inputs is to be. Of an adopted ComfyUI nothing is made that could be damaged. */
@@ -198,10 +239,12 @@ async function torchBackend(
   return decideTorch("adopt" in comfyui ? { ...chosen, uncertain: null } : chosen, lock);
 }
 
+type FoundGit = Pick<ReleaseBuild, "git" | "cache">;
+
 async function findGit(
   { places, settings, clock }: InstallerOptions,
   run: RunProgram,
-): Promise<Pick<ReleaseBuild, "git" | "cache"> | null> {
+): Promise<FoundGit | null> {
   const program = await findOnPath("git", settings.hostEnvironment["PATH"]);
   if (program === undefined) return null;
   const { hostEnvironment } = settings;
@@ -216,7 +259,7 @@ function releaseBuild(
     readonly inputs: ReleaseInputs;
     readonly releases: Releases;
     readonly run: RunProgram;
-    readonly git: Pick<ReleaseBuild, "git" | "cache"> | null;
+    readonly git: FoundGit | null;
     readonly mode: RunMode;
   },
   uvProgram: ReleaseBuild["uv"]["program"],

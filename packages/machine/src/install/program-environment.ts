@@ -36,8 +36,14 @@ const PASSED = new Set([
 /** Names the machine folder in the environment of every program that an installer started. */
 export const INSTALLER_MARK = "HOLDFAST_INSTALLER_OF";
 
-/** Pid of the process that started it, a plan's too: while that lives, the program is no leftover. */
+/** Pid of the process that started it: while that lives, a program of a plan is no leftover. */
 export const INSTALLER_OWNER = "HOLDFAST_INSTALLER_BY";
+
+/** What it was started for, a {@link RunKind}. */
+export const INSTALLER_RUN = "HOLDFAST_INSTALLER_FOR";
+
+/** An installation holds the install lock, so there is one at a time; a plan may run beside it. */
+export type RunKind = "install" | "plan";
 
 /** The environment of a program of the installer of the machine folder `root`, with additions. */
 export function programEnvironment(

@@ -11,6 +11,8 @@ let outcomes: (RollbackOutcome | Error)[];
 let calls: string[];
 /** For what and why, as the installer is told. */
 let leaving: string[];
+/** What the installer is told to find, and to leave alone when it finds another one. */
+let expected: (string | undefined)[];
 let keeper: ReleaseKeeper;
 
 type OwnInstaller = NonNullable<ReturnType<ReleaseKeeperOptions["installer"]>>;
@@ -22,8 +24,10 @@ beforeEach(() => {
   outcomes = [{ kind: "rolled_back", from: "r2", to: "r1", hold: null }];
   calls = [];
   leaving = [];
+  expected = [];
   const rollback: OwnInstaller["rollback"] = (_signal, request) => {
     calls.push("rollback");
+    expected.push(request?.from);
     leaving.push(`${request?.to}: ${request?.leaving}`);
     const outcome = outcomes.shift();
     if (outcome === undefined) return Promise.reject(new Error("asked too often"));
@@ -53,6 +57,7 @@ test("a new release that does not work is left for the one before, and that is t
   await clock.advance(0);
   expect(calls).toEqual(["rollback", "refresh r1"]);
   expect(leaving).toEqual(["r1: comfyui-gpu0: it ends again and again"]);
+  expect(expected).toEqual(["r2"]);
   expect(log.lines.join()).toContain("release is left for the one before");
   await keeper.end();
 });
@@ -69,9 +74,24 @@ test("one that was ill before is passed over", async () => {
   keeper.failed({ ...failure, instance: "comfyui-gpu1" });
   await clock.advance(0);
   expect(calls).toEqual(["pass over"]);
+  expect(log.lines.join()).toContain("instance was ill before, its release is not left for it");
   keeper.failed(failure);
   await clock.advance(0);
   expect(calls).toEqual(["pass over", "rollback", "refresh r1"]);
+});
+
+test("one that was not there before is passed over, in words of its own", async () => {
+  keeper.failed({ ...failure, instance: "comfyui-gpu2" });
+  await clock.advance(0);
+  expect(calls).toEqual(["pass over"]);
+  expect(log.lines.join()).toContain("instance had not been healthy before, its release is not");
+});
+
+test("it is not passed over when none that was healthy is planned any more", async () => {
+  keeper.planned(["comfyui-gpu1", "comfyui-gpu2"]);
+  keeper.failed({ ...failure, instance: "comfyui-gpu2" });
+  await clock.advance(0);
+  expect(calls).toEqual(["rollback", "refresh r1"]);
 });
 
 test("one that does not serve any more needs no leaving", async () => {
@@ -99,8 +119,17 @@ test("when the installer at work has linked another one, that is not undone", as
   expect(calls).toEqual(["rollback"]);
 });
 
+test("nor when it was linked while the lock was waited for", async () => {
+  outcomes.unshift({ kind: "nothing", reason: "another one serves", serving: "r3" });
+  keeper.failed(failure);
+  await clock.advance(60_000);
+  expect(calls).toEqual(["rollback"]);
+  expect(log.lines.join()).toContain("release is not left");
+  expect(log.lines.join()).not.toContain("could not be taken again");
+});
+
 test.each<[string, RollbackOutcome | Error]>([
-  ["there is none before", { kind: "nothing", reason: "there is none" }],
+  ["there is none before", { kind: "nothing", reason: "there is none", serving: "r2" }],
   ["the disk fails", new Error("EIO")],
 ])("it is said when %s, and the next failure is handled all the same", async (_, outcome) => {
   outcomes.unshift(outcome);

@@ -6,6 +6,7 @@ import type { ReleaseFailure } from "../instances/supervisor-options.ts";
 import {
   afterLeaving,
   afterLook,
+  afterPlan,
   afterSwitch,
   decideLeave,
   NO_TRUST,
@@ -48,6 +49,11 @@ export class ReleaseKeeper {
     this.#trust = afterSwitch(this.#trust, { from, to, seen });
   }
 
+  /** Names of the instances that are to run from now on. */
+  planned(names: readonly string[]): void {
+    this.#trust = afterPlan(this.#trust, names);
+  }
+
   /** How all instances are on what serves: it may need no way back any more. Cheap. */
   looked(instances: readonly LookedInstance[]): void {
     this.#trust = afterLook(this.#trust, instances);
@@ -84,19 +90,25 @@ export class ReleaseKeeper {
         return;
       }
       if (decision.kind === "pass_over") {
-        log.warn({ ...failure }, "instance was ill before, its release is not left for it");
+        const passed = decision.wasIll
+          ? "instance was ill before, its release is not left for it"
+          : "instance had not been healthy before, its release is not left for it";
+        log.warn({ ...failure }, passed);
         this.#options.passOver();
         return;
       }
       // Written down with the reason: the manifest is held back until it asks for another release.
       const leaving = `${failure.instance}: ${failure.reason}`;
-      const outcome = await installer.rollback(signal, { to: decision.to, leaving });
+      const request = { from: failure.release, to: decision.to, leaving };
+      const outcome = await installer.rollback(signal, request);
       switch (outcome.kind) {
         case "busy":
           await clock.sleep(BUSY_REST_MS, signal);
           break;
         case "nothing":
-          throw new Error(outcome.reason);
+          if (outcome.serving === failure.release) throw new Error(outcome.reason);
+          log.warn({ release: failure.release, current: outcome.serving }, "release is not left");
+          return;
         case "rolled_back":
           log.error({ ...failure, to: outcome.to }, "release is left for the one before");
           await refresh(signal);

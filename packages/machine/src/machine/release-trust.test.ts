@@ -2,12 +2,14 @@ import { expect, test } from "vitest";
 import {
   afterLeaving,
   afterLook,
+  afterPlan,
   afterSwitch,
   decideLeave,
   NO_TRUST,
   NONE_SEEN,
   type ReleaseTrust,
   type SeenInstances,
+  wayBack,
 } from "./release-trust.ts";
 
 const A = "gpu0";
@@ -36,7 +38,8 @@ const look = (
   );
 const LEAVE = { kind: "leave", to: "one" };
 const KEEP = { kind: "keep" };
-const PASS = { kind: "pass_over" };
+const PASS = { kind: "pass_over", wasIll: true };
+const PASS_NEW = { kind: "pass_over", wasIll: false };
 
 test("a release that has just taken another's place is left for it", () => {
   const trust = switched("one", "two");
@@ -67,8 +70,8 @@ test("an instance that was ill before is passed over, and is not waited for", ()
   const trust = switched("one", "two", seen([A], [B]));
   expect(decideLeave(trust, "two", B)).toEqual(PASS);
   expect(decideLeave(trust, "two", A)).toEqual(LEAVE);
-  // One that was on its way when it came: those that were healthy tell more.
-  expect(decideLeave(trust, "two", "gpu2")).toEqual(PASS);
+  // One that was on its way when it came, or not there: those that were healthy tell more.
+  expect(decideLeave(trust, "two", "gpu2")).toEqual(PASS_NEW);
   expect(decideLeave(look(trust, { [A]: true, [B]: false }), "two", A)).toEqual(KEEP);
 });
 
@@ -92,4 +95,25 @@ test("one that cannot run for its card's sake, or somebody's, is not waited for"
   const some = switched("one", "two", seen([A], [B]));
   expect(look(some, { [A]: "hindered", [B]: false })).toBe(some);
   expect(decideLeave(look(some, { [A]: "hindered", [B]: true }), "two", A)).toEqual(KEEP);
+});
+
+test("of a damaged release and its replacement neither is a way back from the other", () => {
+  expect(wayBack("one", "two", "old")).toBe("one");
+  expect(wayBack(null, "two", "one")).toBeNull();
+  expect(wayBack("two", "two-r2", "one")).toBe("one");
+  expect(wayBack("two-r2", "two-r10", "one")).toBe("one");
+  expect(wayBack("two-r2", "two", null)).toBeNull();
+  expect(wayBack("two", "two-r2", "two")).toBeNull();
+  expect(wayBack("two", "two-r3", "two-r2")).toBeNull();
+  expect(wayBack("two", "two-rx", "one")).toBe("two");
+});
+
+test("those that were healthy and are planned no more do not keep the others from counting", () => {
+  const trust = switched("one", "two", seen(["cpu0"], [B]));
+  expect(decideLeave(trust, "two", A)).toEqual(PASS_NEW);
+  const planned = afterPlan(trust, [A, B]);
+  expect(decideLeave(planned, "two", A)).toEqual(LEAVE);
+  expect(decideLeave(planned, "two", B)).toEqual(PASS);
+  expect(decideLeave(look(planned, { [A]: true, [B]: false }), "two", A)).toEqual(KEEP);
+  expect(afterPlan(trust, ["cpu0", A])).toBe(trust);
 });

@@ -65,9 +65,9 @@ const installer = {
       previous,
       hold,
     }),
-  rollback: (_signal: AbortSignal, { leaving }: RollbackRequest = {}) => {
+  rollback: (_signal: AbortSignal, { to, leaving }: RollbackRequest = {}) => {
     const from = linked?.id ?? null;
-    linked = releaseOf(previous ?? "none");
+    linked = releaseOf(to ?? previous ?? "none");
     previous = from;
     const by = leaving === undefined ? "operator" : "machine";
     const reason = leaving ?? null;
@@ -289,6 +289,38 @@ test("a release that does not work in earnest is left, and the one before serves
   );
   expect(machine.release()?.id).toBe("r1");
   expect(alive("comfyui-gpu0")).toBeDefined();
+});
+
+test.each([
+  ["the way back of the damaged one", "r0", "r0"],
+  ["nothing, where there is none", null, "r1-r2"],
+])("a replacement of a damaged release is left for %s", async (_, way, serving) => {
+  await set();
+  previous = way;
+  linked = releaseOf("r1-r2");
+  host.onStart = (process, spec) => {
+    if (!spec.command.includes("r1-r2")) host.serve(process, spec);
+  };
+  const refreshing = machine.refreshRelease(NOBODY);
+  await clock.advance(1_000);
+  await refreshing;
+  await clock.advance(300_000);
+  expect(linked.id).toBe(serving);
+  expect(machine.release()?.id).toBe(serving);
+});
+
+test("a release that does not work is left too when those that were healthy are planned no more", async () => {
+  // The other one is on its way still.
+  host.onStart = (process, spec) => {
+    if (spec.name === "comfyui-gpu0") host.serve(process, spec);
+  };
+  await set();
+  previous = "r1";
+  linked = releaseOf("r2");
+  await set({ instances: { basePort: FIRST, startTimeoutSec: 60, gpus: [1] } });
+  await clock.advance(300_000);
+  expect(linked.id).toBe("r1");
+  expect(hold?.reason).toMatch(/^comfyui-gpu1: /);
 });
 
 test("an instance that was ill before fails no release; the others are taken to it", async () => {

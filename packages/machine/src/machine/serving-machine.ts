@@ -35,7 +35,7 @@ import type { ReadManifest } from "./manifest-watch.ts";
 import { ModelFetcher } from "./model-fetcher.ts";
 import { findPresentModels } from "./present-models.ts";
 import { ReleaseKeeper } from "./release-keeper.ts";
-import type { SeenInstances } from "./release-trust.ts";
+import { wayBack, type SeenInstances } from "./release-trust.ts";
 import { seenInstances } from "./seen-instances.ts";
 import { promiseOf } from "./release-promise.ts";
 import { searchPath, type ServingRooms } from "./serving-rooms.ts";
@@ -310,7 +310,8 @@ export class ServingMachine {
   async #bringToRelease(signal: AbortSignal): Promise<void> {
     const { installation, agent, onSources } = this.#options;
     const release = (await this.#installer?.current()) ?? null;
-    const { lock = null, hold = null, damage = null } = (await this.#installer?.status()) ?? {};
+    const status = await this.#installer?.status();
+    const { lock = null, hold = null, damage = null, previous = null } = status ?? {};
     signal.throwIfAborted();
     this.#release = release;
     this.#lock = lock;
@@ -321,15 +322,17 @@ export class ServingMachine {
     this.#given = null;
     await this.#supervisor.setDesired(this.#plans, release, this.#isPlanComplete);
     this.#given = release;
-    if (release !== null) this.#switchedTo(release.id, seen);
+    if (release !== null) this.#switchedTo(release.id, previous, seen);
+    this.#keeper.planned(this.#plans.map(({ name }) => name));
     agent.refreshInventories();
     onSources();
   }
 
-  #switchedTo(release: string, seen: SeenInstances): void {
+  #switchedTo(release: string, previous: string | null, seen: SeenInstances): void {
     const from = this.#lastGiven;
     this.#lastGiven = release;
-    if (from !== release) this.#keeper.switched(from, release, seen);
+    if (from === release) return;
+    this.#keeper.switched(wayBack(from, release, previous), release, seen);
   }
 
   /** Tells the runner which instances there are; those that are gone may end what they run. */

@@ -75,8 +75,8 @@ export async function removePart(place: PartPlace): Promise<void> {
 export interface StalePart {
   readonly sha256: string;
   readonly sizeBytes: number;
-  /** Epoch ms of the last change; null for a record without its part. */
-  readonly changedAt: number | null;
+  /** Epoch ms of the last change of the part; of its record where there is no part. */
+  readonly changedAt: number;
 }
 
 /** Parts and records below a folder of kept parts whose SHA-256 is not wanted. Somebody may be at them. */
@@ -91,9 +91,12 @@ export async function findStaleParts(
   const stale: StalePart[] = [];
   for (const sha256 of [...hashes].toSorted()) {
     if (wanted.has(sha256)) continue;
-    const info = await stat(partPlace(folder, sha256).part).catch(() => undefined);
-    const changedAt = info === undefined ? null : Math.round(info.mtimeMs);
-    stale.push({ sha256, sizeBytes: info?.size ?? 0, changedAt });
+    const { part, record } = partPlace(folder, sha256);
+    const info = await stat(part).catch(() => undefined);
+    const age = info ?? (await stat(record).catch(() => undefined));
+    // Else gone meanwhile.
+    if (age === undefined) continue;
+    stale.push({ sha256, sizeBytes: info?.size ?? 0, changedAt: Math.round(age.mtimeMs) });
   }
   return stale;
 }

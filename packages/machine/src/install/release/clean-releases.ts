@@ -105,12 +105,15 @@ async function findUnneeded({
     })),
     ...(await unneededCheckouts(places, left)),
     ...(await unneededClones(places, manifests)),
-    ...parts,
+    ...parts.filter(({ keptReason }) => keptReason === null),
     ...(await oldLogs(places.installLogs, RUNS_KEPT)).map((name) =>
       thing(`log ${name}`, join(places.installLogs, name)),
     ),
   ];
-  return { unneeded, kept };
+  const young = parts.flatMap(({ what, keptReason }) =>
+    keptReason === null ? [] : [{ what, reason: keptReason }],
+  );
+  return { unneeded, kept: [...kept, ...young] };
 }
 
 /** Files and folders that go as they are. */

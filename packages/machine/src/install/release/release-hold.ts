@@ -2,7 +2,8 @@
  * A manifest that is held back. Whoever goes back to an older release acts against the manifest, which
  * asks for the newer one still: without a word on the disk the next installation, and with it the next
  * start of an agent, would undo that unseen. The word is for this wish alone: a manifest that asks for
- * another release ends it, and so do `holdfast machine install --end-hold` and `machine update`.
+ * another release ends it, and so do `holdfast machine install --end-hold` and `machine update`; the
+ * latter not when it only comes to the release again that the machine itself has left.
  */
 import { rm } from "node:fs/promises";
 import { z } from "zod";
@@ -60,6 +61,9 @@ export function holdWords({ from, to, at, by, reason }: ReleaseHold): string {
   const left = from === null ? "" : ` instead of ${from}`;
   const why =
     by === "operator" ? "somebody rolled back" : `${from ?? "it"} did not work: ${reason ?? "?"}`;
-  const until = "until it asks for another release, or `holdfast machine install --end-hold`";
+  const until =
+    by === "operator"
+      ? "until it asks for another release, `holdfast machine update`, or `holdfast machine install --end-hold`"
+      : "until it asks for another release, `holdfast machine update` comes to another one, or `holdfast machine install --end-hold`";
   return `machine.yaml is held back since ${new Date(at).toISOString()}: release ${to} serves${left} (${why}), ${until}`;
 }

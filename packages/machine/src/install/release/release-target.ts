@@ -45,6 +45,12 @@ export async function chooseTarget(base: string, facts: TargetFacts): Promise<Re
   return { id: `${base}-r${last + 1}`, isInUse: false, replaces };
 }
 
+/** Whether two releases are of the same inputs: one was made to take the place of the other. */
+export function hasSameInputs(one: string, other: string): boolean {
+  const baseOf = (id: string): string => id.replace(/-r[1-9]\d*$/, "");
+  return baseOf(one) === baseOf(other);
+}
+
 /** 1 for the id itself, 2 for `ID-r2`; undefined for one of other inputs. */
 function numberOf(base: string, id: string): number | undefined {
   if (id === base) return 1;
