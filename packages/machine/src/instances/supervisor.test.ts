@@ -137,6 +137,8 @@ describe("a card that is lost", () => {
 });
 
 describe("another base port", () => {
+  const moved = (index: number, by: number): InstancePlan =>
+    gpuPlan(index, { port: 8_188 + index + by, url: urlOf(8_188 + index + by) });
   const old = (): void => {
     host.add({ name: "comfyui-cpu0", digest: "r-1", port: 9_000 });
     busy(9_000);
@@ -160,6 +162,25 @@ describe("another base port", () => {
     expect(host.of("comfyui-cpu0").port).toBe(8_188);
     expect(supervisor.status("comfyui-cpu0")?.url).toBe("http://127.0.0.1:8188");
   });
+
+  test.each([1, 2])(
+    "moved by %i, a job has its own instance restarted by its address",
+    async (by) => {
+      const indices = [0, 1, 2];
+      for (const index of indices) {
+        host.add({ name: `comfyui-gpu${index}`, digest: "r-1", port: 8_188 + index });
+        busy(8_188 + index);
+      }
+      const supervisor = await supervise(indices.map((index) => moved(index, by)));
+      // Where gpu2 runs, another one is to run.
+      const restarted = supervisor.restart(urlOf(8_190), "out of memory", NOBODY);
+      await clock.advance(60_000);
+      expect(host.ends).toEqual(["comfyui-gpu2 removed"]);
+      await restarted;
+      expect(host.of("comfyui-gpu2").port).toBe(8_190 + by);
+      expect([host.of("comfyui-gpu0").port, host.of("comfyui-gpu1").port]).toEqual([8_188, 8_189]);
+    },
+  );
 
   test("one that the process manager lost is found there too", async () => {
     old();
