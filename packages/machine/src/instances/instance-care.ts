@@ -327,6 +327,7 @@ export class InstanceCare {
       startedAt: process?.startedAt ?? null,
       startTimeoutMs: one.plan.startTimeoutMs,
       isLooping: one.failures.isLooping,
+      isHindered: one.isHindered,
       waitsForOther: process === null && one.leftovers?.portHolder?.isPlanned === true,
       trouble:
         process?.healthReason ?? one.exits.findLast(({ wasAsked }) => !wasAsked)?.reason ?? null,

@@ -12,6 +12,7 @@ const one = (name: string, changes: Partial<RollFacts> = {}): RollFacts => ({
   startTimeoutMs: 60_000,
   isLooping: false,
   waitsForOther: false,
+  isHindered: false,
   trouble: null,
   ...changes,
 });
@@ -52,6 +53,17 @@ describe("turns", () => {
     expect(turnOf(nextRollout(holding, [rest], 2_000))).toBe("b");
     const waiting = one("a", { startedAt: null, isHealthy: false, waitsForOther: true });
     expect(turnOf(nextRollout(holding, [waiting, rest], 2_000))).toBe("b");
+  });
+
+  test("are not for one that cannot run, and fail nothing when that comes in the midst of one", () => {
+    const lost = old("a", { isHealthy: false, isHindered: true });
+    expect(turnOf(nextRollout(NEW_ROLLOUT, [lost, old("b")], 0))).toBe("b");
+    const turn = { name: "a", isChange: true, restartedAt: 1_000 };
+    const ended = one("a", { startedAt: null, isHealthy: false, isHindered: true });
+    const after = nextRollout({ ...NEW_ROLLOUT, turn }, [ended, old("b")], 999_999);
+    expect(after).toMatchObject({ turn: { name: "b" }, failure: null });
+    const failed = { ...NEW_ROLLOUT, failure: { name: "a", reason: "it ends again and again" } };
+    expect(nextRollout(failed, [ended], 0).failure).toBeNull();
   });
 
   test("count the time from the first start, not from that of a later process", () => {

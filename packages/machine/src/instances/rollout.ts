@@ -19,6 +19,8 @@ export interface RollFacts {
   readonly isLooping: boolean;
   /** Another instance, whose turn has not come yet, still has the port that it is to have. */
   readonly waitsForOther: boolean;
+  /** Its card is ill, or its card or port are somebody's: it cannot run, whatever it is started from. */
+  readonly isHindered: boolean;
   /** Why it does not serve, for the message. */
   readonly trouble: string | null;
 }
@@ -60,13 +62,13 @@ export function nextRollout(
   return { ...rollout, turn: turn.turn };
 }
 
-/** A failure is over when the instance serves after all, on what is wanted; or is gone. */
+/** A failure is over when the instance serves after all, on what is wanted; is gone, or cannot run. */
 function stillFailed(
   failure: Rollout["failure"],
   instances: readonly RollFacts[],
 ): Rollout["failure"] {
   const one = instances.find(({ name }) => name === failure?.name);
-  return one === undefined || (one.isOnWanted && one.isHealthy) ? null : failure;
+  return one === undefined || one.isHindered || (one.isOnWanted && one.isHealthy) ? null : failure;
 }
 
 type TurnNow =
@@ -81,7 +83,7 @@ function continueTurn(
 ): TurnNow | null {
   if (turn === null) return null;
   const one = instances.find(({ name }) => name === turn.name);
-  if (one === undefined || one.waitsForOther) return { kind: "over" };
+  if (one === undefined || one.waitsForOther || one.isHindered) return { kind: "over" };
   // Not started anew yet: it is drained, or about to be. Without a need the cause went away.
   if (one.isOnWanted && one.isHealthy && one.needs === null) return { kind: "over" };
   if (one.needs !== null) return { kind: "goes_on", turn };
@@ -110,7 +112,7 @@ function nextTurn(instances: readonly RollFacts[]): Rollout["turn"] {
     (one.isHealthy ? 2 : 0) +
     (one.isBusy ? 1 : 0);
   const first = instances
-    .filter(({ needs }) => needs !== null)
+    .filter(({ needs, isHindered }) => needs !== null && !isHindered)
     .reduce<RollFacts | null>(
       (best, one) => (best === null || cost(one) < cost(best) ? one : best),
       null,

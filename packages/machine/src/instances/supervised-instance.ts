@@ -112,6 +112,12 @@ export class SupervisedInstance {
     return this.plan.name;
   }
 
+  /** It cannot run for what is not its own: its card, or whoever has its card or port. */
+  get isHindered(): boolean {
+    const { lastAction } = this;
+    return this.cardFault !== null || (lastAction?.kind === "blocked" && lastAction.isHindered);
+  }
+
   /** Where it is to be. */
   place(): ProcessPlace {
     return placeOf(this.plan);

@@ -70,7 +70,7 @@ describe("one that does not run", () => {
 
   test("is not touched while its card or port is another agent's", () => {
     const lockRefusal = "held by process 9";
-    expect(decide({ lockRefusal })).toEqual({ kind: "blocked", reason: lockRefusal });
+    expect(decide({ lockRefusal })).toMatchObject({ kind: "blocked", reason: lockRefusal });
     expect(running({ memoryBytes: 1e9 }, { lockRefusal }).kind).toBe("blocked");
   });
 
@@ -99,7 +99,10 @@ describe("one that does not run", () => {
 
   test("stays as it is without a release or a process manager, and is forgotten when unplanned", () => {
     expect(decide({ wanted: "keep" }).kind).toBe("nothing");
-    expect(decide({ managerProblem: "no pm2" })).toEqual({ kind: "blocked", reason: "no pm2" });
+    expect(decide({ managerProblem: "no pm2" })).toMatchObject({
+      kind: "blocked",
+      reason: "no pm2",
+    });
     expect(decide({ wanted: "end" }).kind).toBe("end");
   });
 });

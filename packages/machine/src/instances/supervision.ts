@@ -123,7 +123,12 @@ export type Action =
   | { readonly kind: "look"; readonly reason: string }
   | { readonly kind: "wait"; readonly until: number; readonly reason: string }
   | { readonly kind: "give_up"; readonly until: number; readonly reason: string }
-  | { readonly kind: "blocked"; readonly reason: string }
+  | {
+      readonly kind: "blocked";
+      readonly reason: string;
+      /** By its card, or by whoever has its card or port: nothing that passes by the machine's own work. */
+      readonly isHindered: boolean;
+    }
   | { readonly kind: "end_orphan"; readonly pids: readonly number[]; readonly reason: string }
   | { readonly kind: "adopt"; readonly pid: number; readonly reason: string }
   | {
@@ -140,7 +145,7 @@ export type Action =
 
 /** The next thing to do about an instance. */
 export function decideNext(facts: SupervisionFacts, policy: SupervisionPolicy): Action {
-  if (facts.lockRefusal !== null) return { kind: "blocked", reason: facts.lockRefusal }; // I1
+  if (facts.lockRefusal !== null) return blocked(facts.lockRefusal, true); // I1
   const { process } = facts;
   if (process === null) return decideStopped(facts);
   if (process.isNew) {
@@ -167,10 +172,10 @@ function decideStopped(facts: SupervisionFacts): Action {
     const inTheWay = decideLeftovers(leftovers, facts.plan); // I2
     if (inTheWay !== null) return inTheWay;
   }
-  if (facts.cardFault !== null) return { kind: "blocked", reason: facts.cardFault };
+  if (facts.cardFault !== null) return blocked(facts.cardFault, true);
   if (facts.wanted === "keep")
     return { kind: "nothing", reason: "there is nothing to start it from" };
-  if (managerProblem !== null) return { kind: "blocked", reason: managerProblem };
+  if (managerProblem !== null) return blocked(managerProblem, false);
   if (asked === null && now < failures.retryAt) {
     const { retryAt: until } = failures;
     return failures.isLooping
@@ -216,7 +221,11 @@ function decideLeftovers({ own, portHolder }: Leftovers, plan: InstancePlan): Ac
       reason: `${portHolder.instance}, which is no longer in the plan, holds port ${plan.port}`,
     };
   }
-  return { kind: "blocked", reason: portText(portHolder, plan.port) };
+  return blocked(portText(portHolder, plan.port), portHolder.instance === null);
+}
+
+function blocked(reason: string, isHindered: boolean): Action {
+  return { kind: "blocked", reason, isHindered };
 }
 
 function portText(holder: NonNullable<Leftovers["portHolder"]>, port: number): string {

@@ -646,6 +646,29 @@ describe("another release", () => {
     expect(failures).toHaveLength(1);
   });
 
+  test.each(["card", "lock"])(
+    "whose turn is cut off by its %s condemns no release: the next one has its turn",
+    async (what) => {
+      const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+      host.onStart = (process, spec) => {
+        if (spec.name === "comfyui-gpu1") host.serve(process, spec);
+      };
+      const isLocked = what === "lock";
+      const plans = [gpuPlan(0, isLocked ? { port: 9_000, url: urlOf(9_000) } : {}), gpuPlan(1)];
+      if (isLocked) locks.refusalOf.set("comfyui-gpu0", "held by another");
+      await supervisor.setDesired(plans, release("r2"));
+      await clock.advance(10_000);
+      if (!isLocked) cardFaults.set("GPU-00000000", "GPU 0 has fallen off the bus. Reboot");
+      await clock.advance(300_000);
+      expect(failures).toEqual([]);
+      expect(supervisor.status("comfyui-gpu1")).toMatchObject({
+        isCurrent: true,
+        check: { state: "passing" },
+      });
+      expect(host.of("comfyui-gpu1").digest).toBe(digestOf(gpuPlan(1), release("r2")));
+    },
+  );
+
   test("a change that is taken back ends the drain", async () => {
     const supervisor = await supervise([plan()]);
     busy(8_188);
