@@ -52,7 +52,11 @@ const digestOf = (of: InstancePlan, from: Release): string =>
 
 /** A supervisor that has had time to look at everything. */
 const cardFaults = new Map<string, string>();
-beforeEach(() => cardFaults.clear());
+const cardsRunOn = new Set<string>();
+beforeEach(() => {
+  cardFaults.clear();
+  cardsRunOn.clear();
+});
 
 async function supervise(
   plans: readonly InstancePlan[],
@@ -73,6 +77,7 @@ async function supervise(
     locks,
     exits: explainer,
     cardFault: ({ uuid }) => cardFaults.get(uuid) ?? null,
+    cardRunsOn: ({ uuid }) => uuid !== null && cardsRunOn.has(uuid),
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -132,6 +137,50 @@ describe("a card that is lost", () => {
     busy(8_188);
     cardFaults.set("GPU-00000000", LOST);
     await clock.advance(40_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+  });
+});
+
+describe("a card that wants a reset", () => {
+  const RESET = "GPU 0 has to be reset. Stop what runs on it and reset it";
+  beforeEach(() => {
+    cardFaults.set("GPU-00000000", RESET);
+    cardsRunOn.add("GPU-00000000");
+  });
+  const busyOnIt = async (): Promise<Supervisor> => {
+    cardFaults.clear();
+    const supervisor = await supervise([gpuPlan(0)]);
+    busy(8_188);
+    cardFaults.set("GPU-00000000", RESET);
+    return supervisor;
+  };
+
+  test("gets no more work; its job is waited for while it advances", async () => {
+    const supervisor = await busyOnIt();
+    await clock.advance(600_000);
+    expect([host.ends, [...host.paused]]).toEqual([[], [urlOf(8_188)]]);
+    expect(supervisor.status("comfyui-gpu0")?.draining).toBe(RESET);
+    host.jobEnds(8_188);
+    await clock.advance(5_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(supervisor.status("comfyui-gpu0")?.blocked).toBe(RESET);
+  });
+
+  test("does not keep one that does nothing any more", async () => {
+    await busyOnIt();
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    host.setHealth(8_188, "healthy", { isBusy: true, isStuck: true });
+    await clock.advance(5_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+  });
+
+  test("that is lost meanwhile ends its instance in the time for draining", async () => {
+    await busyOnIt();
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    cardsRunOn.clear();
+    await clock.advance(5_000);
     expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
   });
 });

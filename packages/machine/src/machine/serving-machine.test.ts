@@ -98,7 +98,7 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { cardFault: () => null, discover: () => Promise.resolve(discovery) },
+    gpus: { cardFault: () => null, runsOn: () => true, discover: () => Promise.resolve(discovery) },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {

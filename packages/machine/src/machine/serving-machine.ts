@@ -57,7 +57,7 @@ export interface ServingMachineOptions {
   >;
   /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
+  readonly gpus: Pick<GpuWatch, "cardFault" | "discover" | "runsOn">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
   readonly installation: Pick<Installation, "note" | "status">;
@@ -127,6 +127,7 @@ export class ServingMachine {
         resume: (url) => agent.resumeInstance(url),
       },
       cardFault: (gpu) => options.gpus.cardFault(gpu),
+      cardRunsOn: (gpu) => options.gpus.runsOn(gpu),
       onChange: () => this.#onInstances(),
       onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
