@@ -12,7 +12,7 @@ import {
   revokeEnrolment,
   type EnrolmentService,
 } from "./enrolment-service.ts";
-import { ALLOWED, assertActsAs, type Caller } from "./model.ts";
+import { ALLOWED, assertActsAs, type Caller, type RegisteredMachine } from "./model.ts";
 import {
   bindToMachine,
   createAccess,
@@ -56,8 +56,12 @@ const identify = (key: string): Promise<Caller> =>
     { method: "POST", headers: { host: "h", authorization: `Bearer ${key}` } },
     ALLOWED.serve,
   );
-const fresh = (id: string) => ({ id, isNew: true });
-const there = (id: string) => ({ id, isNew: false });
+const fresh = (id: string) => ({ id, isNew: true, nameBefore: null });
+const there = (id: string, nameBefore = "box"): RegisteredMachine => ({
+  id,
+  isNew: false,
+  nameBefore,
+});
 const expireAll = () =>
   database.db.query("update enrolments set expires_at = now() - interval '1 second'");
 
@@ -187,6 +191,26 @@ test("a machine that came in without a token is nobody's to take with one", asyn
     database.db.transaction((tx) => bindToMachine(tx, caller, there("mch_old"))),
   ).rejects.toThrow(/mch_old is known here/);
   await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_new")));
+});
+
+test("a machine whose nonce is gone is taken over by a token made for its name, once its key is not valid", async () => {
+  const bind = (caller: Caller, machine = there("mch_a")) =>
+    database.db.transaction((tx) => bindToMachine(tx, caller, machine));
+  const first = await identify((await enroll((await token()).text)).key);
+  await bind(first, fresh("mch_a"));
+  const other = "o".repeat(32);
+  const made = await token({ machineName: "box" });
+  const again = await identify((await enroll(made.text, other)).key);
+  const unnamed = await identify((await enroll((await token()).text, "p".repeat(32))).key);
+  await expect(bind(again)).rejects.toMatchObject({ code: "forbidden" });
+  await revokeKey(database.db, first.id);
+  await expect(bind(unnamed)).rejects.toThrow(
+    'holdfast keys enroll --name "box" --machine-name "box"',
+  );
+  // What the machine was called before counts, not what its registration calls it.
+  await expect(bind(again, there("mch_a", "another"))).rejects.toThrow(/is known here/);
+  await expect(bind(again, there("mch_shared"))).rejects.toThrow(/is known here/);
+  await bind(again);
 });
 
 test("a key that is bound elsewhere is known as such at once, however lately it was looked up", async () => {
