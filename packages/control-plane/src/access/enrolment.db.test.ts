@@ -250,3 +250,12 @@ test("tokens that were over long ago are forgotten, their keys are not", async (
   expect((await listEnrolments(database.db, { cursor: null, limit: 10 })).items).toHaveLength(1);
   expect((await identify(key)).role).toBe("agent");
 });
+
+test("the token of a key is found by an index, however many there are", async () => {
+  await database.db.transaction(async (tx) => {
+    // The table is small here: only whether there is such a way is asked.
+    await tx.query("set local enable_seqscan = off");
+    const { rows } = await tx.query("explain select from enrolments where key_id = 'key_a'");
+    expect(JSON.stringify(rows)).toContain("enrolments_by_key");
+  });
+});
