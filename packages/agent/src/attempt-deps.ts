@@ -28,9 +28,13 @@ export interface AttemptDeps {
   readonly reserve: () => Promise<void>;
   /**
    * Calls `restart` when nothing of ours is on the instance, files to fetch included; not at all when
-   * another attempt's restart has served for this one too. Resolves with why there was none.
+   * another attempt's restart has served for this one too. Resolves with why there was none; at once,
+   * without one, when the signal is aborted before its turn.
    */
-  readonly restart: (restart: () => Promise<string | undefined>) => Promise<string | undefined>;
+  readonly restart: (
+    restart: () => Promise<string | undefined>,
+    signal: AbortSignal,
+  ) => Promise<string | undefined>;
   /** A slot became free, or the attempt began to run. */
   readonly onChange: () => void;
 }

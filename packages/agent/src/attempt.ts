@@ -306,8 +306,9 @@ export class Attempt {
   async #restart(): Promise<string | undefined> {
     const { signal } = this.#abort;
     signal.throwIfAborted();
-    const failure = await this.#deps.restart(() =>
-      restartFor(this.#lease, { ...this.#deps, signal }),
+    const failure = await this.#deps.restart(
+      () => restartFor(this.#lease, { ...this.#deps, signal }),
+      signal,
     );
     signal.throwIfAborted();
     return failure;

@@ -119,7 +119,7 @@ export class InstanceLoop {
       uploaded: this.#uploaded,
       ending: () => this.#ending(),
       reserve: () => this.#reserve(attempt),
-      restart: (restart) => this.#restart(attempt, restarts, restart),
+      restart: (restart, signal) => this.#restart(attempt, restarts, restart, signal),
       onChange: () => this.#changed(),
     });
     this.#attempts.set(lease.attemptId, attempt);
@@ -328,7 +328,10 @@ export class InstanceLoop {
     own: Attempt,
     restartsBefore: number,
     restart: () => Promise<string | undefined>,
+    signal: AbortSignal,
   ): Promise<string | undefined> {
+    const wake = (): void => this.#wakeWaiters();
+    signal.addEventListener("abort", wake, { once: true });
     this.#awaitingRestart.add(own);
     this.#changed();
     for (const other of this.#occupying()) {
@@ -336,7 +339,8 @@ export class InstanceLoop {
         this.#stop(other, "displaced");
     }
     try {
-      while (own.stopReason === undefined && this.#restarts === restartsBefore) {
+      // Aborted when its process died too: whatever the others still bring home, it has nothing to wait for.
+      while (!signal.aborted && own.stopReason === undefined && this.#restarts === restartsBefore) {
         const [first] = this.#awaitingRestart;
         if (first === own && !this.#isOccupied(own)) {
           return await this.#restartNow(own, restart);
@@ -345,6 +349,7 @@ export class InstanceLoop {
       }
       return undefined;
     } finally {
+      signal.removeEventListener("abort", wake);
       this.#awaitingRestart.delete(own);
       this.#changed();
     }

@@ -206,6 +206,33 @@ describe("a lease that asks for a restart", { timeout: 20_000 }, () => {
     expect(control.asked).toEqual([]);
   });
 
+  it("whose process dies while it waits for what is brought home gives its lease back at once", async () => {
+    const control = supervisor();
+    let goOn = (): void => undefined;
+    const isHeld = new Promise<void>((resolve) => (goOn = resolve));
+    let held = 0;
+    const failpoints = {
+      hit: (name: string) => {
+        if (name !== "agent.finished") return undefined;
+        held += 1;
+        return isHeld;
+      },
+    };
+    harness = await createHarness({ agent: { control, failpoints } });
+    const { plane } = harness;
+    const first = await plane.submit({ graph: plainImage(1) });
+    await eventually(() => held === 1);
+    const asking = await plane.submit({ graph: plainImage(2), before: "restart_instance" });
+    await eventually(() => phasesOf(harness).length === 2);
+    harness.simulator.crash(200);
+    const report = await plane.reported(asking.attemptId);
+    expect([report.outcome.kind, report.started]).toEqual(["released", false]);
+    await eventually(() => phasesOf(harness).length === 1);
+    expect([control.asked, plane.reports.length]).toEqual([[], 1]);
+    goOn();
+    expect((await plane.reported(first.attemptId)).jobId).toBe(first.jobId);
+  });
+
   it("runs as it is where the instance is not ours to restart", async () => {
     harness = await createHarness();
     const { plane } = harness;

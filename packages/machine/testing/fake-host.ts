@@ -253,12 +253,14 @@ export function urlOf(port: number): string {
 /** Locks that a test may refuse. */
 export class FakeLocks implements InstanceLocks {
   refusal: string | null = null;
+  /** Of single instances, by name. */
+  readonly refusalOf = new Map<string, string>();
   readonly recorded: number[] = [];
   kept: readonly unknown[] = [];
   isLeft = false;
 
-  acquire(): Promise<string | null> {
-    return Promise.resolve(this.refusal);
+  acquire(name: string): Promise<string | null> {
+    return Promise.resolve(this.refusalOf.get(name) ?? this.refusal);
   }
   recordProcess(_things: unknown, instance: { readonly pid: number }): Promise<void> {
     this.recorded.push(instance.pid);

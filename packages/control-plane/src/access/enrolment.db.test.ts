@@ -12,7 +12,7 @@ import {
   revokeEnrolment,
   type EnrolmentService,
 } from "./enrolment-service.ts";
-import { ALLOWED, assertActsAs, type Caller } from "./model.ts";
+import { ALLOWED, assertActsAs, type Caller, type RegisteredMachine } from "./model.ts";
 import {
   bindToMachine,
   createAccess,
@@ -56,8 +56,12 @@ const identify = (key: string): Promise<Caller> =>
     { method: "POST", headers: { host: "h", authorization: `Bearer ${key}` } },
     ALLOWED.serve,
   );
-const fresh = (id: string) => ({ id, isNew: true });
-const there = (id: string) => ({ id, isNew: false });
+const fresh = (id: string) => ({ id, isNew: true, nameBefore: null });
+const there = (id: string, nameBefore = "box"): RegisteredMachine => ({
+  id,
+  isNew: false,
+  nameBefore,
+});
 const expireAll = () =>
   database.db.query("update enrolments set expires_at = now() - interval '1 second'");
 
@@ -189,6 +193,26 @@ test("a machine that came in without a token is nobody's to take with one", asyn
   await database.db.transaction((tx) => bindToMachine(tx, caller, fresh("mch_new")));
 });
 
+test("a machine whose nonce is gone is taken over by a token made for its name, once its key is not valid", async () => {
+  const bind = (caller: Caller, machine = there("mch_a")) =>
+    database.db.transaction((tx) => bindToMachine(tx, caller, machine));
+  const first = await identify((await enroll((await token()).text)).key);
+  await bind(first, fresh("mch_a"));
+  const other = "o".repeat(32);
+  const made = await token({ machineName: "box" });
+  const again = await identify((await enroll(made.text, other)).key);
+  const unnamed = await identify((await enroll((await token()).text, "p".repeat(32))).key);
+  await expect(bind(again)).rejects.toMatchObject({ code: "forbidden" });
+  await revokeKey(database.db, first.id);
+  await expect(bind(unnamed)).rejects.toThrow(
+    'holdfast keys enroll --name "box" --machine-name "box"',
+  );
+  // What the machine was called before counts, not what its registration calls it.
+  await expect(bind(again, there("mch_a", "another"))).rejects.toThrow(/is known here/);
+  await expect(bind(again, there("mch_shared"))).rejects.toThrow(/is known here/);
+  await bind(again);
+});
+
 test("a key that is bound elsewhere is known as such at once, however lately it was looked up", async () => {
   const { key } = await enroll((await token()).text);
   const access = createAccess({ db: database.db, clock, log: SILENT_LOG });
@@ -225,4 +249,13 @@ test("tokens that were over long ago are forgotten, their keys are not", async (
   expect(await deleteOldEnrolments(database.db, 30 * 86_400_000, 10)).toBe(1);
   expect((await listEnrolments(database.db, { cursor: null, limit: 10 })).items).toHaveLength(1);
   expect((await identify(key)).role).toBe("agent");
+});
+
+test("the token of a key is found by an index, however many there are", async () => {
+  await database.db.transaction(async (tx) => {
+    // The table is small here: only whether there is such a way is asked.
+    await tx.query("set local enable_seqscan = off");
+    const { rows } = await tx.query("explain select from enrolments where key_id = 'key_a'");
+    expect(JSON.stringify(rows)).toContain("enrolments_by_key");
+  });
 });

@@ -8,7 +8,7 @@
  * I4 A key that a machine got for a one-time token acts as one machine alone: the first that it
  *    registers ({@link assertActsAs}). A token makes one key, once.
  * I5 That machine is a new one, or the one whose earlier key, not valid any more, was got with the same
- *    nonce: the agent's folder keeps it.
+ *    nonce: the agent's folder keeps it. Where that is gone, a token for a machine of its name will do.
  */
 import { HoldfastError } from "@holdfast/contract";
 
@@ -16,6 +16,15 @@ import { HoldfastError } from "@holdfast/contract";
 export const ROLES = ["admin", "operator", "user", "agent"] as const;
 /** One of {@link ROLES}. */
 export type Role = (typeof ROLES)[number];
+
+/** A machine that a caller registers, as it is bound to the caller's key. */
+export interface RegisteredMachine {
+  readonly id: string;
+  /** The registration has made it. */
+  readonly isNew: boolean;
+  /** What it was called before this registration, which may call it as it likes; null: it was not there. */
+  readonly nameBefore: string | null;
+}
 
 /** Whoever sent a request, after its key was checked. */
 export interface Caller {

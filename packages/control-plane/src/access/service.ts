@@ -19,6 +19,7 @@ import {
   assertActsAs,
   type ApiKey,
   type Caller,
+  type RegisteredMachine,
   type Role,
 } from "./model.ts";
 import { toPage, type PageRequest } from "./pages.ts";
@@ -236,19 +237,20 @@ export function machineToRegister(caller: Caller, asked: string | null): string 
 }
 
 /**
- * Binds a caller's key to the machine it registers, whose row the transaction holds (I4, I5). `isNew`:
- * the registration has made the machine. Throws `forbidden`.
+ * Binds a caller's key to the machine it registers, whose row the transaction holds (I4, I5). Throws
+ * `forbidden`.
  */
 export async function bindToMachine(
   tx: Queryable,
   caller: Caller,
-  machine: { readonly id: string; readonly isNew: boolean },
+  machine: RegisteredMachine,
 ): Promise<void> {
   if (caller.boundTo === undefined) return;
   if (await bindKey(tx, caller.id, machine)) return;
+  const name = JSON.stringify(machine.nameBefore ?? machine.id);
   throw new HoldfastError(
     "forbidden",
-    `machine ${machine.id} is known here, and this key is not its own: it has another valid key, or this one was made for another machine; let the agent use the machine's own key, revoke that and enrol from the same folder, or remove the agent's folder for a new machine`,
+    `machine ${machine.id} is known here, and this key is not its own: it has another valid key, or this one was made for another machine; let the agent use the machine's own key, or revoke that and enrol from the same folder with a token of \`holdfast keys enroll --name ${name} --machine-name ${name}\`, or remove the agent's folder for a new machine`,
   );
 }
 

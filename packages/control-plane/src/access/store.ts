@@ -1,5 +1,5 @@
 import { statement, toTimestamp, type Queryable } from "../platform/db.ts";
-import type { ApiKey, Role } from "./model.ts";
+import type { ApiKey, RegisteredMachine, Role } from "./model.ts";
 import type { PageRequest } from "./pages.ts";
 
 /** A key's row with its hash; never leaves this feature. */
@@ -114,12 +114,13 @@ export async function touchKey(db: Queryable, id: string, everyMs: number): Prom
 /**
  * Binds a key to the machine that it registers, in the transaction that holds the machine's row. False
  * when it is bound to another one already, when another valid key has that machine, or when the machine
- * was there before (`isNew` is false) and no earlier key of it was got with the same nonce.
+ * was there before (`isNew` is false) and neither an earlier key of it was got with the same nonce, nor
+ * this one with a token for a machine of its name, which had a key of its own.
  */
 export async function bindKey(
   tx: Queryable,
   id: string,
-  machine: { readonly id: string; readonly isNew: boolean },
+  machine: RegisteredMachine,
 ): Promise<boolean> {
   const { rowCount } = await tx.query(
     `update api_keys k set machine_id = $2
@@ -128,11 +129,15 @@ export async function bindKey(
          select from api_keys o
          join enrolments before on before.key_id = o.id
          join enrolments own on own.key_id = k.id and own.nonce_hash = before.nonce_hash
+         where o.machine_id = $2 and o.id <> k.id)
+         or exists (
+         select from api_keys o
+         join enrolments own on own.key_id = k.id and own.machine_name = $4
          where o.machine_id = $2 and o.id <> k.id))
        and not exists (
          select from api_keys o where o.machine_id = $2 and o.id <> k.id and o.revoked_at is null
            and (o.expires_at is null or o.expires_at > now()))`,
-    [id, machine.id, machine.isNew],
+    [id, machine.id, machine.isNew, machine.nameBefore],
   );
   return rowCount > 0;
 }

@@ -42,6 +42,8 @@ export type StrictValidation =
 
 /** The machines and instances that have registered, and what they have. */
 export interface MachinesService extends MachineDetails {
+  /** What a machine is called; null when it is not there. Its row is held until the transaction ends. */
+  lockName(tx: Queryable, machineId: string): Promise<string | null>;
   /** Writes the machine and its instances in the caller's transaction. */
   register(
     tx: Queryable,
@@ -106,6 +108,7 @@ export function createMachinesService(db: Db): MachinesService {
   };
   return {
     ...createMachineDetails(db),
+    lockName: store.lockMachineName,
     async register(tx, registration, declared) {
       const machine = await store.upsertMachine(tx, registration);
       const instances = await store.upsertInstances(tx, machine.id, declared);

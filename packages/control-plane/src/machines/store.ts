@@ -76,6 +76,15 @@ export interface MachineRegistration {
   readonly agentVersion: string;
 }
 
+/** The name of a machine whose row is locked from here on; null when there is none. */
+export async function lockMachineName(tx: Queryable, id: string): Promise<string | null> {
+  const { rows } = await tx.query<{ name: string }>(
+    "select name from machines where id = $1 for update",
+    [id],
+  );
+  return rows[0]?.name ?? null;
+}
+
 /**
  * Inserts the machine, or begins a new session of a known one. The same boot id again (a repeated
  * registration whose answer was lost) begins a new session too: sessions only ever grow.

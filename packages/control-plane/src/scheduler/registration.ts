@@ -28,6 +28,9 @@ export async function registerIn(
 ): Promise<Omit<RegisterResponse, "config">> {
   const ttlMs = deps.settings.leaseTtlMs;
   const machineId = machineToRegister(caller, request.machineId) ?? deps.ids.next("mch");
+  // Of a key of one machine it is asked what that was called; the row is held from here on.
+  const nameBefore =
+    caller.boundTo === undefined ? null : await deps.machines.lockName(tx, machineId);
   const { machine, instances } = await deps.machines.register(
     tx,
     {
@@ -43,7 +46,7 @@ export async function registerIn(
       canRestart: canRestart === true,
     })),
   );
-  await bindToMachine(tx, caller, { id: machineId, isNew: machine.session === 1 });
+  await bindToMachine(tx, caller, { id: machineId, isNew: machine.session === 1, nameBefore });
   const idByKey = new Map(instances.map((instance) => [instance.key, instance.id]));
   const granted = await store.takeOverLeases(tx, machineId, [...idByKey.values()], ttlMs);
   const discard: { key: string; promptId: string }[] = [];

@@ -355,6 +355,7 @@ export class InstanceCare {
   }
 
   #facts(one: SupervisedInstance, now: number): SupervisionFacts {
+    const { gpu } = one.plan;
     return {
       now,
       wanted: one.wanted,
@@ -368,6 +369,7 @@ export class InstanceCare {
       asked: one.asked,
       drain: one.drain,
       cardFault: one.cardFault,
+      cardRunsOn: gpu !== null && this.#options.cardRunsOn?.(gpu) === true,
       hasTurn: this.#rollout.turn?.name === one.name,
     };
   }

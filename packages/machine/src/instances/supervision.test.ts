@@ -44,6 +44,7 @@ const facts = (changes: Partial<SupervisionFacts> = {}): SupervisionFacts => ({
   failures: NO_FAILURES,
   asked: null,
   cardFault: null,
+  cardRunsOn: false,
   drain: null,
   hasTurn: false,
   ...changes,
@@ -385,6 +386,7 @@ describe("whatever is seen", () => {
           { kind: "unmanaged" as const },
           { kind: "memory_growth" as const, bytes: 1 },
           { kind: "removed" as const },
+          { kind: "card_fault" as const, reason: "lost" },
         ),
         startedAt: instant,
         isDrained: fc.boolean(),
@@ -392,6 +394,7 @@ describe("whatever is seen", () => {
     ),
     hasTurn: fc.boolean(),
     cardFault: fc.constantFrom(null, null, "lost"),
+    cardRunsOn: fc.boolean(),
   });
   const always = (holds: (given: SupervisionFacts, action: Action) => boolean): void => {
     fc.assert(
@@ -439,7 +442,9 @@ describe("whatever is seen", () => {
       }
       if (action.kind !== "restart" && action.kind !== "end") return true;
       const isOver = drain !== null && NOW - drain.startedAt >= given.plan.drainMs;
-      return isOver && (given.asked !== null || given.wanted === "end");
+      const isForCard =
+        given.cardFault !== null && !(given.cardRunsOn && of.isListening && !of.isStuck);
+      return isOver && (given.asked !== null || given.wanted === "end" || isForCard);
     });
   });
 

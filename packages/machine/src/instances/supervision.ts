@@ -7,6 +7,7 @@
  * I3. A working instance is ended in mid-job only over its memory limit, or by a person's word after
  *     the time for draining. Recycling, a new release, new settings and a take-over wait for the job.
  *     One whose card is lost has none that works: it is drained like one that is not planned any more.
+ *     One whose card wants a reset takes no more work, and its job is waited for while it advances.
  * I4. Planned restarts are made one after the other over the machine: see `rollout.ts`.
  */
 import { assertNever } from "@holdfast/runtime";
@@ -112,6 +113,8 @@ export interface SupervisionFacts {
   } | null;
   /** Why nothing can be done on its card; null when it can, or it has none. */
   readonly cardFault: string | null;
+  /** What runs on its card goes on, whatever fault that has. */
+  readonly cardRunsOn: boolean;
   /** Its turn for a planned restart. */
   readonly hasTurn: boolean;
 }
@@ -261,7 +264,7 @@ function killCause(
     return { kind: "memory_limit", bytes: memoryBytes };
   }
   // I3. A long job keeps it from answering for itself; what stands still has none that could be lost.
-  if (process.isListening && process.isBusy && !process.isStuck) return null;
+  if (isWorking(process)) return null;
   if (answeredAt === null) {
     return now - process.startedAt >= plan.startTimeoutMs ? { kind: "start_timeout" } : null;
   }
@@ -295,7 +298,10 @@ function decideEnd(
   const { drain, plan, now } = facts;
   if (isWorthless(process)) return { kind: "end", reason };
   if (drain?.cause.kind !== cause.kind) return { kind: "drain_then_end", cause, reason };
-  return (drain.isDrained && !process.isBusy) || now - drain.startedAt >= plan.drainMs
+  const isLate = now - drain.startedAt >= plan.drainMs;
+  // I3. Whoever took it out of the plan has had his word; a card that only wants a reset has none.
+  const mayEnd = cause.kind === "removed" || !facts.cardRunsOn || !isWorking(process);
+  return (drain.isDrained && !process.isBusy) || (isLate && mayEnd)
     ? { kind: "end", reason }
     : { kind: "nothing", reason: "its running job is waited for" };
 }
@@ -323,6 +329,11 @@ function decideRestart(
   // To drain what the runner does not know of yet is done at once, and says nothing.
   if ((drain.isDrained && !process.isBusy) || isOver) return { kind: "restart", cause, reason }; // I3
   return { kind: "nothing", reason: `${reason}; its running job is waited for` };
+}
+
+/** A job advances in it, as far as can be seen. */
+function isWorking(process: ProcessFacts): boolean {
+  return process.isListening && process.isBusy && !process.isStuck;
 }
 
 /** What neither works nor has a job has nothing that could be saved by waiting. */

@@ -76,6 +76,8 @@ export interface SupervisorOptions {
   readonly host: HostProcesses;
   readonly runner: InstanceRunner;
   readonly locks: InstanceLocks;
+  /** What runs on a card goes on, also while nothing can be started there. Cheap; without it, it does not. */
+  readonly cardRunsOn?: (gpu: { readonly index: number; readonly uuid: string | null }) => boolean;
   /** Takes the place of the disk. */
   readonly files?: InstanceFiles;
   readonly policy?: Partial<SupervisorPolicy>;

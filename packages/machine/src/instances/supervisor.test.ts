@@ -52,7 +52,11 @@ const digestOf = (of: InstancePlan, from: Release): string =>
 
 /** A supervisor that has had time to look at everything. */
 const cardFaults = new Map<string, string>();
-beforeEach(() => cardFaults.clear());
+const cardsRunOn = new Set<string>();
+beforeEach(() => {
+  cardFaults.clear();
+  cardsRunOn.clear();
+});
 
 async function supervise(
   plans: readonly InstancePlan[],
@@ -73,6 +77,7 @@ async function supervise(
     locks,
     exits: explainer,
     cardFault: ({ uuid }) => cardFaults.get(uuid ?? "") ?? null,
+    cardRunsOn: ({ uuid }) => uuid !== null && cardsRunOn.has(uuid),
     policy,
     onChange: (name) => changes.push(name),
     onReleaseFailed: (failure) => failures.push(failure),
@@ -162,7 +167,53 @@ describe("a card that is lost", () => {
   });
 });
 
+describe("a card that wants a reset", () => {
+  const RESET = "GPU 0 has to be reset. Stop what runs on it and reset it";
+  beforeEach(() => {
+    cardFaults.set("GPU-00000000", RESET);
+    cardsRunOn.add("GPU-00000000");
+  });
+  const busyOnIt = async (): Promise<Supervisor> => {
+    cardFaults.clear();
+    const supervisor = await supervise([gpuPlan(0)]);
+    busy(8_188);
+    cardFaults.set("GPU-00000000", RESET);
+    return supervisor;
+  };
+
+  test("gets no more work; its job is waited for while it advances", async () => {
+    const supervisor = await busyOnIt();
+    await clock.advance(600_000);
+    expect([host.ends, [...host.paused]]).toEqual([[], [urlOf(8_188)]]);
+    expect(supervisor.status("comfyui-gpu0")?.draining).toBe(RESET);
+    host.jobEnds(8_188);
+    await clock.advance(5_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+    expect(supervisor.status("comfyui-gpu0")?.blocked).toBe(RESET);
+  });
+
+  test("does not keep one that does nothing any more", async () => {
+    await busyOnIt();
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    host.setHealth(8_188, "healthy", { isBusy: true, isStuck: true });
+    await clock.advance(5_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+  });
+
+  test("that is lost meanwhile ends its instance in the time for draining", async () => {
+    await busyOnIt();
+    await clock.advance(60_000);
+    expect(host.ends).toEqual([]);
+    cardsRunOn.clear();
+    await clock.advance(5_000);
+    expect(host.ends).toEqual(["comfyui-gpu0 removed"]);
+  });
+});
+
 describe("another base port", () => {
+  const moved = (index: number, by: number): InstancePlan =>
+    gpuPlan(index, { port: 8_188 + index + by, url: urlOf(8_188 + index + by) });
   const old = (): void => {
     host.add({ name: "comfyui-cpu0", digest: "r-1", port: 9_000 });
     busy(9_000);
@@ -186,6 +237,25 @@ describe("another base port", () => {
     expect(host.of("comfyui-cpu0").port).toBe(8_188);
     expect(supervisor.status("comfyui-cpu0")?.url).toBe("http://127.0.0.1:8188");
   });
+
+  test.each([1, 2])(
+    "moved by %i, a job has its own instance restarted by its address",
+    async (by) => {
+      const indices = [0, 1, 2];
+      for (const index of indices) {
+        host.add({ name: `comfyui-gpu${index}`, digest: "r-1", port: 8_188 + index });
+        busy(8_188 + index);
+      }
+      const supervisor = await supervise(indices.map((index) => moved(index, by)));
+      // Where gpu2 runs, another one is to run.
+      const restarted = supervisor.restart(urlOf(8_190), "out of memory", NOBODY);
+      await clock.advance(60_000);
+      expect(host.ends).toEqual(["comfyui-gpu2 removed"]);
+      await restarted;
+      expect(host.of("comfyui-gpu2").port).toBe(8_190 + by);
+      expect([host.of("comfyui-gpu0").port, host.of("comfyui-gpu1").port]).toEqual([8_188, 8_189]);
+    },
+  );
 
   test("one that the process manager lost is found there too", async () => {
     old();
@@ -654,6 +724,29 @@ describe("another release", () => {
     expect(host.of("comfyui-gpu1").digest).toBe(old);
     expect(failures).toHaveLength(1);
   });
+
+  test.each(["card", "lock"])(
+    "whose turn is cut off by its %s condemns no release: the next one has its turn",
+    async (what) => {
+      const supervisor = await supervise([gpuPlan(0), gpuPlan(1)]);
+      host.onStart = (process, spec) => {
+        if (spec.name === "comfyui-gpu1") host.serve(process, spec);
+      };
+      const isLocked = what === "lock";
+      const plans = [gpuPlan(0, isLocked ? { port: 9_000, url: urlOf(9_000) } : {}), gpuPlan(1)];
+      if (isLocked) locks.refusalOf.set("comfyui-gpu0", "held by another");
+      await supervisor.setDesired(plans, release("r2"));
+      await clock.advance(10_000);
+      if (!isLocked) cardFaults.set("GPU-00000000", "GPU 0 has fallen off the bus. Reboot");
+      await clock.advance(300_000);
+      expect(failures).toEqual([]);
+      expect(supervisor.status("comfyui-gpu1")).toMatchObject({
+        isCurrent: true,
+        check: { state: "passing" },
+      });
+      expect(host.of("comfyui-gpu1").digest).toBe(digestOf(gpuPlan(1), release("r2")));
+    },
+  );
 
   test("a change that is taken back ends the drain", async () => {
     const supervisor = await supervise([plan()]);

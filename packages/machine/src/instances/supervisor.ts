@@ -9,6 +9,7 @@
  * anew when it is idle, one instance after the other: a manager cannot be given a process of another's.
  * (PM2's is: `process-manager` finds what its daemon forgot, and lists it on. Then nothing is restarted.)
  */
+import { instanceAt } from "./instance-address.ts";
 import { nodeInstanceFiles } from "./instance-files.ts";
 import { InstanceCare } from "./instance-care.ts";
 import { InstanceOperations } from "./instance-operations.ts";
@@ -160,10 +161,13 @@ export class Supervisor {
   }
 
   #find(nameOrUrl: string): SupervisedInstance {
-    const one = [...this.#instances.values()].find(
-      ({ name, plan, process }) =>
-        name === nameOrUrl || plan.url === nameOrUrl || process?.place.url === nameOrUrl,
-    );
+    const all = [...this.#instances.values()].map((instance) => ({
+      instance,
+      name: instance.name,
+      plannedUrl: instance.plan.url,
+      processUrl: instance.process?.place.url ?? null,
+    }));
+    const one = instanceAt(all, nameOrUrl)?.instance;
     if (one === undefined) {
       const names = [...this.#instances.keys()].join(", ") || "none";
       throw new Error(`expected one of the instances (${names}), found ${nameOrUrl}`);

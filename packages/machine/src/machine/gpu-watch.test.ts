@@ -231,6 +231,17 @@ test("a card that answered and gives nothing but errors twice counts as lost", a
   await end();
 });
 
+test("what runs on a card that wants a reset goes on, on one that is lost it does not", async () => {
+  discoveries = [found([card(0), card(1), card(2)])];
+  samples = [sample({ faults: [lost(0), { ...lost(1), kind: "needs_reset" }] })];
+  await watch.discover(NOBODY);
+  const end = run();
+  await clock.advance(0);
+  const runsOn = (index: number): boolean => watch.runsOn({ index, uuid: null });
+  expect([runsOn(0), runsOn(1), runsOn(2)]).toEqual([false, true, true]);
+  await end();
+});
+
 test("cards that are found only later are planned for, once", async () => {
   discoveries = [failed(false), failed(false), found([card(0)])];
   await watch.discover(NOBODY);

@@ -43,6 +43,8 @@ export interface GpuWatch {
   facts(): readonly GpuFacts[];
   /** For the control plane; cheap. */
   told(): readonly ToldGpu[];
+  /** What runs on a card comes to its end there: it is well, or has a fault with which it works on. Cheap. */
+  runsOn(gpu: { readonly index: number; readonly uuid: string | null }): boolean;
   /** Looks at the cards until the signal is aborted; never rejects. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -56,6 +58,14 @@ const AGAIN_MS = 5_000;
 /** Two looks that are closer are one: whoever plans asks at any time. */
 const APART_MS = 3_000;
 const PERCENT = 100;
+/** Faults that keep from a start, and with which a card may go on with what runs on it. */
+const RUNS_ON: ReadonlySet<GpuFault["kind"]> = new Set<GpuFault["kind"]>([
+  "needs_reset",
+  "missing",
+  "no_uuid",
+  "mig_without_devices",
+  "needs_drain",
+]);
 
 /** Makes it; nothing is asked before `discover` or `run`. */
 export function createGpuWatch(options: GpuWatchOptions): GpuWatch {
@@ -154,6 +164,12 @@ class CardWatch implements GpuWatch {
       driver: this.#discovery?.driverVersion ?? null,
       fault: this.#faultOf(gpu)?.reason ?? null,
     }));
+  }
+
+  runsOn({ index, uuid }: { readonly index: number; readonly uuid: string | null }): boolean {
+    return this.#faults
+      .filter((one) => one.index === index || (uuid !== null && one.uuid === uuid))
+      .every(({ kind }) => RUNS_ON.has(kind));
   }
 
   async run(signal: AbortSignal): Promise<void> {

@@ -100,7 +100,11 @@ const makeMachine = (attached: readonly ServedInstance[] = []): ServingMachine =
       },
     },
     attached,
-    gpus: { cardFault: (gpu) => cardFault(gpu), discover: () => Promise.resolve(discovery) },
+    gpus: {
+      cardFault: (gpu) => cardFault(gpu),
+      runsOn: () => true,
+      discover: () => Promise.resolve(discovery),
+    },
     healthPort: () => 9_090,
     serviceState: (name) => serviceStates.get(name),
     installation: {
@@ -153,11 +157,39 @@ test("an instance on the port of before is served there, and on the new one once
   await machine.setManifest(manifest(), parts(), NOBODY);
   await clock.advance(10_000);
   expect(served.map(({ name, url }) => `${name} ${url}`)).toEqual([`comfyui-gpu0 ${urlOf(9_000)}`]);
-  expect([machine.isOurs(urlOf(9_000)), machine.isOurs(urlOf(FIRST))]).toEqual([true, true]);
+  expect([machine.isOurs(urlOf(9_000)), machine.isOurs(urlOf(FIRST))]).toEqual([true, false]);
   host.jobEnds(9_000);
   await clock.advance(10_000);
   expect(served.map(({ url }) => url)).toEqual([urlOf(FIRST)]);
   expect(machine.isOurs(urlOf(9_000))).toBe(false);
+  await machine.leave();
+});
+
+test("an address that one instance has and another is to have is declared once, for whoever has it", async () => {
+  const [first, second] = [0, 1].map((index) => {
+    host.setHealth(FIRST + index, "healthy", { isBusy: true });
+    return host.add({ name: `comfyui-gpu${index}`, digest: "r-1", port: FIRST + index });
+  });
+  const instances = { basePort: FIRST + 1, startTimeoutSec: 60, drainSec: 30 };
+  await machine.setManifest(manifest({ instances }), parts(), NOBODY);
+  await clock.advance(10_000);
+  const declared = (): readonly string[] => served.map(({ name, url }) => `${name} ${url}`);
+  expect(declared()).toEqual([`comfyui-gpu0 ${urlOf(FIRST)}`, `comfyui-gpu1 ${urlOf(FIRST + 1)}`]);
+  if (first !== undefined) host.die(first);
+  await clock.advance(10_000);
+  expect(declared()).toEqual([`comfyui-gpu1 ${urlOf(FIRST + 1)}`]);
+  expect([FIRST, FIRST + 1, FIRST + 2].map((port) => machine.isOurs(urlOf(port)))).toEqual([
+    false,
+    true,
+    false,
+  ]);
+  expect(second?.isAlive).toBe(true);
+  host.jobEnds(FIRST + 1);
+  await clock.advance(60_000);
+  expect(declared()).toEqual([
+    `comfyui-gpu0 ${urlOf(FIRST + 1)}`,
+    `comfyui-gpu1 ${urlOf(FIRST + 2)}`,
+  ]);
   await machine.leave();
 });
 

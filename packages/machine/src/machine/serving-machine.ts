@@ -14,6 +14,7 @@ import type { Clock, Random } from "@holdfast/runtime";
 import type { Installer } from "../install/installer.ts";
 import type { MachineLock } from "../install/model.ts";
 import type { ModelName } from "../install/models/model-target.ts";
+import { instanceAt, type InstanceAddress } from "../instances/instance-address.ts";
 import { createInstanceServices } from "../instances/instance-services.ts";
 import type { InstancePlan, Release } from "../instances/model.ts";
 import { planInstances } from "../instances/plan-instances.ts";
@@ -56,7 +57,7 @@ export interface ServingMachineOptions {
   >;
   /** ComfyUIs of somebody else's, served beside the machine's own instances. */
   readonly attached: readonly ServedInstance[];
-  readonly gpus: Pick<GpuWatch, "cardFault" | "discover">;
+  readonly gpus: Pick<GpuWatch, "cardFault" | "discover" | "runsOn">;
   readonly healthPort: () => number | null;
   readonly serviceState: (name: string) => ServiceState | undefined;
   readonly installation: Pick<Installation, "note" | "status">;
@@ -126,6 +127,7 @@ export class ServingMachine {
         resume: (url) => agent.resumeInstance(url),
       },
       cardFault: (gpu) => options.gpus.cardFault(gpu),
+      cardRunsOn: (gpu) => options.gpus.runsOn(gpu),
       onChange: () => this.#onInstances(),
       onReleaseFailed: (failure) => this.#keeper.failed(failure),
     });
@@ -182,8 +184,9 @@ export class ServingMachine {
     return [...(this.#planProblem === null ? [] : [this.#planProblem]), ...this.#beside.notes];
   }
 
+  /** An instance that is wanted is reached at this address now. */
   isOurs(url: string): boolean {
-    return this.#plans.some((plan) => plan.url === url || this.#urlOf(plan) === url);
+    return this.#served().some((one) => one.url === url);
   }
 
   async restart(url: string, reason: string, signal: AbortSignal): Promise<void> {
@@ -339,23 +342,44 @@ export class ServingMachine {
   #declare(): void {
     const { agent, log } = this.#options;
     this.#places = this.#placesText();
-    const served = this.#plans.map((plan) => ({
-      url: this.#urlOf(plan),
-      name: plan.name,
-      promise: this.#promiseOf(plan.name),
+    const served = this.#served().map(({ name, url }) => ({
+      url,
+      name,
+      promise: this.#promiseOf(name),
     }));
     agent.setInstances([...this.#beside.attached, ...served]).catch((err: unknown) => {
       log.error({ err }, "instances could not be declared");
     });
   }
 
-  /** Where an instance is reached now: jobs in it are where it was started, not where it will be. */
-  #urlOf({ name, url }: InstancePlan): string {
-    return this.#supervisor.status(name)?.url ?? url;
+  /**
+   * Where each instance is reached now: jobs in it are where it was started, not where it will be. One
+   * without a process is at its planned address, unless another runs there still: the runner would take
+   * the two for one.
+   */
+  #served(): readonly { readonly name: string; readonly url: string }[] {
+    const statuses = new Map(this.#supervisor.statuses().map((one) => [one.name, one]));
+    const addressOf = (name: string, plannedUrl: string): InstanceAddress => {
+      const status = statuses.get(name);
+      const isThere = status !== undefined && status.runtime.pid !== null;
+      return { name, plannedUrl, processUrl: isThere ? status.url : null };
+    };
+    const planned = this.#plans.map(({ name, url }) => addressOf(name, url));
+    const isPlanned = (name: string): boolean => planned.some((one) => one.name === name);
+    // Those that are on their way out have their addresses until they have ended.
+    const leaving = [...statuses.values()]
+      .filter(({ name }) => !isPlanned(name))
+      .map(({ name, plan }) => addressOf(name, plan.url));
+    const all = [...planned, ...leaving];
+    return planned
+      .map(({ name, plannedUrl, processUrl }) => ({ name, url: processUrl ?? plannedUrl }))
+      .filter(({ name, url }) => instanceAt(all, url)?.name === name);
   }
 
   #placesText(): string {
-    return this.#plans.map((plan) => this.#urlOf(plan)).join(" ");
+    return this.#served()
+      .map(({ name, url }) => `${name} ${url}`)
+      .join(" ");
   }
 
   #promiseOf(name: string): InventoryPromise {
