@@ -74,8 +74,11 @@ const NOT_SENT: ReadonlySet<string> = new Set([
   "UND_ERR_CONNECT_TIMEOUT",
 ]);
 
-/** ComfyUI closes idle connections; ours go first, so that a POST never meets a dying one. */
-const KEEP_ALIVE_MS = 4_000;
+/**
+ * ComfyUI closes connections that are idle for 75 s (aiohttp); ours go first, so that a POST never meets
+ * a dying one. Longer than the pause between two looks, each of which would else connect anew.
+ */
+const KEEP_ALIVE_MS = 20_000;
 
 /**
  * A port over undici: few connections, kept alive, one request at a time on each (a pipelined POST
