@@ -15,7 +15,7 @@ export interface MachineCommandOptions {
   readonly update?: boolean;
   /** Of `plan`, `install`: looks thoroughly at what seems done. */
   readonly verify?: boolean;
-  /** Of `plan`, `install`: goes by the manifest though it is held back since a rollback. */
+  /** Of `plan`, `install`, `update`: goes by the manifest though it is held back since a rollback. */
   readonly endHold?: boolean;
   /** Of `clean`: lists what would go, and changes nothing. */
   readonly dryRun?: boolean;

@@ -1,29 +1,7 @@
 import type { GpuReading } from "./model.ts";
 import { bytesOf, faultOf, isErrorsAlone, numberOf, textOf, type QueryRow } from "./parse-query.ts";
 
-/** Fields that every driver of the last ten years knows. */
-export const NEEDED_FIELDS: readonly string[] = [
-  "index",
-  "uuid",
-  "name",
-  "pci.bus_id",
-  "driver_version",
-  "memory.total",
-  "memory.used",
-  "memory.free",
-  "utilization.gpu",
-  "temperature.gpu",
-  "power.draw",
-  "power.limit",
-];
-/** Asked for when the driver has them: one unknown field fails the whole query. */
-export const OPTIONAL_FIELDS: readonly string[] = [
-  "mig.mode.current",
-  "compute_cap",
-  "gpu_recovery_action",
-];
-
-/** Of {@link NEEDED_FIELDS}, those that the card itself has to be asked for. */
+/** What the card itself has to be asked for. */
 const MEASURED_FIELDS: readonly string[] = [
   "memory.total",
   "memory.used",
@@ -32,6 +10,21 @@ const MEASURED_FIELDS: readonly string[] = [
   "temperature.gpu",
   "power.draw",
   "power.limit",
+];
+/** Fields that every driver of the last ten years knows. */
+export const NEEDED_FIELDS: readonly string[] = [
+  "index",
+  "uuid",
+  "name",
+  "pci.bus_id",
+  "driver_version",
+  ...MEASURED_FIELDS,
+];
+/** Asked for when the driver has them: one unknown field fails the whole query. */
+export const OPTIONAL_FIELDS: readonly string[] = [
+  "mig.mode.current",
+  "compute_cap",
+  "gpu_recovery_action",
 ];
 
 /** The fields that `nvidia-smi --help-query-gpu` lists, their older names too. */
