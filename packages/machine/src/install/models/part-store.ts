@@ -74,7 +74,6 @@ export async function removePart(place: PartPlace): Promise<void> {
 /** A kept part that no model of the manifest wants any more. */
 export interface StalePart {
   readonly sha256: string;
-  readonly sizeBytes: number;
   /** Epoch ms of the last change of the part; of its record where there is no part. */
   readonly changedAt: number;
 }
@@ -92,11 +91,10 @@ export async function findStaleParts(
   for (const sha256 of [...hashes].toSorted()) {
     if (wanted.has(sha256)) continue;
     const { part, record } = partPlace(folder, sha256);
-    const info = await stat(part).catch(() => undefined);
-    const age = info ?? (await stat(record).catch(() => undefined));
+    const age = await stat(part).catch(() => stat(record).catch(() => undefined));
     // Else gone meanwhile.
     if (age === undefined) continue;
-    stale.push({ sha256, sizeBytes: info?.size ?? 0, changedAt: Math.round(age.mtimeMs) });
+    stale.push({ sha256, changedAt: Math.round(age.mtimeMs) });
   }
   return stale;
 }
