@@ -6,7 +6,8 @@
  * Flags: --seconds N for each route and side (default 10), --rate N requests a second (default 50), --quick.
  */
 import { createServer } from "node:http";
-import { createHealthServer, createServiceRegistry } from "../packages/machine/dist/index.js";
+import { createHealthServer } from "../packages/machine/dist/health-server/health-server.js";
+import { createServiceRegistry } from "../packages/machine/dist/services/service-registry.js";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createCaller } from "./lib/json-http.mjs";
 import { now, pause, printTable, round, summary } from "./lib/measure.mjs";
