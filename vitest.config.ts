@@ -70,7 +70,9 @@ export default defineConfig({
         globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 180_000,
         hookTimeout: 600_000,
-        fileParallelism: false,
+        // Two files at a time: each has its own folder, ports and PM2. More would starve each other.
+        maxWorkers: 2,
+        sequence: { groupOrder: 1 },
       }),
       project("parts", ["test/parts/**/*.test.ts"], {
         testTimeout: 600_000,
