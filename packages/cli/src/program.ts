@@ -2,6 +2,7 @@ import { Command, type CommanderError } from "commander";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addFleet } from "./commands/fleet.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addMachine } from "./commands/machine.ts";
@@ -30,6 +31,7 @@ export function createProgram(context: CommandContext): Command {
   addJobs(program, context);
   addClassify(program, context);
   addMachine(program, context);
+  addFleet(program, context);
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);

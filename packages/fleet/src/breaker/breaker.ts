@@ -1,0 +1,151 @@
+/**
+ * Whether new machines may be started. Pure: machines and an instant in, a state and a forecast out.
+ *
+ * I1. `open` exactly while the failure rate is at or over the threshold with enough machines seen.
+ * I2. What was open and is not any more is `half_open`: one machine at a time is tried, until a machine
+ *     is healthy for the first time since. Only then it is `closed`.
+ * I3. It is walked through all instants at which a count changes, however seldom it is looked at: the
+ *     state does not depend on when somebody looked.
+ */
+import { FAILURE_KINDS, type FailureKind, type Lifespan } from "../lifespan.ts";
+import {
+  afterStep,
+  countSteps,
+  isOverThreshold,
+  NO_COUNTS,
+  type CountStep,
+  type FailureCounts,
+} from "./counts.ts";
+import type { BreakerPolicy } from "./policy.ts";
+
+/** States of the breaker. */
+export type BreakerState = "closed" | "open" | "half_open";
+
+/** What has to be kept between two looks, where not all machines that ever were are known. */
+export interface BreakerMemory {
+  readonly state: BreakerState;
+  /** Epoch ms of the last change of state; null for one that was never open. */
+  readonly since: number | null;
+  /** Epoch ms of the last look. */
+  readonly lookedAt: number;
+}
+
+/** How the rate goes on: after a failure has left the window. */
+export interface RatePoint {
+  /** Epoch ms. */
+  readonly at: number;
+  readonly rate: number;
+}
+
+/** The breaker at an instant. */
+export interface BreakerView extends FailureCounts {
+  readonly state: BreakerState;
+  /** Epoch ms of the last change of state; null for one that was never open. */
+  readonly since: number | null;
+  /** Enough machines are in the window for a check. */
+  readonly isChecked: boolean;
+  /** Epoch ms at which machines may be started again, if nothing else fails; null unless open. */
+  readonly resumesAt: number | null;
+  /** When each failure leaves the window, and the rate then, if nothing else happens. */
+  readonly timeline: readonly RatePoint[];
+  /** Failures in the window by kind, every kind named; those of no known kind are in none. */
+  readonly causes: Readonly<Record<FailureKind, number>>;
+}
+
+/** One that was never looked at. */
+export const NEW_BREAKER: BreakerMemory = { state: "closed", since: null, lookedAt: -Infinity };
+
+/** The breaker at an instant (epoch ms), and what to keep for the next look. */
+export function lookAtBreaker(
+  lifespans: readonly Lifespan[],
+  policy: BreakerPolicy,
+  now: number,
+  memory: BreakerMemory = NEW_BREAKER,
+): { readonly view: BreakerView; readonly memory: BreakerMemory } {
+  // What is going to end after `now` has not ended yet, and what has not been started is not there.
+  const known = lifespans.filter(({ spawnedAt }) => spawnedAt <= now).map((one) => asOf(one, now));
+  const steps = countSteps(known, policy);
+  const past = steps.filter(({ at }) => at <= now);
+  const ahead = steps.slice(past.length);
+  let counts = NO_COUNTS;
+  let { state, since } = memory;
+  for (const step of past) {
+    counts = afterStep(counts, step);
+    if (step.at <= memory.lookedAt) continue;
+    const next = nextState(state, step, isOverThreshold(counts, policy));
+    if (next !== state) [state, since] = [next, step.at];
+  }
+  // A changed policy holds from now on, at an instant at which no machine changes.
+  const current = nextState(state, { isHealthy: false }, isOverThreshold(counts, policy));
+  if (current !== state) [state, since] = [current, now];
+  const forecast = forecastOf(counts, ahead, policy);
+  return {
+    memory: { state, since, lookedAt: now },
+    view: {
+      ...counts,
+      state,
+      since,
+      isChecked: counts.seen >= policy.minimum,
+      resumesAt: state === "open" ? forecast.resumesAt : null,
+      timeline: forecast.timeline,
+      causes: causesOf(known, policy, now),
+    },
+  };
+}
+
+/**
+ * How many machines may be started now, as far as the breaker goes; `starting` is how many were started
+ * and have not been healthy yet.
+ */
+export function spawnAllowance(state: BreakerState, starting: number): number {
+  if (state === "closed") return Infinity;
+  return state === "half_open" && starting === 0 ? 1 : 0;
+}
+
+function nextState(
+  state: BreakerState,
+  { isHealthy }: Pick<CountStep, "isHealthy">,
+  isOver: boolean,
+): BreakerState {
+  if (isOver) return "open"; // I1
+  if (state === "open") return "half_open"; // I2
+  return state === "half_open" && isHealthy ? "closed" : state;
+}
+
+function asOf(one: Lifespan, now: number): Lifespan {
+  return {
+    ...one,
+    healthyAt: one.healthyAt !== null && one.healthyAt <= now ? one.healthyAt : null,
+    end: one.end !== null && one.end.at <= now ? one.end : null,
+  };
+}
+
+function forecastOf(
+  counts: FailureCounts,
+  ahead: readonly CountStep[],
+  policy: BreakerPolicy,
+): { readonly resumesAt: number | null; readonly timeline: readonly RatePoint[] } {
+  const timeline: RatePoint[] = [];
+  let resumesAt: number | null = null;
+  let later = counts;
+  for (const step of ahead) {
+    later = afterStep(later, step);
+    if (step.isFailureOut) timeline.push({ at: step.at, rate: later.rate });
+    if (resumesAt === null && !isOverThreshold(later, policy)) resumesAt = step.at;
+  }
+  return { resumesAt, timeline };
+}
+
+function causesOf(
+  known: readonly Lifespan[],
+  { windowMs, clearedBefore }: BreakerPolicy,
+  now: number,
+): Readonly<Record<FailureKind, number>> {
+  const causes = Object.fromEntries(FAILURE_KINDS.map((kind) => [kind, 0]));
+  for (const { end } of known) {
+    if (end?.cause !== "failed" || end.kind === null || now - end.at >= windowMs) continue;
+    if (clearedBefore !== null && end.at < clearedBefore) continue;
+    causes[end.kind] = (causes[end.kind] ?? 0) + 1;
+  }
+  return causes as Readonly<Record<FailureKind, number>>;
+}
