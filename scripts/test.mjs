@@ -12,7 +12,7 @@ const MESSAGE_LENGTH = 1500;
 /** In this order: what fails fast comes first. */
 const STEPS = [
   { name: "typecheck", npm: ["run", "typecheck"] },
-  { name: "lint", npm: ["run", "lint"] },
+  { name: "lint", npm: ["run", "lint", "--", "--quiet"] },
   { name: "format", npm: ["run", "format:check"] },
   { name: "tidy", npm: ["run", "tidy"] },
   { name: "generated files", npm: ["run", "generate:check"] },
@@ -31,7 +31,7 @@ const failures = [];
 for (const step of STEPS) {
   if (only.length > 0 && !only.includes(step.name)) continue;
   console.log(`\n== ${step.name}`);
-  const { status } = spawnSync("npm", [...step.npm, "--silent"], {
+  const { status } = spawnSync("npm", ["--silent", ...step.npm], {
     cwd: root,
     stdio: "inherit",
     shell: process.platform === "win32",

@@ -18,3 +18,12 @@ export {
 } from "./breaker/policy.ts";
 export { parseInstant, readReplay, replayBreaker, type ReplayReading } from "./breaker/replay.ts";
 export { FAILURE_KINDS, type FailureKind, type Lifespan, type MachineEnd } from "./lifespan.ts";
+export {
+  PROVIDER_KINDS,
+  type MachineOffer,
+  type MachineRequest,
+  type Provided,
+  type ProvidedMachine,
+  type ProviderKind,
+  type ProviderTrouble,
+} from "./provider/model.ts";

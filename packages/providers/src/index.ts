@@ -1,0 +1,1 @@
+export type { MachineProvider } from "./port.ts";
