@@ -3,11 +3,11 @@ export {
   NEW_BREAKER,
   spawnAllowance,
   type BreakerMemory,
-  type BreakerState,
   type BreakerView,
   type RatePoint,
 } from "./breaker/breaker.ts";
 export { percent, rateText, reasonText } from "./breaker/breaker-words.ts";
+export type { BreakerState } from "./breaker/standing.ts";
 export type { FailureCounts } from "./breaker/counts.ts";
 export {
   DEFAULT_BREAKER_POLICY,
@@ -27,3 +27,44 @@ export {
   type ProviderKind,
   type ProviderTrouble,
 } from "./provider/model.ts";
+export {
+  decideFleet,
+  decideUnknown,
+  type FleetDecision,
+  type FleetFacts,
+  type PoolDecision,
+} from "./reconcile/fleet-decision.ts";
+export {
+  decideMachine,
+  providedOf,
+  type MachineAction,
+  type MachineFacts,
+} from "./reconcile/machine-decision.ts";
+export {
+  DEFAULT_FLEET_POLICY,
+  FLEET_MACHINE_STATES,
+  FLEET_TRANSITIONS,
+  NO_SIGNS,
+  toLifespan,
+  type Demand,
+  type FleetMachine,
+  type FleetMachineState,
+  type FleetPolicy,
+  type MachineSigns,
+  type PoolListing,
+  type PoolPolicy,
+} from "./reconcile/model.ts";
+export { desiredInstances, startAllowance, UNKNOWN_JOB_MS } from "./sizing/desired-size.ts";
+export {
+  asking,
+  draining,
+  ended,
+  foundMachine,
+  gone,
+  kept,
+  made,
+  notMade,
+  ready,
+  terminated,
+  wantedMachine,
+} from "./reconcile/transitions.ts";

@@ -1,14 +1,9 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { FAILURE_KINDS, type Lifespan } from "../lifespan.ts";
-import {
-  lookAtBreaker,
-  NEW_BREAKER,
-  spawnAllowance,
-  type BreakerMemory,
-  type BreakerState,
-} from "./breaker.ts";
+import { lookAtBreaker, NEW_BREAKER, spawnAllowance, type BreakerMemory } from "./breaker.ts";
 import { rateText, reasonText } from "./breaker-words.ts";
+import type { BreakerState } from "./standing.ts";
 import { DEFAULT_BREAKER_POLICY, policyProblems, type BreakerPolicy } from "./policy.ts";
 
 const MINUTE = 60_000;
@@ -64,13 +59,13 @@ describe("the story of C2", () => {
     expect(before.view.state).toBe("open");
     const there = lookAtBreaker(story("failedAt"), policy, at(37), before.memory);
     expect(there.view).toMatchObject({ state: "half_open", resumesAt: null, since: at(37) });
-    expect(spawnAllowance("half_open", 0)).toBe(1);
-    expect(spawnAllowance("half_open", 1)).toBe(0);
+    expect(spawnAllowance(there.view, 0)).toBe(1);
+    expect(spawnAllowance(there.view, 1)).toBe(0);
     const probed = [...story("failedAt"), machine("m7", at(37), { healthyAt: at(39) })];
     expect(lookAtBreaker(probed, policy, at(39) - 1, there.memory).view.state).toBe("half_open");
     const { view } = lookAtBreaker(probed, policy, at(39), there.memory);
     expect(view.state).toBe("closed");
-    expect(spawnAllowance(view.state, 3)).toBe(Infinity);
+    expect(spawnAllowance(view, 3)).toBe(Infinity);
   });
 
   it("is not blocked when the same six ended on purpose", () => {
@@ -98,6 +93,22 @@ describe("the breaker", () => {
     const lenient = { ...policy, minimum: 6 };
     const six = [machine("m5", at(0), { failedAt: at(0) }), ...five];
     expect(lookAtBreaker([...six, probe], lenient, at(30.75)).view.state).toBe("half_open");
+  });
+
+  it("tries probes that fail in a row ever more seldom, and forgets them when one is healthy", () => {
+    const five = Array.from({ length: 5 }, (_, n) => machine(`m${n}`, at(0), { failedAt: at(n) }));
+    const probes = [30.5, 36, 70].map((minute) =>
+      machine(`probe${minute}`, at(minute), { failedAt: at(minute + 1) }),
+    );
+    const look = (count: number, minute: number, more: readonly Lifespan[] = []) =>
+      lookAtBreaker([...five, ...probes.slice(0, count), ...more], policy, at(minute)).view;
+    expect(look(1, 35)).toMatchObject({ state: "half_open", probeAt: null });
+    expect(look(2, 62)).toMatchObject({ state: "half_open", probeAt: at(67) });
+    expect(spawnAllowance(look(2, 62), 0)).toBe(0);
+    expect(look(2, 67)).toMatchObject({ state: "half_open", probeAt: null });
+    expect(look(3, 72)).toMatchObject({ state: "half_open", probeAt: at(131) });
+    const healthy = machine("well", at(131), { healthyAt: at(132) });
+    expect(look(3, 140, [healthy])).toMatchObject({ state: "closed", probeAt: null });
   });
 
   it("is not proved by a machine that was healthy before", () => {
@@ -161,18 +172,21 @@ function oracle(
 /** Every whole second one after the other: all instants of the generated machines are whole seconds. */
 function oracleState(lifespans: readonly Lifespan[], rules: BreakerPolicy, now: number) {
   let state: BreakerState = "closed";
-  let since = 0;
+  let wasTried = false;
+  let isProved = false;
   for (let second = 0; second <= now; second += 1) {
     const { isOver } = oracle(lifespans, rules, second);
-    const isProved = lifespans.some(({ healthyAt }) => healthyAt === second);
-    const next: BreakerState = isOver
-      ? "open"
-      : state === "open"
-        ? "half_open"
-        : state === "half_open" && isProved && second >= since
-          ? "closed"
-          : state;
-    if (next !== state) [state, since] = [next, second];
+    const isCleared = (at: number): boolean =>
+      rules.clearedBefore !== null && at < rules.clearedBefore;
+    const isFailure = lifespans.some(
+      ({ end }) => end?.cause === "failed" && end.at === second && !isCleared(second),
+    );
+    if (isFailure) isProved = false;
+    if (wasTried && lifespans.some(({ healthyAt }) => healthyAt === second)) isProved = true;
+    if (isOver) state = "open";
+    else if (state !== "closed") state = isProved ? "closed" : "half_open";
+    if (state === "half_open") wasTried = true;
+    if (state === "closed") [wasTried, isProved] = [false, false];
   }
   return state;
 }
@@ -241,8 +255,7 @@ describe("against a count of every machine at every instant", () => {
         for (const now of [...looks, 160].toSorted((one, other) => one - other)) {
           memory = lookAtBreaker(machines, rules, now, memory).memory;
         }
-        const { state, since } = lookAtBreaker(machines, rules, 160).memory;
-        expect(memory).toMatchObject({ state, since });
+        expect(memory).toEqual(lookAtBreaker(machines, rules, 160).memory);
       }),
     );
   });

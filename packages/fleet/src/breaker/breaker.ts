@@ -1,11 +1,8 @@
 /**
  * Whether new machines may be started. Pure: machines and an instant in, a state and a forecast out.
  *
- * I1. `open` exactly while the failure rate is at or over the threshold with enough machines seen.
- * I2. What was open and is not any more is `half_open`: one machine at a time is tried, until a machine
- *     is healthy for the first time since. Only then it is `closed`.
- * I3. It is walked through all instants at which a count changes, however seldom it is looked at: the
- *     state does not depend on when somebody looked.
+ * How one state follows the other is in `standing.ts`. It is walked through all instants at which a
+ * count changes, however seldom it is looked at: the state does not depend on when somebody looked.
  */
 import { FAILURE_KINDS, type FailureKind, type Lifespan } from "../lifespan.ts";
 import {
@@ -13,19 +10,15 @@ import {
   countSteps,
   isOverThreshold,
   NO_COUNTS,
+  nothingAt,
   type CountStep,
   type FailureCounts,
 } from "./counts.ts";
 import type { BreakerPolicy } from "./policy.ts";
-
-/** States of the breaker. */
-export type BreakerState = "closed" | "open" | "half_open";
+import { nextStanding, probeAtOf, type BreakerState, type Standing } from "./standing.ts";
 
 /** What has to be kept between two looks, where not all machines that ever were are known. */
-export interface BreakerMemory {
-  readonly state: BreakerState;
-  /** Epoch ms of the last change of state; null for one that was never open. */
-  readonly since: number | null;
+export interface BreakerMemory extends Standing {
   /** Epoch ms of the last look. */
   readonly lookedAt: number;
 }
@@ -46,6 +39,11 @@ export interface BreakerView extends FailureCounts {
   readonly isChecked: boolean;
   /** Epoch ms at which machines may be started again, if nothing else fails; null unless open. */
   readonly resumesAt: number | null;
+  /**
+   * Half-open: epoch ms before which no machine is tried, for those before it failed; null when one may
+   * be tried now. `resumesAt` knows nothing of it: the rate alone decides about that.
+   */
+  readonly probeAt: number | null;
   /** When each failure leaves the window, and the rate then, if nothing else happens. */
   readonly timeline: readonly RatePoint[];
   /** Failures in the window by kind, every kind named; those of no known kind are in none. */
@@ -53,7 +51,12 @@ export interface BreakerView extends FailureCounts {
 }
 
 /** One that was never looked at. */
-export const NEW_BREAKER: BreakerMemory = { state: "closed", since: null, lookedAt: -Infinity };
+export const NEW_BREAKER: BreakerMemory = {
+  state: "closed",
+  since: null,
+  trial: null,
+  lookedAt: -Infinity,
+};
 
 /** The breaker at an instant (epoch ms), and what to keep for the next look. */
 export function lookAtBreaker(
@@ -68,25 +71,26 @@ export function lookAtBreaker(
   const past = steps.filter(({ at }) => at <= now);
   const ahead = steps.slice(past.length);
   let counts = NO_COUNTS;
-  let { state, since } = memory;
+  let standing: Standing = memory;
   for (const step of past) {
     counts = afterStep(counts, step);
-    if (step.at <= memory.lookedAt) continue;
-    const next = nextState(state, step, isOverThreshold(counts, policy));
-    if (next !== state) [state, since] = [next, step.at];
+    if (step.at > memory.lookedAt) {
+      standing = nextStanding(standing, step, isOverThreshold(counts, policy));
+    }
   }
   // A changed policy holds from now on, at an instant at which no machine changes.
-  const current = nextState(state, { isHealthy: false }, isOverThreshold(counts, policy));
-  if (current !== state) [state, since] = [current, now];
+  standing = nextStanding(standing, nothingAt(now), isOverThreshold(counts, policy));
+  const { state, since, trial } = standing;
   const forecast = forecastOf(counts, ahead, policy);
   return {
-    memory: { state, since, lookedAt: now },
+    memory: { state, since, trial, lookedAt: now },
     view: {
       ...counts,
       state,
       since,
       isChecked: counts.seen >= policy.minimum,
       resumesAt: state === "open" ? forecast.resumesAt : null,
+      probeAt: state === "half_open" ? probeAtOf(trial, policy.windowMs, now) : null,
       timeline: forecast.timeline,
       causes: causesOf(known, policy, now),
     },
@@ -97,19 +101,12 @@ export function lookAtBreaker(
  * How many machines may be started now, as far as the breaker goes; `starting` is how many were started
  * and have not been healthy yet.
  */
-export function spawnAllowance(state: BreakerState, starting: number): number {
+export function spawnAllowance(
+  { state, probeAt }: Pick<BreakerView, "state" | "probeAt">,
+  starting: number,
+): number {
   if (state === "closed") return Infinity;
-  return state === "half_open" && starting === 0 ? 1 : 0;
-}
-
-function nextState(
-  state: BreakerState,
-  { isHealthy }: Pick<CountStep, "isHealthy">,
-  isOver: boolean,
-): BreakerState {
-  if (isOver) return "open"; // I1
-  if (state === "open") return "half_open"; // I2
-  return state === "half_open" && isHealthy ? "closed" : state;
+  return state === "half_open" && starting === 0 && probeAt === null ? 1 : 0;
 }
 
 function asOf(one: Lifespan, now: number): Lifespan {

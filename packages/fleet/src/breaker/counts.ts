@@ -21,6 +21,8 @@ export interface CountStep {
   readonly at: number;
   readonly seen: number;
   readonly failed: number;
+  /** When the machines were started that fail at this instant. */
+  readonly failedSpawns: readonly number[];
   /** A failure leaves the window. */
   readonly isFailureOut: boolean;
   /** A machine is healthy for the first time. */
@@ -62,7 +64,12 @@ export function isOverThreshold(
   return seen >= minimum && rate >= threshold;
 }
 
-const NOTHING = { seen: 0, failed: 0, isFailureOut: false, isHealthy: false };
+const NOTHING = { seen: 0, failed: 0, failedSpawns: [], isFailureOut: false, isHealthy: false };
+
+/** A step at which nothing changes. */
+export function nothingAt(at: number): CountStep {
+  return { ...NOTHING, at };
+}
 
 function stepsOf(
   { spawnedAt, healthyAt, end }: Lifespan,
@@ -80,7 +87,7 @@ function stepsOf(
   }
   return [
     ...steps,
-    { ...NOTHING, at: end.at, failed: 1 },
+    { ...NOTHING, at: end.at, failed: 1, failedSpawns: [spawnedAt] },
     { ...NOTHING, at: end.at + windowMs, seen: -1, failed: -1, isFailureOut: true },
   ];
 }
@@ -90,6 +97,7 @@ function together(one: CountStep, other: CountStep): CountStep {
     at: one.at,
     seen: one.seen + other.seen,
     failed: one.failed + other.failed,
+    failedSpawns: [...one.failedSpawns, ...other.failedSpawns],
     isFailureOut: one.isFailureOut || other.isFailureOut,
     isHealthy: one.isHealthy || other.isHealthy,
   };

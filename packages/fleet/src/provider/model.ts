@@ -25,6 +25,8 @@ export interface ProvidedMachine {
   readonly offer: MachineOffer | null;
   /** US dollars an hour; null when it is not told. */
   readonly pricePerHour: number | null;
+  /** Its provider has found no place for it: no fault of its own. Left out: it has, or does not say. */
+  readonly isUnplaced?: boolean;
   /** Host or address at which its ports can be reached from here; null when it is not told. */
   readonly address: string | null;
   /** Epoch ms; null when it is not told. */

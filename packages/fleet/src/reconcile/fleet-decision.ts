@@ -1,0 +1,215 @@
+/**
+ * What to do next about the whole fleet: which machines to ask for, which to end. Pure.
+ *
+ * I1. Nothing is asked for that the breaker, the gradual start, a pool's limits or the budget forbid;
+ *     what forbids it is told.
+ * I2. A machine is ended for want of work only after the cool-down without a job, and only while more
+ *     than what is wanted would be left.
+ * I3. What a provider lists under our label and nobody here has written down is ended, unless its agent
+ *     works here: then it is written down.
+ */
+import { spawnAllowance, type BreakerView } from "../breaker/breaker.ts";
+import type { ProvidedMachine, ProviderKind } from "../provider/model.ts";
+import { desiredInstances, startAllowance } from "../sizing/desired-size.ts";
+import type { Lifespan } from "../lifespan.ts";
+import type {
+  Demand,
+  FleetMachine,
+  FleetPolicy,
+  MachineSigns,
+  PoolListing,
+  PoolPolicy,
+} from "./model.ts";
+
+/** Everything that decides about the size of the fleet. */
+export interface FleetFacts {
+  readonly now: number;
+  /** All that have not ended. */
+  readonly machines: readonly FleetMachine[];
+  readonly signsOf: (machineId: string) => MachineSigns;
+  readonly lifespans: readonly Lifespan[];
+  readonly breaker: Pick<BreakerView, "state" | "probeAt">;
+  readonly demand: Demand;
+  /** Pools that are asked for nothing now, with the reason: no capacity, a refused key. */
+  readonly blockedPools: ReadonlyMap<string, string>;
+}
+
+/** What became of the wish for machines of one pool. */
+export interface PoolDecision {
+  readonly pool: string;
+  readonly desired: number;
+  /** Asked for, starting or ready. */
+  readonly living: number;
+  /** Machines to ask for now. */
+  readonly ask: number;
+  /** Why no more are asked for, although they are wanted; null when all are. */
+  readonly held: string | null;
+}
+
+/** What to do about the fleet. */
+export interface FleetDecision {
+  readonly pools: readonly PoolDecision[];
+  /** Ids of machines that are not needed: drained, then ended. */
+  readonly drain: readonly string[];
+  /** Ids of machines that were to end and are needed after all. */
+  readonly keep: readonly string[];
+}
+
+/** How many machines each pool should have, and what to do about it. */
+export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecision {
+  const desired = desiredByPool(facts, policy);
+  const keep: string[] = [];
+  const drain: string[] = [];
+  const pools: PoolDecision[] = [];
+  const limits = createLimits(facts, policy);
+  for (const pool of policy.pools) {
+    const wanted = desired.get(pool.name) ?? 0;
+    const own = facts.machines.filter((one) => one.pool === pool.name);
+    const living = own.filter(isLiving);
+    // Cheaper than a new one, and at once there.
+    const kept = own
+      .filter(({ state }) => state === "draining")
+      .slice(0, Math.max(0, wanted - living.length));
+    keep.push(...kept.map(({ id }) => id));
+    const missing = wanted - living.length - kept.length;
+    const total = own.filter(({ state }) => state !== "ended").length;
+    const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
+    pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
+    drain.push(...unneeded(facts, living, wanted, policy).map(({ id }) => id));
+  }
+  for (const one of facts.machines) {
+    const isForgotten = !policy.pools.some(({ name }) => name === one.pool);
+    if (isForgotten && one.provider !== "static" && one.state === "ready") drain.push(one.id);
+  }
+  return { pools, drain, keep };
+}
+
+/** What to do about machines that a provider lists and nobody here has written down. */
+export function decideUnknown(
+  listing: PoolListing,
+  /** Of machines that are written down and have not ended. */
+  known: { readonly names: ReadonlySet<string>; readonly refs: ReadonlySet<string> },
+  /** Whether an agent of this name works here, and no machine of the name was ever written down. */
+  isServing: (name: string) => boolean,
+): { readonly adopt: readonly ProvidedMachine[]; readonly end: readonly ProvidedMachine[] } {
+  const unknown = listing.machines.filter(
+    ({ name, ref, state }) =>
+      !known.names.has(name) &&
+      !known.refs.has(ref) &&
+      (state === "pending" || state === "running"),
+  );
+  return {
+    adopt: unknown.filter(({ name }) => isServing(name)),
+    end: unknown.filter(({ name }) => !isServing(name)),
+  };
+}
+
+/** One that is asked for, on its way or there: not one that is to end. */
+function isLiving({ state }: FleetMachine): boolean {
+  return state === "asked" || state === "starting" || state === "ready";
+}
+
+function desiredByPool(facts: FleetFacts, policy: FleetPolicy): ReadonlyMap<string, number> {
+  // Machines that somebody else started work as well.
+  const given = facts.machines.filter(
+    ({ provider, id }) =>
+      provider === ("static" satisfies ProviderKind) && facts.signsOf(id).isHealthy,
+  ).length;
+  let left = Math.max(0, desiredInstances(facts.demand, policy) - given);
+  const desired = new Map<string, number>();
+  for (const pool of policy.pools) {
+    const room = facts.blockedPools.has(pool.name) ? livingIn(facts, pool) : pool.max;
+    const machines = Math.ceil(left / pool.instancesPerMachine);
+    const count = Math.min(pool.max, Math.max(pool.min, Math.min(machines, room)));
+    desired.set(pool.name, count);
+    left = Math.max(0, left - count * pool.instancesPerMachine);
+  }
+  return desired;
+}
+
+function livingIn({ machines }: FleetFacts, { name }: PoolPolicy): number {
+  return machines.filter((one) => one.pool === name && isLiving(one)).length;
+}
+
+/** I2. The longest without a job first, the last pool's before. */
+function unneeded(
+  { signsOf, now }: FleetFacts,
+  living: readonly FleetMachine[],
+  wanted: number,
+  { coolDownMs }: FleetPolicy,
+): readonly FleetMachine[] {
+  const idleSince = ({ id, healthyAt }: FleetMachine): number => {
+    const { idleSince: since } = signsOf(id);
+    return since === null ? Infinity : Math.max(since, healthyAt ?? 0);
+  };
+  return living
+    .filter((one) => one.state === "ready" && now - idleSince(one) >= coolDownMs)
+    .toSorted((one, other) => idleSince(one) - idleSince(other))
+    .slice(0, Math.max(0, living.length - wanted));
+}
+
+/** I1. One for the whole fleet: what one pool takes the next has not. */
+function createLimits(
+  { machines, breaker, lifespans, blockedPools }: FleetFacts,
+  policy: FleetPolicy,
+): {
+  take(
+    pool: PoolPolicy,
+    missing: number,
+    total: number,
+  ): { readonly ask: number; readonly held: string | null };
+} {
+  const paid = machines.filter(({ state, provider }) => state !== "ended" && provider !== "static");
+  const onTheWay = paid.filter(({ state }) => state === "asked" || state === "starting").length;
+  let ofBreaker = spawnAllowance(breaker, onTheWay);
+  let ofStart = Math.max(0, startAllowance(lifespans, policy) - onTheWay);
+  let spent = paid.reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);
+  return {
+    take(pool, missing, total) {
+      const reason = blockedPools.get(pool.name);
+      if (reason !== undefined) return { ask: 0, held: reason };
+      const { budgetPerHour } = policy;
+      if (budgetPerHour !== null && pool.pricePerHour === null) {
+        return {
+          ask: 0,
+          held: "there is a budget, and the price of this pool is not known: set its pricePerHour",
+        };
+      }
+      const price = pool.pricePerHour ?? 0;
+      const ofBudget =
+        budgetPerHour === null || price === 0
+          ? Infinity
+          : Math.max(0, Math.floor((budgetPerHour - spent) / price + 1e-9));
+      const limits: readonly (readonly [number, string])[] = [
+        [ofBreaker, breakerWords(breaker)],
+        [
+          Math.max(0, pool.max - total),
+          `the pool may have ${pool.max} machines, those that end included`,
+        ],
+        [ofBudget, `the budget of ${budgetPerHour} $/h is used up`],
+        [ofStart, "machines are started gradually: those on their way are waited for"],
+      ];
+      const ask = limits.reduce((least, [limit]) => Math.min(least, limit), missing);
+      ofBreaker -= ask;
+      ofStart -= ask;
+      spent += ask * price;
+      const held = ask === missing ? null : (limits.find(([limit]) => limit === ask)?.[1] ?? null);
+      return { ask, held };
+    },
+  };
+}
+
+function breakerWords({ state, probeAt }: FleetFacts["breaker"]): string {
+  if (state === "open") return "too many machines fail: the breaker is open";
+  return probeAt === null
+    ? "machines have failed: one at a time until one is healthy"
+    : `machines have failed, those that were tried since too: the next one is tried at ${toInstant(probeAt)}`;
+}
+
+function toInstant(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function poolPrice({ pool }: FleetMachine, { pools }: FleetPolicy): number | null {
+  return pools.find(({ name }) => name === pool)?.pricePerHour ?? null;
+}

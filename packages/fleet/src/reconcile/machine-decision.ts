@@ -1,0 +1,241 @@
+/**
+ * What to do next about one machine. Pure.
+ *
+ * I1. A provider is asked for a machine only when it cannot have made it already: it was never asked, or
+ *     said that it did not, or its list, asked for long after, does not show it.
+ * I2. Every machine that was made is ended by us or seen to be ended; none is let go of while it may run.
+ * I3. An end on purpose waits for the jobs of the machine, for a limited time; a failure waits for nothing.
+ * I4. A machine that still reports steps of its start is not dead, for as long as its start may take.
+ */
+import { assertNever } from "@holdfast/runtime";
+import type { FailureKind } from "../lifespan.ts";
+import type { ProvidedMachine } from "../provider/model.ts";
+import type { FleetMachine, FleetPolicy, MachineSigns, PoolListing, PoolPolicy } from "./model.ts";
+
+/** What to do about a machine. */
+export type MachineAction =
+  | { readonly kind: "nothing"; readonly reason: string }
+  /** Ask its provider for it. */
+  | { readonly kind: "ask" }
+  /** It exists: write down under which reference. */
+  | { readonly kind: "adopt"; readonly provided: ProvidedMachine }
+  | { readonly kind: "become_ready" }
+  /** It has failed: written down as such, then ended. */
+  | { readonly kind: "fail"; readonly failure: FailureKind; readonly reason: string }
+  /** It ends on purpose, and not by a failure of its own. */
+  | { readonly kind: "end"; readonly reason: string }
+  /** Tell its provider to end it. */
+  | { readonly kind: "terminate" }
+  /** It is gone. */
+  | { readonly kind: "forget" };
+
+/** Everything that decides about one machine. */
+export interface MachineFacts {
+  readonly machine: FleetMachine;
+  readonly signs: MachineSigns;
+  /** Null: the provider has not answered since this process leads. */
+  readonly listing: PoolListing | null;
+  /** Null: its pool is not in the settings any more. */
+  readonly pool: PoolPolicy | null;
+  readonly now: number;
+}
+
+/** The next thing to do about a machine. */
+export function decideMachine(facts: MachineFacts, policy: FleetPolicy): MachineAction {
+  const { machine } = facts;
+  switch (machine.state) {
+    case "asked":
+      return decideAsked(facts, policy);
+    case "starting":
+      return decideLoss(facts, policy) ?? decideStarting(facts, policy);
+    case "ready":
+      return decideLoss(facts, policy) ?? decideReady(facts, policy);
+    case "draining":
+      return decideDraining(facts, policy);
+    case "ending":
+    case "ended":
+      return decideEnding(facts, policy);
+    default:
+      return assertNever(machine.state);
+  }
+}
+
+/** How a provider tells of a machine, by its reference or, where that is not known, by its name. */
+export function providedOf(
+  { ref, name }: Pick<FleetMachine, "ref" | "name">,
+  listing: PoolListing | null,
+): ProvidedMachine | undefined {
+  return listing?.machines.find((one) => (ref === null ? one.name === name : one.ref === ref));
+}
+
+const nothing = (reason: string): MachineAction => ({ kind: "nothing", reason });
+const fail = (failure: FailureKind, reason: string): MachineAction => ({
+  kind: "fail",
+  failure,
+  reason,
+});
+
+function decideAsked(
+  { machine, listing, pool, now }: MachineFacts,
+  policy: FleetPolicy,
+): MachineAction {
+  const provided = providedOf(machine, listing);
+  if (provided !== undefined) return { kind: "adopt", provided };
+  const { unsureUntil, askedCount, nextAskAt } = machine;
+  // I1
+  if (unsureUntil !== null && !isListedSince(listing, unsureUntil)) {
+    return nothing("its provider was asked, and may have made it: its list is waited for");
+  }
+  if (pool === null) return { kind: "end", reason: "its pool is not in the settings any more" };
+  if (machine.offerIndex >= pool.offerCount) {
+    return { kind: "end", reason: "its provider has none of what was asked for" };
+  }
+  if (askedCount >= policy.askLimit) {
+    return fail("provider_error", `its provider was asked ${askedCount} times and made none`);
+  }
+  if (now < nextAskAt) return nothing("its provider is asked again later");
+  return { kind: "ask" };
+}
+
+/** An end that nobody here has asked for. */
+function decideLoss(
+  { machine, listing, signs, now }: MachineFacts,
+  { listLagMs }: FleetPolicy,
+): MachineAction | null {
+  if (machine.provider === "static") {
+    return signs.hasSignedOff ? { kind: "end", reason: "its agent has signed off" } : null;
+  }
+  const provided = providedOf(machine, listing);
+  if (provided?.state === "ended" || provided?.state === "ending") {
+    return fail("crash", `its provider says that it ended${wordsOf(provided)}`);
+  }
+  const isGone = provided === undefined && isListedSince(listing, madeAt(machine) + listLagMs);
+  if (isGone) return fail("crash", "its provider does not list it any more");
+  // Its agent went in good order, and its provider does not know it yet.
+  if (signs.hasSignedOff && now - (signs.heartbeatAt ?? now) >= listLagMs) {
+    return fail("crash", "its agent has signed off, and nobody had asked for it");
+  }
+  return null;
+}
+
+function decideStarting(
+  { machine, signs, pool, listing, now }: MachineFacts,
+  policy: FleetPolicy,
+): MachineAction {
+  if (signs.isHealthy) return { kind: "become_ready" };
+  if (machine.provider === "static")
+    return staticSilence(signs, now, policy) ?? nothing("it starts");
+  const { fault } = signs;
+  if (fault !== null && now - fault.since >= policy.faultGraceMs) {
+    return fail("fault_report", fault.reason);
+  }
+  if (pool === null) return { kind: "end", reason: "its pool is not in the settings any more" };
+  const begun = madeAt(machine);
+  const progress = Math.max(begun, signs.progressAt ?? begun);
+  if (providedOf(machine, listing)?.isUnplaced === true) {
+    return now - begun >= pool.progressTimeoutMs
+      ? { kind: "end", reason: "its provider has found no place for it" }
+      : nothing("its provider looks for a place for it");
+  }
+  if (now - begun >= pool.startTimeoutMs) {
+    return fail("no_start", `it was not healthy ${seconds(pool.startTimeoutMs)} after it was made`);
+  }
+  // I4
+  if (now - progress >= pool.progressTimeoutMs) {
+    const what =
+      signs.heartbeatAt === null ? "its agent has never registered" : "its start stands still";
+    return fail("no_start", `${what}: no sign of progress for ${seconds(pool.progressTimeoutMs)}`);
+  }
+  return nothing("it starts");
+}
+
+function decideReady(
+  { machine, signs, pool, now }: MachineFacts,
+  policy: FleetPolicy,
+): MachineAction {
+  if (machine.provider === "static")
+    return staticSilence(signs, now, policy) ?? nothing("it serves");
+  const { heartbeatAt, silence, fault } = signs;
+  const heard = heartbeatAt ?? machine.healthyAt ?? madeAt(machine);
+  if (now - heard >= policy.heartbeatTimeoutMs) {
+    return fail(
+      "no_heartbeat",
+      `nothing was heard of it for ${seconds(policy.heartbeatTimeoutMs)}`,
+    );
+  }
+  // A machine that answers here and not there works: whoever cannot be asked is judged by its heartbeat.
+  if (silence !== null && !signs.isHealthy && now - silence.since >= policy.faultGraceMs) {
+    return fail("no_heartbeat", silence.reason);
+  }
+  if (fault !== null && !signs.isHealthy && now - fault.since >= policy.faultGraceMs) {
+    return fail("fault_report", fault.reason);
+  }
+  return pool === null
+    ? nothing("its pool is not in the settings any more: it ends when it has no job")
+    : nothing("it serves");
+}
+
+/** Nobody here can end it: it is over when nothing is heard of it. */
+function staticSilence(
+  { heartbeatAt }: MachineSigns,
+  now: number,
+  { heartbeatTimeoutMs }: FleetPolicy,
+): MachineAction | null {
+  return heartbeatAt === null || now - heartbeatAt >= heartbeatTimeoutMs
+    ? fail("no_heartbeat", `nothing was heard of it for ${seconds(heartbeatTimeoutMs)}`)
+    : null;
+}
+
+function decideDraining(
+  { machine, signs, listing, now }: MachineFacts,
+  policy: FleetPolicy,
+): MachineAction {
+  const since = machine.drainingSince ?? now;
+  const { state } = providedOf(machine, listing) ?? { state: "running" };
+  if (state === "ended" || state === "ending") return { kind: "end", reason: "it has ended" };
+  // I3
+  if (signs.jobCount === 0) return { kind: "end", reason: "it is not needed, and has no job" };
+  if (now - (signs.heartbeatAt ?? since) >= policy.heartbeatTimeoutMs) {
+    return { kind: "end", reason: "it was to end, and nothing was heard of it since" };
+  }
+  return now - since >= policy.drainTimeoutMs
+    ? { kind: "end", reason: `its job was not done within ${seconds(policy.drainTimeoutMs)}` }
+    : nothing("its running jobs are waited for");
+}
+
+/** I2. Also for one that counts as ended: a provider may tell late that it made it after all. */
+function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPolicy): MachineAction {
+  const { state, terminatedAt, unsureUntil } = machine;
+  if (machine.provider === "static") {
+    return state === "ended" ? nothing("it has ended") : { kind: "forget" };
+  }
+  const provided = providedOf(machine, listing);
+  if (provided !== undefined && provided.state !== "ended") {
+    const isTold = terminatedAt !== null && now - terminatedAt < policy.terminateEveryMs;
+    return isTold ? nothing("its provider is ending it") : { kind: "terminate" };
+  }
+  if (state === "ended") return nothing("it has ended");
+  const wasNeverMade = machine.ref === null && unsureUntil === null;
+  if (provided?.state === "ended" || wasNeverMade) return { kind: "forget" };
+  // Not in the list: never made, made and not listed yet, or gone.
+  const settledAt = Math.max(unsureUntil ?? 0, madeAt(machine) + policy.listLagMs);
+  if (isListedSince(listing, settledAt)) return { kind: "forget" };
+  if (machine.ref !== null && terminatedAt === null) return { kind: "terminate" };
+  return nothing("its provider is asked whether it has ended");
+}
+
+function isListedSince(listing: PoolListing | null, instant: number): boolean {
+  return listing !== null && listing.askedAt >= instant;
+}
+
+function madeAt({ createdAt, askedAt }: FleetMachine): number {
+  return createdAt ?? askedAt;
+}
+
+function wordsOf({ reason }: ProvidedMachine): string {
+  return reason === null || reason === "" ? "" : `: ${reason}`;
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1_000)} s`;
+}
