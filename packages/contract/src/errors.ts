@@ -103,6 +103,10 @@ export const ERROR_CODES = {
     status: 409,
     meaning: "No API key exists, so no agent needs one: make an admin key first.",
   },
+  spawning_blocked: {
+    status: 409,
+    meaning: "Machines are not to be started now: wait, or force it and say why.",
+  },
   enrolment_used: {
     status: 409,
     meaning: "The one-time token was used already: ask for a new one.",

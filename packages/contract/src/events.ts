@@ -55,6 +55,37 @@ export const eventSchema = z.discriminatedUnion("type", [
     reason: z.string(),
     forMs: z.int(),
   }),
+  event("fleet.machine-started", {
+    fleetMachineId: z.string(),
+    name: z.string(),
+    pool: z.string(),
+    provider: z.string(),
+    gpuType: z.string().nullable(),
+    pricePerHour: z.number().nullable(),
+  }),
+  event("fleet.machine-ready", {
+    fleetMachineId: z.string(),
+    name: z.string(),
+    pool: z.string(),
+    tookMs: z.number(),
+  }),
+  event("fleet.machine-ended", {
+    fleetMachineId: z.string(),
+    name: z.string(),
+    pool: z.string(),
+    cause: z.enum(["failed", "intended"]),
+    kind: z.string().nullable(),
+    reason: z.string(),
+  }),
+  event("fleet.breaker-changed", {
+    state: z.enum(["closed", "open", "half_open"]),
+    reason: z.string(),
+    rate: z.number(),
+    failed: z.int(),
+    seen: z.int(),
+    /** When machines may be started again, if nothing else fails; null unless open. */
+    resumesAt: instantSchema.nullable(),
+  }),
   event("machine.enrolled", {
     enrolmentId: z.string(),
     /** Of the token: what it was made for. */

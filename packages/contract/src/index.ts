@@ -4,6 +4,7 @@ export * from "./enrolment.ts";
 export * from "./error-recovery.ts";
 export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./errors.ts";
 export * from "./events.ts";
+export * from "./fleet.ts";
 export * from "./ids.ts";
 export * from "./jobs.ts";
 export * from "./machine-report.ts";

@@ -14,6 +14,7 @@ import {
 } from "@holdfast/runtime";
 import { join } from "node:path";
 import { registerGauges } from "./gauges.ts";
+import type { FleetPlan } from "./fleet/fleet-settings.ts";
 import { createServices, type Services } from "./services.ts";
 import { createDirectLink } from "./direct-link.ts";
 import { buildServer } from "./server.ts";
@@ -38,6 +39,8 @@ export interface ControlPlaneOptions {
   readonly random: Random;
   readonly failpoints: Failpoints;
   readonly log: Log;
+  /** The pools of machines that it may start and end. */
+  readonly fleet?: FleetPlan | undefined;
 }
 
 /** One replica of the control plane: database, API, scheduler. */
@@ -123,12 +126,20 @@ async function startAll(
       log.warn({}, "events came from another cluster, put into the present");
     }
     const ids = createIdSource(clock, random);
-    const services = await createServices({ ...options, db, ids, target });
+    let url = `http://${urlHost(settings.host)}:${settings.port}`;
+    const services = await createServices({
+      ...options,
+      db,
+      ids,
+      target,
+      listensAt: () => url,
+    });
     registerGauges(metrics, db, services);
     const server = await buildServer({ ...options, db, ids, services, metrics });
     await startInOrder(services.loops);
     try {
       const port = await server.listen({ host: settings.host, port: settings.port });
+      url = `http://${urlHost(settings.host)}:${port}`;
       return {
         db,
         services,
@@ -136,7 +147,7 @@ async function startAll(
         metrics,
         link: createDirectLink(services),
         port,
-        url: `http://${urlHost(settings.host)}:${port}`,
+        url,
       };
     } catch (error) {
       await stopInOrder(services.loops);

@@ -9,6 +9,7 @@ import { hasAnyKey } from "./access/service.ts";
 import { unavailable } from "./files/blob-service.ts";
 import { sendBlob } from "./files/download.ts";
 import { fileRoutes } from "./files/routes.ts";
+import { addFleetRoutes } from "./fleet/routes.ts";
 import { addJobRoutes } from "./jobs/routes.ts";
 import { addMachineRoutes } from "./machines/routes.ts";
 import { addPageRoutes } from "./page/routes.ts";
@@ -85,6 +86,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
       return sendBlob(request, reply, services.blobs, blob);
     },
   });
+  addFleetRoutes(app, { identify, fleet: services.fleet, readiness: services.readiness });
   addAgentRoutes(app, {
     identify,
     closing,

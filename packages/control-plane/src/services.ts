@@ -4,10 +4,15 @@ import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { createEnrolmentService, type EnrolmentService } from "./access/enrolment-service.ts";
+import {
+  createEnrolment,
+  createEnrolmentService,
+  type EnrolmentService,
+} from "./access/enrolment-service.ts";
 import { createEnrolmentLoop } from "./access/loop.ts";
 import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
-import { createAccess, type Access } from "./access/service.ts";
+import { createAccess, hasAnyKey, type Access } from "./access/service.ts";
+import { LOCAL_CALLER } from "./access/model.ts";
 import { parseUrlRules } from "./access/url-rules.ts";
 import { createBlobKeeper, type BlobKeeper } from "./files/blob-service.ts";
 import { createCircuitStore } from "./files/circuit-store.ts";
@@ -16,6 +21,10 @@ import { DEFAULT_BLOB_GRACE_MS, type BlobStore } from "./files/model.ts";
 import { createPutAhead, type PutAhead } from "./files/put-ahead.ts";
 import { createRegistrar } from "./files/registrar.ts";
 import { createFileService, resolveInputs, type FileService } from "./files/service.ts";
+import { createFleet, type Fleet } from "./fleet/fleet.ts";
+import type { FleetPlan } from "./fleet/fleet-settings.ts";
+import { pingHealthServer } from "./fleet/ping.ts";
+import type { FleetService } from "./fleet/service.ts";
 import { createEventFeed, type EventFeed } from "./jobs/event-feed.ts";
 import { createJobWatch, type JobWatch } from "./jobs/job-watch.ts";
 import {
@@ -66,6 +75,9 @@ export interface ServicesOptions {
   readonly db: Db;
   readonly ids: IdSource;
   readonly target: PgTarget;
+  readonly fleet?: FleetPlan | undefined;
+  /** Where this replica listens, once it does; left out: as the settings say. */
+  readonly listensAt?: () => string;
 }
 
 /** The services of one replica. */
@@ -82,6 +94,7 @@ export interface Services {
   readonly watch: JobWatch;
   readonly feed: EventFeed;
   readonly scheduler: Scheduler;
+  readonly fleet: FleetService;
   readonly webhooks: WebhookService;
   readonly patterns: PatternService;
   readonly recovery: RecoveryService;
@@ -239,6 +252,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fetch: guarded,
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
+  const fleet = await createFleetFeature(options, { jobs, scheduler, machines, onEvents });
   const readiness = () => checkReadiness({ db, store, machines });
   const recovery = createRecoveryService({
     db,
@@ -268,6 +282,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     watch,
     feed,
     scheduler,
+    fleet: fleet.service,
     webhooks,
     patterns,
     recovery,
@@ -292,13 +307,72 @@ export async function createServices(options: ServicesOptions): Promise<Services
       hooks.prune,
       patternLoop,
       scheduler,
+      ...fleet.loops,
     ],
     async close() {
       await jobs.drain();
+      await fleet.close();
       await guarded.close();
       await store.close();
     },
   };
+}
+
+/** The fleet, joined with what it needs of the others. */
+async function createFleetFeature(
+  { db, clock, random, ids, log, failpoints, settings, fleet: plan, listensAt }: ServicesOptions,
+  others: {
+    readonly jobs: JobsService;
+    readonly scheduler: Scheduler;
+    readonly machines: MachinesService;
+    readonly onEvents: (written: readonly EventType[]) => void;
+  },
+): Promise<Fleet> {
+  const { jobs, scheduler, machines, onEvents } = others;
+  return await createFleet({
+    db,
+    clock,
+    random,
+    ids,
+    log,
+    failpoints,
+    plan,
+    onEvents,
+    breaker: {
+      threshold: settings.maxWorkerFailureRate,
+      windowMs: settings.failureWindowMinutes * SECONDS_PER_MINUTE * MS_PER_SECOND,
+      minimum: settings.minWorkersForRateCheck,
+      clearedBefore: null,
+    },
+    heartbeatTimeoutMs: settings.gpuIdleTimeoutSec * MS_PER_SECOND,
+    publicUrl: () =>
+      settings.publicUrl ?? listensAt?.() ?? `http://${settings.host}:${settings.port}`,
+    ports: {
+      async demand() {
+        const [stats, jobMs] = await Promise.all([
+          jobs.stats(LOCAL_CALLER),
+          scheduler.recentJobMs(),
+        ]);
+        const waiting = stats.jobs.queued + stats.jobs.recovering - stats.held;
+        return {
+          waitingJobs: Math.max(0, waiting),
+          runningJobs: stats.jobs.processing,
+          jobMs,
+          oldestWaitMs: stats.oldestQueuedAgeMs,
+        };
+      },
+      cordon: (tx, machineId, isCordoned) => machines.setMachineCordon(tx, machineId, isCordoned),
+      enrol: (machineName) => enrolMachine(db, ids, machineName),
+      ping: (url, token, signal) => pingHealthServer(url, token, { clock, signal }),
+    },
+  });
+}
+
+/** A token for a machine of the fleet; null as long as nobody needs a key. */
+async function enrolMachine(db: Db, ids: IdSource, machineName: string): Promise<string | null> {
+  if (!(await hasAnyKey(db))) return null;
+  const wanted = { name: "the fleet", machineName, createdBy: "fleet" };
+  return (await createEnrolment(db, ids, wanted)).text;
 }
 
 /** The loops that remove what is over, each as long after as its setting or its feature says. */

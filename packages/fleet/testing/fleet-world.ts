@@ -94,9 +94,8 @@ export class FleetWorld {
       const facts = { machine, signs: this.signsOf(machine, now), listing, now };
       this.#do(machine, decideMachine({ ...facts, pool: pool ?? null }, policy), now);
     }
-    const names = new Set(this.living.map(({ name }) => name));
-    const refs = new Set(this.living.flatMap(({ ref }) => ref ?? []));
-    for (const one of decideUnknown(listing, { names, refs }, () => false).end) {
+    const known = new Map(this.living.map(({ name, ref }) => [name, ref]));
+    for (const one of decideUnknown(listing, known, () => false).end) {
       this.#step();
       cloud.terminate(one.ref, now);
     }

@@ -80,6 +80,8 @@ export interface MachinesService extends MachineDetails {
   ): Promise<readonly store.SetAside[]>;
   /** Sets or lifts a cordon, and a quarantine with it; throws `not_found`. */
   setCordon(instanceId: string, cordoned: boolean): Promise<Instance>;
+  /** No new jobs for a machine, or jobs again. */
+  setMachineCordon(tx: Queryable, machineId: string, cordoned: boolean): Promise<void>;
   markLost(timeoutMs: number): Promise<Machine[]>;
   /** Asks every kind of healthy machine whether it would accept the graph. */
   validateStrictly(graph: Graph): Promise<StrictValidation>;
@@ -149,6 +151,7 @@ export function createMachinesService(db: Db): MachinesService {
       }
       return instance;
     },
+    setMachineCordon: (tx, machineId, cordoned) => store.setMachineCordon(tx, machineId, cordoned),
     markLost: (timeoutMs) => store.markLostMachines(db, timeoutMs),
     async validateStrictly(graph) {
       const infos = await knownObjectInfos(db);

@@ -277,6 +277,18 @@ export async function setCordon(
   return rows[0] === undefined ? null : toInstance(rows[0]);
 }
 
+/** Sets or lifts the cordon of all instances of a machine. */
+export async function setMachineCordon(
+  db: Queryable,
+  machineId: string,
+  cordoned: boolean,
+): Promise<void> {
+  await db.query("update instances set cordoned = $2 where machine_id = $1 and cordoned <> $2", [
+    machineId,
+    cordoned,
+  ]);
+}
+
 /** Machines whose last heartbeat is older than the limit become `lost`; they are returned. */
 export async function markLostMachines(db: Queryable, timeoutMs: number): Promise<Machine[]> {
   const { rows } = await db.query<MachineRow>(

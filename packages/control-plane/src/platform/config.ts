@@ -69,6 +69,22 @@ export function integerSetting(
   return withMeta(schema, { ...text, type, default: String(range.default) });
 }
 
+/** A number, with fractions.  */
+export function numberSetting(
+  text: SettingText,
+  range: { readonly over: number; readonly max: number; readonly default: number },
+): z.ZodType<number> {
+  const type = `number over ${range.over}, at most ${range.max}`;
+  const schema = z
+    .union([z.number(), z.string().regex(/^\s*-?\d+(?:\.\d+)?\s*$/, `expected a ${type}`)], {
+      error: `expected a ${type}`,
+    })
+    .transform(Number)
+    .refine((value) => value > range.over && value <= range.max, `expected a ${type}`)
+    .default(range.default);
+  return withMeta(schema, { ...text, type, default: String(range.default) });
+}
+
 const YES = new Set(["true", "1", "yes", "on"]);
 const NO = new Set(["false", "0", "no", "off"]);
 

@@ -20,6 +20,7 @@ import {
   type SettingsOf,
 } from "./config.ts";
 import { LOG_LEVELS } from "./log.ts";
+import { checkHttpUrl, FLEET_SETTINGS, MACHINE_SETTINGS } from "./machine-settings.ts";
 
 /** What the default data folder depends on. */
 export interface HomeFacts {
@@ -50,10 +51,6 @@ function checkStore(value: string): string | undefined {
   return /^s3:\/\/[a-z0-9][a-z0-9.-]+(?:\/.*)?$/.test(value)
     ? undefined
     : "expected a folder, or s3://bucket/prefix";
-}
-
-function checkHttpUrl(value: string): string | undefined {
-  return /^https?:\/\/[^/\s]+/.test(value) ? undefined : "expected an http:// or https:// address";
 }
 
 /** What a checkpoint's file is called by; a LoRA or a picture in the list is a slip. */
@@ -338,80 +335,6 @@ const work = {
   ),
 };
 
-function checkFile(value: string): string | undefined {
-  return value.trim() === "" ? "expected a path" : undefined;
-}
-
-function checkPort(value: string): string | undefined {
-  const isPort = /^\d{1,5}$/.test(value.trim()) && Number(value) <= 65_535;
-  return isPort ? undefined : "expected a port, 0 to 65535 (0 takes any free one)";
-}
-
-const machine = {
-  machineManifest: optionalTextSetting(
-    {
-      env: "HOLDFAST_MACHINE_MANIFEST",
-      flag: "manifest",
-      meaning:
-        "What this machine should be. Default: `machine.yaml` in the home folder, where there is one.",
-    },
-    checkFile,
-  ),
-  machineDir: optionalTextSetting(
-    {
-      env: "HOLDFAST_MACHINE_DIR",
-      flag: "machine-dir",
-      meaning:
-        "Folder for all that is installed on the machine. Default: `machine` in the home folder.",
-    },
-    checkFile,
-  ),
-  healthHost: optionalTextSetting({
-    env: "HOLDFAST_HEALTH_HOST",
-    flag: "health-host",
-    meaning:
-      "Address of the machine's health server. Default: `health.host` of the manifest, else 127.0.0.1. Any but loopback needs a token.",
-  }),
-  healthPort: optionalTextSetting(
-    {
-      env: "HOLDFAST_HEALTH_PORT",
-      flag: "health-port",
-      meaning:
-        "Port of the machine's health server. Default: `health.port` of the manifest, else 9090 or the next free one.",
-    },
-    checkPort,
-  ),
-  healthTokenFile: optionalTextSetting(
-    {
-      env: "HOLDFAST_HEALTH_TOKEN_FILE",
-      meaning: "File with the token that guards the machine's health server.",
-    },
-    checkFile,
-  ),
-  enrollToken: secretSetting({
-    env: "HOLDFAST_ENROLL_TOKEN",
-    meaning: "One-time token by which an agent gets its own key (`holdfast keys enroll`).",
-  }),
-  uvProgram: optionalTextSetting(
-    {
-      env: "HOLDFAST_UV",
-      meaning: "A uv to use. Default: the one on PATH, else one is installed for the machine.",
-    },
-    checkFile,
-  ),
-  pm2Program: optionalTextSetting(
-    {
-      env: "HOLDFAST_PM2",
-      meaning: "A PM2 to use. Default: one is installed for the machine.",
-    },
-    checkFile,
-  ),
-  nvidiaSmiProgram: optionalTextSetting(
-    { env: "HOLDFAST_NVIDIA_SMI", meaning: "The nvidia-smi to use. Default: the one on PATH." },
-    checkFile,
-  ),
-};
-
 const logging = {
   logLevel: choiceSetting(
     { env: "HOLDFAST_LOG_LEVEL", flag: "log-level", meaning: "How much is logged." },
@@ -431,7 +354,14 @@ const logging = {
 
 /** Every setting of the control plane, in the order in which the documents list them. */
 export function controlPlaneSettings(home: string) {
-  return { ...storage(home), ...network, ...work, ...machine, ...logging };
+  return {
+    ...storage(home),
+    ...network,
+    ...work,
+    ...FLEET_SETTINGS,
+    ...MACHINE_SETTINGS,
+    ...logging,
+  };
 }
 
 /** The control plane's settings, parsed. */

@@ -10,6 +10,7 @@ import { createActiveRequirements } from "./active-requirements.ts";
 import { createCheckpointLoop } from "./checkpoint-loop.ts";
 import { createCheckpointService, type CheckpointService } from "./checkpoint-service.ts";
 import { createModelFetching } from "./fetch-service.ts";
+import { readRecentJobMs } from "./job-time-store.ts";
 import { createGraphCache } from "./graph-cache.ts";
 import { createLeaseService, type LeaseService } from "./lease-service.ts";
 import { countBusyInstances, readRequirementNeeds } from "./lease-store.ts";
@@ -55,6 +56,8 @@ export interface Scheduler extends Service {
   revoked(machineId: string): void;
   /** Instances that hold a lease now. */
   busyInstances(): Promise<number>;
+  /** What a job took an instance lately, ms on average; null when that is not known. */
+  recentJobMs(): Promise<number | null>;
   /** Agents' polls that this replica holds open. */
   waitingPolls(): number;
 }
@@ -143,6 +146,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     },
     waitingPolls: () => signal.waiting(),
     busyInstances: () => countBusyInstances(deps.db),
+    recentJobMs: () => readRecentJobMs(deps.db),
     start: () => startInOrder(loops),
     async stop() {
       signal.wakeAll();

@@ -87,20 +87,21 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
 /** What to do about machines that a provider lists and nobody here has written down. */
 export function decideUnknown(
   listing: PoolListing,
-  /** Of machines that are written down and have not ended. */
-  known: { readonly names: ReadonlySet<string>; readonly refs: ReadonlySet<string> },
+  /** References by name, null where that is not known yet, of machines that are written down and live. */
+  known: ReadonlyMap<string, string | null>,
   /** Whether an agent of this name works here, and no machine of the name was ever written down. */
   isServing: (name: string) => boolean,
 ): { readonly adopt: readonly ProvidedMachine[]; readonly end: readonly ProvidedMachine[] } {
-  const unknown = listing.machines.filter(
-    ({ name, ref, state }) =>
-      !known.names.has(name) &&
-      !known.refs.has(ref) &&
-      (state === "pending" || state === "running"),
-  );
+  const unknown = listing.machines.filter(({ name, ref, state }) => {
+    if (state !== "pending" && state !== "running") return false;
+    const own = known.get(name);
+    // Two of one name: whoever was not written down was made by a leader that had lost its lead.
+    return own === undefined || (own !== null && own !== ref);
+  });
+  const isAdopted = ({ name }: ProvidedMachine): boolean => !known.has(name) && isServing(name);
   return {
-    adopt: unknown.filter(({ name }) => isServing(name)),
-    end: unknown.filter(({ name }) => !isServing(name)),
+    adopt: unknown.filter(isAdopted),
+    end: unknown.filter((one) => !isAdopted(one)),
   };
 }
 

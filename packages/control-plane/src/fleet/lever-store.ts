@@ -1,0 +1,161 @@
+/** What people have set, where the breaker stands, and how pools are, in SQL. */
+import type { BreakerMemory, PoolDecision } from "@holdfast/fleet";
+import { toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { LeadLost, type Lever, type LeverKind, type StoredPool } from "./model.ts";
+
+interface LeverRow {
+  readonly id: string;
+  readonly kind: LeverKind;
+  readonly value: unknown;
+  readonly reason: string;
+  readonly made_by: string;
+  readonly made_at: number;
+  readonly undone_by: string | null;
+  readonly undone_at: number | null;
+}
+
+function toLever(row: LeverRow): Lever {
+  return {
+    id: row.id,
+    kind: row.kind,
+    value: row.value,
+    reason: row.reason,
+    madeBy: row.made_by,
+    madeAt: row.made_at,
+    undoneBy: row.undone_by,
+    undoneAt: row.undone_at,
+  };
+}
+
+/** Records a lever; it is in force from now on. */
+export async function insertLever(
+  db: Queryable,
+  lever: Pick<Lever, "id" | "kind" | "value" | "reason" | "madeBy">,
+): Promise<Lever> {
+  const { rows } = await db.query<LeverRow>(
+    `insert into fleet_levers (id, kind, value, reason, made_by) values ($1, $2, $3, $4, $5)
+     returning *`,
+    [lever.id, lever.kind, toJson(lever.value), lever.reason, lever.madeBy],
+  );
+  const row = rows[0];
+  if (row === undefined) throw new Error("an insert of a lever returned no row");
+  return toLever(row);
+}
+
+/** Undoes a lever; undefined when there is none, or it was undone before. */
+export async function undoLever(db: Queryable, id: string, by: string): Promise<Lever | undefined> {
+  const { rows } = await db.query<LeverRow>(
+    `update fleet_levers set undone_by = $2, undone_at = now()
+     where id = $1 and undone_at is null returning *`,
+    [id, by],
+  );
+  return rows[0] === undefined ? undefined : toLever(rows[0]);
+}
+
+/** Of each kind the newest that is not undone. */
+export async function readLeversInForce(db: Queryable): Promise<Lever[]> {
+  const { rows } = await db.query<LeverRow>(
+    `select distinct on (kind) * from fleet_levers where undone_at is null order by kind, id desc`,
+  );
+  return rows.map(toLever);
+}
+
+/** All, newest first. */
+export async function listLevers(
+  db: Queryable,
+  page: { readonly before: string | null; readonly limit: number },
+): Promise<Lever[]> {
+  const { rows } = await db.query<LeverRow>(
+    `select * from fleet_levers where $1::text is null or id < $1 order by id desc limit $2`,
+    [page.before, page.limit],
+  );
+  return rows.map(toLever);
+}
+
+/** Where the breaker stood at the last look; null before the first. */
+export async function readBreaker(db: Queryable): Promise<BreakerMemory | null> {
+  const { rows } = await db.query<{ memory: Omit<BreakerMemory, "lookedAt">; looked_at: number }>(
+    "select memory, looked_at from fleet_breaker",
+  );
+  const row = rows[0];
+  return row === undefined ? null : { ...row.memory, lookedAt: row.looked_at };
+}
+
+/** Keeps where the breaker stands. Throws {@link LeadLost}. */
+export async function writeBreaker(
+  db: Queryable,
+  epoch: number,
+  { lookedAt, ...memory }: BreakerMemory,
+): Promise<void> {
+  const { rows } = await db.query(
+    `insert into fleet_breaker (memory, looked_at)
+     select $2::jsonb, $3::timestamptz
+     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > now())
+     on conflict (only_one) do update set memory = excluded.memory, looked_at = excluded.looked_at
+     returning looked_at`,
+    [epoch, toJson(memory), toTimestamp(lookedAt)],
+  );
+  if (rows.length === 0) throw new LeadLost();
+}
+
+interface PoolRow {
+  readonly name: string;
+  readonly blocked_until: number | null;
+  readonly reason: string | null;
+  readonly failures: number;
+  readonly decision: PoolDecision | null;
+}
+
+/** Pools as the leader has left them. */
+export async function readPools(db: Queryable): Promise<StoredPool[]> {
+  const { rows } = await db.query<PoolRow>("select * from fleet_pools");
+  return rows.map(({ name, blocked_until: blockedUntil, reason, failures, decision }) => ({
+    name,
+    blockedUntil,
+    reason,
+    failures,
+    decision,
+  }));
+}
+
+/** Keeps how a pool is. Throws {@link LeadLost}. */
+export async function writePool(db: Queryable, epoch: number, pool: StoredPool): Promise<void> {
+  const { rows } = await db.query(
+    `insert into fleet_pools (name, blocked_until, reason, failures, decision)
+     select $2, $3::timestamptz, $4, $5::int, $6::jsonb
+     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > now())
+     on conflict (name) do update set blocked_until = excluded.blocked_until,
+       reason = excluded.reason, failures = excluded.failures, decision = excluded.decision
+     returning name`,
+    [
+      epoch,
+      pool.name,
+      toTimestamp(pool.blockedUntil),
+      pool.reason,
+      pool.failures,
+      pool.decision === null ? null : toJson(pool.decision),
+    ],
+  );
+  if (rows.length === 0) throw new LeadLost();
+}
+
+/** What the database's clock says, epoch ms. */
+export async function readNow(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ now: number }>("select now() as now");
+  const now = rows[0]?.now;
+  if (now === undefined) throw new Error("the database told no time");
+  return now;
+}
+
+/** What tells this installation's machines from another one's; made by the first who asks. */
+export async function readInstallation(db: Queryable, fresh: string): Promise<string> {
+  const { rows } = await db.query<{ suffix: string }>(
+    `with made as (
+       insert into fleet_identity (suffix) values ($1) on conflict do nothing returning suffix)
+     select suffix from made union all select suffix from fleet_identity limit 1`,
+    [fresh],
+  );
+  const suffix = rows[0]?.suffix;
+  if (suffix === undefined) throw new Error("the fleet has no identity");
+  return suffix;
+}

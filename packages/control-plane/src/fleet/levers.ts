@@ -1,0 +1,59 @@
+/** What the levers in force come to, and which values they may have. Pure. */
+import { MINIMUM_MAX, WINDOW_MS_MAX, type BreakerPolicy } from "@holdfast/fleet";
+import type { Lever, LeverKind, LeversInForce } from "./model.ts";
+
+const MS_PER_MINUTE = 60_000;
+
+/** The policy of the settings with what people have set over it. */
+export function leversInForce(settings: BreakerPolicy, levers: readonly Lever[]): LeversInForce {
+  const of = (kind: LeverKind): Lever | undefined =>
+    levers.find((lever) => lever.kind === kind && lever.undoneAt === null);
+  const number = (kind: LeverKind): number | undefined => {
+    const value = of(kind)?.value;
+    return typeof value === "number" ? value : undefined;
+  };
+  const windowMinutes = number("window");
+  return {
+    breaker: {
+      threshold: number("threshold") ?? settings.threshold,
+      windowMs: windowMinutes === undefined ? settings.windowMs : windowMinutes * MS_PER_MINUTE,
+      minimum: number("minimum") ?? settings.minimum,
+      clearedBefore: number("clear") ?? settings.clearedBefore,
+    },
+    paused: of("pause") ?? null,
+    levers: levers.filter(({ kind, undoneAt }) => undoneAt === null && kind !== "force"),
+  };
+}
+
+/** What is wrong with a lever's value, in words; null when nothing is. `now` is epoch ms. */
+export function leverProblem(kind: LeverKind, value: unknown, now: number): string | null {
+  switch (kind) {
+    case "threshold":
+      return typeof value === "number" && value > 0 && value <= 1
+        ? null
+        : `threshold: expected a share over 0 and at most 1, found ${shown(value)}`;
+    case "window":
+      return typeof value === "number" && value > 0 && value * MS_PER_MINUTE <= WINDOW_MS_MAX
+        ? null
+        : `window: expected minutes over 0 and at most ${WINDOW_MS_MAX / MS_PER_MINUTE}, found ${shown(value)}`;
+    case "minimum":
+      return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MINIMUM_MAX
+        ? null
+        : `minimum: expected a whole number of machines from 1 to ${MINIMUM_MAX}, found ${shown(value)}`;
+    case "clear":
+      if (typeof value !== "number" || !Number.isFinite(value)) {
+        return `clear: expected an instant, found ${shown(value)}`;
+      }
+      return value <= now
+        ? null
+        : "clear: expected an instant that is past: failures to come are not cleared beforehand";
+    case "pause":
+      return value === true ? null : `pause: expected true, found ${shown(value)}`;
+    default:
+      return null;
+  }
+}
+
+function shown(value: unknown): string {
+  return JSON.stringify(value)?.slice(0, 100) ?? "nothing";
+}

@@ -1,0 +1,245 @@
+/**
+ * Keeps single machines of the fleet: what the decision says is written down, done, and written down
+ * again. Every step may be the last one of this process.
+ */
+import {
+  asking,
+  decideMachine,
+  draining,
+  gone,
+  kept,
+  notMade,
+  ready,
+  terminated,
+  type MachineAction,
+  type MachineSigns,
+  type PoolListing,
+} from "@holdfast/fleet";
+import type { Transaction } from "../platform/db.ts";
+import { appendEvents } from "../platform/outbox.ts";
+import type { DbClock } from "./db-clock.ts";
+import { machineEvents } from "./fleet-events.ts";
+import type { FleetPool, FleetPorts } from "./fleet-settings.ts";
+import type { Lead, ReconcileDeps } from "./leader.ts";
+import { LeadLost, type StoredMachine } from "./model.ts";
+import type { PoolBlocks } from "./pool-blocks.ts";
+import { callProvider, PROVIDER_CALL_MS } from "./provider-calls.ts";
+import { toEnded, toMade } from "./stored-machine.ts";
+import * as store from "./store.ts";
+
+/** See the head of this file. */
+export class MachineKeeper {
+  readonly #deps: ReconcileDeps & { readonly blocks: PoolBlocks };
+
+  constructor(deps: ReconcileDeps & { readonly blocks: PoolBlocks }) {
+    this.#deps = deps;
+  }
+
+  /** Does the next thing about a machine. One machine's trouble is not the others'. */
+  async act(
+    lead: Lead,
+    machine: StoredMachine,
+    { signs, listing }: { readonly signs: MachineSigns; readonly listing: PoolListing | null },
+    dbClock: DbClock,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { policy } = this.#deps.settings;
+    if (await this.#endAsAsked(lead, machine, dbClock)) return;
+    const action = decideMachine(
+      {
+        machine,
+        signs,
+        listing,
+        pool: policy.pools.find(({ name }) => name === machine.pool) ?? null,
+        now: dbClock.now(),
+      },
+      policy,
+    );
+    try {
+      await this.#do(lead, machine, action, { listing, dbClock, signal });
+    } catch (err) {
+      if (err instanceof LeadLost || signal.aborted) throw err;
+      // One machine's trouble is not the others'.
+      this.#deps.log.error({ err, machine: machine.name, action: action.kind }, "machine not kept");
+    }
+  }
+
+  /** A person's word goes before every decision. */
+  async #endAsAsked(lead: Lead, machine: StoredMachine, dbClock: DbClock): Promise<boolean> {
+    const { endRequest, state } = machine;
+    if (endRequest === null || state === "ending" || state === "ended") return false;
+    if (state === "ready" && !endRequest.now) {
+      await this.#deps.db.transaction((tx) => this.drain(tx, lead, machine, dbClock.now()));
+      return true;
+    }
+    if (state === "draining" && !endRequest.now) return false;
+    const reason = `${endRequest.by} wanted it ended: ${endRequest.reason}`;
+    const end = { cause: "intended", kind: null, reason } as const;
+    await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
+    return true;
+  }
+
+  async #do(
+    lead: Lead,
+    machine: StoredMachine,
+    action: MachineAction,
+    {
+      listing,
+      dbClock,
+      signal,
+    }: {
+      readonly listing: PoolListing | null;
+      readonly dbClock: DbClock;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<void> {
+    switch (action.kind) {
+      case "nothing":
+        return;
+      case "ask":
+        return await this.#ask(lead, machine, dbClock, signal);
+      case "adopt":
+        return await this.#write(lead, machine, toMade(machine, action.provided, dbClock.now()));
+      case "become_ready":
+        return await this.#write(lead, machine, { ...machine, ...ready(machine, dbClock.now()) });
+      case "fail": {
+        const { failure: kind, reason } = action;
+        const end = { cause: "failed", kind, reason } as const;
+        return await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
+      }
+      case "end": {
+        const end = { cause: "intended", kind: null, reason: action.reason } as const;
+        return await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
+      }
+      case "terminate":
+        return await this.#terminate(lead, machine, { listing, dbClock, signal });
+      default:
+        return await this.#write(lead, machine, { ...machine, ...gone(machine) });
+    }
+  }
+
+  async #ask(
+    lead: Lead,
+    before: StoredMachine,
+    dbClock: DbClock,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { settings, ports, random, failpoints, log } = this.#deps;
+    const pool = settings.pools.find(({ name }) => name === before.pool);
+    const offer = pool?.provider.offers[before.offerIndex];
+    if (pool === undefined || offer === undefined) return;
+    const env = await this.#envOf(pool, before.name, ports);
+    const unsureUntil = dbClock.now() + PROVIDER_CALL_MS + settings.policy.listLagMs;
+    const asked: StoredMachine = { ...before, ...asking(before, unsureUntil), offer };
+    await failpoints.hit("fleet.before-asking-written");
+    await this.#write(lead, before, asked);
+    await failpoints.hit("fleet.before-ask");
+    // Whoever takes over waits until `unsureUntil` for what this call makes: it must not come later.
+    if (!lead.isLeading()) throw new LeadLost();
+    const request = { name: before.name, offer, env };
+    const answer = await callProvider(this.#deps.clock, signal, (limited) =>
+      pool.provider.create(request, limited),
+    );
+    await failpoints.hit("fleet.after-ask");
+    if (answer.kind === "ok") {
+      await this.#write(lead, asked, toMade(asked, answer.value, dbClock.now()));
+      return;
+    }
+    const { trouble } = answer;
+    log.warn({ machine: before.name, pool: pool.name, offer, ...trouble }, "machine not made");
+    this.#deps.blocks.note(
+      pool.name,
+      trouble,
+      before.offerIndex,
+      pool.provider.offers.length,
+      dbClock.now(),
+    );
+    const left = notMade(asked, trouble, dbClock.now(), random);
+    await this.#write(lead, asked, { ...asked, ...left, trouble: trouble.message });
+  }
+
+  async #envOf(
+    pool: FleetPool,
+    name: string,
+    ports: FleetPorts,
+  ): Promise<Readonly<Record<string, string>>> {
+    const token = await ports.enrol(name);
+    return {
+      ...(await pool.env()),
+      HOLDFAST_URL: this.#deps.settings.publicUrl(),
+      HOLDFAST_MACHINE_NAME: name,
+      ...(token !== null && { HOLDFAST_ENROLL_TOKEN: token }),
+    };
+  }
+
+  async #terminate(
+    lead: Lead,
+    machine: StoredMachine,
+    {
+      listing,
+      dbClock,
+      signal,
+    }: {
+      readonly listing: PoolListing | null;
+      readonly dbClock: DbClock;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<void> {
+    const { settings, failpoints, log } = this.#deps;
+    const pool = settings.pools.find(({ name }) => name === machine.pool);
+    const ref = machine.ref ?? listing?.machines.find(({ name }) => name === machine.name)?.ref;
+    if (pool === undefined || ref === undefined) {
+      log.error(
+        { machine: machine.name, pool: machine.pool },
+        "machine cannot be ended: its pool is not in the settings; it may still be paid for",
+      );
+      return;
+    }
+    if (!lead.isLeading()) throw new LeadLost();
+    const answer = await callProvider(this.#deps.clock, signal, (limited) =>
+      pool.provider.terminate(ref, limited),
+    );
+    await failpoints.hit("fleet.after-terminate");
+    if (answer.kind === "trouble") {
+      log.warn({ machine: machine.name, ...answer.trouble }, "machine not ended, tried again");
+    }
+    await this.#write(lead, machine, { ...machine, ...terminated(machine, dbClock.now()) });
+  }
+
+  /** No more jobs for it. */
+  async drain(
+    tx: Transaction,
+    lead: Lead,
+    machine: StoredMachine | undefined,
+    now: number,
+  ): Promise<void> {
+    if (machine === undefined) return;
+    await store.updateMachine(tx, lead.epoch, { ...machine, ...draining(machine, now) });
+    if (machine.machineId !== null) await this.#deps.ports.cordon(tx, machine.machineId, true);
+  }
+
+  /** Jobs for it again. */
+  async keep(tx: Transaction, lead: Lead, machine: StoredMachine | undefined): Promise<void> {
+    if (machine === undefined) return;
+    await store.updateMachine(tx, lead.epoch, { ...machine, ...kept(machine) });
+    if (machine.machineId !== null) await this.#deps.ports.cordon(tx, machine.machineId, false);
+  }
+
+  /** Writes a machine and tells what happened to it, in one transaction. */
+  async #write(lead: Lead, before: StoredMachine, after: StoredMachine): Promise<void> {
+    const { db, ids, onEvents, log } = this.#deps;
+    const events = machineEvents(ids, before, after);
+    await db.transaction(async (tx) => {
+      await store.updateMachine(tx, lead.epoch, after);
+      await appendEvents(tx, events);
+    });
+    Object.assign(before, after);
+    if (before.state !== after.state || events.length > 0) {
+      log.info(
+        { machine: after.name, state: after.state, reason: after.end?.reason },
+        "machine of the fleet",
+      );
+    }
+    if (events.length > 0) onEvents(events.map(({ type }) => type));
+  }
+}

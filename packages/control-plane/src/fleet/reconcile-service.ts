@@ -1,0 +1,269 @@
+/**
+ * One round of the leader: what is seen, what each machine comes to, how many there should be. Every
+ * outside action is written down before it is done, and is safe to repeat; see `model.ts` for what holds.
+ */
+import {
+  decideFleet,
+  decideUnknown,
+  foundMachine,
+  lookAtBreaker,
+  NEW_BREAKER,
+  reasonText,
+  toLifespan,
+  wantedMachine,
+  type BreakerView,
+  type Demand,
+  type PoolDecision,
+  type PoolListing,
+} from "@holdfast/fleet";
+import { appendEvents } from "../platform/outbox.ts";
+import { readDbClock, type DbClock } from "./db-clock.ts";
+import { breakerEvent, type FleetEvent } from "./fleet-events.ts";
+import type { Lead, ReconcileDeps } from "./leader.ts";
+import { leversInForce } from "./levers.ts";
+import * as levers from "./lever-store.ts";
+import { isOurName, machineName } from "./machine-name.ts";
+import { MachineKeeper } from "./machine-service.ts";
+import { LeadLost, type StoredMachine, type StoredPool } from "./model.ts";
+import { createPings, type Pings } from "./pings.ts";
+import { createPoolBlocks, type PoolBlocks } from "./pool-blocks.ts";
+import { callProvider, forEachAtOnce } from "./provider-calls.ts";
+import { createSigns, type SignsSource } from "./signs.ts";
+import { toStored, toWanted } from "./stored-machine.ts";
+import * as store from "./store.ts";
+
+/** What a round came to, for those who look on. */
+export interface RoundSummary {
+  readonly breaker: BreakerView;
+  readonly demand: Demand;
+  readonly pools: readonly PoolDecision[];
+}
+
+/** The rounds of the leader. */
+export interface Reconciler {
+  /**
+   * One round under this epoch; `isLeading` is asked again before everything that cannot be taken back.
+   * Throws {@link LeadLost}.
+   */
+  round(lead: Lead, signal: AbortSignal): Promise<RoundSummary>;
+  /** Forgets what an earlier lead saw. */
+  reset(): void;
+}
+
+/** Providers are asked for their machines this often. */
+const LIST_EVERY_MS = 10_000;
+/** Ended machines that are looked at again, for providers that tell late of what they made. */
+const LATE_MS = 15 * 60_000;
+
+/** Makes the {@link Reconciler}. */
+export function createReconciler(deps: ReconcileDeps): Reconciler {
+  return new FleetReconciler(deps);
+}
+
+class FleetReconciler implements Reconciler {
+  readonly #deps: ReconcileDeps;
+  readonly #listings = new Map<string, PoolListing>();
+  readonly #signs: SignsSource;
+  readonly #pings: Pings;
+  readonly #blocks: PoolBlocks;
+  readonly #keeper: MachineKeeper;
+
+  constructor(deps: ReconcileDeps) {
+    this.#deps = deps;
+    this.#signs = createSigns(deps.db);
+    this.#pings = createPings(deps);
+    this.#blocks = createPoolBlocks(deps.random);
+    this.#keeper = new MachineKeeper({ ...deps, blocks: this.#blocks });
+  }
+
+  reset(): void {
+    this.#listings.clear();
+    this.#pings.reset();
+    this.#signs.reset();
+  }
+
+  async round(lead: Lead, signal: AbortSignal): Promise<RoundSummary> {
+    const { db, clock, settings } = this.#deps;
+    const dbClock = await readDbClock(db, clock, this.#deps.readNow);
+    await this.#list(dbClock, signal);
+    const machines = await store.readLiving(db);
+    const signs = await this.#signs.read(machines, this.#pings, dbClock.now());
+    await this.#adoptStatic(lead, machines, signs.unknown, dbClock);
+    this.#pings.look(machines, signs, settings.pools, signal);
+    await forEachAtOnce(machines, (machine) =>
+      this.#keeper.act(
+        lead,
+        machine,
+        { signs: signs.of(machine), listing: this.#listings.get(machine.pool) ?? null },
+        dbClock,
+        signal,
+      ),
+    );
+    await this.#endUnknown(lead, dbClock, signal);
+    return await this.#size(lead, dbClock);
+  }
+
+  /** Asks the providers for their machines, at their pace; what fails leaves what was known before. */
+  async #list(dbClock: DbClock, signal: AbortSignal): Promise<void> {
+    const { settings, log } = this.#deps;
+    await forEachAtOnce(settings.pools, async (pool) => {
+      const before = this.#listings.get(pool.name);
+      const askedAt = dbClock.now();
+      if (before !== undefined && askedAt - before.askedAt < LIST_EVERY_MS) return;
+      const answer = await callProvider(this.#deps.clock, signal, (limited) =>
+        pool.provider.list(limited),
+      );
+      if (answer.kind === "ok") {
+        this.#listings.set(pool.name, { askedAt, machines: answer.value });
+      } else
+        log.warn({ pool: pool.name, ...answer.trouble }, "provider does not tell its machines");
+    });
+  }
+
+  /** Machines that somebody else has started are seen as well. */
+  async #adoptStatic(
+    lead: Lead,
+    machines: StoredMachine[],
+    unknown: readonly { readonly machineId: string; readonly name: string }[],
+    dbClock: DbClock,
+  ): Promise<void> {
+    const { db, ids } = this.#deps;
+    const { installation } = this.#deps.settings;
+    for (const { machineId, name } of unknown) {
+      // Ours: in the rows, or in its provider's list soon; or it has ended, and its agent speaks on.
+      if (isOurName(name, installation)) continue;
+      const given = { id: ids.next("flm"), name, pool: "static", provider: "static" as const };
+      const machine = toStored(foundMachine(given, null, dbClock.now()), { machineId });
+      await store.insertMachine(db, lead.epoch, machine);
+      machines.push(machine);
+    }
+  }
+
+  /** What a provider lists under our label and nobody has written down, or what ended long ago. */
+  async #endUnknown(lead: Lead, dbClock: DbClock, signal: AbortSignal): Promise<void> {
+    const { db, settings, log, ids } = this.#deps;
+    const living = await store.readLiving(db);
+    for (const pool of settings.pools) {
+      const listing = this.#listings.get(pool.name);
+      // Only by a list that is newer than the rows: what was asked for since is in the rows.
+      if (listing === undefined || listing.machines.length === 0) continue;
+      const known = new Map(living.map(({ name, ref }) => [name, ref]));
+      const ever = await store.readKnownNames(
+        db,
+        listing.machines.map(({ name }) => name),
+      );
+      const serving = this.#signs.serving();
+      const unknown = decideUnknown(listing, known, (name) => serving.has(name) && !ever.has(name));
+      for (const provided of unknown.adopt) {
+        const given = { id: ids.next("flm"), name: provided.name, pool: pool.name };
+        const found = foundMachine(
+          { ...given, provider: pool.provider.kind },
+          provided,
+          dbClock.now(),
+        );
+        log.warn(
+          { machine: provided.name, ref: provided.ref },
+          "machine found that serves and was not known",
+        );
+        await store.insertMachine(db, lead.epoch, toStored(found, { address: provided.address }));
+      }
+      for (const { name, ref } of unknown.end) {
+        log.warn({ machine: name, ref, pool: pool.name }, "machine found that nobody knows, ended");
+        if (!lead.isLeading()) throw new LeadLost();
+        await callProvider(this.#deps.clock, signal, (limited) =>
+          pool.provider.terminate(ref, limited),
+        );
+      }
+    }
+  }
+
+  /** Where the breaker stands, and how many machines there should be. */
+  async #size(lead: Lead, dbClock: DbClock): Promise<RoundSummary> {
+    const { db, settings, ports } = this.#deps;
+    const [living, inForce, memory, storedPools, demand] = await Promise.all([
+      store.readLiving(db),
+      levers.readLeversInForce(db).then((all) => leversInForce(settings.breaker, all)),
+      levers.readBreaker(db),
+      levers.readPools(db),
+      ports.demand(),
+    ]);
+    const now = dbClock.now();
+    const over = await store.readEnded(db, now - Math.max(inForce.breaker.windowMs, LATE_MS));
+    const lifespans = [...living, ...over].flatMap((one) => toLifespan(one) ?? []);
+    const before = memory ?? NEW_BREAKER;
+    const looked = lookAtBreaker(lifespans, inForce.breaker, now, before);
+    const { view } = looked;
+    const signs = await this.#signs.read(living, this.#pings, now);
+    const byId = new Map(living.map((one) => [one.id, one]));
+    const decision = decideFleet(
+      {
+        now,
+        machines: living.map(toWanted),
+        signsOf: (id) => signs.of(byId.get(id) as StoredMachine),
+        lifespans,
+        breaker: view,
+        demand,
+        blockedPools: this.#blocks.at(now),
+      },
+      settings.policy,
+    );
+    const isPaused = inForce.paused !== null;
+    const pools = isPaused ? decision.pools.map(toPaused) : decision.pools;
+    const events: FleetEvent[] = [];
+    await db.transaction(async (tx) => {
+      events.length = 0;
+      await levers.writeBreaker(tx, lead.epoch, looked.memory);
+      if (view.state !== before.state) {
+        const reason = reasonText(view, inForce.breaker);
+        events.push(breakerEvent(this.#deps.ids, view, reason));
+      }
+      for (const pool of pools) {
+        await levers.writePool(tx, lead.epoch, this.#blocks.stored(pool, now));
+        for (let count = 0; count < pool.ask; count += 1) {
+          await store.insertMachine(tx, lead.epoch, this.#want(pool.pool, now));
+        }
+      }
+      if (!isPaused) {
+        for (const id of decision.drain) await this.#keeper.drain(tx, lead, byId.get(id), now);
+        for (const id of decision.keep) await this.#keeper.keep(tx, lead, byId.get(id));
+      }
+      await appendEvents(tx, events);
+    });
+    this.#tell(events, view, storedPools);
+    return { breaker: view, demand, pools };
+  }
+
+  #want(poolName: string, now: number): StoredMachine {
+    const { settings, ids, random } = this.#deps;
+    const pool = settings.policy.pools.find(({ name }) => name === poolName);
+    const provider = settings.pools.find(({ name }) => name === poolName)?.provider;
+    const given = {
+      id: ids.next("flm"),
+      name: machineName(poolName, settings.installation, random),
+      pool: poolName,
+      provider: provider?.kind ?? "static",
+      offer: provider?.offers[0] ?? null,
+      pricePerHour: pool?.pricePerHour ?? null,
+    } as const;
+    return toStored(wantedMachine(given, now), {});
+  }
+
+  #tell(
+    events: readonly FleetEvent[],
+    view: BreakerView,
+    storedPools: readonly StoredPool[],
+  ): void {
+    const { log, onEvents } = this.#deps;
+    if (events.length > 0) {
+      log.warn({ state: view.state, rate: view.rate, seen: view.seen }, "breaker changed");
+      onEvents(events.map(({ type }) => type));
+    }
+    this.#blocks.restore(storedPools);
+  }
+}
+
+function toPaused(decision: PoolDecision): PoolDecision {
+  return decision.desired > decision.living
+    ? { ...decision, ask: 0, held: "the fleet is paused" }
+    : { ...decision, ask: 0 };
+}

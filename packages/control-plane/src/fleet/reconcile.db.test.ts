@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createFleetKit, type FleetKit } from "../../testing/fleet-kit.ts";
+
+const SECOND = 1_000;
+const MUCH = { waitingJobs: 100, oldestWaitMs: 0 };
+
+let kit: FleetKit;
+beforeAll(async () => {
+  kit = await createFleetKit();
+});
+afterAll(() => kit?.drop());
+
+const untilQuiet = async (rounds = 40): Promise<void> => {
+  kit.setDemand({});
+  for (let round = 0; round < rounds; round += 1) await kit.tick(30 * SECOND);
+};
+
+describe("the leader of a fleet", () => {
+  it("starts machines for the queue one after the other, and ends them when nothing is left", async () => {
+    await kit.reset();
+    kit.setDemand(MUCH);
+    const living: number[] = [];
+    for (let round = 0; round < 30; round += 1) {
+      await kit.tick(10 * SECOND);
+      living.push(kit.cloud.living(kit.now).length);
+    }
+    expect(living.at(-1)).toBe(4);
+    expect([...new Set(living)]).toEqual([0, 1, 3, 4]);
+    await untilQuiet(20);
+    expect(kit.cloud.living(kit.now)).toEqual([]);
+    const rows = await kit.rows();
+    expect(rows.map(({ state, end_cause: cause }) => `${state} ${cause}`)).toEqual(
+      Array.from({ length: 4 }, () => "ended intended"),
+    );
+  });
+
+  it("killed before or after any step of a spawn, leaves no orphan and pays for none twice", async () => {
+    await kit.reset();
+    kit.setDemand(MUCH);
+    kit.killNext({ atStep: 1e9, isDone: false });
+    await kit.tick(10 * SECOND);
+    await kit.tick(10 * SECOND);
+    const stepsOfSpawn = kit.steps;
+    expect(stepsOfSpawn).toBeGreaterThan(20);
+    for (let atStep = 1; atStep <= stepsOfSpawn; atStep += 1) {
+      for (const isDone of [false, true]) {
+        await kit.reset();
+        kit.setDemand({ waitingJobs: 1 });
+        kit.killNext({ atStep, isDone });
+        for (let round = 0; round < 16; round += 1) await kit.tick(10 * SECOND);
+        const names = kit.cloud.machines.map(({ name }) => name);
+        const where = `killed ${isDone ? "after" : "before"} step ${atStep}`;
+        expect(new Set(names).size, where).toBe(names.length);
+        expect(kit.cloud.living(kit.now).length, where).toBe(1);
+        await untilQuiet(14);
+        expect(kit.cloud.living(kit.now), where).toEqual([]);
+      }
+    }
+  });
+
+  it("sees machines that somebody else started, and counts their loss, without ending them", async () => {
+    await kit.reset();
+    await kit.registerStatic("bench-box");
+    await kit.tick(5 * SECOND);
+    await kit.tick(5 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      { name: "bench-box", provider: "static", state: "ready" },
+    ]);
+    // No heartbeat from here on.
+    for (let round = 0; round < 40; round += 1) await kit.tick(10 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      { name: "bench-box", state: "ended", end_cause: "failed", end_kind: "no_heartbeat" },
+    ]);
+    await kit.registerStatic("bench-box");
+    await kit.tick(5 * SECOND);
+    expect((await kit.rows()).map(({ state }) => state)).toEqual(["ended", "ready"]);
+  });
+
+  it("blocks after failures, tells it once, and goes on by itself", async () => {
+    await kit.reset({ script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.setDemand(MUCH);
+    const states: string[] = [];
+    let summary: Awaited<ReturnType<typeof kit.tick>>;
+    for (let round = 0; round < 200; round += 1) {
+      summary = await kit.tick(30 * SECOND);
+      const state = summary?.breaker.state ?? "killed";
+      if (states.at(-1) !== state) states.push(state);
+    }
+    expect(states.slice(0, 3)).toEqual(["closed", "open", "half_open"]);
+    expect(kit.cloud.machines.length).toBeLessThan(10);
+    expect(summary?.pools[0]?.held).toMatch(/machines have failed|too many machines fail/);
+    const { rows } = await kit.db.query<{ readonly state: string }>(
+      "select payload ->> 'state' as state from events where type = 'fleet.breaker-changed' order by seq",
+    );
+    expect(rows.slice(0, 2).map(({ state }) => state)).toEqual(["open", "half_open"]);
+    // Another leader goes on where this one was.
+    kit.newLeader();
+    await kit.tick(SECOND);
+    expect(kit.cloud.machines.length).toBeLessThan(10);
+  });
+
+  it("ends what its provider lists under our label and nobody has written down, unless it serves", async () => {
+    await kit.reset({ script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.cloud.create("hf-gpu-test01-unknown", kit.now);
+    await kit.tick(20 * SECOND);
+    expect(kit.cloud.living(kit.now)).toEqual([]);
+    expect(await kit.rows()).toEqual([]);
+    await kit.reset();
+    kit.cloud.create("hf-gpu-test01-serves", kit.now);
+    await kit.tick(20 * SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    expect(await kit.rows()).toMatchObject([
+      { name: "hf-gpu-test01-serves", provider: "runpod", state: "starting" },
+    ]);
+  });
+});

@@ -1,0 +1,274 @@
+/** The fleet for people: how it is, and what they may set. Any replica answers; the leader acts. */
+import {
+  HoldfastError,
+  type FleetMachineView,
+  type FleetStatus,
+  type LeverView,
+  type SystemHealth,
+} from "@holdfast/contract";
+import {
+  lookAtBreaker,
+  NEW_BREAKER,
+  parseInstant,
+  toLifespan,
+  wantedMachine,
+  type BreakerView,
+} from "@holdfast/fleet";
+import type { IdSource, Random } from "@holdfast/runtime";
+import type { Db } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
+import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
+import type { FleetPool, FleetPorts, FleetSettings } from "./fleet-settings.ts";
+import { readLead } from "./lead-store.ts";
+import { leverProblem, leversInForce } from "./levers.ts";
+import * as levers from "./lever-store.ts";
+import { machineName } from "./machine-name.ts";
+import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
+import { createSigns, type Signs } from "./signs.ts";
+import { toStored } from "./stored-machine.ts";
+import * as store from "./store.ts";
+import { toBreakerView, toInstant, toLeverView, toMachineView } from "./views.ts";
+
+/** Machines that a status names. */
+const MACHINES_TOLD = 200;
+
+/** What is to be started by a person's word. */
+export interface SpawnRequest {
+  readonly pool: string | undefined;
+  readonly count: number;
+  readonly force: boolean;
+  readonly reason: string;
+  readonly by: string;
+}
+
+/** See the head of this file. */
+export interface FleetService {
+  status(): Promise<FleetStatus>;
+  health(checks: HealthFacts["checks"]): Promise<SystemHealth>;
+  machines(page: {
+    readonly before: string | null;
+    readonly limit: number;
+    readonly isLiving: boolean;
+  }): Promise<readonly FleetMachineView[]>;
+  levers(page: {
+    readonly before: string | null;
+    readonly limit: number;
+  }): Promise<readonly LeverView[]>;
+  /** Throws `invalid_request` for a value that cannot be. */
+  setLever(
+    lever: Pick<Lever, "kind" | "value" | "reason"> & { readonly by: string },
+  ): Promise<LeverView>;
+  /** Throws `not_found` for one that is not in force. */
+  undoLever(id: string, by: string): Promise<LeverView>;
+  /** Throws `spawning_blocked` while nothing is to be started and it is not forced. */
+  spawn(request: SpawnRequest): Promise<readonly FleetMachineView[]>;
+  /** Throws `not_found` for one that is not there, or ends already. */
+  endMachine(
+    ref: string,
+    request: { readonly reason: string; readonly now: boolean; readonly by: string },
+  ): Promise<FleetMachineView>;
+}
+
+/** What it is made of. */
+export interface FleetServiceDeps {
+  readonly db: Db;
+  readonly ids: IdSource;
+  readonly random: Random;
+  readonly log: Log;
+  readonly settings: FleetSettings;
+  readonly ports: Pick<FleetPorts, "demand">;
+}
+
+/** Makes the {@link FleetService}. */
+export function createFleetService(deps: FleetServiceDeps): FleetService {
+  const { db, ids, log } = deps;
+  const look = createLook(deps);
+  return {
+    status: async () => toStatus(await look(), deps),
+    async health(checks) {
+      return judgeHealth({ fleet: toStatus(await look(), deps), checks });
+    },
+    async machines(page) {
+      const [found, { signs, now }] = await Promise.all([store.listMachines(db, page), look()]);
+      return found.map((one) => toMachineView(one, signs.of(one), now));
+    },
+    levers: async (page) => (await levers.listLevers(db, page)).map(toLeverView),
+    async setLever({ kind, value: given, reason, by }) {
+      const value = kind === "clear" ? parseInstant(given) : given;
+      const problem = leverProblem(kind, value ?? given, await levers.readNow(db));
+      if (problem !== null) throw new HoldfastError("invalid_request", problem);
+      const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by };
+      const made = await levers.insertLever(db, lever);
+      log.warn({ kind, value, by, reason }, "lever of the fleet set");
+      return toLeverView(made);
+    },
+    async undoLever(id, by) {
+      const undone = await levers.undoLever(db, id, by);
+      if (undone === undefined) {
+        throw new HoldfastError("not_found", `there is no lever ${id.slice(0, 64)} in force`);
+      }
+      log.warn({ kind: undone.kind, by }, "lever of the fleet undone");
+      return toLeverView(undone);
+    },
+    spawn: async (request) => spawn(request, await look(), deps),
+    async endMachine(ref, request) {
+      const machine = await store.findMachine(db, ref);
+      if (machine === undefined) {
+        throw new HoldfastError("not_found", `the fleet has no machine ${ref.slice(0, 64)}`);
+      }
+      if (!(await store.requestEnd(db, machine.id, request))) {
+        const why =
+          machine.provider === "static" ? "was started by somebody else" : `is ${machine.state}`;
+        throw new HoldfastError("not_found", `${machine.name} cannot be ended here: it ${why}`);
+      }
+      log.warn({ machine: machine.name, ...request }, "end of a machine asked for");
+      const { signs, now } = await look();
+      return toMachineView({ ...machine, endRequest: request }, signs.of(machine), now);
+    },
+  };
+}
+
+/** Everything that is looked at for a status. */
+interface Look {
+  readonly now: number;
+  readonly living: readonly StoredMachine[];
+  readonly signs: Signs;
+  readonly breaker: BreakerView;
+  readonly inForce: LeversInForce;
+  readonly demand: Awaited<ReturnType<FleetPorts["demand"]>>;
+  readonly pools: Awaited<ReturnType<typeof levers.readPools>>;
+  readonly isLed: boolean;
+}
+
+const SILENT_PINGS = { silence: () => null };
+
+function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Look> {
+  const source = createSigns(db);
+  return async () => {
+    const now = await levers.readNow(db);
+    const [living, set, memory, pools, demand, lead] = await Promise.all([
+      store.readLiving(db),
+      levers.readLeversInForce(db),
+      levers.readBreaker(db),
+      levers.readPools(db),
+      ports.demand(),
+      readLead(db),
+    ]);
+    const inForce = leversInForce(settings.breaker, set);
+    const over = await store.readEnded(db, now - inForce.breaker.windowMs);
+    const lifespans = [...living, ...over].flatMap((one) => toLifespan(one) ?? []);
+    const { view } = lookAtBreaker(lifespans, inForce.breaker, now, memory ?? NEW_BREAKER);
+    const signs = await source.read(living, SILENT_PINGS, now);
+    return {
+      now,
+      living,
+      signs,
+      breaker: view,
+      inForce,
+      demand,
+      pools,
+      isLed: lead?.isLed === true,
+    };
+  };
+}
+
+function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
+  const { now, living, signs, demand, inForce } = look;
+  const views = living.map((one) => toMachineView(one, signs.of(one), now));
+  const count = (...states: readonly FleetMachineView["state"][]): number =>
+    views.filter(({ state }) => states.includes(state)).length;
+  const breaker = toBreakerView(look.breaker, inForce.breaker);
+  const counts = {
+    living: count("asked", "starting", "ready", "draining"),
+    healthy: views.filter(({ isHealthy }) => isHealthy).length,
+    starting: count("asked", "starting"),
+    draining: count("draining"),
+    ending: count("ending"),
+  };
+  return {
+    breaker,
+    counts,
+    machines: views.toReversed().slice(0, MACHINES_TOLD),
+    queuedTasks: demand.waitingJobs,
+    runningTasks: demand.runningJobs,
+    oldestQueuedMs: demand.oldestWaitMs === null ? null : Math.round(demand.oldestWaitMs),
+    pools: settings.policy.pools.map((pool) => {
+      const stored = look.pools.find(({ name }) => name === pool.name);
+      const blockedUntil = stored?.blockedUntil ?? null;
+      const own = living.filter((one) => one.pool === pool.name && one.end === null);
+      return {
+        name: pool.name,
+        provider: pool.provider,
+        min: pool.min,
+        max: pool.max,
+        desired: stored?.decision?.desired ?? null,
+        living: own.length,
+        held: stored?.decision?.held ?? null,
+        blockedUntil: blockedUntil === null ? null : toInstant(blockedUntil),
+      };
+    }),
+    levers: inForce.levers.map(toLeverView),
+    costPerHour: living.reduce((sum, { pricePerHour }) => sum + (pricePerHour ?? 0), 0),
+    advice: adviceOf({ breaker, counts }),
+    isLed: look.isLed,
+  };
+}
+
+/** What a forced start risks, for whoever is about to force it. */
+function riskOf({ breaker }: FleetStatus): string {
+  return `${breaker.reason}. A machine that is started now will probably fail as those before it did, and is paid for meanwhile`;
+}
+
+async function spawn(
+  request: SpawnRequest,
+  look: Look,
+  deps: FleetServiceDeps,
+): Promise<readonly FleetMachineView[]> {
+  const { db, ids, settings, log } = deps;
+  const pool = findPool(request.pool, settings);
+  const status = toStatus(look, deps);
+  const isPaused = look.inForce.paused !== null;
+  if (!request.force && (status.breaker.spawning === "BLOCKED" || isPaused)) {
+    const why = isPaused ? "the fleet is paused" : riskOf(status);
+    throw new HoldfastError("spawning_blocked", `${why}. Say force, and why, to start it anyway`);
+  }
+  const policy = settings.policy.pools.find(({ name }) => name === pool.name);
+  const own = look.living.filter((one) => one.pool === pool.name).length;
+  if (policy !== undefined && own + request.count > policy.max) {
+    throw new HoldfastError(
+      "invalid_request",
+      `count: expected at most ${Math.max(0, policy.max - own)} more machines in ${pool.name} (max ${policy.max}, ${own} there), found ${request.count}`,
+    );
+  }
+  const value = { pool: pool.name, count: request.count, isForced: request.force };
+  const machines = Array.from({ length: request.count }, () => {
+    const given = {
+      id: ids.next("flm"),
+      name: machineName(pool.name, settings.installation, deps.random),
+      pool: pool.name,
+      provider: pool.provider.kind,
+      offer: pool.provider.offers[0] ?? null,
+      pricePerHour: policy?.pricePerHour ?? null,
+    };
+    return toStored(wantedMachine(given, look.now), { forcedBy: request.by });
+  });
+  await db.transaction(async (tx) => {
+    const lever = { id: ids.next("lev"), kind: "force", value } as const;
+    await levers.insertLever(tx, { ...lever, reason: request.reason, madeBy: request.by });
+    for (const machine of machines) await store.insertForced(tx, machine);
+  });
+  log.warn({ ...value, by: request.by, reason: request.reason }, "machines started by a person");
+  return machines.map((one) => toMachineView(one, look.signs.of(one), look.now));
+}
+
+function findPool(name: string | undefined, { pools }: FleetSettings): FleetPool {
+  const pool = name === undefined ? pools[0] : pools.find((one) => one.name === name);
+  if (pool !== undefined && (name !== undefined || pools.length === 1)) return pool;
+  const names = pools.map((one) => one.name).join(", ");
+  throw new HoldfastError(
+    "invalid_request",
+    pools.length === 0
+      ? "no pool is configured: name the fleet's file by HOLDFAST_FLEET_FILE"
+      : `pool: expected one of ${names}, found ${name ?? "none"}`,
+  );
+}

@@ -1,0 +1,88 @@
+/** The fleet's values as the wire has them. Pure. */
+import type { FleetMachineView, FleetStatus, LeverView } from "@holdfast/contract";
+import {
+  rateText,
+  reasonText,
+  type BreakerPolicy,
+  type BreakerView,
+  type MachineSigns,
+} from "@holdfast/fleet";
+import type { Lever, StoredMachine } from "./model.ts";
+
+const MS_PER_MINUTE = 60_000;
+
+/** Epoch ms as an instant of the wire. */
+export function toInstant(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function orNull(ms: number | null | undefined): string | null {
+  return ms === null || ms === undefined ? null : toInstant(ms);
+}
+
+/** A lever. */
+export function toLeverView(lever: Lever): LeverView {
+  const { kind, value } = lever;
+  return {
+    ...lever,
+    value: (kind === "clear" && typeof value === "number"
+      ? toInstant(value)
+      : value) as LeverView["value"],
+    madeAt: toInstant(lever.madeAt),
+    undoneAt: orNull(lever.undoneAt),
+  };
+}
+
+/** A machine, with what its agent tells. */
+export function toMachineView(
+  machine: StoredMachine,
+  signs: MachineSigns,
+  now: number,
+): FleetMachineView {
+  const { end, trouble } = machine;
+  return {
+    id: machine.id,
+    name: machine.name,
+    pool: machine.pool,
+    provider: machine.provider,
+    state: machine.state,
+    isHealthy: signs.isHealthy && end === null,
+    heartbeatAgeMs:
+      signs.heartbeatAt === null ? null : Math.max(0, Math.round(now - signs.heartbeatAt)),
+    machineId: machine.machineId,
+    ref: machine.ref,
+    gpuType: machine.offer?.gpuType ?? null,
+    pricePerHour: machine.pricePerHour,
+    jobs: signs.jobCount,
+    askedAt: toInstant(machine.askedAt),
+    createdAt: orNull(machine.createdAt),
+    healthyAt: orNull(machine.healthyAt),
+    endedAt: orNull(end?.at),
+    endCause: end?.cause ?? null,
+    endKind: end?.kind ?? null,
+    reason: end?.reason ?? machine.endRequest?.reason ?? trouble,
+    forcedBy: machine.forcedBy,
+  };
+}
+
+/** The breaker. */
+export function toBreakerView(view: BreakerView, policy: BreakerPolicy): FleetStatus["breaker"] {
+  return {
+    state: view.state === "half_open" ? "half-open" : view.state,
+    rate: view.rate,
+    failed: view.failed,
+    seen: view.seen,
+    text: rateText(view, policy.windowMs),
+    threshold: policy.threshold,
+    windowMinutes: policy.windowMs / MS_PER_MINUTE,
+    minimum: policy.minimum,
+    clearedBefore: orNull(policy.clearedBefore),
+    spawning: view.state === "open" || view.probeAt !== null ? "BLOCKED" : "ALLOWED",
+    reason: reasonText(view, policy),
+    since: orNull(view.since),
+    resumesAt: orNull(view.resumesAt),
+    probeAt: orNull(view.probeAt),
+    timeline: view.timeline.map(({ at, rate }) => ({ at: toInstant(at), rate })),
+    causes: { ...view.causes },
+  };
+}
