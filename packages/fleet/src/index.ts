@@ -46,6 +46,7 @@ export {
   FLEET_TRANSITIONS,
   NO_SIGNS,
   toLifespan,
+  toListing,
   type Demand,
   type FleetMachine,
   type FleetMachineState,

@@ -2,6 +2,7 @@
 import { pick, type Random } from "@holdfast/runtime";
 import {
   NO_SIGNS,
+  toListing,
   type MachineSigns,
   type PoolListing,
   type Provided,
@@ -64,7 +65,10 @@ export class FakeCloud {
       ({ madeAt, endedAt }) =>
         now - madeAt >= listLagMs && (endedAt === null || now - endedAt < 600_000),
     );
-    return { askedAt: now, machines: shown.map((one) => toProvided(one, now)) };
+    return toListing(
+      now,
+      shown.map((one) => toProvided(one, now)),
+    );
   }
 
   terminate(ref: string, now: number): void {

@@ -187,7 +187,7 @@ export class MachineKeeper {
   ): Promise<void> {
     const { settings, failpoints, log } = this.#deps;
     const pool = settings.pools.find(({ name }) => name === machine.pool);
-    const ref = machine.ref ?? listing?.machines.find(({ name }) => name === machine.name)?.ref;
+    const ref = machine.ref ?? listing?.byName.get(machine.name)?.ref;
     if (pool === undefined || ref === undefined) {
       log.error(
         { machine: machine.name, pool: machine.pool },

@@ -67,6 +67,7 @@ export function createPings(deps: {
 
   return {
     look(machines, signs, pools, signal) {
+      if (pools.every(({ health }) => health === null)) return;
       const living = new Set(machines.map(({ id }) => id));
       for (const id of known.keys()) if (!living.has(id)) known.delete(id);
       for (const machine of machines) {

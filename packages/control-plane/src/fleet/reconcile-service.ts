@@ -10,9 +10,12 @@ import {
   NEW_BREAKER,
   reasonText,
   toLifespan,
+  toListing,
   wantedMachine,
   type BreakerView,
   type Demand,
+  type FleetFacts,
+  type MachineSigns,
   type PoolDecision,
   type PoolListing,
 } from "@holdfast/fleet";
@@ -28,7 +31,7 @@ import { LeadLost, type StoredMachine, type StoredPool } from "./model.ts";
 import { createPings, type Pings } from "./pings.ts";
 import { createPoolBlocks, type PoolBlocks } from "./pool-blocks.ts";
 import { callProvider, forEachAtOnce } from "./provider-calls.ts";
-import { createSigns, type SignsSource } from "./signs.ts";
+import { createSigns, type Signs, type SignsSource } from "./signs.ts";
 import { toStored, toWanted } from "./stored-machine.ts";
 import * as store from "./store.ts";
 
@@ -87,20 +90,28 @@ class FleetReconciler implements Reconciler {
     const dbClock = await readDbClock(db, clock, this.#deps.readNow);
     await this.#list(dbClock, signal);
     const machines = await store.readLiving(db);
-    const signs = await this.#signs.read(machines, this.#pings, dbClock.now());
+    const signs = await this.#signs.read(machines, dbClock.now());
     await this.#adoptStatic(lead, machines, signs.unknown, dbClock);
     this.#pings.look(machines, signs, settings.pools, signal);
     await forEachAtOnce(machines, (machine) =>
       this.#keeper.act(
         lead,
         machine,
-        { signs: signs.of(machine), listing: this.#listings.get(machine.pool) ?? null },
+        {
+          signs: this.#signsOf(signs, machine, dbClock),
+          listing: this.#listings.get(machine.pool) ?? null,
+        },
         dbClock,
         signal,
       ),
     );
-    await this.#endUnknown(lead, dbClock, signal);
-    return await this.#size(lead, dbClock);
+    await this.#endUnknown(lead, { machines, serving: signs.serving }, dbClock, signal);
+    const living = machines.filter(({ state }) => state !== "ended");
+    return await this.#size(lead, living, signs, dbClock);
+  }
+
+  #signsOf(signs: Signs, machine: StoredMachine, dbClock: DbClock): MachineSigns {
+    return { ...signs.of(machine), silence: this.#pings.silence(machine.id, dbClock.now()) };
   }
 
   /** Asks the providers for their machines, at their pace; what fails leaves what was known before. */
@@ -114,7 +125,7 @@ class FleetReconciler implements Reconciler {
         pool.provider.list(limited),
       );
       if (answer.kind === "ok") {
-        this.#listings.set(pool.name, { askedAt, machines: answer.value });
+        this.#listings.set(pool.name, toListing(askedAt, answer.value));
       } else
         log.warn({ pool: pool.name, ...answer.trouble }, "provider does not tell its machines");
     });
@@ -140,21 +151,30 @@ class FleetReconciler implements Reconciler {
   }
 
   /** What a provider lists under our label and nobody has written down, or what ended long ago. */
-  async #endUnknown(lead: Lead, dbClock: DbClock, signal: AbortSignal): Promise<void> {
+  async #endUnknown(
+    lead: Lead,
+    {
+      machines,
+      serving,
+    }: {
+      readonly machines: readonly StoredMachine[];
+      readonly serving: ReadonlySet<string>;
+    },
+    dbClock: DbClock,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { db, settings, log, ids } = this.#deps;
-    const living = await store.readLiving(db);
+    const living = machines.filter(({ state }) => state !== "ended");
+    const known = new Map(living.map(({ name, ref }) => [name, ref]));
     for (const pool of settings.pools) {
       const listing = this.#listings.get(pool.name);
       // Only by a list that is newer than the rows: what was asked for since is in the rows.
       if (listing === undefined || listing.machines.length === 0) continue;
-      const known = new Map(living.map(({ name, ref }) => [name, ref]));
-      const ever = await store.readKnownNames(
-        db,
-        listing.machines.map(({ name }) => name),
-      );
-      const serving = this.#signs.serving();
-      const unknown = decideUnknown(listing, known, (name) => serving.has(name) && !ever.has(name));
-      for (const provided of unknown.adopt) {
+      const unknown = decideUnknown(listing, known, (name) => serving.has(name));
+      if (unknown.adopt.length + unknown.end.length === 0) continue;
+      const adopted = unknown.adopt.map(({ name }) => name);
+      const ever = await store.readKnownNames(db, adopted);
+      for (const provided of unknown.adopt.filter(({ name }) => !ever.has(name))) {
         const given = { id: ids.next("flm"), name: provided.name, pool: pool.name };
         const found = foundMachine(
           { ...given, provider: pool.provider.kind },
@@ -167,7 +187,8 @@ class FleetReconciler implements Reconciler {
         );
         await store.insertMachine(db, lead.epoch, toStored(found, { address: provided.address }));
       }
-      for (const { name, ref } of unknown.end) {
+      const over = unknown.adopt.filter(({ name }) => ever.has(name));
+      for (const { name, ref } of [...unknown.end, ...over]) {
         log.warn({ machine: name, ref, pool: pool.name }, "machine found that nobody knows, ended");
         if (!lead.isLeading()) throw new LeadLost();
         await callProvider(this.#deps.clock, signal, (limited) =>
@@ -178,10 +199,14 @@ class FleetReconciler implements Reconciler {
   }
 
   /** Where the breaker stands, and how many machines there should be. */
-  async #size(lead: Lead, dbClock: DbClock): Promise<RoundSummary> {
+  async #size(
+    lead: Lead,
+    living: readonly StoredMachine[],
+    signs: Signs,
+    dbClock: DbClock,
+  ): Promise<RoundSummary> {
     const { db, settings, ports } = this.#deps;
-    const [living, inForce, memory, storedPools, demand] = await Promise.all([
-      store.readLiving(db),
+    const [inForce, memory, storedPools, demand] = await Promise.all([
       levers.readLeversInForce(db).then((all) => leversInForce(settings.breaker, all)),
       levers.readBreaker(db),
       levers.readPools(db),
@@ -193,20 +218,21 @@ class FleetReconciler implements Reconciler {
     const before = memory ?? NEW_BREAKER;
     const looked = lookAtBreaker(lifespans, inForce.breaker, now, before);
     const { view } = looked;
-    const signs = await this.#signs.read(living, this.#pings, now);
     const byId = new Map(living.map((one) => [one.id, one]));
-    const decision = decideFleet(
-      {
-        now,
-        machines: living.map(toWanted),
-        signsOf: (id) => signs.of(byId.get(id) as StoredMachine),
-        lifespans,
-        breaker: view,
-        demand,
-        blockedPools: this.#blocks.at(now),
-      },
-      settings.policy,
-    );
+    const facts: FleetFacts = {
+      now,
+      machines: living.map(toWanted),
+      signsOf: (id) => signs.of(byId.get(id) as StoredMachine),
+      lifespans,
+      breaker: view,
+      demand,
+      blockedPools: this.#blocks.at(now),
+    };
+    let decision = decideFleet(facts, settings.policy);
+    if (decision.pools.some(({ living: there, desired }) => there > desired)) {
+      await signs.readIdle(living);
+      decision = decideFleet(facts, settings.policy);
+    }
     const isPaused = inForce.paused !== null;
     const pools = isPaused ? decision.pools.map(toPaused) : decision.pools;
     const events: FleetEvent[] = [];

@@ -140,8 +140,6 @@ interface Look {
   readonly isLed: boolean;
 }
 
-const SILENT_PINGS = { silence: () => null };
-
 function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Look> {
   const source = createSigns(db);
   return async () => {
@@ -158,7 +156,7 @@ function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Lo
     const over = await store.readEnded(db, now - inForce.breaker.windowMs);
     const lifespans = [...living, ...over].flatMap((one) => toLifespan(one) ?? []);
     const { view } = lookAtBreaker(lifespans, inForce.breaker, now, memory ?? NEW_BREAKER);
-    const signs = await source.read(living, SILENT_PINGS, now);
+    const signs = await source.read(living, now);
     return {
       now,
       living,

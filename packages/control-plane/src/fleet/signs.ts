@@ -3,75 +3,96 @@ import { NO_SIGNS, type MachineSigns } from "@holdfast/fleet";
 import { HEARTBEAT_TIMEOUT_MS } from "../machines/model.ts";
 import type { Db } from "../platform/db.ts";
 import type { StoredMachine } from "./model.ts";
-import type { Pings } from "./pings.ts";
-import { readSigns, type ReadSigns } from "./signs-store.ts";
+import { readLastJobTimes, readSigns, readStepTimes, type ReadSigns } from "./signs-store.ts";
 
 /** Signs of the machines of one look. */
 export interface Signs {
+  /** Without `silence`, which nobody here asks for, and `idleSince` before {@link Signs.readIdle}. */
   of(machine: StoredMachine): MachineSigns;
   healthPort(machine: StoredMachine): number | null;
   /** Machines that have registered, are there, and are of no fleet. */
   readonly unknown: readonly { readonly machineId: string; readonly name: string }[];
+  /** Names of agents that are there. */
+  readonly serving: ReadonlySet<string>;
+  /** Finds out since when machines that are ready have no job: only when some are to be ended. */
+  readIdle(machines: readonly StoredMachine[]): Promise<void>;
 }
 
-/** Reads signs. */
+/** Reads signs, and remembers since when a machine tells of a fault. */
 export interface SignsSource {
-  read(
-    machines: readonly StoredMachine[],
-    pings: Pick<Pings, "silence">,
-    now: number,
-  ): Promise<Signs>;
-  /** Names of agents that were there at the last look. */
-  serving(): ReadonlySet<string>;
+  /** `now`: epoch ms. */
+  read(machines: readonly StoredMachine[], now: number): Promise<Signs>;
   reset(): void;
 }
 
 /** Makes a {@link SignsSource}. */
 export function createSigns(db: Db): SignsSource {
-  let serving: ReadonlySet<string> = new Set();
+  const faults = new Map<string, number>();
   return {
-    serving: () => serving,
-    reset() {
-      serving = new Set();
-    },
-    async read(machines, pings, now) {
+    reset: () => faults.clear(),
+    async read(machines, now) {
       const all = await readSigns(db, HEARTBEAT_TIMEOUT_MS, now);
+      noteFaults(faults, all, now);
       const byName = new Map(all.map((one) => [one.name, one]));
       const byId = new Map(all.map((one) => [one.machineId, one]));
-      const isThere = ({ heartbeatAt, hasSignedOff }: ReadSigns): boolean =>
-        !hasSignedOff && now - (heartbeatAt ?? 0) < HEARTBEAT_TIMEOUT_MS;
-      serving = new Set(all.filter(isThere).map(({ name }) => name));
       const find = ({ machineId, provider, name }: StoredMachine): ReadSigns | undefined =>
         machineId !== null || provider === "static" ? byId.get(machineId ?? "") : byName.get(name);
-      const taken = new Set(machines.flatMap((one) => find(one)?.machineId ?? []));
+      const starting = machines.filter(({ state }) => state === "starting");
+      const steps = await readStepTimes(
+        db,
+        starting.flatMap((one) => find(one)?.machineId ?? []),
+      );
+      const lastJobs = new Map<string, number>();
+      let isIdleKnown = false;
+      const taken = new Set(machines.map((one) => find(one)?.machineId));
+      const there = all.filter((one) => isThere(one, now));
       return {
-        of: (machine) => toSigns(find(machine), pings.silence(machine.id, now), machine),
+        serving: new Set(there.map(({ name }) => name)),
+        unknown: there.filter(({ machineId }) => !taken.has(machineId)),
         healthPort: (machine) => find(machine)?.healthPort ?? null,
-        unknown: all
-          .filter((one) => isThere(one) && !taken.has(one.machineId))
-          .map(({ machineId, name }) => ({ machineId, name })),
+        of(machine) {
+          const read = find(machine);
+          if (read === undefined) return NO_SIGNS;
+          const { machineId, fault, isHealthy, jobCount } = read;
+          const since = faults.get(machineId) ?? now;
+          return {
+            heartbeatAt: read.heartbeatAt,
+            hasSignedOff: read.hasSignedOff,
+            progressAt: Math.max(read.progressAt, steps.get(machineId) ?? 0),
+            isHealthy,
+            fault: fault === null || isHealthy ? null : { reason: fault, since },
+            silence: null,
+            jobCount,
+            idleSince:
+              isIdleKnown && jobCount === 0
+                ? Math.max(lastJobs.get(machineId) ?? 0, machine.healthyAt ?? 0)
+                : null,
+          };
+        },
+        async readIdle(candidates) {
+          const ids = candidates
+            .filter(({ state }) => state === "ready")
+            .flatMap((one) => find(one) ?? [])
+            .filter(({ jobCount }) => jobCount === 0)
+            .map(({ machineId }) => machineId);
+          for (const [id, at] of await readLastJobTimes(db, ids)) lastJobs.set(id, at);
+          isIdleKnown = true;
+        },
       };
     },
   };
 }
 
-function toSigns(
-  read: ReadSigns | undefined,
-  silence: MachineSigns["silence"],
-  { healthyAt }: StoredMachine,
-): MachineSigns {
-  if (read === undefined) return { ...NO_SIGNS, silence };
-  const { heartbeatAt, hasSignedOff, progressAt, isHealthy, jobCount, lastJobAt } = read;
-  const hasFault = read.faultReason !== null && read.faultSince !== null && !isHealthy;
-  const idleSince = Math.max(lastJobAt ?? 0, healthyAt ?? 0);
-  return {
-    heartbeatAt,
-    hasSignedOff,
-    progressAt,
-    isHealthy,
-    fault: hasFault ? { reason: read.faultReason ?? "", since: read.faultSince ?? 0 } : null,
-    silence,
-    jobCount,
-    idleSince: jobCount > 0 || idleSince === 0 ? null : idleSince,
-  };
+function isThere({ heartbeatAt, hasSignedOff }: ReadSigns, now: number): boolean {
+  return !hasSignedOff && now - heartbeatAt < HEARTBEAT_TIMEOUT_MS;
+}
+
+function noteFaults(faults: Map<string, number>, all: readonly ReadSigns[], now: number): void {
+  const ill = new Set<string>();
+  for (const { machineId, fault, isHealthy } of all) {
+    if (fault === null || isHealthy) continue;
+    ill.add(machineId);
+    if (!faults.has(machineId)) faults.set(machineId, now);
+  }
+  for (const id of faults.keys()) if (!ill.has(id)) faults.delete(id);
 }

@@ -1,6 +1,6 @@
 /** Machines of the fleet, in SQL. Whatever the leader writes names its epoch. */
 import type { FailureKind, FleetMachineState, MachineOffer, ProviderKind } from "@holdfast/fleet";
-import { toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { statement, toJson, toTimestamp, type Queryable } from "../platform/db.ts";
 import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 
 interface MachineRow {
@@ -71,12 +71,14 @@ function toMachine(row: MachineRow): StoredMachine {
 /** Machines that are kept in the window of the breaker and not ended, at most. */
 export const MACHINES_MAX = 20_000;
 
+const LIVING = statement(
+  "fleet.living",
+  "select * from fleet_machines where state <> 'ended' order by id limit $1",
+);
+
 /** All that have not ended. */
 export async function readLiving(db: Queryable): Promise<StoredMachine[]> {
-  const { rows } = await db.query<MachineRow>(
-    "select * from fleet_machines where state <> 'ended' order by id limit $1",
-    [MACHINES_MAX],
-  );
+  const { rows } = await db.query<MachineRow>(LIVING, [MACHINES_MAX]);
   return rows.map(toMachine);
 }
 

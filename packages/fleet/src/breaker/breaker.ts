@@ -7,9 +7,8 @@
 import { FAILURE_KINDS, type FailureKind, type Lifespan } from "../lifespan.ts";
 import {
   afterStep,
-  countSteps,
+  countsAndSteps,
   isOverThreshold,
-  NO_COUNTS,
   nothingAt,
   type CountStep,
   type FailureCounts,
@@ -67,10 +66,11 @@ export function lookAtBreaker(
 ): { readonly view: BreakerView; readonly memory: BreakerMemory } {
   // What is going to end after `now` has not ended yet, and what has not been started is not there.
   const known = lifespans.filter(({ spawnedAt }) => spawnedAt <= now).map((one) => asOf(one, now));
-  const steps = countSteps(known, policy);
+  const from = Math.min(memory.lookedAt, now);
+  const { counts: before, steps } = countsAndSteps(known, policy, from);
   const past = steps.filter(({ at }) => at <= now);
   const ahead = steps.slice(past.length);
-  let counts = NO_COUNTS;
+  let counts = before;
   let standing: Standing = memory;
   for (const step of past) {
     counts = afterStep(counts, step);
@@ -110,10 +110,12 @@ export function spawnAllowance(
 }
 
 function asOf(one: Lifespan, now: number): Lifespan {
+  const { healthyAt, end } = one;
+  if ((end === null || end.at <= now) && (healthyAt === null || healthyAt <= now)) return one;
   return {
     ...one,
-    healthyAt: one.healthyAt !== null && one.healthyAt <= now ? one.healthyAt : null,
-    end: one.end !== null && one.end.at <= now ? one.end : null,
+    healthyAt: healthyAt !== null && healthyAt <= now ? healthyAt : null,
+    end: end !== null && end.at <= now ? end : null,
   };
 }
 

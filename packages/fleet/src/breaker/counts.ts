@@ -29,17 +29,34 @@ export interface CountStep {
   readonly isHealthy: boolean;
 }
 
-/** Nothing seen. */
-export const NO_COUNTS: FailureCounts = { seen: 0, failed: 0, rate: 0 };
-
-/** The steps of these machines, in their order, one an instant. */
-export function countSteps(
+/** The counts at an instant, and the steps after it in their order, one an instant. */
+export function countsAndSteps(
   lifespans: readonly Lifespan[],
   policy: Pick<BreakerPolicy, "windowMs" | "clearedBefore">,
-): readonly CountStep[] {
-  const all = lifespans
-    .flatMap((one) => stepsOf(one, policy))
-    .toSorted((one, other) => one.at - other.at);
+  from: number,
+): { readonly counts: FailureCounts; readonly steps: readonly CountStep[] } {
+  let seen = 0;
+  let failed = 0;
+  const all: CountStep[] = [];
+  for (const one of lifespans) {
+    // Of thousands that just live, nothing but their number is needed.
+    if (one.end === null && one.spawnedAt <= from && (one.healthyAt ?? from) <= from) {
+      seen += 1;
+      continue;
+    }
+    for (const step of stepsOf(one, policy)) {
+      if (step.at > from) all.push(step);
+      else {
+        seen += step.seen;
+        failed += step.failed;
+      }
+    }
+  }
+  return { counts: toCounts(seen, failed), steps: inOrder(all) };
+}
+
+function inOrder(unordered: readonly CountStep[]): readonly CountStep[] {
+  const all = unordered.toSorted((one, other) => one.at - other.at);
   const steps: CountStep[] = [];
   for (const step of all) {
     const last = steps.at(-1);
@@ -51,8 +68,10 @@ export function countSteps(
 
 /** Counts after a step. */
 export function afterStep(counts: FailureCounts, step: CountStep): FailureCounts {
-  const seen = counts.seen + step.seen;
-  const failed = counts.failed + step.failed;
+  return toCounts(counts.seen + step.seen, counts.failed + step.failed);
+}
+
+function toCounts(seen: number, failed: number): FailureCounts {
   return { seen, failed, rate: seen === 0 ? 0 : failed / seen };
 }
 

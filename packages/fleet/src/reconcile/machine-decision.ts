@@ -65,7 +65,7 @@ export function providedOf(
   { ref, name }: Pick<FleetMachine, "ref" | "name">,
   listing: PoolListing | null,
 ): ProvidedMachine | undefined {
-  return listing?.machines.find((one) => (ref === null ? one.name === name : one.ref === ref));
+  return ref === null ? listing?.byName.get(name) : listing?.byRef.get(ref);
 }
 
 const nothing = (reason: string): MachineAction => ({ kind: "nothing", reason });

@@ -99,6 +99,19 @@ export interface PoolListing {
   /** When the question was put: what was made after it need not be in the answer. */
   readonly askedAt: number;
   readonly machines: readonly ProvidedMachine[];
+  readonly byRef: ReadonlyMap<string, ProvidedMachine>;
+  readonly byName: ReadonlyMap<string, ProvidedMachine>;
+}
+
+/** A provider's answer, to be looked things up in. */
+export function toListing(askedAt: number, machines: readonly ProvidedMachine[]): PoolListing {
+  return {
+    askedAt,
+    machines,
+    byRef: new Map(machines.map((one) => [one.ref, one])),
+    // Of two of one name the first.
+    byName: new Map(machines.toReversed().map((one) => [one.name, one])),
+  };
 }
 
 /** How a pool is kept. Times in ms. */
