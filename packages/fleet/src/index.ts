@@ -36,6 +36,7 @@ export {
 } from "./reconcile/fleet-decision.ts";
 export {
   decideMachine,
+  isFollowedAtOnce,
   providedOf,
   type MachineAction,
   type MachineFacts,

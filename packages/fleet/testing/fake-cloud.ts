@@ -40,6 +40,7 @@ const MS_PER_HOUR = 3_600_000;
 /** See the head of this file. */
 export class FakeCloud {
   readonly machines: CloudMachine[] = [];
+  readonly #byName = new Map<string, CloudMachine>();
   readonly #script: CloudScript;
   readonly #random: Random;
 
@@ -56,6 +57,7 @@ export class FakeCloud {
     const ref = `ref-${this.machines.length}`;
     const machine = { ref, name, madeAt: now, endedAt: null, ...script(this.#random) };
     this.machines.push(machine);
+    this.#byName.set(name, machine);
     return isLost ? trouble("unavailable", true) : { kind: "ok", value: toProvided(machine, now) };
   }
 
@@ -81,7 +83,7 @@ export class FakeCloud {
 
   /** What a machine's agent would have told by now. */
   signs(name: string, now: number, jobCount: number, idleSince: number | null): MachineSigns {
-    const one = this.machines.findLast((candidate) => candidate.name === name);
+    const one = this.#byName.get(name);
     if (one === undefined) return NO_SIGNS;
     const { healthyAfterMs } = one;
     const diedAt = deathOf(one);

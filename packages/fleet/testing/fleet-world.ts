@@ -12,6 +12,7 @@ import {
   draining,
   ended,
   gone,
+  isFollowedAtOnce,
   kept,
   lookAtBreaker,
   made,
@@ -46,6 +47,8 @@ export interface FleetWorldOptions {
   readonly jobsOf?: (name: string) => number;
 }
 
+/** What is done about one machine in one round. */
+const STEPS_AT_ONCE = 4;
 /** How long a provider may take to answer. */
 const CALL_MS = 30_000;
 
@@ -91,8 +94,13 @@ export class FleetWorld {
     this.#step();
     const [pool] = policy.pools;
     for (const machine of this.living) {
-      const facts = { machine, signs: this.signsOf(machine, now), listing, now };
-      this.#do(machine, decideMachine({ ...facts, pool: pool ?? null }, policy), now);
+      for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
+        const current = this.rows.get(machine.id) ?? machine;
+        const facts = { machine: current, signs: this.signsOf(current, now), listing, now };
+        const action = decideMachine({ ...facts, pool: pool ?? null }, policy);
+        this.#do(current, action, now);
+        if (!isFollowedAtOnce(action)) break;
+      }
     }
     const known = new Map(this.living.map(({ name, ref }) => [name, ref]));
     for (const one of decideUnknown(listing, known, () => false).end) {

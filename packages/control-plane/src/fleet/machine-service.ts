@@ -7,6 +7,7 @@ import {
   decideMachine,
   draining,
   gone,
+  isFollowedAtOnce,
   kept,
   notMade,
   ready,
@@ -27,6 +28,9 @@ import { callProvider, PROVIDER_CALL_MS } from "./provider-calls.ts";
 import { toEnded, toMade } from "./stored-machine.ts";
 import * as store from "./store.ts";
 
+/** What is done about one machine in one round. */
+const STEPS_AT_ONCE = 4;
+
 /** See the head of this file. */
 export class MachineKeeper {
   readonly #deps: ReconcileDeps & { readonly blocks: PoolBlocks };
@@ -45,22 +49,18 @@ export class MachineKeeper {
   ): Promise<void> {
     const { policy } = this.#deps.settings;
     if (await this.#endAsAsked(lead, machine, dbClock)) return;
-    const action = decideMachine(
-      {
-        machine,
-        signs,
-        listing,
-        pool: policy.pools.find(({ name }) => name === machine.pool) ?? null,
-        now: dbClock.now(),
-      },
-      policy,
-    );
+    const pool = policy.pools.find(({ name }) => name === machine.pool) ?? null;
     try {
-      await this.#do(lead, machine, action, { listing, dbClock, signal });
+      for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
+        const facts = { machine, signs, listing, pool, now: dbClock.now() };
+        const action = decideMachine(facts, policy);
+        await this.#do(lead, machine, action, { listing, dbClock, signal });
+        if (!isFollowedAtOnce(action)) return;
+      }
     } catch (err) {
       if (err instanceof LeadLost || signal.aborted) throw err;
       // One machine's trouble is not the others'.
-      this.#deps.log.error({ err, machine: machine.name, action: action.kind }, "machine not kept");
+      this.#deps.log.error({ err, machine: machine.name }, "machine not kept");
     }
   }
 

@@ -72,7 +72,10 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
       .slice(0, Math.max(0, wanted - living.length));
     keep.push(...kept.map(({ id }) => id));
     const missing = wanted - living.length - kept.length;
-    const total = own.filter(({ state }) => state !== "ended").length;
+    // One that its provider was told to end makes room for another: a failed one is replaced at once.
+    const total = own.filter(
+      ({ state, terminatedAt }) => state !== "ending" || terminatedAt === null,
+    ).length;
     const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
     pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
     drain.push(...unneeded(facts, living, wanted, policy).map(({ id }) => id));
@@ -185,7 +188,7 @@ function createLimits(
         [ofBreaker, breakerWords(breaker)],
         [
           Math.max(0, pool.max - total),
-          `the pool may have ${pool.max} machines, those that end included`,
+          `the pool may have ${pool.max} machines, those that are to end included`,
         ],
         [ofBudget, `the budget of ${budgetPerHour} $/h is used up`],
         [ofStart, "machines are started gradually: those on their way are waited for"],

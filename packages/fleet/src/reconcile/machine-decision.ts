@@ -29,6 +29,11 @@ export type MachineAction =
   /** It is gone. */
   | { readonly kind: "forget" };
 
+/** Whether the next thing about the machine may be done in the same round: what failed is ended at once. */
+export function isFollowedAtOnce({ kind }: MachineAction): boolean {
+  return kind === "fail" || kind === "end" || kind === "terminate" || kind === "adopt";
+}
+
 /** Everything that decides about one machine. */
 export interface MachineFacts {
   readonly machine: FleetMachine;
@@ -215,8 +220,9 @@ function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPoli
     return isTold ? nothing("its provider is ending it") : { kind: "terminate" };
   }
   if (state === "ended") return nothing("it has ended");
-  const wasNeverMade = machine.ref === null && unsureUntil === null;
-  if (provided?.state === "ended" || wasNeverMade) return { kind: "forget" };
+  // One that has ended by itself may be paid for still: its disk, its address.
+  if (provided?.state === "ended") return { kind: terminatedAt === null ? "terminate" : "forget" };
+  if (machine.ref === null && unsureUntil === null) return { kind: "forget" }; // Never made.
   // Not in the list: never made, made and not listed yet, or gone.
   const settledAt = Math.max(unsureUntil ?? 0, madeAt(machine) + policy.listLagMs);
   if (isListedSince(listing, settledAt)) return { kind: "forget" };

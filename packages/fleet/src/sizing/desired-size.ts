@@ -27,20 +27,24 @@ export function desiredInstances(
 }
 
 /**
- * Machines that may be started and not yet healthy at once: `startAtOnce` while none came up, then as
- * many more for each that did since the last failure that a wave of them is `growth` times the one
- * before: 1, 2, 4, 8 for a growth of 2.
+ * Machines that may be started and not yet healthy at once: `startAtOnce` to begin with, more for each
+ * that came up, so that a wave of them is `growth` times the one before (1, 2, 4, 8 for a growth of 2);
+ * divided by `growth` for each that never did. One that worked and died says nothing about starts.
  */
 export function startAllowance(
   lifespans: readonly Lifespan[],
   { startAtOnce, growth }: Pick<FleetPolicy, "startAtOnce" | "growth">,
 ): number {
-  const lastFailure = lifespans.reduce(
-    (last, { end }) => (end?.cause === "failed" ? Math.max(last, end.at) : last),
-    -Infinity,
+  const starts = lifespans
+    .flatMap(({ healthyAt, end }) => {
+      if (healthyAt !== null) return { at: healthyAt, cameUp: true };
+      return end?.cause === "failed" ? { at: end.at, cameUp: false } : [];
+    })
+    .toSorted((one, other) => one.at - other.at);
+  const allowed = starts.reduce(
+    (before, { cameUp }) =>
+      cameUp ? before + (growth - 1) : Math.max(startAtOnce, Math.floor(before / growth)),
+    startAtOnce,
   );
-  const proved = lifespans.filter(
-    ({ healthyAt, end }) => end?.cause !== "failed" && (healthyAt ?? -Infinity) > lastFailure,
-  ).length;
-  return Math.max(1, Math.floor(startAtOnce + (growth - 1) * proved));
+  return Math.max(1, Math.floor(allowed));
 }
