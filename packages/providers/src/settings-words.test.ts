@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { localSettingsSchema } from "./local/settings.ts";
 import { runpodSettingsSchema } from "./runpod/settings.ts";
 import { readSettings } from "./settings-words.ts";
 
@@ -23,6 +24,10 @@ test("what may be left out has a default", () => {
       env: {},
       timeoutSeconds: 60,
     },
+  });
+  expect(readSettings(localSettingsSchema, {}, "local")).toEqual({
+    kind: "ok",
+    settings: { maxMachines: 1, env: {}, graceSeconds: 60, logMaxMb: 20, keepEnded: 5 },
   });
 });
 
@@ -80,4 +85,10 @@ test("a key and what machines are given are shown in no problem", () => {
   const told = problems({ ...good, apiKeyFile: undefined, apiKey: secret, env: { A: [secret] } });
   expect(told).toHaveLength(2);
   expect(told.join()).not.toContain("rpa_secret");
+});
+
+test("a process's own variables cannot be given", () => {
+  const env = { HOLDFAST_HOME: "/x", HOLDFAST_LOCAL_MACHINE: "x" };
+  const reading = readSettings(localSettingsSchema, { env, command: [] }, "local");
+  expect(reading).toMatchObject({ kind: "refused", problems: { length: 3 } });
 });
