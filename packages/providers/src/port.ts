@@ -22,7 +22,11 @@ export interface MachineProvider {
    * for the name first.
    */
   create(request: MachineRequest, signal: AbortSignal): Promise<Provided<ProvidedMachine>>;
-  /** Ends one; one that is not there any more has been ended. Resolves when the provider has heard. */
+  /**
+   * Ends one; one that is not there any more has been ended. Resolves when the provider has heard. To be
+   * called for machines that are listed as `ended` too: what they leave behind (the disk of a stopped
+   * pod) may be billed until then. One of another label is refused as `invalid`.
+   */
   terminate(ref: string, signal: AbortSignal): Promise<Provided<null>>;
   /**
    * What is wrong with the pool's settings as far as the provider can tell (key refused, unknown GPU

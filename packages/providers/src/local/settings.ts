@@ -1,0 +1,35 @@
+/** What a person writes to have machines that are processes of this host. */
+import { z } from "zod";
+import { absolutePath, environment, texts, wholeNumber } from "../settings-fields.ts";
+import { LOCAL_ENV } from "./machine-env.ts";
+
+/** Settings below `local:`. Read them with `readSettings`, which says in words what is wrong. */
+export const localSettingsSchema = z.strictObject(
+  {
+    root: absolutePath
+      .optional()
+      .describe("Folder with one folder a machine; without it one in the control plane's home."),
+    command: texts(1, 100)
+      .optional()
+      .describe("What is started, one word an entry; without it `holdfast agent`."),
+    maxMachines: wholeNumber(1, 64).default(1).describe("Machines at a time."),
+    env: environment(LOCAL_ENV.home, LOCAL_ENV.mark)
+      .default({})
+      .describe("What every machine's environment has beside PATH and HOME."),
+    graceSeconds: wholeNumber(0, 3_600)
+      .default(60)
+      .describe("From SIGTERM, at which an agent lets its jobs go, to SIGKILL."),
+    logMaxMb: wholeNumber(1, 10_000)
+      .default(20)
+      .describe(
+        "Size of a machine's log at which its older half is put aside, and what was there is dropped.",
+      ),
+    keepEnded: wholeNumber(0, 1_000)
+      .default(5)
+      .describe("Folders of ended machines that are kept, the latest ones."),
+  },
+  { error: "expected a mapping of settings" },
+);
+
+/** Settings as they are used. */
+export type LocalSettings = z.output<typeof localSettingsSchema>;
