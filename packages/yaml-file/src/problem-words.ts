@@ -1,44 +1,67 @@
-/** What zod finds wrong with a manifest, in words for a person. Nothing of zod's own texts is shown. */
+/** What zod finds wrong with a file, in words for a person. Nothing of zod's own texts is shown. */
 import type { z } from "zod";
-import type { ManifestPath } from "./finding.ts";
+import type { YamlPath } from "./finding.ts";
 import { nearestName } from "./nearest-name.ts";
-import { keysAt, schemaAt, typeWords } from "./schema-words.ts";
+import { keysAt, schemaAt, typeWords, type SchemaNode } from "./schema-words.ts";
 import { isSecretPath, shownValue } from "./shown-value.ts";
 
 /** A problem of one value or key. */
 export interface ShapeProblem {
-  readonly path: ManifestPath;
+  readonly path: YamlPath;
   readonly part: "key" | "value";
   readonly message: string;
 }
 
-/** The manifest as it was read, to say what was found. */
-export interface WrittenManifest {
+/** A file as it was read, to say what was found. */
+export interface WrittenFile {
   readonly value: unknown;
-  sourceOf(path: ManifestPath): string | undefined;
+  sourceOf(path: YamlPath): string | undefined;
+}
+
+/** What a kind of file looks like. */
+export interface FileForm {
+  /** What people call it: `machine.yaml`. */
+  readonly name: string;
+  readonly schema: SchemaNode;
+  /** Words of its own for a choice that no alternative fits; undefined where the usual ones do. */
+  choiceWords?(choice: UnfitChoice): readonly ShapeProblem[] | undefined;
+}
+
+/** A value that fits none of the alternatives of its schema. */
+export interface UnfitChoice {
+  readonly path: YamlPath;
+  readonly value: unknown;
+  /** The value for a message, without what may be a secret. */
+  readonly shown: string;
+  /** What is wrong with it as the alternative of this index. */
+  problemsAs(index: number): readonly ShapeProblem[];
+  /** A key in it that no alternative has. */
+  unknownKey(key: string): ShapeProblem;
 }
 
 type Issue = z.core.$ZodIssue;
 
-/** All problems of a refused manifest. */
-export function shapeProblems(
-  issues: readonly Issue[],
-  written: WrittenManifest,
-): readonly ShapeProblem[] {
-  return issues.flatMap((issue) => ofIssue(issue, [], written));
+interface Reading {
+  readonly written: WrittenFile;
+  readonly form: FileForm;
 }
 
-function ofIssue(
-  issue: Issue,
-  above: ManifestPath,
-  written: WrittenManifest,
+/** All problems of a refused file. */
+export function shapeProblems(
+  issues: readonly Issue[],
+  written: WrittenFile,
+  form: FileForm,
 ): readonly ShapeProblem[] {
+  return issues.flatMap((issue) => ofIssue(issue, [], { written, form }));
+}
+
+function ofIssue(issue: Issue, above: YamlPath, reading: Reading): readonly ShapeProblem[] {
   const path = [...above, ...issue.path.map((part) => (typeof part === "symbol" ? "" : part))];
   switch (issue.code) {
     case "unrecognized_keys":
-      return issue.keys.map((key) => unknownKey(path, key));
+      return issue.keys.map((key) => unknownKey(path, key, reading));
     case "invalid_union":
-      return ofUnion(issue, path, written);
+      return ofUnion(issue, path, reading);
     case "invalid_key":
       return [
         {
@@ -49,31 +72,31 @@ function ofIssue(
       ];
     case "too_small":
     case "too_big":
-      return [ofValue(path, written, sizeWords(issue, path))];
+      return [ofValue(path, reading, sizeWords(issue, path, reading))];
     case "invalid_format":
       // A pattern carries its own sentence; where it is one of zod's, the schema says what may stand.
-      return [ofValue(path, written, formatWords(issue.message, path))];
+      return [ofValue(path, reading, formatWords(issue.message, path, reading))];
     case "custom":
-      return [ofValue(path, written, formatWords(issue.message, path))];
+      return [ofValue(path, reading, formatWords(issue.message, path, reading))];
     default:
-      return [ofValue(path, written, expectedAt(path))];
+      return [ofValue(path, reading, expectedAt(path, reading))];
   }
 }
 
-function formatWords(message: string, path: ManifestPath): string {
+function formatWords(message: string, path: YamlPath, reading: Reading): string {
   if (isSecretPath(path) && path.at(-1) === "tokenFile") {
     return (
       "expected the absolute path of a file that holds the token; " +
-      "a token itself does not belong in machine.yaml"
+      `a token itself does not belong in ${reading.form.name}`
     );
   }
-  return message.startsWith("expected ") ? message : expectedAt(path);
+  return message.startsWith("expected ") ? message : expectedAt(path, reading);
 }
 
-function ofValue(path: ManifestPath, written: WrittenManifest, expected: string): ShapeProblem {
+function ofValue(path: YamlPath, { written, form }: Reading, expected: string): ShapeProblem {
   const value = valueAt(written.value, path);
   if (value === undefined) {
-    const meaning = schemaAt(path)?.description;
+    const meaning = schemaAt(form.schema, path)?.description;
     const tail = meaning === undefined ? "" : ` (${meaning.replace(/\.$/, "")})`;
     return { path, part: "key", message: `missing: ${expected}${tail}` };
   }
@@ -87,14 +110,15 @@ function ofValue(path: ManifestPath, written: WrittenManifest, expected: string)
   return { path, part: "value", message: `${expected}, found ${found}${advice}` };
 }
 
-function expectedAt(path: ManifestPath): string {
-  const node = schemaAt(path);
+function expectedAt(path: YamlPath, { form }: Reading): string {
+  const node = schemaAt(form.schema, path);
   return node === undefined ? "expected something else" : `expected ${typeWords(node)}`;
 }
 
 function sizeWords(
   issue: z.core.$ZodIssueTooSmall | z.core.$ZodIssueTooBig,
-  path: ManifestPath,
+  path: YamlPath,
+  reading: Reading,
 ): string {
   if (issue.origin === "string") {
     return issue.code === "too_small"
@@ -106,11 +130,11 @@ function sizeWords(
       ? "expected a list that is not empty"
       : `expected at most ${issue.maximum} entries`;
   }
-  return expectedAt(path);
+  return expectedAt(path, reading);
 }
 
-function unknownKey(path: ManifestPath, key: string): ShapeProblem {
-  const known = keysAt(path);
+function unknownKey(path: YamlPath, key: string, { form }: Reading): ShapeProblem {
+  const known = keysAt(form.schema, path);
   const near = nearestName(key, known);
   const hint =
     near === undefined ? `known here: ${known.join(", ")}` : `did you mean ${quoted([near])}?`;
@@ -127,48 +151,40 @@ function unknownKey(path: ManifestPath, key: string): ShapeProblem {
  */
 function ofUnion(
   issue: z.core.$ZodIssueInvalidUnion,
-  path: ManifestPath,
-  written: WrittenManifest,
+  path: YamlPath,
+  reading: Reading,
 ): readonly ShapeProblem[] {
-  if (path.length === 1 && path[0] === "comfyui") return ofComfyui(issue, path, written);
+  const own = reading.form.choiceWords?.(unfitChoice(issue, path, reading));
+  if (own !== undefined) return own;
   // An alternative of another type says nothing but that: it was not meant.
   const meant = issue.errors.filter((errors) => !errors.some((one) => isOtherType(one)));
   const only = meant.length === 1 ? meant[0] : undefined;
   return only === undefined
-    ? [ofValue(path, written, expectedAt(path))]
-    : only.flatMap((one) => ofIssue(one, path, written));
+    ? [ofValue(path, reading, expectedAt(path, reading))]
+    : only.flatMap((one) => ofIssue(one, path, reading));
+}
+
+function unfitChoice(
+  issue: z.core.$ZodIssueInvalidUnion,
+  path: YamlPath,
+  reading: Reading,
+): UnfitChoice {
+  const value = valueAt(reading.written.value, path);
+  return {
+    path,
+    value,
+    shown: shownValue(value, path, reading.written.sourceOf(path)),
+    problemsAs: (index) =>
+      (issue.errors[index] ?? []).flatMap((one) => ofIssue(one, path, reading)),
+    unknownKey: (key) => unknownKey(path, key, reading),
+  };
 }
 
 function isOtherType(issue: Issue): boolean {
   return issue.path.length === 0 && /^invalid_(?:type|value)$/.test(issue.code);
 }
 
-const COMFYUI_FORMS =
-  "expected either `repo` and `ref` (ComfyUI is cloned), or `adopt` (a folder that is there already)";
-
-function ofComfyui(
-  issue: z.core.$ZodIssueInvalidUnion,
-  path: ManifestPath,
-  written: WrittenManifest,
-): readonly ShapeProblem[] {
-  const value = valueAt(written.value, path);
-  const isMapping = typeof value === "object" && value !== null && !Array.isArray(value);
-  const keys = isMapping ? Object.keys(value) : [];
-  const isAdopted = keys.includes("adopt");
-  const isCloned = keys.includes("repo") || keys.includes("ref");
-  const [cloned, adopted] = issue.errors;
-  if (isAdopted && isCloned) {
-    return [{ path, part: "key", message: `${COMFYUI_FORMS}, found both: remove one` }];
-  }
-  const meant = isAdopted ? adopted : isCloned ? cloned : undefined;
-  if (meant !== undefined) return meant.flatMap((one) => ofIssue(one, path, written));
-  // Neither: an unknown key may be a misspelt one of either form.
-  const unknown = keys.map((key) => unknownKey(path, key));
-  const found = isMapping ? "neither" : shownValue(value, path, written.sourceOf(path));
-  return [{ path, part: "key", message: `${COMFYUI_FORMS}, found ${found}` }, ...unknown];
-}
-
-function valueAt(value: unknown, path: ManifestPath): unknown {
+function valueAt(value: unknown, path: YamlPath): unknown {
   let found = value;
   for (const part of path) {
     if (typeof found !== "object" || found === null || !Object.hasOwn(found, part))
@@ -178,6 +194,6 @@ function valueAt(value: unknown, path: ManifestPath): unknown {
   return found;
 }
 
-function quoted(path: ManifestPath): string {
+function quoted(path: YamlPath): string {
   return JSON.stringify(String(path.at(-1) ?? "").slice(0, 80));
 }
