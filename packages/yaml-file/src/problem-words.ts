@@ -77,10 +77,18 @@ function ofIssue(issue: Issue, above: YamlPath, reading: Reading): readonly Shap
       // A pattern carries its own sentence; where it is one of zod's, the schema says what may stand.
       return [ofValue(path, reading, formatWords(issue.message, path, reading))];
     case "custom":
-      return [ofValue(path, reading, formatWords(issue.message, path, reading))];
+      return [ofRule(issue.message, path, reading)];
     default:
       return [ofValue(path, reading, expectedAt(path, reading))];
   }
+}
+
+/** A rule of the schema. One between several keys says itself what it found. */
+function ofRule(message: string, path: YamlPath, reading: Reading): ShapeProblem {
+  const value = valueAt(reading.written.value, path);
+  return typeof value === "object" && value !== null
+    ? { path, part: "value", message }
+    : ofValue(path, reading, formatWords(message, path, reading));
 }
 
 function formatWords(message: string, path: YamlPath, reading: Reading): string {

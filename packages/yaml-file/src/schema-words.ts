@@ -67,6 +67,8 @@ export function typeWords(node: SchemaNode): string {
       return `a number${range(node)}`;
     case "boolean":
       return "true or false";
+    case "null":
+      return "null";
     case "array":
       return `a list of ${node.items === undefined ? "values" : itemWords(node.items)}`;
     case "object":
@@ -81,6 +83,7 @@ export function typeWords(node: SchemaNode): string {
 function itemWords(node: SchemaNode): string {
   const kinds = alternatives(node).map((one) => {
     if (one.type === "integer") return "whole numbers";
+    if (one.type === "number") return "numbers";
     return one.type === "object" ? "mappings" : "texts";
   });
   return [...new Set(kinds)].join(" and ");
