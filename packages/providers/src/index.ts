@@ -6,5 +6,11 @@ export {
   readFleetFile,
   type FleetReading,
 } from "./config/read-fleet-file.ts";
+export {
+  createKubernetesProvider,
+  type KubernetesProviderOptions,
+} from "./kubernetes/kubernetes-provider.ts";
 export { kubernetesSettingsSchema, type KubernetesSettings } from "./kubernetes/settings.ts";
+export type { FleetLabel } from "./label.ts";
+export type { PoolEnvironment } from "./pool-environment.ts";
 export type { MachineProvider } from "./port.ts";

@@ -21,6 +21,11 @@ export interface ProvidedMachine {
   readonly state: "pending" | "running" | "ending" | "ended";
   /** What the provider says of it, for people; null when it says nothing. */
   readonly reason: string | null;
+  /**
+   * The provider has no place for it: it was asked for, and waits, or was turned away, for no fault of
+   * its own. Told only by providers that take a request before they have room for it.
+   */
+  readonly isUnplaced?: boolean;
   /** Of the offer that it was made from, where the provider tells it. */
   readonly offer: MachineOffer | null;
   /** US dollars an hour; null when it is not told. */
