@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { S3Target } from "../../packages/control-plane/testing/s3-store-contract.ts";
-import type { PartName } from "../../scripts/parts.mjs";
+import type { S3Part } from "../../scripts/parts.mjs";
 import { freePort, temporaryFolder, until } from "../support/processes.ts";
 
 /** Output kept of a server, for the message of a failed test. */
@@ -28,7 +28,7 @@ export interface S3Server extends S3Target {
 }
 
 /** Starts a server on loopback. Rejects with its last words when it does not come up. */
-export async function startS3Server(name: PartName, program: string): Promise<S3Server> {
+export async function startS3Server(name: S3Part, program: string): Promise<S3Server> {
   const folder = await temporaryFolder();
   const data = join(folder.path, "data");
   await mkdir(data);
@@ -98,7 +98,7 @@ interface Place {
 }
 
 function commandOf(
-  name: PartName,
+  name: S3Part,
   { data, port, consolePort, accessKeyId, secretAccessKey }: Place,
 ): { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> } {
   const address = `127.0.0.1:${port}`;

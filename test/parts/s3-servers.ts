@@ -1,13 +1,13 @@
 /** The S3 servers that are to be had here, and a loud word about those that are not. */
 import { describe } from "vitest";
-import { findPart, howToGet, type PartName } from "../../scripts/parts.mjs";
+import { findPart, howToGet, type S3Part } from "../../scripts/parts.mjs";
 
-const SERVERS: readonly PartName[] = ["versitygw", "minio"];
+const SERVERS: readonly S3Part[] = ["versitygw", "minio"];
 
 /** Describes the same for each server; skipped, saying how to get it, where it is not there. */
 export function describeOnEachServer(
   what: string,
-  body: (name: PartName, program: string) => void,
+  body: (name: S3Part, program: string) => void,
 ): void {
   for (const name of SERVERS) {
     const program = findPart(name);

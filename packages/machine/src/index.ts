@@ -15,5 +15,5 @@ export {
   type MachineFolderOptions,
 } from "./machine/machine-folder.ts";
 export { machinePlaces, type MachinePlaces } from "./machine-places.ts";
-export { manifestReference, type ManifestKey } from "./manifest/manifest-reference.ts";
+export { manifestReference } from "./manifest/manifest-reference.ts";
 export { manifestTemplate, type TemplateFacts } from "./manifest/template.ts";

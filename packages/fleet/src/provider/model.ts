@@ -21,12 +21,15 @@ export interface ProvidedMachine {
   readonly state: "pending" | "running" | "ending" | "ended";
   /** What the provider says of it, for people; null when it says nothing. */
   readonly reason: string | null;
+  /**
+   * The provider has no place for it: it was asked for, and waits, or was turned away, for no fault of
+   * its own. Told only by providers that take a request before they have room for it.
+   */
+  readonly isUnplaced?: boolean;
   /** Of the offer that it was made from, where the provider tells it. */
   readonly offer: MachineOffer | null;
   /** US dollars an hour; null when it is not told. */
   readonly pricePerHour: number | null;
-  /** Its provider has found no place for it: no fault of its own. Left out: it has, or does not say. */
-  readonly isUnplaced?: boolean;
   /** Host or address at which its ports can be reached from here; null when it is not told. */
   readonly address: string | null;
   /** Epoch ms; null when it is not told. */

@@ -1,9 +1,9 @@
 /** Ports of instances. Pure. */
-import type { Finding, ManifestPath } from "../manifest/finding.ts";
+import type { Finding, YamlPath } from "@holdfast/yaml-file";
 import type { Slot } from "./instance-plan.ts";
 
 const PORT_MAX = 65_535;
-const PATH: ManifestPath = ["instances", "basePort"];
+const PATH: YamlPath = ["instances", "basePort"];
 
 /** Ports by the instance's name; one that cannot have its port is not in it, and a problem says why. */
 export interface PortAssignment {

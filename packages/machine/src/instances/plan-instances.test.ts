@@ -4,7 +4,7 @@ import { smiFixture, smiRun } from "../../testing/nvidia-smi-fixture.ts";
 import { discoverGpus } from "../gpu/discover.ts";
 import type { FoundGpu, GpuDiscovery, GpuFault, SmiFailure } from "../gpu/model.ts";
 import { meansNoGpu, smiFailureWords } from "../gpu/smi-failure.ts";
-import { pathText, type Finding } from "../manifest/finding.ts";
+import { pathText, type Finding } from "@holdfast/yaml-file";
 import { parseInstanceName } from "../manifest/instance-names.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";
 import { planInstances, type InstancesPlan } from "./plan-instances.ts";

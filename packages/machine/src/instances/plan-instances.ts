@@ -1,5 +1,5 @@
 /** Which ComfyUI instances a machine has. Pure: from the manifest and the cards that were found. */
-import type { Finding, ManifestPath } from "../manifest/finding.ts";
+import type { Finding, YamlPath } from "@holdfast/yaml-file";
 import { cpuInstanceName, gpuInstanceName, parseInstanceName } from "../manifest/instance-names.ts";
 import type { Manifest } from "../manifest/model.ts";
 import type { GpuDiscovery } from "../gpu/model.ts";
@@ -30,7 +30,7 @@ export interface InstancesFacts {
   readonly hasAmdGpu: boolean;
 }
 
-const CPU_PATH: ManifestPath = ["instances", "cpu"];
+const CPU_PATH: YamlPath = ["instances", "cpu"];
 
 /**
  * Plans instances. Invariants: I1 names and ports are each there once; I2 the instance of a whole GPU

@@ -1,6 +1,6 @@
 /** Which of the cards that were found a manifest asks for. Pure. */
 import type { GpuDevice, GpuDiscovery, GpuFault } from "../gpu/model.ts";
-import type { Finding, ManifestPath } from "../manifest/finding.ts";
+import type { Finding, YamlPath } from "@holdfast/yaml-file";
 import type { Manifest } from "../manifest/model.ts";
 
 /** Devices to bind instances to, by index and slice, each once. */
@@ -15,7 +15,7 @@ export interface GpuSelection {
 /** A fault of a card that can be told by its index. */
 export type IllCard = GpuFault & { readonly index: number };
 
-const PATH: ManifestPath = ["instances", "gpus"];
+const PATH: YamlPath = ["instances", "gpus"];
 
 /** Picks `all`, none, or those that are named by index or UUID. */
 export function selectGpus(
@@ -114,7 +114,7 @@ function whatIsThere({ gpus, failure, faults }: GpuDiscovery): string {
   return failure === null ? "there is none" : `${failure.reason}. ${failure.advice}`;
 }
 
-function faultFinding({ reason, advice, isUsable }: GpuFault, path: ManifestPath): Finding {
+function faultFinding({ reason, advice, isUsable }: GpuFault, path: YamlPath): Finding {
   const effect = isUsable ? "it is used all the same" : "no instance is started on it";
   return { path, message: `${reason}; ${effect}. ${advice}` };
 }

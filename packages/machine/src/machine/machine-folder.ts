@@ -1,8 +1,9 @@
 /** A machine folder for whoever works on it at the command line, beside an agent or without one. */
+import { problemLines } from "@holdfast/yaml-file";
 import type { Installer } from "../install/installer.ts";
 import { machinePlaces, type MachinePlaces } from "../machine-places.ts";
 import { readManifestText } from "../manifest/read-manifest-file.ts";
-import { manifestProblemLines, readManifest } from "../manifest/read-manifest.ts";
+import { readManifest } from "../manifest/read-manifest.ts";
 import { createInstallerParts, type InstallerPartsOptions } from "./installer-parts.ts";
 import { applyManifest, readApplied, type ReadManifest } from "./manifest-watch.ts";
 
@@ -42,7 +43,7 @@ export async function openMachineFolder(
   const read = await readManifestText(manifestPath);
   const reading = read.kind === "refused" ? read : readManifest(read.text);
   const lines = (of: typeof reading): readonly string[] =>
-    manifestProblemLines(of.kind === "ok" ? of.warnings : of.problems, manifestPath);
+    problemLines(of.kind === "ok" ? of.warnings : of.problems, manifestPath);
   const open = async (
     manifest: ReadManifest,
     warnings: readonly string[],

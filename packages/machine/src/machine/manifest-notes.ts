@@ -1,8 +1,9 @@
 /** What is to be said of a manifest's file, beside what is in force. Pure. */
 import { assertNever } from "@holdfast/runtime";
+import { problemLines } from "@holdfast/yaml-file";
 import { canonicalJson } from "../manifest/manifest-digest.ts";
 import type { Manifest } from "../manifest/model.ts";
-import { manifestProblemLines, type ManifestReading } from "../manifest/read-manifest.ts";
+import type { ManifestReading } from "../manifest/read-manifest.ts";
 
 /** The file as it is now. */
 export type ManifestFileState = { readonly kind: "missing" } | ManifestReading;
@@ -29,7 +30,7 @@ export function manifestNotes(facts: ManifestNoteFacts): readonly string[] {
       return isNamed ? [`${path} is not there: ${how}`] : [];
     }
     case "refused": {
-      const lines = manifestProblemLines(file.problems, path);
+      const lines = problemLines(file.problems, path);
       return inForce === null ? lines : [...lines, STILL];
     }
     case "ok": {

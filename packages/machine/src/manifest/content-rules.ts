@@ -1,5 +1,5 @@
 /** Rules for what an installation fetches: packs, models, repositories. */
-import { joinFindings, type Finding, type Findings, type ManifestPath } from "./finding.ts";
+import { joinFindings, type Finding, type Findings, type YamlPath } from "@holdfast/yaml-file";
 import type { Manifest, ModelEntry } from "./model.ts";
 
 /** Folders below `shared` that ComfyUI itself writes into. */
@@ -115,7 +115,7 @@ function licences(models: readonly ModelEntry[]): Findings {
     const where = url === undefined ? "" : ` (${url})`;
     const isNeeded = model.fetch === "always" && !model.optional;
     const what = `${targetOf(model)} is under the licence "${name}"${where}, which is not accepted`;
-    const path: ManifestPath = ["models", index, "licence", "accepted"];
+    const path: YamlPath = ["models", index, "licence", "accepted"];
     if (isNeeded) {
       const message = `${what}: read it and write \`accepted: true\`, or make the model optional`;
       problems.push({ path, message });

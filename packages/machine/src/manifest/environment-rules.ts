@@ -1,5 +1,5 @@
 /** Rules for Python and torch. */
-import { joinFindings, type Finding, type Findings } from "./finding.ts";
+import { joinFindings, type Finding, type Findings } from "@holdfast/yaml-file";
 import { manifestSchema, MANIFEST_VERSION, type Manifest } from "./model.ts";
 
 /** What contradicts itself between an adopted ComfyUI, Python, torch and the GPUs. */

@@ -1,6 +1,6 @@
 /** Rules for instances: which there can be, their ports, arguments and environment. */
 import { isLoopbackName } from "@holdfast/runtime/host";
-import { joinFindings, type Finding, type Findings, type ManifestPath } from "./finding.ts";
+import { joinFindings, type Finding, type Findings, type YamlPath } from "@holdfast/yaml-file";
 import { whyImpossible } from "./instance-names.ts";
 import type { Manifest } from "./model.ts";
 import { flagProblem } from "./reserved-flags.ts";
@@ -86,7 +86,7 @@ function overrideRules(instances: Instances): Findings {
   return { problems, warnings: [] };
 }
 
-function optionRules(options: Options | Instances, path: ManifestPath): Findings {
+function optionRules(options: Options | Instances, path: YamlPath): Findings {
   const problems: Finding[] = [];
   const warnings: Finding[] = [];
   for (const [index, flag] of (options.flags ?? []).entries()) {

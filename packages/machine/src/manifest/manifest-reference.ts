@@ -1,54 +1,7 @@
-import { alternatives, manifestSchemaTree, typeWords, type SchemaNode } from "./schema-words.ts";
-
-/** One key of `machine.yaml`, for `docs/machine-yaml.md`. */
-export interface ManifestKey {
-  /** `nodes[].ref`, `instances.overrides.<name>.flags`. */
-  readonly path: string;
-  /** What may stand there, in words. */
-  readonly type: string;
-  /** As it would be written in YAML; `required`; or `–` where there is none. */
-  readonly default: string;
-  readonly meaning: string;
-}
+import { schemaReference, type SchemaKey } from "@holdfast/yaml-file";
+import { manifestForm } from "./manifest-form.ts";
 
 /** Every key of the manifest in the order of the schema, parents before what is in them. */
-export function manifestReference(): readonly ManifestKey[] {
-  return keysBelow(manifestSchemaTree(), "");
-}
-
-function keysBelow(node: SchemaNode, above: string): readonly ManifestKey[] {
-  return alternatives(node).flatMap((one) => {
-    const isChoice = node.anyOf !== undefined;
-    const own = Object.entries(one.properties ?? {}).flatMap(([name, child]) => {
-      const path = above === "" ? name : `${above}.${name}`;
-      // Of a choice nothing is required for itself: the meaning says what belongs together.
-      const isRequired = !isChoice && (one.required ?? []).includes(name);
-      return [toKey(path, child, isRequired), ...keysBelow(child, path)];
-    });
-    const inList = one.items === undefined ? [] : keysBelow(one.items, `${above}[]`);
-    const inRecord =
-      typeof one.additionalProperties === "object"
-        ? keysBelow(one.additionalProperties, `${above}.<name>`)
-        : [];
-    return [...own, ...inList, ...inRecord];
-  });
-}
-
-function toKey(path: string, node: SchemaNode, isRequired: boolean): ManifestKey {
-  return {
-    path,
-    type: typeWords(node),
-    default: isRequired ? "required" : defaultText(node.default),
-    meaning: node.description ?? "",
-  };
-}
-
-function defaultText(value: unknown): string {
-  const isEmptyMapping =
-    typeof value === "object" &&
-    value !== null &&
-    !Array.isArray(value) &&
-    Object.keys(value).length === 0;
-  if (value === undefined || isEmptyMapping) return "–";
-  return typeof value === "string" ? value : JSON.stringify(value);
+export function manifestReference(): readonly SchemaKey[] {
+  return schemaReference(manifestForm().schema);
 }

@@ -1,66 +1,14 @@
 import fc, { jsonValue } from "fast-check";
 import { describe, expect, test } from "vitest";
 import { stringify } from "yaml";
-import { pathText } from "./finding.ts";
 import { canonicalJson, manifestDigest } from "./manifest-digest.ts";
 import { manifestReference } from "./manifest-reference.ts";
 import { manifestSchema, type Manifest } from "./model.ts";
-import { editDistance, nearestName } from "./nearest-name.ts";
 import { readManifest } from "./read-manifest.ts";
-import { keysAt, schemaAt, typeWords } from "./schema-words.ts";
 import { manifestTemplate } from "./template.ts";
 
-describe("names", () => {
-  test("the nearest is the one with the fewest changes, letters and case aside", () => {
-    const known = ["repo", "ref", "basePort", "python"];
-    expect(nearestName("repos", known)).toBe("repo");
-    expect(nearestName("base-port", known)).toBe("basePort");
-    expect(nearestName("PYTHON", known)).toBe("python");
-    expect(nearestName("re", known)).toBe("ref");
-    expect(nearestName("licence", known)).toBeUndefined();
-    expect(nearestName("x".repeat(65), known)).toBeUndefined();
-    expect(nearestName("x", [])).toBeUndefined();
-  });
-
-  test("a distance is one: none to itself, the same both ways, never over the longer text", () => {
-    const word = fc.string({ maxLength: 8 });
-    fc.assert(
-      fc.property(word, word, word, (a, b, c) => {
-        expect(editDistance(a, a)).toBe(0);
-        expect(editDistance(a, b)).toBe(editDistance(b, a));
-        expect(editDistance(a, b)).toBeLessThanOrEqual(Math.max(a.length, b.length));
-        expect(editDistance(a, c)).toBeLessThanOrEqual(editDistance(a, b) + editDistance(b, c));
-      }),
-    );
-    expect(editDistance("kitten", "sitting")).toBe(3);
-  });
-
-  test("paths", () => {
-    expect(pathText([])).toBe("");
-    expect(pathText(["nodes", 2, "ref"])).toBe("nodes[2].ref");
-    expect(pathText(["instances", "overrides", "a b", "flags", 0])).toBe(
-      'instances.overrides["a b"].flags[0]',
-    );
-  });
-});
-
-describe("the schema in words", () => {
-  test("finds what may stand at a path", () => {
-    expect(keysAt(["comfyui"])).toEqual(["repo", "ref", "adopt"]);
-    expect(keysAt(["instances", "overrides", "any"])).toContain("flags");
-    expect(keysAt(["nothing", 0])).toEqual([]);
-    expect(keysAt(["health", "constructor"])).toEqual([]);
-    expect(schemaAt(["nodes", 0, "ref"])?.description).toBe("A branch, tag or commit.");
-  });
-
-  test("names types as a person would", () => {
-    expect(typeWords({ type: "number" })).toBe("a number");
-    expect(typeWords({ type: "number", exclusiveMinimum: 0 })).toBe("a number, over 0");
-    expect(typeWords({ type: "integer", minimum: 1 })).toBe("a whole number, 1 or more");
-    expect(typeWords({ type: "array" })).toBe("a list of values");
-  });
-
-  test("the reference has every key, each with a type and a meaning that is a sentence", () => {
+describe("the reference", () => {
+  test("has every key, each with a type and a meaning that is a sentence", () => {
     const keys = manifestReference();
     const paths = keys.map(({ path }) => path);
     for (const path of [

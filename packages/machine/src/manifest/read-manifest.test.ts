@@ -1,14 +1,15 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { problemLines } from "@holdfast/yaml-file";
 import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { manifestProblemLines, MANIFEST_BYTES_MAX, readManifest } from "./read-manifest.ts";
+import { MANIFEST_BYTES_MAX, readManifest } from "./read-manifest.ts";
 import { readManifestFile } from "./read-manifest-file.ts";
 
 function lines(text: string): readonly string[] {
   const reading = readManifest(text);
-  return reading.kind === "ok" ? [] : manifestProblemLines(reading.problems, "m");
+  return reading.kind === "ok" ? [] : problemLines(reading.problems, "m");
 }
 
 const COMFYUI = "comfyui: {repo: https://example.com/c.git, ref: v1}";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { pathText, type Finding } from "./finding.ts";
+import { pathText, type Finding } from "@holdfast/yaml-file";
 import { manifestSchema } from "./model.ts";
 import { checkManifest } from "./rules.ts";
 import { secretInUrl } from "./secret-rules.ts";

@@ -1,7 +1,7 @@
 /** Rules between the keys of a manifest. Pure; the shape of each value is `manifest/model.ts`'s. */
 import { contentRules } from "./content-rules.ts";
 import { environmentRules } from "./environment-rules.ts";
-import { joinFindings, type Findings } from "./finding.ts";
+import { joinFindings, type Findings } from "@holdfast/yaml-file";
 import { instanceRules } from "./instance-rules.ts";
 import type { Manifest } from "./model.ts";
 import { secretRules } from "./secret-rules.ts";

@@ -1,13 +1,13 @@
 /** Secrets do not belong in a manifest: it is read, compared, copied and shown. */
-import type { Finding, Findings, ManifestPath } from "./finding.ts";
+import type { Finding, Findings, YamlPath } from "@holdfast/yaml-file";
 import type { Manifest } from "./model.ts";
-import { isSecretName } from "./shown-value.ts";
+import { isSecretName } from "@holdfast/yaml-file";
 
 /** Beginnings of tokens that are given as a user name (GitHub, GitLab, Hugging Face). */
 const TOKEN_USER = /^(?:gh[a-z]_|github_pat_|glpat-|hf_)|^[A-Za-z0-9_-]{30,}$/;
 const SECRET_QUERY = /[?&](?:access_?token|token|api_?key|auth|password|secret)=[^&\s]/i;
 
-type Written = readonly [path: ManifestPath, text: string];
+type Written = readonly [path: YamlPath, text: string];
 
 /** URLs that carry a password or token, and environments that look as if they did. */
 export function secretRules(manifest: Manifest): Findings {
@@ -35,11 +35,11 @@ export function secretInUrl(text: string): string | undefined {
     : undefined;
 }
 
-function one(path: ManifestPath, text: string | undefined): readonly Written[] {
+function one(path: YamlPath, text: string | undefined): readonly Written[] {
   return text === undefined ? [] : [[path, text]];
 }
 
-function list(path: ManifestPath, texts: readonly string[]): readonly Written[] {
+function list(path: YamlPath, texts: readonly string[]): readonly Written[] {
   return texts.map((text, index) => [[...path, index], text]);
 }
 
@@ -62,7 +62,7 @@ function writtenUrls(manifest: Manifest): readonly Written[] {
 }
 
 function environmentWarnings({ instances, services }: Manifest): readonly Finding[] {
-  const environments: readonly (readonly [ManifestPath, object | undefined])[] = [
+  const environments: readonly (readonly [YamlPath, object | undefined])[] = [
     [["instances", "env"], instances.env],
     ...Object.entries(instances.overrides).map(
       ([name, { env }]) => [["instances", "overrides", name, "env"], env] as const,

@@ -1,7 +1,7 @@
 /** Rules for services beside ComfyUI, and for the health server. */
 import { isLoopbackName } from "@holdfast/runtime/host";
 import { duplicateNames } from "./content-rules.ts";
-import { joinFindings, type Finding, type Findings } from "./finding.ts";
+import { joinFindings, type Finding, type Findings } from "@holdfast/yaml-file";
 import { parseInstanceName, whyImpossible } from "./instance-names.ts";
 import type { Manifest } from "./model.ts";
 

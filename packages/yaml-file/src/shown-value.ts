@@ -1,4 +1,4 @@
-import type { ManifestPath } from "./finding.ts";
+import type { YamlPath } from "./finding.ts";
 
 /** Longest text that a message repeats. */
 const SHOWN_MAX = 80;
@@ -8,7 +8,7 @@ const SHOWN_MAX = 80;
  * an environment, whatever is called a token, the user part of a URL) is not repeated: messages go
  * into logs.
  */
-export function shownValue(value: unknown, path: ManifestPath, source: string | undefined): string {
+export function shownValue(value: unknown, path: YamlPath, source: string | undefined): string {
   if (value === undefined || value === null) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a mapping";
@@ -19,7 +19,7 @@ export function shownValue(value: unknown, path: ManifestPath, source: string | 
 }
 
 /** Whether what stands at a path may be a secret. */
-export function isSecretPath(path: ManifestPath): boolean {
+export function isSecretPath(path: YamlPath): boolean {
   return path.some((part) => typeof part === "string" && (part === "env" || isSecretName(part)));
 }
 

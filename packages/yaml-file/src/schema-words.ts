@@ -1,9 +1,8 @@
-/** The manifest's schema as plain data, for messages and for the reference. */
+/** A file's schema as plain data, for messages and for the reference. */
 import { z } from "zod";
-import type { ManifestPath } from "./finding.ts";
-import { manifestSchema } from "./model.ts";
+import type { YamlPath } from "./finding.ts";
 
-/** The part of JSON Schema that zod writes for the manifest. */
+/** The part of JSON Schema that zod writes for our files. */
 export interface SchemaNode {
   readonly type?: string;
   readonly description?: string;
@@ -20,18 +19,15 @@ export interface SchemaNode {
   readonly anyOf?: readonly SchemaNode[];
 }
 
-let manifestTree: SchemaNode | undefined;
-
-/** The whole schema as a person writes against it. Made once, when it is first asked for. */
-export function manifestSchemaTree(): SchemaNode {
+/** A schema as a person writes against it. */
+export function schemaTree(schema: z.ZodType): SchemaNode {
   // Read as what we know zod to write; the reference's test would show another form.
-  manifestTree ??= z.toJSONSchema(manifestSchema, { io: "input" }) as unknown as SchemaNode;
-  return manifestTree;
+  return z.toJSONSchema(schema, { io: "input" }) as unknown as SchemaNode;
 }
 
 /** The schema at a path; of a choice, the first alternative that has it. Undefined where there is none. */
-export function schemaAt(path: ManifestPath): SchemaNode | undefined {
-  let nodes: readonly SchemaNode[] = [manifestSchemaTree()];
+export function schemaAt(tree: SchemaNode, path: YamlPath): SchemaNode | undefined {
+  let nodes: readonly SchemaNode[] = [tree];
   for (const part of path) {
     nodes = nodes.flatMap((node) => alternatives(node)).flatMap((node) => child(node, part));
   }
@@ -51,8 +47,8 @@ export function alternatives(node: SchemaNode): readonly SchemaNode[] {
 }
 
 /** The keys that may stand at a path, of all alternatives. */
-export function keysAt(path: ManifestPath): readonly string[] {
-  const node = schemaAt(path);
+export function keysAt(tree: SchemaNode, path: YamlPath): readonly string[] {
+  const node = schemaAt(tree, path);
   if (node === undefined) return [];
   return alternatives(node).flatMap((one) => Object.keys(one.properties ?? {}));
 }
@@ -71,6 +67,8 @@ export function typeWords(node: SchemaNode): string {
       return `a number${range(node)}`;
     case "boolean":
       return "true or false";
+    case "null":
+      return "null";
     case "array":
       return `a list of ${node.items === undefined ? "values" : itemWords(node.items)}`;
     case "object":
@@ -85,6 +83,7 @@ export function typeWords(node: SchemaNode): string {
 function itemWords(node: SchemaNode): string {
   const kinds = alternatives(node).map((one) => {
     if (one.type === "integer") return "whole numbers";
+    if (one.type === "number") return "numbers";
     return one.type === "object" ? "mappings" : "texts";
   });
   return [...new Set(kinds)].join(" and ");

@@ -9,7 +9,7 @@ import {
   type Node,
   type Pair,
 } from "yaml";
-import type { ManifestPath } from "./finding.ts";
+import type { YamlPath } from "./finding.ts";
 
 /** Line and column, both from 1. */
 export interface Position {
@@ -20,9 +20,9 @@ export interface Position {
 /** Answers where a path stands, and how a scalar there is written. */
 export interface YamlPlaces {
   /** Of the value; `key`: of its key. What is not there: of the nearest thing around it that is. */
-  positionOf(path: ManifestPath, part: "key" | "value"): Position;
+  positionOf(path: YamlPath, part: "key" | "value"): Position;
   /** A scalar as it is written (`3.10`, which is a number, not the text); undefined for anything else. */
-  sourceOf(path: ManifestPath): string | undefined;
+  sourceOf(path: YamlPath): string | undefined;
 }
 
 interface Found {
@@ -32,7 +32,7 @@ interface Found {
 
 /** Places in a parsed document. */
 export function yamlPlaces(document: Document.Parsed, lines: LineCounter): YamlPlaces {
-  const find = (path: ManifestPath): Found | undefined => {
+  const find = (path: YamlPath): Found | undefined => {
     let found: Found = { key: null, value: document.contents };
     for (const part of path) {
       const next = childOf(resolved(found.value, document), part);

@@ -1,14 +1,14 @@
-/** Keys and list indices from the top of the manifest down to what is meant. */
-export type ManifestPath = readonly (string | number)[];
+/** Keys and list indices from the top of a file down to what is meant. */
+export type YamlPath = readonly (string | number)[];
 
-/** Something that is wrong with a manifest, or unwise in it, before it has a line and a column. */
+/** Something that is wrong with a file, or unwise in it, before it has a line and a column. */
 export interface Finding {
-  readonly path: ManifestPath;
+  readonly path: YamlPath;
   /** A sentence for a person: what was expected, what was found, what to do. */
   readonly message: string;
 }
 
-/** What a set of rules found. Problems refuse the manifest, warnings do not. */
+/** What a set of rules found. Problems refuse the file, warnings do not. */
 export interface Findings {
   readonly problems: readonly Finding[];
   readonly warnings: readonly Finding[];
@@ -23,7 +23,7 @@ export function joinFindings(parts: readonly Findings[]): Findings {
 }
 
 /** `nodes[2].ref`; a key with other characters than a plain name stands in brackets; empty at the top. */
-export function pathText(path: ManifestPath): string {
+export function pathText(path: YamlPath): string {
   let text = "";
   for (const part of path) {
     if (typeof part === "number") text += `[${part}]`;

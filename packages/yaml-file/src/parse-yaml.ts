@@ -24,7 +24,7 @@ export type ParsedYaml =
 
 /** Times that one anchor's content may be used, what is inside it counted too. */
 const ALIASES_MAX = 100;
-/** Deeper than any manifest. */
+/** Deeper than any file that we read. */
 const DEPTH_MAX = 50;
 /** A level of a block takes one space at least, four in ordinary files. */
 const INDENT_MAX = DEPTH_MAX * 4;
@@ -109,7 +109,7 @@ function words(error: YAMLError): string {
 }
 
 /**
- * The first place that opens more levels than any manifest has. Found in the tokens and the
+ * The first place that opens more levels than any of our files has. Found in the tokens and the
  * indentation, before the parser: that calls itself at each level, and a text of a million brackets
  * ended this whole process there (yaml 2.9.1, Node 20.20.2), not just the call.
  */

@@ -1,0 +1,23 @@
+export {
+  inFileOrder,
+  listedProblems,
+  ofWholeFile,
+  placed,
+  problemLines,
+  PROBLEMS_MAX,
+  type FileProblem,
+} from "./file-problem.ts";
+export { joinFindings, pathText, type Finding, type Findings, type YamlPath } from "./finding.ts";
+export { parseYaml, type ParsedYaml, type YamlProblem } from "./parse-yaml.ts";
+export {
+  shapeProblems,
+  type FileForm,
+  type ShapeProblem,
+  type UnfitChoice,
+  type WrittenFile,
+} from "./problem-words.ts";
+export { readMapping, type MappingReading, type MappingWords } from "./read-mapping.ts";
+export { schemaReference, type SchemaKey } from "./schema-reference.ts";
+export { schemaTree, type SchemaNode } from "./schema-words.ts";
+export { isSecretName } from "./shown-value.ts";
+export type { Position, YamlPlaces } from "./yaml-positions.ts";
