@@ -57,7 +57,7 @@ function fleetLines({ fleet, problems }: SystemHealth): readonly string[] {
     factLine("Failure rate", breaker.text),
     factLine("Spawning", `${breaker.spawning}: ${breaker.reason}`),
     factLine("Cost", `$${costPerHour.toFixed(2)} an hour`),
-    factLine("Advice", advice.text),
+    factLine("Advice", `${advice.kind.toUpperCase()}: ${advice.text}`),
   ];
 }
 

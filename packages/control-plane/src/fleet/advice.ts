@@ -27,7 +27,7 @@ export function adviceOf({ breaker, counts, levers }: Facts): FleetStatus["advic
     const machines = counts.healthy === 1 ? "1 machine works" : `${counts.healthy} machines work`;
     return {
       kind: "wait",
-      text: `wait: ${machines}, and new ones are started again at ${breaker.resumesAt ?? "an unknown time"} if nothing else fails`,
+      text: `${machines}, and new ones are started again at ${breaker.resumesAt ?? "an unknown time"} if nothing else fails`,
     };
   }
   return {
@@ -120,7 +120,7 @@ function breakerProblems(fleet: FleetStatus): readonly Problem[] {
     problems.push({
       severity: counts.healthy === 0 && queuedTasks > 0 ? "down" : "degraded",
       what: `failure rate ${breaker.text}: spawning ${breaker.spawning}`,
-      advice: advice.text,
+      advice: `${advice.kind}: ${advice.text}`,
     });
   }
   return problems;
