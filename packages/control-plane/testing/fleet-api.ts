@@ -16,7 +16,7 @@ const IDLE_PROVIDER: MachineProvider = {
   kind: "runpod",
   offers: [{ gpuType: "A", zone: null, isSpot: false }],
   list: async () => NOTHING,
-  create: async () => ({ kind: "trouble", trouble: { kind: "capacity", message: "none" } }),
+  create: () => Promise.reject(new Error("nobody leads, and a machine was asked for")),
   terminate: async () => ({ kind: "ok", value: null }),
   check: async () => NOTHING,
   close: async () => undefined,
@@ -48,7 +48,8 @@ export type FleetApi = Awaited<ReturnType<typeof startFleetApi>>;
 
 /** Opens a database and adds the routes for these pools. */
 export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
-  const { db, drop } = await createTestDatabase({ max: 4 });
+  const database = await createTestDatabase({ max: 4 });
+  const { db } = database;
   const ids = createIdSource(systemClock, systemRandom);
   const checks: { readonly name: string; readonly ok: boolean; readonly reason: string | null }[] =
     [];
@@ -131,7 +132,7 @@ export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
     },
     async close() {
       await server.close();
-      await drop();
+      await database.drop();
     },
   };
 }
