@@ -3,6 +3,7 @@ import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addFleet } from "./commands/fleet.ts";
+import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addMachine } from "./commands/machine.ts";
@@ -32,6 +33,7 @@ export function createProgram(context: CommandContext): Command {
   addClassify(program, context);
   addMachine(program, context);
   addFleet(program, context);
+  addHealth(program, context);
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);

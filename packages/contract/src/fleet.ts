@@ -95,6 +95,8 @@ export const fleetStatusSchema = z.object({
   }),
   /** Those that have not ended, newest first, at most 200. */
   machines: z.array(fleetMachineSchema),
+  /** Those that count as failed now, the last one first, at most 20: their causes side by side. */
+  failures: z.array(fleetMachineSchema),
   queuedTasks: z.int(),
   runningTasks: z.int(),
   oldestQueuedMs: z.int().nullable(),

@@ -24,6 +24,8 @@ describe("the command line", () => {
         "jobs",
         "classify",
         "machine",
+        "fleet",
+        "health",
         "keys",
         "doctor",
       ]),
@@ -46,6 +48,21 @@ describe("the command line", () => {
       "rollback",
       "clean",
       "status",
+    ]);
+    const fleet = tree.children.find((child) => child.name === "fleet");
+    expect(fleet?.children.map((child) => child.name)).toEqual([
+      "status",
+      "machines",
+      "levers",
+      "breaker",
+      "threshold",
+      "window",
+      "minimum",
+      "clear",
+      "pause",
+      "undo",
+      "spawn",
+      "end",
     ]);
   });
 

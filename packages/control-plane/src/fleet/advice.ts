@@ -1,10 +1,12 @@
 /** What a person should do about the fleet now (CONTRACTS C2), and how the whole system is. Pure. */
-import type { FleetStatus, SystemHealth } from "@holdfast/contract";
+import type { FleetStatus, LeverView, SystemHealth } from "@holdfast/contract";
 
-type Facts = Pick<FleetStatus, "breaker" | "counts">;
+type Facts = Pick<FleetStatus, "breaker" | "counts" | "levers">;
 
 /** Under the threshold: nothing. Over it: wait while a machine is healthy, else look for the cause. */
-export function adviceOf({ breaker, counts }: Facts): FleetStatus["advice"] {
+export function adviceOf({ breaker, counts, levers }: Facts): FleetStatus["advice"] {
+  const pause = pauseOf({ levers });
+  if (pause !== undefined) return { kind: "wait", text: `${pauseText(pause)}; ${undoText(pause)}` };
   if (breaker.spawning === "ALLOWED" && breaker.state === "closed") {
     return { kind: "normal", text: "nothing to do: the failure rate is under the threshold" };
   }
@@ -25,13 +27,25 @@ export function adviceOf({ breaker, counts }: Facts): FleetStatus["advice"] {
     const machines = counts.healthy === 1 ? "1 machine works" : `${counts.healthy} machines work`;
     return {
       kind: "wait",
-      text: `wait: ${machines}, and new ones are started again at ${breaker.resumesAt ?? "an unknown time"} if nothing else fails`,
+      text: `${machines}, and new ones are started again at ${breaker.resumesAt ?? "an unknown time"} if nothing else fails`,
     };
   }
   return {
     kind: "investigate",
     text: `no machine works, and none may be started: find out why they fail (${causes.join(", ") || "no cause is known"})`,
   };
+}
+
+function pauseOf({ levers }: Pick<FleetStatus, "levers">): LeverView | undefined {
+  return levers.find(({ kind }) => kind === "pause");
+}
+
+function pauseText({ madeBy, reason }: LeverView): string {
+  return `nothing is started or ended: the fleet is paused by ${madeBy} (${reason})`;
+}
+
+function undoText({ id }: LeverView): string {
+  return `when it may go on: holdfast fleet undo ${id}`;
 }
 
 /** What the system's health is judged from. */
@@ -48,71 +62,110 @@ export interface HealthFacts {
 /** A job that has waited for so long is a problem. */
 const LONG_WAIT_MS = 10 * 60_000;
 
-/** Healthy, degraded (work is done, and something is wrong), or down (no work can be done). */
+type Problem = SystemHealth["problems"][number];
+
+/** Healthy, degraded (work is done, or is about to be, and something is wrong), or down (no work can be done). */
 export function judgeHealth({ fleet, checks }: HealthFacts): SystemHealth {
-  const problems: SystemHealth["problems"][number][] = [];
-  const { breaker, counts, queuedTasks, runningTasks, oldestQueuedMs } = fleet;
-  for (const { name, reason } of checks.filter(({ ok }) => !ok)) {
-    const isIdle = name === "instance" && isAtZeroOnPurpose(fleet);
-    if (isIdle) continue;
-    problems.push({
-      severity: name === "hold" ? "degraded" : "down",
-      what: `${name}: ${reason ?? "not ready"}`,
-      advice:
-        name === "instance"
-          ? "see the machines below and their logs (holdfast fleet machines)"
-          : name === "hold"
-            ? "release the emergency stop when it is safe (POST /api/error-recovery/emergency-stop/release)"
-            : "see docs/operations.md",
-    });
-  }
-  if (breaker.state !== "closed") {
-    const severity = counts.healthy === 0 && queuedTasks > 0 ? "down" : "degraded";
-    problems.push({
-      severity,
-      what: `failure rate ${breaker.text}: spawning ${breaker.spawning}`,
-      advice: fleet.advice.text,
-    });
-  }
-  for (const { name, held, desired, living } of fleet.pools) {
-    if (held === null || (desired ?? 0) <= living || breaker.state !== "closed") continue;
-    const isGradual = held.startsWith("machines are started gradually");
-    if (isGradual) continue;
-    problems.push({
-      severity: "degraded",
-      what: `pool ${name}: ${held}`,
-      advice: "see fleet.yaml",
-    });
-  }
-  if (oldestQueuedMs !== null && oldestQueuedMs > LONG_WAIT_MS) {
-    problems.push({
-      severity: runningTasks === 0 ? "down" : "degraded",
-      what: `the oldest of ${queuedTasks} queued jobs has waited for ${Math.round(oldestQueuedMs / 60_000)} min`,
-      advice: "its page says what it waits for (holdfast jobs list --status queued)",
-    });
-  }
-  if (!fleet.isLed) {
-    problems.push({
-      severity: "degraded",
-      what: "no replica leads the fleet",
-      advice: "one takes over within 10 s; if this stays, look at the control plane's log",
-    });
-  }
+  const problems: readonly Problem[] = [
+    ...checks.filter(({ ok }) => !ok).flatMap((check) => checkProblems(check, fleet)),
+    ...breakerProblems(fleet),
+    ...poolProblems(fleet),
+    ...queueProblems(fleet),
+    ...(fleet.isLed ? [] : [NO_LEADER]),
+  ];
   const state = problems.some(({ severity }) => severity === "down")
     ? "down"
     : problems.length > 0
       ? "degraded"
       : "healthy";
-  return { state, problems, fleet };
+  return { state, problems: [...problems], fleet };
 }
 
-/** Nothing waits, and the pools may be empty: no machine is no fault. */
+const NO_LEADER: Problem = {
+  severity: "degraded",
+  what: "no replica leads the fleet",
+  advice: "one takes over within 10 s; if this stays, look at the control plane's log",
+};
+
+function checkProblems(
+  { name, reason }: HealthFacts["checks"][number],
+  fleet: FleetStatus,
+): readonly Problem[] {
+  const what = `${name}: ${reason ?? "not ready"}`;
+  if (name === "hold") {
+    const advice =
+      "release the emergency stop when it is safe (POST /api/error-recovery/emergency-stop/release)";
+    return [{ severity: "degraded", what, advice }];
+  }
+  if (name !== "instance") {
+    return [{ severity: "down", what, advice: "see docs/operations.md, readyz 503" }];
+  }
+  if (isAtZeroOnPurpose(fleet)) return [];
+  if (isOnItsWay(fleet)) {
+    const advice = "a machine is on its way: wait for it (holdfast fleet machines)";
+    return [{ severity: "degraded", what, advice }];
+  }
+  const advice = "see the machines and their logs (holdfast fleet machines)";
+  return [{ severity: "down", what, advice }];
+}
+
+function breakerProblems(fleet: FleetStatus): readonly Problem[] {
+  const { breaker, counts, queuedTasks, advice } = fleet;
+  const problems: Problem[] = [];
+  const pause = pauseOf(fleet);
+  if (pause !== undefined) {
+    problems.push({ severity: "degraded", what: pauseText(pause), advice: undoText(pause) });
+  }
+  if (breaker.state !== "closed") {
+    problems.push({
+      severity: counts.healthy === 0 && queuedTasks > 0 ? "down" : "degraded",
+      what: `failure rate ${breaker.text}: spawning ${breaker.spawning}`,
+      advice: `${advice.kind}: ${advice.text}`,
+    });
+  }
+  return problems;
+}
+
+function poolProblems(fleet: FleetStatus): readonly Problem[] {
+  // What holds every pool back is told already.
+  if (fleet.breaker.state !== "closed" || pauseOf(fleet) !== undefined) return [];
+  return fleet.pools
+    .filter(({ held, desired, living }) => held !== null && (desired ?? 0) > living)
+    .filter(({ held }) => held?.startsWith("machines are started gradually") !== true)
+    .map(({ name, held }) => ({
+      severity: "degraded",
+      what: `pool ${name}: ${held}`,
+      advice: "see fleet.yaml",
+    }));
+}
+
+function queueProblems({
+  queuedTasks,
+  runningTasks,
+  oldestQueuedMs,
+}: FleetStatus): readonly Problem[] {
+  if (oldestQueuedMs === null || oldestQueuedMs <= LONG_WAIT_MS) return [];
+  return [
+    {
+      severity: runningTasks === 0 ? "down" : "degraded",
+      what: `the oldest of ${queuedTasks} queued jobs has waited for ${Math.round(oldestQueuedMs / 60_000)} min`,
+      advice: "its page says what it waits for (holdfast jobs list --status queued --oldest)",
+    },
+  ];
+}
+
+/** Nothing waits, and the pools may be empty: no machine, or the last one draining, is no fault. */
 function isAtZeroOnPurpose({ pools, queuedTasks, counts, breaker }: FleetStatus): boolean {
   return (
     pools.length > 0 &&
     queuedTasks === 0 &&
-    counts.living === 0 &&
+    counts.living === counts.draining &&
     breaker.state === "closed" &&
     pools.every(({ min }) => min === 0)
   );
+}
+
+/** Machines come up and none fails too often: what waits is served soon, if it has not waited for long. */
+function isOnItsWay({ counts, breaker, oldestQueuedMs }: FleetStatus): boolean {
+  return counts.starting > 0 && breaker.state === "closed" && (oldestQueuedMs ?? 0) <= LONG_WAIT_MS;
 }

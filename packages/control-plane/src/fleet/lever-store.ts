@@ -42,11 +42,14 @@ export async function insertLever(
   return toLever(row);
 }
 
-/** Undoes a lever; undefined when there is none, or it was undone before. */
+/**
+ * Undoes a lever; undefined when there is none, or it was undone before. Machines that a person started
+ * are there: they are ended, not undone.
+ */
 export async function undoLever(db: Queryable, id: string, by: string): Promise<Lever | undefined> {
   const { rows } = await db.query<LeverRow>(
     `update fleet_levers set undone_by = $2, undone_at = now()
-     where id = $1 and undone_at is null returning *`,
+     where id = $1 and undone_at is null and kind <> 'force' returning *`,
     [id, by],
   );
   return rows[0] === undefined ? undefined : toLever(rows[0]);

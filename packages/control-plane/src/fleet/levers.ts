@@ -41,7 +41,8 @@ export function leverProblem(kind: LeverKind, value: unknown, now: number): stri
         ? null
         : `minimum: expected a whole number of machines from 1 to ${MINIMUM_MAX}, found ${shown(value)}`;
     case "clear":
-      if (typeof value !== "number" || !Number.isFinite(value)) {
+      // Before 1970 there was no fleet, and long before it is no date.
+      if (typeof value !== "number" || !(value >= 0)) {
         return `clear: expected an instant, found ${shown(value)}`;
       }
       return value <= now

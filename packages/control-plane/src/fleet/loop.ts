@@ -47,7 +47,9 @@ export function createFleetLoops(deps: FleetLoopDeps): readonly Service[] {
       if (epoch === null) return;
       try {
         const isLeading = (): boolean => lead.epoch() === epoch;
-        deps.onRound?.(await reconciler.round({ epoch, isLeading }, signal));
+        // Apart: as the argument of a call that is not made it would not be made either.
+        const summary = await reconciler.round({ epoch, isLeading }, signal);
+        deps.onRound?.(summary);
       } catch (err) {
         if (!(err instanceof LeadLost)) throw err;
         log.warn({ epoch }, "a round of the fleet was given up: another replica leads");

@@ -10,6 +10,7 @@ import {
   lookAtBreaker,
   NEW_BREAKER,
   parseInstant,
+  spawnAllowance,
   toLifespan,
   wantedMachine,
   type BreakerView,
@@ -27,7 +28,7 @@ import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
 import { toStored } from "./stored-machine.ts";
 import * as store from "./store.ts";
-import { toBreakerView, toInstant, toLeverView, toMachineView } from "./views.ts";
+import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from "./views.ts";
 
 /** Machines that a status names. */
 const MACHINES_TOLD = 200;
@@ -132,6 +133,8 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
 interface Look {
   readonly now: number;
   readonly living: readonly StoredMachine[];
+  /** Ended within the window. */
+  readonly over: readonly StoredMachine[];
   readonly signs: Signs;
   readonly breaker: BreakerView;
   readonly inForce: LeversInForce;
@@ -160,6 +163,7 @@ function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Lo
     return {
       now,
       living,
+      over,
       signs,
       breaker: view,
       inForce,
@@ -175,7 +179,8 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
   const views = living.map((one) => toMachineView(one, signs.of(one), now));
   const count = (...states: readonly FleetMachineView["state"][]): number =>
     views.filter(({ state }) => states.includes(state)).length;
-  const breaker = toBreakerView(look.breaker, inForce.breaker);
+  const leverViews = inForce.levers.map(toLeverView);
+  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.paused);
   const counts = {
     living: count("asked", "starting", "ready", "draining"),
     healthy: views.filter(({ isHealthy }) => isHealthy).length,
@@ -187,6 +192,9 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
     breaker,
     counts,
     machines: views.toReversed().slice(0, MACHINES_TOLD),
+    failures: toFailures([...living, ...look.over], inForce.breaker, now).map((one) =>
+      toMachineView(one, signs.of(one), now),
+    ),
     queuedTasks: demand.waitingJobs,
     runningTasks: demand.runningJobs,
     oldestQueuedMs: demand.oldestWaitMs === null ? null : Math.round(demand.oldestWaitMs),
@@ -205,9 +213,9 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
         blockedUntil: blockedUntil === null ? null : toInstant(blockedUntil),
       };
     }),
-    levers: inForce.levers.map(toLeverView),
+    levers: leverViews,
     costPerHour: living.reduce((sum, { pricePerHour }) => sum + (pricePerHour ?? 0), 0),
-    advice: adviceOf({ breaker, counts }),
+    advice: adviceOf({ breaker, counts, levers: leverViews }),
     isLed: look.isLed,
   };
 }
@@ -226,8 +234,10 @@ async function spawn(
   const pool = findPool(request.pool, settings);
   const status = toStatus(look, deps);
   const isPaused = look.inForce.paused !== null;
-  if (!request.force && (status.breaker.spawning === "BLOCKED" || isPaused)) {
-    const why = isPaused ? "the fleet is paused" : riskOf(status);
+  // Half-open lets one through while none is on its way; a person's word takes from the same.
+  const allowed = isPaused ? 0 : spawnAllowance(look.breaker, status.counts.starting);
+  if (!request.force && request.count > allowed) {
+    const why = isPaused ? status.breaker.reason : riskOf(status);
     throw new HoldfastError("spawning_blocked", `${why}. Say force, and why, to start it anyway`);
   }
   const policy = settings.policy.pools.find(({ name }) => name === pool.name);

@@ -65,8 +65,31 @@ export function toMachineView(
   };
 }
 
-/** The breaker. */
-export function toBreakerView(view: BreakerView, policy: BreakerPolicy): FleetStatus["breaker"] {
+/** Failures that are told one by one. */
+const FAILURES_TOLD = 20;
+
+/** The machines whose failure counts at `now`, the last one first. */
+export function toFailures(
+  machines: readonly StoredMachine[],
+  { windowMs, clearedBefore }: BreakerPolicy,
+  now: number,
+): readonly StoredMachine[] {
+  const endedAt = ({ end }: StoredMachine): number => end?.at ?? 0;
+  const after = now - windowMs;
+  return machines
+    .filter(({ end }) => end?.cause === "failed")
+    .filter((one) => endedAt(one) > after && endedAt(one) >= (clearedBefore ?? 0))
+    .toSorted((one, other) => endedAt(other) - endedAt(one))
+    .slice(0, FAILURES_TOLD);
+}
+
+/** The breaker; while the fleet is paused nothing is started, whatever the rate is. */
+export function toBreakerView(
+  view: BreakerView,
+  policy: BreakerPolicy,
+  paused: Pick<Lever, "madeBy" | "reason"> | null,
+): FleetStatus["breaker"] {
+  const isBlocked = paused !== null || view.state === "open" || view.probeAt !== null;
   return {
     state: view.state === "half_open" ? "half-open" : view.state,
     rate: view.rate,
@@ -77,8 +100,11 @@ export function toBreakerView(view: BreakerView, policy: BreakerPolicy): FleetSt
     windowMinutes: policy.windowMs / MS_PER_MINUTE,
     minimum: policy.minimum,
     clearedBefore: orNull(policy.clearedBefore),
-    spawning: view.state === "open" || view.probeAt !== null ? "BLOCKED" : "ALLOWED",
-    reason: reasonText(view, policy),
+    spawning: isBlocked ? "BLOCKED" : "ALLOWED",
+    reason:
+      paused === null
+        ? reasonText(view, policy)
+        : `the fleet is paused by ${paused.madeBy}: ${paused.reason}`,
     since: orNull(view.since),
     resumesAt: orNull(view.resumesAt),
     probeAt: orNull(view.probeAt),

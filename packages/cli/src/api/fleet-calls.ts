@@ -1,0 +1,119 @@
+import type { FleetMachineView, FleetStatus, LeverView, SystemHealth } from "@holdfast/contract";
+import { CommandFailure } from "../command-failure.ts";
+import { EXIT } from "../exit-codes.ts";
+import { fieldOf, type ApiClient } from "./api-client.ts";
+import { toList } from "./job-calls.ts";
+
+/*
+ * As in `job-calls.ts`: answers are checked for the fields without which nothing can be shown, not
+ * against the whole schema.
+ */
+
+/** Where the fleet is told of. */
+export const FLEET_PATH = "/api/v1/fleet";
+/** Where the system's health is told of. */
+export const HEALTH_PATH = `${FLEET_PATH}/health`;
+/** Most that one page holds. */
+const PAGE = 500;
+
+/** What can be set while the fleet runs. */
+export interface LeverRequest {
+  readonly kind: "threshold" | "window" | "minimum" | "clear" | "pause";
+  readonly value: number | string | boolean;
+  readonly reason: string;
+}
+
+/** What is to be started by a person's word. */
+export interface SpawnRequest {
+  readonly pool?: string;
+  readonly count: number;
+  readonly force: boolean;
+  readonly reason: string;
+}
+
+/** A status out of an answer; throws {@link CommandFailure} when it is none. */
+export function toFleetStatus(value: unknown): FleetStatus {
+  const isWhole =
+    typeof fieldOf(fieldOf(value, "breaker"), "text") === "string" &&
+    typeof fieldOf(fieldOf(value, "counts"), "healthy") === "number" &&
+    ["machines", "pools", "levers"].every((name) => Array.isArray(fieldOf(value, name)));
+  if (isWhole) return value as FleetStatus;
+  throw notHoldfast("a status of the fleet");
+}
+
+/** The system's health out of an answer; throws {@link CommandFailure} when it is none. */
+export function toSystemHealth(value: unknown): SystemHealth {
+  const state = fieldOf(value, "state");
+  if (typeof state !== "string" || !Array.isArray(fieldOf(value, "problems"))) {
+    throw notHoldfast("the system's health");
+  }
+  toFleetStatus(fieldOf(value, "fleet"));
+  return value as SystemHealth;
+}
+
+function notHoldfast(what: string): CommandFailure {
+  return new CommandFailure(
+    EXIT.unavailable,
+    `the server's answer is not ${what}: is it a Holdfast server of about this version?`,
+  );
+}
+
+/** The fleet as it is. */
+export async function getFleet(api: ApiClient): Promise<FleetStatus> {
+  return toFleetStatus(await api.json(FLEET_PATH));
+}
+
+/** Machines, newest first, at most `limit`; says whether there are more. */
+export async function listMachines(
+  api: ApiClient,
+  { limit, isLiving }: { readonly limit: number; readonly isLiving: boolean },
+): Promise<{ readonly items: readonly FleetMachineView[]; readonly hasMore: boolean }> {
+  const items: FleetMachineView[] = [];
+  const query = new URLSearchParams(isLiving ? { living: "true" } : {});
+  let hasMore = false;
+  do {
+    query.set("limit", String(Math.min(PAGE, limit - items.length)));
+    const page = await api.json(`${FLEET_PATH}/machines?${query.toString()}`);
+    items.push(...(toList(page, "items") as readonly FleetMachineView[]));
+    const next = fieldOf(page, "next");
+    hasMore = typeof next === "string";
+    if (typeof next === "string") query.set("cursor", next);
+  } while (hasMore && items.length < limit);
+  return { items, hasMore };
+}
+
+/** What people have set, newest first, at most `limit`. */
+export async function listLevers(api: ApiClient, limit: number): Promise<readonly LeverView[]> {
+  const page = await api.json(`${FLEET_PATH}/levers?limit=${Math.min(PAGE, limit)}`);
+  return toList(page, "items") as readonly LeverView[];
+}
+
+/** Sets a lever. */
+export async function setLever(api: ApiClient, lever: LeverRequest): Promise<LeverView> {
+  return (await api.json(`${FLEET_PATH}/levers`, { method: "POST", json: lever })) as LeverView;
+}
+
+/** Undoes a lever. */
+export async function undoLever(api: ApiClient, id: string): Promise<LeverView> {
+  const path = `${FLEET_PATH}/levers/${encodeURIComponent(id)}`;
+  return (await api.json(path, { method: "DELETE" })) as LeverView;
+}
+
+/** Starts machines; the server refuses with `spawning_blocked` where that needs force. */
+export async function spawnMachines(
+  api: ApiClient,
+  request: SpawnRequest,
+): Promise<readonly FleetMachineView[]> {
+  const answer = await api.json(`${FLEET_PATH}/spawn`, { method: "POST", json: request });
+  return toList(answer, "machines") as readonly FleetMachineView[];
+}
+
+/** Ends a machine, by its id or name. */
+export async function endMachine(
+  api: ApiClient,
+  ref: string,
+  request: { readonly reason: string; readonly now: boolean },
+): Promise<FleetMachineView> {
+  const path = `${FLEET_PATH}/machines/${encodeURIComponent(ref)}/end`;
+  return (await api.json(path, { method: "POST", json: request })) as FleetMachineView;
+}

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { CLOSED, fleet, health } from "../../testing/fleet-facts.ts";
+import { healthLine, healthLines, stateOf, type HealthSight } from "./health-text.ts";
+import { healthExitCode } from "./run-health.ts";
+
+const told = (more: Parameters<typeof health>[0] = {}): HealthSight => ({
+  kind: "told",
+  health: health(more),
+});
+const SILENT: HealthSight = {
+  kind: "silent",
+  url: "http://127.0.0.1:8328",
+  reason: "nothing listens there",
+};
+
+describe("the system's health as a page", () => {
+  it("is the state, the problems with their advice, and the fleet", () => {
+    expect(healthLines(told())).toEqual([
+      "DEGRADED: work is done, and something is wrong",
+      "",
+      "degraded  failure rate 85.7% (6/7 machines in last 30 minutes): spawning BLOCKED",
+      "          → wait: 1 machine works",
+      "",
+      "Machines         1 of 2, heartbeat 1.5 s ago (hf-gpu-1)",
+      "Queued tasks     42, the oldest has waited for 5 min 3 s; 3 running",
+      "Failure rate     85.7% (6/7 machines in last 30 minutes)",
+      expect.stringMatching(/^Spawning {9}BLOCKED: failure rate/),
+      "Cost             $2.40 an hour",
+      "Advice           WAIT: 1 machine works",
+    ]);
+  });
+
+  it("is short while all is well", () => {
+    const lines = healthLines(
+      told({ state: "healthy", problems: [], fleet: fleet({ breaker: CLOSED }) }),
+    );
+    expect(lines.slice(0, 3)).toEqual([
+      "HEALTHY: work is done",
+      "",
+      "Machines         1 of 2, heartbeat 1.5 s ago (hf-gpu-1)",
+    ]);
+  });
+
+  it("of a server that does not answer is down, where it was looked for, and what to do", () => {
+    expect(stateOf(SILENT)).toBe("down");
+    const text = healthLines(SILENT).join("\n");
+    expect(text).toMatch(/^DOWN: no work can be done/);
+    expect(text).toContain("http://127.0.0.1:8328 does not answer: nothing listens there");
+    expect(text).toContain("HOLDFAST_URL");
+  });
+
+  it("is one line for a log, without what changes by the second", () => {
+    expect(healthLine(told())).toBe(
+      "DEGRADED; failure rate 85.7% (6/7 machines in last 30 minutes): spawning BLOCKED",
+    );
+  });
+
+  it("lets nothing from outside steer the screen", () => {
+    const problems = [{ severity: "down", what: "\u001B[2J", advice: "\u0007" }] as const;
+    expect(healthLines(told({ problems: [...problems] })).join("")).not.toMatch(/\p{Cc}/u);
+  });
+});
+
+it.each([
+  ["healthy", 0],
+  ["degraded", 1],
+  ["down", 2],
+] as const)("%s exits %d", (state, code) => {
+  expect(healthExitCode(state)).toBe(code);
+});

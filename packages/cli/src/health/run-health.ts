@@ -1,0 +1,88 @@
+/** `holdfast health`: exit code 0 healthy, 1 degraded, 2 down (CONTRACTS C2). */
+import { assertNever } from "@holdfast/runtime";
+import type { SystemHealth } from "@holdfast/contract";
+import { systemClock } from "@holdfast/runtime/system";
+import type { ApiClient } from "../api/api-client.ts";
+import { HEALTH_PATH, toSystemHealth } from "../api/fleet-calls.ts";
+import type { CommandContext } from "../command-context.ts";
+import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
+import { EXIT } from "../exit-codes.ts";
+import { lookOnce, watchServer, type Sight } from "../fleet/watch.ts";
+import { processScreen } from "../terminal/screen.ts";
+import { listenForStop } from "../up/stop-signals.ts";
+import { healthLine, healthLines, problemsOf, stateOf, type HealthSight } from "./health-text.ts";
+
+/** The options of `health`. */
+export interface HealthOptions extends ClientOptions {
+  readonly json?: boolean;
+  readonly watch?: boolean;
+}
+
+/** Codes of `holdfast health` alone: a monitor that runs it goes by them. */
+export type HealthExitCode = 0 | 1 | 2;
+
+/** The exit code for a state; what a newer server calls otherwise is not healthy. */
+export function healthExitCode(state: SystemHealth["state"]): HealthExitCode {
+  switch (state) {
+    case "healthy":
+      return 0;
+    case "degraded":
+      return 1;
+    case "down":
+      return 2;
+    default:
+      return assertNever(state);
+  }
+}
+
+/** Runs the command. */
+export async function runHealth(options: HealthOptions, context: CommandContext): Promise<void> {
+  const { terminal } = context;
+  const api = apiClientFor(options, context);
+  const isJson = options.json === true;
+  if (options.watch === true) return await watchHealth(api, isJson, context);
+  const sight = toHealthSight(await lookOnce(api, HEALTH_PATH), api);
+  if (isJson) terminal.line(healthJson(sight));
+  else for (const line of healthLines(sight)) terminal.line(line);
+  process.exitCode = healthExitCode(stateOf(sight));
+}
+
+function toHealthSight(sight: Sight, api: ApiClient): HealthSight {
+  return sight.kind === "lost"
+    ? { kind: "silent", url: api.baseUrl, reason: sight.reason }
+    : { kind: "told", health: toSystemHealth(sight.body) };
+}
+
+/** What the server tells; of a silent one the same fields, with `fleet` null. */
+function healthJson(sight: HealthSight): string {
+  return JSON.stringify(
+    sight.kind === "told"
+      ? sight.health
+      : { state: stateOf(sight), problems: problemsOf(sight), fleet: null },
+  );
+}
+
+async function watchHealth(
+  api: ApiClient,
+  isJson: boolean,
+  { terminal }: CommandContext,
+): Promise<void> {
+  const screen = isJson ? null : processScreen(terminal);
+  const stop = listenForStop(terminal, () => undefined);
+  let before: string | undefined;
+  const onSight = (seen: Sight): void => {
+    const sight = toHealthSight(seen, api);
+    const at = new Date(systemClock.now()).toISOString();
+    if (screen !== null) return screen.draw([at, ...healthLines(sight)]);
+    const line = healthLine(sight);
+    if (line !== before) terminal.line(isJson ? healthJson(sight) : `${at}  ${line}`);
+    before = line;
+  };
+  try {
+    const { signal } = stop;
+    await watchServer({ api, path: HEALTH_PATH, clock: systemClock, signal, onSight });
+    process.exitCode = EXIT.interrupted;
+  } finally {
+    stop.release();
+  }
+}
