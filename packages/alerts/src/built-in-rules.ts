@@ -121,6 +121,15 @@ const INSTANCES: readonly AlertRule[] = [
   },
   {
     ...DEFAULTS,
+    name: "instance_unhealthy",
+    severity: "warning",
+    summary: "{instance} on {machine} has been unhealthy for {duration}: {words}",
+    advice: "See its services there: holdfast machine status, or /services of its health server.",
+    when: above("instance_unhealthy_seconds", 120),
+    resolveAfterMs: 0,
+  },
+  {
+    ...DEFAULTS,
     name: "instance_quarantined",
     severity: "warning",
     summary: "{instance} on {machine} was set aside: {words}",

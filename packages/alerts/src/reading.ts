@@ -11,26 +11,6 @@ export type Parsed<T> =
   | { readonly kind: "ok"; readonly value: T }
   | { readonly kind: "invalid"; readonly problems: readonly ReadingProblem[] };
 
-/** Takes the fields of one object. Every read of a wrong field is a problem, and answers a stand-in. */
-export interface Reader {
-  has(field: string): boolean;
-  text(field: string, how?: TextRule): string;
-  number(field: string, how: NumberRule): number;
-  choice<const C extends string>(field: string, choices: readonly C[], byDefault?: C): C;
-  flag(field: string, byDefault: boolean): boolean;
-  list(field: string, max: number): readonly { readonly value: unknown; readonly path: string }[];
-  /** An object of texts. */
-  texts(
-    field: string,
-    name: RegExp,
-    max: number,
-    valueMax: number,
-  ): Readonly<Record<string, string>>;
-  /** A reader of an object in a field; of an empty one where there is none. */
-  object(field: string, fields: readonly string[]): Reader;
-  problem(field: string, message: string): void;
-}
-
 /** What a text may be. */
 export interface TextRule {
   readonly pattern?: RegExp;
@@ -103,89 +83,129 @@ export function readObject(
   fields: readonly string[],
   problems: ReadingProblem[],
 ): Reader {
-  const given = asFields(value);
-  if (given === null) problems.push({ path, message: `expected an object, found ${found(value)}` });
-  const object = given ?? {};
-  const at = (field: string): string => (path === "" ? field : `${path}.${field}`);
-  const problem = (field: string, message: string): void => {
-    problems.push({ path: at(field), message });
-  };
-  for (const name of Object.keys(object)) {
-    if (!fields.includes(name)) {
-      problem(name, `there is no such field; expected one of ${fields.join(", ")}`);
-    }
+  const object = asFields(value);
+  const reader = new Reader(object ?? {}, path, problems);
+  if (object === null)
+    problems.push({ path, message: `expected an object, found ${found(value)}` });
+  for (const name of Object.keys(object ?? {})) {
+    if (fields.includes(name)) continue;
+    reader.problem(name, `there is no such field; expected one of ${fields.join(", ")}`);
   }
-  const isLeftOut = (field: string): boolean =>
-    object[field] === undefined || object[field] === null;
-  return {
-    has: (field) => !isLeftOut(field),
-    problem,
-    text: (field, how = {}) => {
-      const given = object[field];
-      if (isLeftOut(field) && how.byDefault !== undefined) return how.byDefault;
-      const max = how.max ?? TEXT_MAX;
-      const isText = typeof given === "string" && given.trim() !== "" && given.length <= max;
-      if (isText && how.pattern?.test(given) !== false) return given;
-      const what = how.what ?? `a text of at most ${max} characters`;
-      problem(field, `expected ${what}, found ${found(given)}`);
-      return "";
-    },
-    number: (field, { min, max, isWhole = false, byDefault }) => {
-      const given = object[field];
-      if (isLeftOut(field) && byDefault !== undefined) return byDefault;
-      const isRight =
-        typeof given === "number" &&
-        given >= min &&
-        given <= max &&
-        (!isWhole || Number.isInteger(given));
-      if (isRight) return given;
-      const kind = isWhole ? "a whole number" : "a number";
-      problem(field, `expected ${kind} from ${min} to ${max}, found ${found(given)}`);
-      return min;
-    },
-    choice: (field, choices, byDefault) => {
-      const given = object[field];
-      if (isLeftOut(field) && byDefault !== undefined) return byDefault;
-      const known = choices.find((choice) => choice === given);
-      if (known !== undefined) return known;
-      problem(field, `expected one of ${choices.join(", ")}, found ${found(given)}`);
-      return choices[0] as (typeof choices)[number];
-    },
-    flag: (field, byDefault) => {
-      const given = object[field];
-      if (isLeftOut(field)) return byDefault;
-      if (typeof given === "boolean") return given;
-      problem(field, `expected true or false, found ${found(given)}`);
-      return byDefault;
-    },
-    list: (field, max) => {
-      const given = object[field];
-      if (isLeftOut(field)) return [];
-      if (Array.isArray(given) && given.length <= max) {
-        return (given as unknown[]).map((item, index) => ({
-          value: item,
-          path: `${at(field)}[${index}]`,
-        }));
-      }
-      problem(field, `expected a list of at most ${max}, found ${found(given)}`);
-      return [];
-    },
-    texts: (field, name, max, valueMax) => {
-      const given = isLeftOut(field) ? {} : asFields(object[field]);
-      if (given === null) {
-        problem(field, `expected an object of texts, found ${found(object[field])}`);
-        return {};
-      }
-      const entries = Object.entries(given);
-      if (entries.length > max) problem(field, `expected at most ${max}, found ${entries.length}`);
-      for (const [key, text] of entries) {
-        const isRight = name.test(key) && typeof text === "string" && text.length <= valueMax;
-        if (isRight) continue;
-        const what = `a name that fits ${name.source} with a text of at most ${valueMax} characters`;
-        problem(`${field}.${key}`, `expected ${what}, found ${found(text)}`);
-      }
-      return given as Readonly<Record<string, string>>;
-    },
-    object: (field, inner) => readObject(object[field] ?? {}, at(field), inner, problems),
-  };
+  return reader;
+}
+
+/** Takes the fields of one object. Every read of a wrong field is a problem, and answers a stand-in. */
+export class Reader {
+  readonly #object: Readonly<Record<string, unknown>>;
+  readonly #path: string;
+  readonly #problems: ReadingProblem[];
+
+  constructor(object: Readonly<Record<string, unknown>>, path: string, problems: ReadingProblem[]) {
+    this.#object = object;
+    this.#path = path;
+    this.#problems = problems;
+  }
+
+  /** Notes what is wrong with a field. */
+  problem(field: string, message: string): void {
+    this.#problems.push({ path: this.#at(field), message });
+  }
+
+  /** Whether a field is given; null counts as left out. */
+  has(field: string): boolean {
+    return this.#object[field] !== undefined && this.#object[field] !== null;
+  }
+
+  /** A text that is not blank. */
+  text(field: string, how: TextRule = {}): string {
+    const given = this.#object[field];
+    if (!this.has(field) && how.byDefault !== undefined) return how.byDefault;
+    const max = how.max ?? TEXT_MAX;
+    const isText = typeof given === "string" && given.trim() !== "" && given.length <= max;
+    if (isText && how.pattern?.test(given) !== false) return given;
+    const what = how.what ?? `a text of at most ${max} characters`;
+    this.problem(field, `expected ${what}, found ${found(given)}`);
+    return "";
+  }
+
+  /** A number within bounds. */
+  number(field: string, { min, max, isWhole = false, byDefault }: NumberRule): number {
+    const given = this.#object[field];
+    if (!this.has(field) && byDefault !== undefined) return byDefault;
+    const isRight =
+      typeof given === "number" &&
+      given >= min &&
+      given <= max &&
+      (!isWhole || Number.isInteger(given));
+    if (isRight) return given;
+    const kind = isWhole ? "a whole number" : "a number";
+    this.problem(field, `expected ${kind} from ${min} to ${max}, found ${found(given)}`);
+    return min;
+  }
+
+  /** One of some words. */
+  choice<const C extends string>(field: string, choices: readonly [C, ...C[]], byDefault?: C): C {
+    const given = this.#object[field];
+    if (!this.has(field) && byDefault !== undefined) return byDefault;
+    const known = choices.find((choice) => choice === given);
+    if (known !== undefined) return known;
+    this.problem(field, `expected one of ${choices.join(", ")}, found ${found(given)}`);
+    return choices[0];
+  }
+
+  /** Yes or no. */
+  flag(field: string, byDefault: boolean): boolean {
+    const given = this.#object[field];
+    if (!this.has(field)) return byDefault;
+    if (typeof given === "boolean") return given;
+    this.problem(field, `expected true or false, found ${found(given)}`);
+    return byDefault;
+  }
+
+  /** The items of a list, each with its path; none where it is left out. */
+  list(field: string, max: number): readonly { readonly value: unknown; readonly path: string }[] {
+    const given = this.#object[field];
+    if (!this.has(field)) return [];
+    if (Array.isArray(given) && given.length <= max) {
+      return (given as unknown[]).map((value, index) => ({
+        value,
+        path: `${this.#at(field)}[${index}]`,
+      }));
+    }
+    this.problem(field, `expected a list of at most ${max}, found ${found(given)}`);
+    return [];
+  }
+
+  /** An object of texts; an empty one where it is left out. */
+  texts(
+    field: string,
+    name: RegExp,
+    max: number,
+    valueMax: number,
+  ): Readonly<Record<string, string>> {
+    const given = this.has(field) ? asFields(this.#object[field]) : {};
+    if (given === null) {
+      this.problem(field, `expected an object of texts, found ${found(this.#object[field])}`);
+      return {};
+    }
+    const entries = Object.entries(given);
+    if (entries.length > max) {
+      this.problem(field, `expected at most ${max}, found ${entries.length}`);
+    }
+    for (const [key, text] of entries) {
+      if (name.test(key) && typeof text === "string" && text.length <= valueMax) continue;
+      const what = `a name that fits ${name.source} with a text of at most ${valueMax} characters`;
+      this.problem(`${field}.${key}`, `expected ${what}, found ${found(text)}`);
+    }
+    return given as Readonly<Record<string, string>>;
+  }
+
+  /** A reader of the object in a field; of an empty one where there is none. */
+  object(field: string, fields: readonly string[]): Reader {
+    return readObject(this.#object[field] ?? {}, this.#at(field), fields, this.#problems);
+  }
+
+  #at(field: string): string {
+    return this.#path === "" ? field : `${this.#path}.${field}`;
+  }
 }

@@ -123,7 +123,7 @@ async function startAll(
       log.warn({}, "events came from another cluster, put into the present");
     }
     const ids = createIdSource(clock, random);
-    const services = await createServices({ ...options, db, ids, target });
+    const services = await createServices({ ...options, db, ids, target, metrics });
     registerGauges(metrics, db, services);
     const server = await buildServer({ ...options, db, ids, services, metrics });
     await startInOrder(services.loops);

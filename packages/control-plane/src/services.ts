@@ -4,6 +4,7 @@ import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { createAlerts, type Alerts } from "./alerts/alerts.ts";
 import { createEnrolmentService, type EnrolmentService } from "./access/enrolment-service.ts";
 import { createEnrolmentLoop } from "./access/loop.ts";
 import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
@@ -36,6 +37,7 @@ import {
 import { createMachinesService, type MachinesService } from "./machines/service.ts";
 import type { Db, PgTarget } from "./platform/db.ts";
 import type { Log } from "./platform/log.ts";
+import type { Metrics } from "./platform/metrics.ts";
 import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
@@ -55,6 +57,7 @@ import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
 import { createWebhookLoops } from "./webhooks/loop.ts";
 import { createWebhookService, type WebhookService } from "./webhooks/service.ts";
+import { isSecret, signedHeaders } from "./webhooks/signing.ts";
 
 /** What the services are made of. */
 export interface ServicesOptions {
@@ -66,6 +69,7 @@ export interface ServicesOptions {
   readonly db: Db;
   readonly ids: IdSource;
   readonly target: PgTarget;
+  readonly metrics: Pick<Metrics, "samples">;
 }
 
 /** The services of one replica. */
@@ -83,6 +87,7 @@ export interface Services {
   readonly feed: EventFeed;
   readonly scheduler: Scheduler;
   readonly webhooks: WebhookService;
+  readonly alerts: Alerts;
   readonly patterns: PatternService;
   readonly recovery: RecoveryService;
   readonly statistics: RecoveryStatisticsService;
@@ -239,6 +244,22 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fetch: guarded,
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
+  const alerts = createAlerts({
+    ...base,
+    ids,
+    jobs,
+    machines,
+    deadWebhooks: (withinMs) => webhooks.deadWithin(withinMs),
+    metricSamples: async (names) => {
+      const samples = await options.metrics.samples(names);
+      return { told: [...new Set(samples.map(({ metric }) => metric))], samples };
+    },
+    sign: (secret, message) => (isSecret(secret) ? signedHeaders(secret, message) : undefined),
+    fileRules: settings.alertRules,
+    channels: settings.alertChannels,
+    onEvents,
+    onRemoved: (kind, count) => removals.add(kind, count),
+  });
   const readiness = () => checkReadiness({ db, store, machines });
   const recovery = createRecoveryService({
     db,
@@ -269,6 +290,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     feed,
     scheduler,
     webhooks,
+    alerts,
     patterns,
     recovery,
     statistics,
@@ -290,11 +312,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
       hooks.fanOut,
       hooks.deliver,
       hooks.prune,
+      ...alerts.loops,
       patternLoop,
       scheduler,
     ],
     async close() {
       await jobs.drain();
+      await alerts.close();
       await guarded.close();
       await store.close();
     },

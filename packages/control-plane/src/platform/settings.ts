@@ -5,6 +5,7 @@ import {
   type CustomPattern,
 } from "@holdfast/recovery";
 import { join } from "node:path";
+import { alerting } from "./alerting-settings.ts";
 import {
   booleanSetting,
   choiceSetting,
@@ -431,7 +432,7 @@ const logging = {
 
 /** Every setting of the control plane, in the order in which the documents list them. */
 export function controlPlaneSettings(home: string) {
-  return { ...storage(home), ...network, ...work, ...machine, ...logging };
+  return { ...storage(home), ...network, ...work, ...alerting, ...machine, ...logging };
 }
 
 /** The control plane's settings, parsed. */
