@@ -139,7 +139,11 @@ describe("series", () => {
       [70, seen()],
       [100, seen()],
     ]);
-    expect(changes).toEqual(["0 pending m1", "60 fired m1", "100 resolved m1: it is gone"]);
+    expect(changes).toEqual([
+      "0 pending m1",
+      "60 fired m1",
+      "100 resolved m1: it is not seen any more",
+    ]);
   });
 
   it("are chosen by labels", () => {

@@ -193,7 +193,7 @@ function isBeyond(threshold: Threshold, value: number, border: Border): boolean 
 }
 
 interface Step {
-  /** Null when it is gone. */
+  /** Null when it is not seen any more. */
   readonly alert: LiveAlert | null;
   readonly change: AlertChange | null;
 }
@@ -247,7 +247,7 @@ function stepKnown(
   if (now - clearSince < rule.resolveAfterMs) {
     return { alert: { ...alert, clearSince }, change: null };
   }
-  const reason = sample === undefined ? "it is gone" : "it is right again";
+  const reason = sample === undefined ? "it is not seen any more" : "it is right again";
   return { alert: null, change: ended({ ...alert, clearSince }, reason) };
 }
 

@@ -151,9 +151,9 @@ describe("holdfast alerts test", () => {
   });
 
   it("exits 1 when it was not delivered, with the reason", async () => {
-    answers[path] = { ...delivery, lastError: "the target answered 503" };
+    answers[path] = { ...delivery, state: "dead", lastError: "the target answered 503" };
     await run();
-    expect(lines).toEqual(["ops: not delivered: the target answered 503; it is tried again"]);
+    expect(lines).toEqual(["ops: not delivered: the target answered 503"]);
     expect(process.exitCode).toBe(1);
   });
 });

@@ -55,6 +55,7 @@ export function createAlerts(options: AlertsOptions): Alerts {
   const rules = createRuleService({ db, log, fileRules: options.fileRules });
   const sources = createSources({
     ...options,
+    channelNames: channels.map(({ settings }) => settings.name),
     jobTroubles: createJobTroubles(db),
     machineTroubles: createMachineTroubles(db),
   });

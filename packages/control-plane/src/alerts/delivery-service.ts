@@ -91,7 +91,7 @@ async function record(
   delivery: ClaimedDelivery,
   outcome: SendOutcome,
 ): Promise<void> {
-  const decision = decideTry(outcome, delivery.attempt, deps.random);
+  const decision = decideTry(outcome, delivery.attempt, deps.random, delivery.cause);
   const nowMs = deps.databaseNow?.() ?? null;
   const mayHaveArrived = delivery.mayHaveArrived || outcome.kind === "unknown";
   await deps.db.transaction(async (tx) => {

@@ -230,12 +230,15 @@ export async function markChannel(
   );
 }
 
-/** Channels whose last notification was given up, and why. */
+/** Those of the channels whose last notification was given up, and why. */
 export async function selectDeadChannels(
   db: Queryable,
+  names: readonly string[],
 ): Promise<readonly { readonly channel: string; readonly error: string }[]> {
   const { rows } = await db.query<{ channel: string; error: string }>(
-    "select name as channel, last_error as error from alert_channels where last_error is not null",
+    `select name as channel, last_error as error from alert_channels
+     where name = any($1::text[]) and last_error is not null`,
+    [names],
   );
   return rows;
 }

@@ -1,4 +1,5 @@
 /** From a sample to a channel and to its end, in spite of crashes, replicas and channels that are away. */
+import { pick, seededRandom } from "@holdfast/runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
   createAlertsKit,
@@ -303,6 +304,50 @@ describe("a silence", () => {
     expect(at.told()).toEqual(["change m1 firing"]);
   });
 });
+
+test.each([1, 2, 3])(
+  "whatever comes and fails (seed %i), firing and resolved are told in turn, and at last every end",
+  async (seed) => {
+    const random = seededRandom(seed);
+    const [ops] = at.channels;
+    if (ops === undefined) throw new Error("no channel");
+    const outcomes = [
+      { kind: "sent" },
+      { kind: "sent" },
+      { kind: "failed", reason: "503" },
+      { kind: "refused", reason: "400" },
+    ] as const;
+    for (let turn = 0; turn < 80; turn += 1) {
+      ops.outcome = pick(random, outcomes);
+      const machines = ["m1", "m2", "m3"].filter(() => random.next() < 0.5);
+      at.samples = random.next() < 0.1 ? null : machines.map((name) => at.heat(90, name));
+      if (random.next() < 0.2) {
+        // This replica dies in mid-evaluation: all of it is undone.
+        await at.db.query(
+          "alter table alert_evaluation add constraint broken check (false) not valid",
+        );
+        await at.step(5_000 + random.next() * 60_000).catch(() => undefined);
+        await at.db.query("alter table alert_evaluation drop constraint broken");
+      }
+      await at.step(5_000 + random.next() * 60_000);
+    }
+    ops.outcome = { kind: "sent" };
+    at.samples = [];
+    for (let turn = 0; turn < 20; turn += 1) await at.step(MINUTE);
+    const told = ops.sent
+      .filter(({ cause }) => cause === "change")
+      .flatMap(({ alerts }) => alerts)
+      .map(({ labels, status }) => [labels["machine"], status]);
+    expect(told.length).toBeGreaterThan(10);
+    for (const machine of ["m1", "m2", "m3"]) {
+      const states = told.filter(([name]) => name === machine).map(([, status]) => status);
+      expect(states).toEqual(states.map((_, n) => (n % 2 === 0 ? "firing" : "resolved")));
+      expect(states.length % 2).toBe(0);
+    }
+    const events = (await at.events()).filter((one) => one.endsWith(" m1"));
+    expect(events).toEqual(events.map((_, n) => `alert.${n % 2 === 0 ? "fired" : "resolved"} m1`));
+  },
+);
 
 test("what ended long ago is forgotten, and what nobody can send any more is given up", async () => {
   at.samples = [at.heat(90)];

@@ -18,6 +18,13 @@ it("tries again soon, at most a minute apart, until it is given up", () => {
   });
 });
 
+it("tries a test once", () => {
+  expect(decideTry({ kind: "failed", reason: "503" }, 1, random, "test")).toEqual({
+    kind: "dead",
+    error: "503",
+  });
+});
+
 it("gives up at once what would not be taken another time, and cuts long words", () => {
   const decision = decideTry({ kind: "refused", reason: "x".repeat(9_999) }, 1, random);
   expect(decision.kind === "dead" && decision.error.length).toBe(500);

@@ -1,5 +1,5 @@
 import { assertNever, backoffMs, type Random } from "@holdfast/runtime";
-import { MAX_ERROR_LENGTH, type SendOutcome } from "./model.ts";
+import { MAX_ERROR_LENGTH, type NoticeCause, type SendOutcome } from "./model.ts";
 
 /** What is to be done about a try. */
 export type TryDecision =
@@ -12,8 +12,16 @@ const BACKOFF = { initialMs: 5_000, factor: 2, maxMs: 60_000, jitter: 0.2 };
 /** Some twenty minutes after the first. */
 export const MAX_TRIES = 24;
 
-/** What to do about a try; `attempt` is its number, from 1. */
-export function decideTry(outcome: SendOutcome, attempt: number, random: Random): TryDecision {
+/**
+ * What to do about a try; `attempt` is its number, from 1. A test is tried once: whoever asked for it
+ * waits for the outcome, and wants no test when the channel is mended.
+ */
+export function decideTry(
+  outcome: SendOutcome,
+  attempt: number,
+  random: Random,
+  cause: NoticeCause = "change",
+): TryDecision {
   switch (outcome.kind) {
     case "sent":
       return { kind: "delivered" };
@@ -22,7 +30,7 @@ export function decideTry(outcome: SendOutcome, attempt: number, random: Random)
     case "failed":
     case "unknown": {
       const error = outcome.reason.slice(0, MAX_ERROR_LENGTH);
-      if (attempt >= MAX_TRIES) return { kind: "dead", error };
+      if (attempt >= MAX_TRIES || cause === "test") return { kind: "dead", error };
       return { kind: "retry", delayMs: Math.round(backoffMs(BACKOFF, attempt, random)), error };
     }
     default:

@@ -27,6 +27,8 @@ export interface SourcesDeps {
   readonly jobTroubles: JobTroubles;
   readonly machines: Pick<MachinesService, "numbers">;
   readonly machineTroubles: MachineTroubles;
+  /** The channels that there are. */
+  readonly channelNames: readonly string[];
   /** Webhooks given up within this time. */
   readonly deadWebhooks: (withinMs: number) => Promise<readonly DeadWebhooks[]>;
   /**
@@ -234,14 +236,14 @@ function fleetSource({ fleet }: SourcesDeps): readonly SampleSource[] {
   ];
 }
 
-function tellingSource({ db, deadWebhooks }: SourcesDeps): SampleSource {
+function tellingSource({ db, deadWebhooks, channelNames }: SourcesDeps): SampleSource {
   return {
     name: "telling",
     metrics: ["webhook_deliveries_dead", "alert_channel_dead"],
     everyMs: EVERY_TIME,
     async read() {
       const webhooks = await deadWebhooks(HOUR_MS);
-      const channels = await selectDeadChannels(db);
+      const channels = await selectDeadChannels(db, channelNames);
       return [
         ...webhooks.map(({ host, count }) => ({
           metric: "webhook_deliveries_dead",

@@ -47,6 +47,7 @@ function makeObserver(more: Partial<SourcesDeps> = {}) {
     jobTroubles: createJobTroubles(db),
     machines: createMachinesService(db),
     machineTroubles: createMachineTroubles(db),
+    channelNames: ["ops"],
     deadWebhooks: (withinMs) => countDead(db, withinMs, 10),
     ...more,
   });
@@ -109,7 +110,13 @@ describe("a crash of ComfyUI", () => {
       "update attempts set ended_at = now() - interval '11 min' where ended_at < now()",
     );
     expect(await evaluate()).toMatchObject({
-      changes: [{ kind: "resolved", reason: "it is gone", alert: { rule: "instance_crashed" } }],
+      changes: [
+        {
+          kind: "resolved",
+          reason: "it is not seen any more",
+          alert: { rule: "instance_crashed" },
+        },
+      ],
     });
   });
 
@@ -248,9 +255,11 @@ test("webhooks and channels that were given up are told", async () => {
       words: "3 to shop.example",
     },
   ]);
-  await db.query("insert into alert_channels (name, last_error) values ('ops', 'no answer')");
-  expect(await samplesOf("alert_channel_dead")).toMatchObject([
-    { labels: { channel: "ops" }, words: "no answer" },
+  await db.query(
+    "insert into alert_channels (name, last_error) values ('ops', 'no answer'), ('gone', 'x')",
+  );
+  expect(await samplesOf("alert_channel_dead")).toEqual([
+    { metric: "alert_channel_dead", labels: { channel: "ops" }, value: 1, words: "no answer" },
   ]);
 });
 

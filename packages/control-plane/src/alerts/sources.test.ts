@@ -71,7 +71,8 @@ it("asks /metrics for what no source tells, and only when something is wanted of
       return { told: ["holdfast_jobs"], samples: [sample("holdfast_jobs", 3)] };
     },
   });
-  await observer.observe(new Set(["good"]));
+  await observer.observe(new Set(["good", "error_budget_burn_rate"]));
+  expect(asked).toEqual([]);
   expect(await observer.observe(new Set(["good", "holdfast_jobs"]))).toEqual({
     told: ["good", "holdfast_jobs"],
     samples: [sample("holdfast_jobs", 3)],

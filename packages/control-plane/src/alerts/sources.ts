@@ -26,6 +26,8 @@ export interface Observer {
 const SOURCE_TIMEOUT_MS = 3_000;
 /** Together they must not hold the turn's transaction open for long. */
 const ALL_TIMEOUT_MS = 9_000;
+/** What every name of `/metrics` begins with, and no name of a source. */
+const METRICS_PREFIX = "holdfast_";
 /** Most samples of one source. */
 const SAMPLES_MAX = 5_000;
 
@@ -72,8 +74,8 @@ export function createObserver(deps: {
         told.push(...source.metrics);
         samples.push(...now.slice(0, SAMPLES_MAX));
       }
-      const own = new Set(deps.sources.flatMap(({ metrics }) => metrics));
-      const others = new Set([...wanted].filter((name) => !own.has(name)));
+      // Asking for one asks for all of them, as a scrape does: not for a name that is none of theirs.
+      const others = new Set([...wanted].filter((name) => name.startsWith(METRICS_PREFIX)));
       if (others.size > 0) {
         const measured = await ask("metrics", () => deps.metricSamples(others));
         told.push(...(measured?.told ?? []));
