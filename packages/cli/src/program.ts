@@ -1,4 +1,5 @@
 import { Command, type CommanderError } from "commander";
+import { addAlerts } from "./commands/alerts.ts";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -30,6 +31,7 @@ export function createProgram(context: CommandContext): Command {
   addServers(program, context);
   addSubmit(program, context);
   addJobs(program, context);
+  addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);
   addFleet(program, context);

@@ -98,6 +98,20 @@ export const ERROR_CODES = {
     status: 409,
     meaning: "The custom error pattern stands in the configured file, and is changed there.",
   },
+  // Alerts.
+  alert_rule_invalid: {
+    status: 422,
+    meaning: "The alert rule is not one; `details.problems` says why, field by field.",
+  },
+  alert_rule_fixed: {
+    status: 409,
+    meaning:
+      "The alert rule is built in or stands in the configured file: put one of its name in its place.",
+  },
+  alert_channels_missing: {
+    status: 409,
+    meaning: "No channel for alerts is configured: set HOLDFAST_ALERT_CHANNELS.",
+  },
   // Agents.
   admin_key_missing: {
     status: 409,

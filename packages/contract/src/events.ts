@@ -1,5 +1,6 @@
 /** Holdfast's own events: one union keyed by `type`. Payloads carry ids and facts, not whole rows. */
 import { z } from "zod";
+import { alertIdSchema, alertSeveritySchema } from "./alerts.ts";
 import { attemptIdSchema, instantSchema, jobIdSchema } from "./ids.ts";
 import { jobErrorSchema } from "./jobs.ts";
 
@@ -14,6 +15,14 @@ const base = {
 };
 const jobFacts = { jobId: jobIdSchema, number: z.int(), batchId: z.string().nullable() };
 const attemptFacts = { ...jobFacts, attemptId: attemptIdSchema, attempt: z.int() };
+
+const alertFacts = {
+  alertId: alertIdSchema,
+  rule: z.string(),
+  severity: alertSeveritySchema,
+  labels: z.record(z.string(), z.string()),
+  summary: z.string(),
+};
 
 const event = <T extends string, S extends z.ZodRawShape>(type: T, data: S) =>
   z.object({ ...base, type: z.literal(type), data: z.object(data) });
@@ -130,6 +139,13 @@ export const eventSchema = z.discriminatedUnion("type", [
     sizeBytes: z.int(),
     percent: z.number(),
   }),
+  event("alert.fired", {
+    ...alertFacts,
+    value: z.number(),
+    /** Channels of alerts are not told of it for now. */
+    silenced: z.boolean(),
+  }),
+  event("alert.resolved", { ...alertFacts, reason: z.string(), firedForMs: z.number() }),
 ]);
 /** One event of the outbox, as webhooks and SSE carry it. */
 export type HoldfastEvent = z.infer<typeof eventSchema>;

@@ -1,5 +1,6 @@
 export * from "./agent.ts";
 export type { BlobSource, ControlPlaneLink } from "./agent-link.ts";
+export * from "./alerts.ts";
 export * from "./enrolment.ts";
 export * from "./error-recovery.ts";
 export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./errors.ts";

@@ -132,6 +132,7 @@ async function startAll(
       db,
       ids,
       target,
+      metrics,
       listensAt: () => url,
     });
     registerGauges(metrics, db, services);

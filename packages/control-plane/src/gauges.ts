@@ -7,16 +7,24 @@ const MS_PER_SECOND = 1_000;
 
 /** Numbers of the queue, the fleet, the pool and what was removed: asked for at each scrape. */
 export function registerGauges(metrics: Metrics, db: Db, services: Services): void {
+  // Three gauges of one look. A gauge that another one sets would be a scrape behind: all are read at once.
+  let looking: ReturnType<typeof services.jobs.stats> | undefined;
+  const stats = () =>
+    (looking ??= services.jobs.stats(LOCAL_CALLER).finally(() => (looking = undefined)));
   metrics.gauge("holdfast_jobs", "Jobs by status", ["status"], async (gauge) => {
-    const stats = await services.jobs.stats(LOCAL_CALLER);
-    for (const [status, count] of Object.entries(stats.jobs)) gauge.set({ status }, count);
-    held.set(stats.held);
-    oldest.set((stats.oldestQueuedAgeMs ?? 0) / MS_PER_SECOND);
+    for (const [status, count] of Object.entries((await stats()).jobs))
+      gauge.set({ status }, count);
   });
-  const held = metrics.gauge("holdfast_jobs_held", "Queued jobs that are held");
-  const oldest = metrics.gauge(
+  metrics.gauge("holdfast_jobs_held", "Queued jobs that are held", [], async (gauge) => {
+    gauge.set((await stats()).held);
+  });
+  metrics.gauge(
     "holdfast_oldest_queued_seconds",
     "Age of the job that has waited longest; 0 when none waits",
+    [],
+    async (gauge) => {
+      gauge.set(((await stats()).oldestQueuedAgeMs ?? 0) / MS_PER_SECOND);
+    },
   );
   metrics.gauge("holdfast_instances", "Instances by state", ["state"], async (gauge) => {
     gauge.reset();
@@ -30,6 +38,16 @@ export function registerGauges(metrics: Metrics, db: Db, services: Services): vo
     [],
     async (gauge) => {
       gauge.set((await services.machines.numbers()).machines.online);
+    },
+  );
+  metrics.gauge(
+    "holdfast_alerts",
+    "Alerts that are there, by state: pending, firing, silenced",
+    ["severity", "state"],
+    async (gauge) => {
+      for (const { severity, state, count } of await services.alerts.alerts.counts()) {
+        gauge.set({ severity, state }, count);
+      }
     },
   );
   metrics.gauge("holdfast_db_connections", "Connections of the pool", ["use"], (gauge) => {

@@ -9,6 +9,8 @@ export const REMOVED_KINDS = [
   "idempotency_key",
   "event",
   "webhook_delivery",
+  "alert",
+  "alert_delivery",
   "machine",
   "instance",
   "inventory",

@@ -62,7 +62,9 @@ test("a replica removes by its settings what is over, and its metrics say what",
   });
   if (parsed.kind !== "ok") throw new Error("the settings are wrong");
   const random = seededRandom(1);
+  const metrics = createMetrics();
   const services = await createServices({
+    metrics,
     settings: parsed.settings,
     clock: systemClock,
     random,
@@ -72,7 +74,6 @@ test("a replica removes by its settings what is over, and its metrics say what",
     ids: createIdSource(systemClock, random),
     target: () => database.url,
   });
-  const metrics = createMetrics();
   try {
     expect(await readdir(join(home, "uploads"))).toEqual([]);
     registerGauges(metrics, db, services);

@@ -3,6 +3,7 @@ import { ERROR_RECOVERY_PATH, HoldfastError } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource } from "@holdfast/runtime";
 import { z } from "zod";
 import { decideBind } from "./access/logic.ts";
+import { alertRoutes } from "./alerts/routes.ts";
 import { enrolmentRoutes } from "./access/enrolment-routes.ts";
 import { accessRoutes } from "./access/routes.ts";
 import { hasAnyKey } from "./access/service.ts";
@@ -114,6 +115,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     maxFileBytes: settings.maxFileMb * BYTES_PER_MB,
   });
   await app.register(webhookRoutes, { access, webhooks: services.webhooks });
+  await app.register(alertRoutes, { access, clock, ...services.alerts });
   await app.register(patternRoutes, { access, patterns: services.patterns });
   app.addHook("onSend", async (request) => {
     // The instant between a submit's commit and its answer, for chaos tests.

@@ -9,6 +9,7 @@ import {
   createEnrolmentService,
   type EnrolmentService,
 } from "./access/enrolment-service.ts";
+import { createAlerts, type Alerts } from "./alerts/alerts.ts";
 import { createEnrolmentLoop } from "./access/loop.ts";
 import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts";
 import { createAccess, hasAnyKey, type Access } from "./access/service.ts";
@@ -45,6 +46,7 @@ import {
 import { createMachinesService, type MachinesService } from "./machines/service.ts";
 import type { Db, PgTarget } from "./platform/db.ts";
 import type { Log } from "./platform/log.ts";
+import type { Metrics } from "./platform/metrics.ts";
 import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
@@ -64,6 +66,7 @@ import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
 import { createWebhookLoops } from "./webhooks/loop.ts";
 import { createWebhookService, type WebhookService } from "./webhooks/service.ts";
+import { isSecret, signedHeaders } from "./webhooks/signing.ts";
 
 /** What the services are made of. */
 export interface ServicesOptions {
@@ -78,6 +81,7 @@ export interface ServicesOptions {
   readonly fleet?: FleetPlan | undefined;
   /** Where this replica listens, once it does; left out: as the settings say. */
   readonly listensAt?: () => string;
+  readonly metrics: Pick<Metrics, "samples">;
 }
 
 /** The services of one replica. */
@@ -96,6 +100,7 @@ export interface Services {
   readonly scheduler: Scheduler;
   readonly fleet: FleetService;
   readonly webhooks: WebhookService;
+  readonly alerts: Alerts;
   readonly patterns: PatternService;
   readonly recovery: RecoveryService;
   readonly statistics: RecoveryStatisticsService;
@@ -253,6 +258,24 @@ export async function createServices(options: ServicesOptions): Promise<Services
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
   const fleet = await createFleetFeature(options, { jobs, scheduler, machines, onEvents });
+  const alerts = createAlerts({
+    ...base,
+    ids,
+    jobs,
+    machines,
+    deadWebhooks: (withinMs) => webhooks.deadWithin(withinMs),
+    fleet: () => fleet.service.samples(),
+    endedOnPurpose: () => fleet.service.endedAgents(),
+    metricSamples: async (names) => {
+      const samples = await options.metrics.samples(names);
+      return { told: [...new Set(samples.map(({ metric }) => metric))], samples };
+    },
+    sign: (secret, message) => (isSecret(secret) ? signedHeaders(secret, message) : undefined),
+    fileRules: settings.alertRules,
+    channels: settings.alertChannels,
+    onEvents,
+    onRemoved: (kind, count) => removals.add(kind, count),
+  });
   const readiness = () => checkReadiness({ db, store, machines });
   const recovery = createRecoveryService({
     db,
@@ -284,6 +307,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     scheduler,
     fleet: fleet.service,
     webhooks,
+    alerts,
     patterns,
     recovery,
     statistics,
@@ -305,6 +329,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       hooks.fanOut,
       hooks.deliver,
       hooks.prune,
+      ...alerts.loops,
       patternLoop,
       scheduler,
       ...fleet.loops,
@@ -312,6 +337,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     async close() {
       await jobs.drain();
       await fleet.close();
+      await alerts.close();
       await guarded.close();
       await store.close();
     },

@@ -242,6 +242,13 @@ export async function createFleetKit(
         return undefined;
       }
     },
+    /** Instances that take no new jobs. */
+    async cordoned() {
+      const { rows } = await db.query<{ readonly n: number }>(
+        "select count(*)::int as n from instances where cordoned",
+      );
+      return rows[0]?.n ?? 0;
+    },
     async rows() {
       const { rows } = await db.query<{
         readonly name: string;

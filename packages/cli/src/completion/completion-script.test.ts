@@ -22,6 +22,7 @@ describe("the command line", () => {
         "simulator",
         "submit",
         "jobs",
+        "alerts",
         "classify",
         "machine",
         "fleet",
@@ -38,6 +39,16 @@ describe("the command line", () => {
       "cancel",
       "retry",
       "outputs",
+    ]);
+    const alerts = tree.children.find((child) => child.name === "alerts");
+    expect(alerts?.children.map((child) => child.name)).toEqual([
+      "list",
+      "rules",
+      "silence",
+      "silences",
+      "unsilence",
+      "ack",
+      "test",
     ]);
     const machine = tree.children.find((child) => child.name === "machine");
     expect(machine?.children.map((child) => child.name)).toEqual([

@@ -92,6 +92,7 @@ class FleetReconciler implements Reconciler {
     const machines = await store.readLiving(db);
     const signs = await this.#signs.read(machines, dbClock.now());
     await this.#adoptStatic(lead, machines, signs.unknown, dbClock);
+    await this.#noteAgents(lead, machines, signs);
     this.#pings.look(machines, signs, settings.pools, signal);
     await forEachAtOnce(machines, (machine) =>
       this.#keeper.act(
@@ -129,6 +130,16 @@ class FleetReconciler implements Reconciler {
       } else
         log.warn({ pool: pool.name, ...answer.trouble }, "provider does not tell its machines");
     });
+  }
+
+  /** Whose agent it is that came under a machine's name: by that its instances are cordoned. */
+  async #noteAgents(lead: Lead, machines: readonly StoredMachine[], signs: Signs): Promise<void> {
+    for (const machine of machines) {
+      const machineId = signs.agentOf(machine) ?? null;
+      if (machine.machineId !== null || machineId === null) continue;
+      Object.assign(machine, { machineId });
+      await store.updateMachine(this.#deps.db, lead.epoch, machine);
+    }
   }
 
   /** Machines that somebody else has started are seen as well. */

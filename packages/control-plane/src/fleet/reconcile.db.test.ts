@@ -26,8 +26,11 @@ describe("the leader of a fleet", () => {
     }
     expect(living.at(-1)).toBe(4);
     expect([...new Set(living)]).toEqual([0, 1, 3, 4]);
+    expect(await kit.cordoned()).toBe(0);
     await untilQuiet(20);
     expect(kit.cloud.living(kit.now)).toEqual([]);
+    // No new jobs for what is to end.
+    expect(await kit.cordoned()).toBe(4);
     const rows = await kit.rows();
     expect(rows.map(({ state, end_cause: cause }) => `${state} ${cause}`)).toEqual(
       Array.from({ length: 4 }, () => "ended intended"),

@@ -42,10 +42,23 @@ export interface SpawnRequest {
   readonly by: string;
 }
 
+/** A number about the fleet. */
+export interface FleetSample {
+  readonly metric: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+  /** What stands behind it, for a person. */
+  readonly words?: string;
+}
+
 /** See the head of this file. */
 export interface FleetService {
   status(): Promise<FleetStatus>;
   health(checks: HealthFacts["checks"]): Promise<SystemHealth>;
+  /** What alerts go by. */
+  samples(): Promise<readonly FleetSample[]>;
+  /** Machines without a heartbeat that have ended here. */
+  endedAgents(): Promise<number>;
   machines(page: {
     readonly before: string | null;
     readonly limit: number;
@@ -89,6 +102,8 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
     async health(checks) {
       return judgeHealth({ fleet: toStatus(await look(), deps), checks });
     },
+    samples: async () => toSamples(toStatus(await look(), deps)),
+    endedAgents: () => store.countEndedAgents(db),
     async machines(page) {
       const [found, { signs, now }] = await Promise.all([store.listMachines(db, page), look()]);
       return found.map((one) => toMachineView(one, signs.of(one), now));
@@ -218,6 +233,25 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
     advice: adviceOf({ breaker, counts, levers: leverViews }),
     isLed: look.isLed,
   };
+}
+
+function toSamples(status: FleetStatus): readonly FleetSample[] {
+  const { breaker, counts, pools, machines, queuedTasks, runningTasks } = status;
+  const others = machines.filter(({ provider }) => provider === "static").length;
+  const desired = pools.reduce((sum, pool) => sum + (pool.desired ?? pool.min), 0);
+  const wanted = Math.max(desired, others, queuedTasks + runningTasks > 0 ? 1 : 0);
+  const sample = (metric: string, value: number, words?: string): FleetSample => ({
+    metric,
+    labels: {},
+    value,
+    ...(words !== undefined && { words }),
+  });
+  return [
+    sample("fleet_failure_rate", breaker.rate, breaker.text),
+    sample("fleet_failure_rate_checked", breaker.seen >= breaker.minimum ? 1 : 0),
+    sample("fleet_machines_healthy", counts.healthy),
+    sample("fleet_machines_expected", wanted),
+  ];
 }
 
 /** What a forced start risks, for whoever is about to force it. */

@@ -10,6 +10,8 @@ export interface Signs {
   /** Without `silence`, which nobody here asks for, and `idleSince` before {@link Signs.readIdle}. */
   of(machine: StoredMachine): MachineSigns;
   healthPort(machine: StoredMachine): number | null;
+  /** Its agent; undefined before that has registered. */
+  agentOf(machine: StoredMachine): string | undefined;
   /** Machines that have registered, are there, and are of no fleet. */
   readonly unknown: readonly { readonly machineId: string; readonly name: string }[];
   /** Names of agents that are there. */
@@ -49,6 +51,7 @@ export function createSigns(db: Db): SignsSource {
       return {
         serving: new Set(there.map(({ name }) => name)),
         unknown: there.filter(({ machineId }) => !taken.has(machineId)),
+        agentOf: (machine) => find(machine)?.machineId,
         healthPort: (machine) => find(machine)?.healthPort ?? null,
         of(machine) {
           const read = find(machine);

@@ -117,6 +117,16 @@ export async function readKnownNames(
   return new Set(rows.map(({ name }) => name));
 }
 
+/** Machines that are lost because they have ended here: nobody waits for their heartbeats. */
+export async function countEndedAgents(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ machines: number }>(
+    `select count(*)::int as machines from machines m
+     where m.state = 'lost' and exists (
+       select 1 from fleet_machines f where f.machine_id = m.id and f.state = 'ended')`,
+  );
+  return rows[0]?.machines ?? 0;
+}
+
 /** Columns of a machine, as values of a statement from `$2` on. */
 const COLUMNS = [
   "name",

@@ -88,6 +88,33 @@ export async function readRecentEnds(
   return rows[0] ?? { completed: 0, failed: 0 };
 }
 
+/** How jobs ended in one minute, and are still as that end left them; over all callers. */
+export interface EndsOfMinute extends RecentEnds {
+  /** Epoch ms of its beginning. */
+  readonly minuteAt: number;
+}
+
+const ENDS_BY_MINUTE = statement(
+  "jobs.ends_by_minute",
+  `select minute as "minuteAt",
+     coalesce(sum(jobs) filter (where state = 'completed'), 0)::bigint as completed,
+     coalesce(sum(jobs) filter (where state in ('failed', 'timeout')), 0)::bigint as failed
+   from (
+     select state, minute, jobs from job_end_counts
+     union all
+     select state, date_trunc('minute', ended_at), jobs
+     from (${movesOf("job_transitions")}) as m where ended_at is not null
+   ) as e
+   where minute > now() - interval '2 hours'
+   group by minute having sum(jobs) > 0 order by minute`,
+);
+
+/** The ends of every minute of the last two hours that had any. */
+export async function readEndsByMinute(db: Queryable): Promise<EndsOfMinute[]> {
+  const { rows } = await db.query<EndsOfMinute & Record<string, unknown>>(ENDS_BY_MINUTE);
+  return rows;
+}
+
 /** The advisory lock under which transitions are folded. */
 const FOLD_LOCK = 4_801_330;
 

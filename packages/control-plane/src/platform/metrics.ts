@@ -28,11 +28,20 @@ export interface Metrics {
   readonly onAnswer: (answer: HttpAnswer) => void;
   /** The event loop's delay since the last call of this function, in ms. */
   eventLoopDelayMs(): { readonly p50: number; readonly p99: number; readonly max: number };
+  /** The values now of the metrics that are named, as they stand in the text; others are left out. */
+  samples(names: ReadonlySet<string>): Promise<readonly MetricSample[]>;
   /** Everything in Prometheus's text format. */
   text(): Promise<string>;
   readonly contentType: string;
   /** Ends what measures in the background. */
   stop(): void;
+}
+
+/** One value of a metric. */
+export interface MetricSample {
+  readonly metric: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
 }
 
 const NAME = /^holdfast_[a-z0-9_]+$/;
@@ -92,6 +101,15 @@ export function createMetrics(): Metrics {
       delay.reset();
       return read;
     },
+    async samples(names) {
+      // All are asked, as at a scrape: some are set by the asking of another.
+      const all = await registry.getMetricsAsJSON();
+      return all.flatMap(({ name, values }) =>
+        (values as readonly RegistryValue[]).flatMap(({ metricName = name, labels, value }) =>
+          names.has(metricName) ? [{ metric: metricName, labels: toTexts(labels), value }] : [],
+        ),
+      );
+    },
     text: () => registry.metrics(),
     contentType: registry.contentType,
     stop: () => {
@@ -106,6 +124,17 @@ export function createMetrics(): Metrics {
   );
   addProcessGauges(metrics, delay);
   return metrics;
+}
+
+/** A value as `prom-client` has it; a histogram's have names of their own. */
+interface RegistryValue {
+  readonly metricName?: string;
+  readonly labels: Readonly<Record<string, string | number>>;
+  readonly value: number;
+}
+
+function toTexts(labels: RegistryValue["labels"]): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, String(value)]));
 }
 
 /** Node's sampler reports the whole time between two of its ticks: the pace it was set to is no delay. */

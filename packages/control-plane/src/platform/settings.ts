@@ -5,6 +5,7 @@ import {
   type CustomPattern,
 } from "@holdfast/recovery";
 import { join } from "node:path";
+import { alerting } from "./alerting-settings.ts";
 import {
   booleanSetting,
   choiceSetting,
@@ -358,6 +359,7 @@ export function controlPlaneSettings(home: string) {
     ...storage(home),
     ...network,
     ...work,
+    ...alerting,
     ...FLEET_SETTINGS,
     ...MACHINE_SETTINGS,
     ...logging,

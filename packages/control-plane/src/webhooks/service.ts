@@ -4,6 +4,7 @@ import type { GuardedFetch } from "../access/guarded-fetch.ts";
 import { toInstant, toPage, type PageRequest } from "../access/pages.ts";
 import type { Db } from "../platform/db.ts";
 import type { WebhookPayload } from "./fan-out.ts";
+import { countDead } from "./dead-store.ts";
 import { MAX_ENDPOINTS_PER_OWNER, type Delivery, type WebhookEndpoint } from "./model.ts";
 import { newSecret } from "./signing.ts";
 import {
@@ -53,6 +54,8 @@ export interface WebhookService {
   getDelivery(id: string, owner: string | null): Promise<Delivery>;
   /** Sends a delivery again, whatever became of it, under the same `webhook-id`. */
   replay(id: string, owner: string | null): Promise<Delivery>;
+  /** What was given up within a time, by host; at most so many hosts. */
+  deadWithin(ms: number): Promise<readonly { readonly host: string; readonly count: number }[]>;
   /** The secret that signs the webhooks that jobs bring themselves. */
   jobSecret(): Promise<string>;
 }
@@ -68,6 +71,9 @@ export interface WebhookServiceOptions {
   /** Only tests: the instant that counts instead of the database's own. */
   readonly databaseNow?: () => number;
 }
+
+/** More hosts than this tell nobody anything further. */
+const DEAD_HOSTS_MAX = 100;
 
 /** Type of the event that `ping` sends; it is no event of the outbox. */
 export const PING_TYPE = "webhook.ping";
@@ -139,6 +145,7 @@ export function createWebhookService(options: WebhookServiceOptions): WebhookSer
       options.onDue();
       return delivery;
     },
+    deadWithin: (ms) => countDead(db, ms, DEAD_HOSTS_MAX),
     jobSecret: () => jobSecret(db, newSecret()),
   };
 }

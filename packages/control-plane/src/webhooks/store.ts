@@ -241,7 +241,7 @@ export async function insertDeliveries(
 // Deliveries -------------------------------------------------------------------------------------
 
 /** As `targetHost` in `logic.ts`. */
-const HOST = "lower(substring(url from '^[A-Za-z]+://([^/?#]+)'))";
+export const HOST = "lower(substring(url from '^[A-Za-z]+://([^/?#]+)'))";
 /** Due rows that a claim looks at, so that one host's backlog does not fill it alone. */
 const CLAIM_WINDOW = 500;
 

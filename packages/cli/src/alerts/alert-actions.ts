@@ -1,0 +1,220 @@
+import type { AlertDeliveryView, AlertRuleView, AlertView, SilenceView } from "@holdfast/contract";
+import type { Clock } from "@holdfast/runtime";
+import { systemClock } from "@holdfast/runtime/system";
+import { fieldOf, type ApiClient } from "../api/api-client.ts";
+import { toList } from "../api/job-calls.ts";
+import type { CommandContext } from "../command-context.ts";
+import { apiClientFor } from "../commands/client-options.ts";
+import { EXIT } from "../exit-codes.ts";
+import { durationText } from "../terminal/durations.ts";
+import { plainText, textTable, type Column } from "../terminal/text-table.ts";
+import type { AlertListOptions, AlertOptions, SilenceOptions } from "./options.ts";
+
+const BASE = "/api/v1/alerts";
+const DEFAULT_LIST = 50;
+const PAGE = 500;
+const MS_PER_SECOND = 1_000;
+
+/** `holdfast alerts list`. */
+export async function list(options: AlertListOptions, context: CommandContext): Promise<void> {
+  const limit = options.limit ?? DEFAULT_LIST;
+  const query = new URLSearchParams();
+  if (options.all !== true) query.set("state", "live");
+  if (options.severity !== undefined) query.set("severity", options.severity);
+  if (options.rule !== undefined) query.set("rule", options.rule);
+  const api = apiClientFor(options, context);
+  const found = await readPages<AlertView>(api, BASE, query, limit);
+  const now = systemClock.now();
+  const empty = options.all === true ? "no alerts" : "no alerts now";
+  show(found.items, alertColumns(now), empty, options, context);
+  if (found.hasMore && options.json !== true) {
+    context.terminal.note(`there are more: --limit ${limit * 2}`);
+  }
+}
+
+function alertColumns(now: number): readonly Column<AlertView>[] {
+  return [
+    { head: "ID", cell: ({ id }) => id },
+    { head: "SEVERITY", cell: ({ severity }) => severity },
+    { head: "STATE", cell: stateText },
+    { head: "SINCE", cell: ({ since }) => durationText(Math.max(0, now - Date.parse(since))) },
+    { head: "RULE", cell: ({ rule }) => rule },
+    { head: "WHAT", cell: ({ summary }) => summary },
+  ];
+}
+
+function stateText({ state, silencedBy, acknowledged }: AlertView): string {
+  if (silencedBy !== null) return `${state}, silenced`;
+  return acknowledged === null || state === "resolved" ? state : `${state}, acknowledged`;
+}
+
+/** `holdfast alerts rules`. */
+export async function rules(options: AlertOptions, context: CommandContext): Promise<void> {
+  const answer = await apiClientFor(options, context).json(`${BASE}/rules`);
+  const found = toList(answer, "rules") as readonly AlertRuleView[];
+  show(found, RULE_COLUMNS, "no rules", options, context);
+}
+
+const RULE_COLUMNS: readonly Column<AlertRuleView>[] = [
+  { head: "RULE", cell: ({ name }) => name },
+  { head: "SEVERITY", cell: ({ severity }) => severity ?? "" },
+  { head: "FROM", cell: ({ source }) => source.replace("_", " ") },
+  { head: "STATE", cell: ruleStateText },
+  { head: "WHEN", cell: whenText },
+];
+
+function ruleStateText({ enabled, hasData, alerts, omitted }: AlertRuleView): string {
+  if (!enabled) return "off";
+  const more = omitted > 0 ? ` (${omitted} left out)` : "";
+  if (alerts > 0) return `${alerts} alert${alerts === 1 ? "" : "s"}${more}`;
+  return hasData ? "inactive" : "no data";
+}
+
+function whenText({ when, alongside, forMs }: AlertRuleView): string {
+  if (when === null) return "";
+  const all = [when, ...alongside].map(({ metric, above, below }) =>
+    above === undefined ? `${metric} < ${below}` : `${metric} > ${above}`,
+  );
+  return `${all.join(" and ")}${forMs > 0 ? ` for ${durationText(forMs)}` : ""}`;
+}
+
+/** `holdfast alerts silence`. */
+export async function silence(
+  matchers: readonly string[],
+  options: SilenceOptions,
+  context: CommandContext,
+): Promise<void> {
+  const forSeconds = Math.max(1, Math.round(options.for / MS_PER_SECOND));
+  const made = (await apiClientFor(options, context).json(`${BASE}/silences`, {
+    method: "POST",
+    json: { matchers, forSeconds, reason: options.reason },
+  })) as SilenceView;
+  const words = `${made.id}  silenced until ${made.endsAt}: ${made.matchers.join(" ")}`;
+  context.terminal.line(options.json === true ? JSON.stringify(made) : plainText(words));
+}
+
+/** `holdfast alerts silences`. */
+export async function silences(options: AlertOptions, context: CommandContext): Promise<void> {
+  const api = apiClientFor(options, context);
+  const found = await readPages<SilenceView>(
+    api,
+    `${BASE}/silences`,
+    new URLSearchParams(),
+    DEFAULT_LIST,
+  );
+  show(found.items, SILENCE_COLUMNS, "no silences", options, context);
+}
+
+const SILENCE_COLUMNS: readonly Column<SilenceView>[] = [
+  { head: "ID", cell: ({ id }) => id },
+  { head: "STATE", cell: ({ active }) => (active ? "active" : "ended") },
+  { head: "UNTIL", cell: ({ endsAt }) => endsAt },
+  { head: "BY", cell: ({ createdBy }) => createdBy },
+  { head: "MATCHERS", cell: ({ matchers }) => matchers.join(" ") },
+  { head: "REASON", cell: ({ reason }) => reason },
+];
+
+/** `holdfast alerts unsilence`. */
+export async function unsilence(
+  ids: readonly string[],
+  options: AlertOptions,
+  context: CommandContext,
+): Promise<void> {
+  const api = apiClientFor(options, context);
+  for (const id of ids) {
+    const path = `${BASE}/silences/${encodeURIComponent(id)}`;
+    const ended = (await api.json(path, { method: "DELETE" })) as SilenceView;
+    context.terminal.line(options.json === true ? JSON.stringify(ended) : `${ended.id}  ended`);
+  }
+}
+
+/** `holdfast alerts ack`. */
+export async function ack(
+  ids: readonly string[],
+  options: AlertOptions,
+  context: CommandContext,
+): Promise<void> {
+  const api = apiClientFor(options, context);
+  const body = options.note === undefined ? {} : { note: options.note };
+  for (const id of ids) {
+    const path = `${BASE}/${encodeURIComponent(id)}/acknowledge`;
+    const alert = (await api.json(path, { method: "POST", json: body })) as AlertView;
+    const words = `${alert.id}  acknowledged: ${alert.summary}`;
+    context.terminal.line(options.json === true ? JSON.stringify(alert) : plainText(words));
+  }
+}
+
+/** How long `test` waits for an outcome, and how often it looks. */
+const TEST_WAIT_MS = 30_000;
+const TEST_LOOK_MS = 300;
+
+/** `holdfast alerts test`: exits 1 when a channel did not take it. */
+export async function test(
+  channel: string | undefined,
+  options: AlertOptions,
+  context: CommandContext,
+  clock: Clock = systemClock,
+): Promise<void> {
+  const { terminal } = context;
+  const api = apiClientFor(options, context);
+  const json = channel === undefined ? {} : { channel };
+  const answer = await api.json(`${BASE}/test`, { method: "POST", json });
+  for (const made of toList(answer, "deliveries") as readonly AlertDeliveryView[]) {
+    const delivery = await outcomeOf(api, made, clock);
+    if (delivery.state !== "delivered") process.exitCode = EXIT.failed;
+    terminal.line(
+      options.json === true ? JSON.stringify(delivery) : plainText(outcomeText(delivery)),
+    );
+  }
+}
+
+/** The delivery once it was tried, which it is once, or as it is after long. */
+async function outcomeOf(
+  api: ApiClient,
+  made: AlertDeliveryView,
+  clock: Clock,
+): Promise<AlertDeliveryView> {
+  const path = `${BASE}/deliveries/${encodeURIComponent(made.id)}`;
+  const startedAt = clock.elapsed();
+  for (;;) {
+    const delivery = (await api.json(path)) as AlertDeliveryView;
+    if (delivery.state !== "pending" || clock.elapsed() - startedAt > TEST_WAIT_MS) return delivery;
+    await clock.sleep(TEST_LOOK_MS);
+  }
+}
+
+function outcomeText({ channel, state, lastError }: AlertDeliveryView): string {
+  if (state === "delivered") return `${channel}: delivered`;
+  return `${channel}: not delivered: ${lastError ?? "no outcome yet"}`;
+}
+
+async function readPages<T>(
+  api: ApiClient,
+  path: string,
+  query: URLSearchParams,
+  limit: number,
+): Promise<{ readonly items: readonly T[]; readonly hasMore: boolean }> {
+  const items: T[] = [];
+  for (;;) {
+    query.set("limit", String(Math.min(PAGE, limit - items.length)));
+    const page = await api.json(`${path}?${query.toString()}`);
+    items.push(...(toList(page, "items") as readonly T[]));
+    const next = fieldOf(page, "next");
+    if (typeof next !== "string") return { items, hasMore: false };
+    if (items.length >= limit) return { items, hasMore: true };
+    query.set("cursor", next);
+  }
+}
+
+function show<T>(
+  rows: readonly T[],
+  columns: readonly Column<T>[],
+  empty: string,
+  options: AlertOptions,
+  { terminal }: CommandContext,
+): void {
+  if (options.json === true) {
+    for (const row of rows) terminal.line(JSON.stringify(row));
+  } else if (rows.length === 0) terminal.note(empty);
+  else for (const line of textTable(rows, columns, terminal.columns)) terminal.line(line);
+}

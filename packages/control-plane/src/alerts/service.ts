@@ -1,0 +1,303 @@
+/** Alerts as operators use them: look, acknowledge, silence, try the channels. */
+import {
+  isAtLeast,
+  matches,
+  MATCHERS_MAX,
+  parseMatcher,
+  SEVERITIES,
+  SILENCE_MS_MAX,
+  silenceOf,
+  type ChannelSettings,
+  type Matcher,
+  type Severity,
+} from "@holdfast/alerts";
+import { HoldfastError } from "@holdfast/contract";
+import type { IdSource } from "@holdfast/runtime";
+import { toPage, type PageRequest } from "../access/pages.ts";
+import type { Db } from "../platform/db.ts";
+import { acknowledgeAlert, findAlert, selectAlerts, selectLive } from "./alert-store.ts";
+import {
+  findDelivery,
+  insertDelivery,
+  selectDeliveries,
+  selectStandings,
+} from "./delivery-store.ts";
+import { readEvaluation, readInstant, type LastEvaluation } from "./evaluation-store.ts";
+import {
+  MAX_SILENCES,
+  type AlertChannel,
+  type AlertState,
+  type Delivery,
+  type DeliveryState,
+  type NoticedAlert,
+  type StoredAlert,
+} from "./model.ts";
+import {
+  endSilence,
+  insertSilence,
+  selectActiveSilences,
+  selectSilences,
+  type StoredSilence,
+} from "./silence-store.ts";
+
+interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+/** An alert, and the silence that keeps it from being delivered now. */
+export interface ShownAlert {
+  readonly alert: StoredAlert;
+  readonly silencedBy: string | null;
+}
+
+/** Where alerts are delivered to, and how that stands. */
+export interface ShownChannel {
+  readonly settings: ChannelSettings;
+  readonly target: string;
+  readonly pausedUntil: number | null;
+}
+
+/** What the last evaluation saw, and the alerts there are now, by rule. */
+export interface RuleFacts {
+  readonly last: LastEvaluation | undefined;
+  readonly alertsByRule: ReadonlyMap<string, number>;
+}
+
+/** How many alerts there are, by severity and state; `silenced` ones fire and are not delivered. */
+export interface AlertCount {
+  readonly severity: Severity;
+  readonly state: "pending" | "firing" | "silenced";
+  readonly count: number;
+}
+
+interface SilenceActions {
+  /** Throws `invalid_request` for what is no matcher, and when there are too many silences. */
+  silence(
+    by: string,
+    wanted: {
+      readonly matchers: readonly string[];
+      readonly forMs: number;
+      readonly reason: string;
+    },
+  ): Promise<StoredSilence>;
+  listSilences(page: PageRequest): Promise<Page<StoredSilence>>;
+  endSilence(id: string): Promise<StoredSilence>;
+}
+
+interface ChannelActions {
+  channels(): Promise<readonly ShownChannel[]>;
+  /** Sends a test to one channel, or to all. Throws `alert_channels_missing`. */
+  test(channel: string | undefined): Promise<readonly Delivery[]>;
+  listDeliveries(
+    filter: { readonly channel: string | null; readonly state: DeliveryState | null },
+    page: PageRequest,
+  ): Promise<Page<Delivery>>;
+  getDelivery(id: string): Promise<Delivery>;
+}
+
+/** Alerts for operators; what is not there is `not_found`. */
+export interface AlertService extends SilenceActions, ChannelActions {
+  list(
+    filter: {
+      readonly states: readonly AlertState[];
+      readonly leastSeverity: Severity;
+      readonly rule: string | null;
+    },
+    page: PageRequest,
+  ): Promise<Page<ShownAlert>>;
+  get(id: string): Promise<ShownAlert>;
+  /** No reminders any more. Throws `invalid_request` for one that has ended. */
+  acknowledge(id: string, by: string, note: string | null): Promise<ShownAlert>;
+  ruleFacts(): Promise<RuleFacts>;
+  counts(): Promise<readonly AlertCount[]>;
+}
+
+/** What the service needs. */
+export interface AlertServiceDeps {
+  readonly db: Db;
+  readonly ids: IdSource;
+  readonly channels: readonly AlertChannel[];
+  /** Told that a notification is due now. */
+  readonly onDue: () => void;
+  /** Only tests: the instant that counts instead of the database's own. */
+  readonly databaseNow?: (() => number) | undefined;
+}
+
+/** Makes the service. */
+export function createAlertService(deps: AlertServiceDeps): AlertService {
+  const { db } = deps;
+  const nowMs = (): number | null => deps.databaseNow?.() ?? null;
+
+  const shown = async (alerts: readonly StoredAlert[]): Promise<readonly ShownAlert[]> => {
+    const silences = await selectActiveSilences(db, nowMs());
+    const now = await readInstant(db, nowMs());
+    return alerts.map((alert) => ({
+      alert,
+      silencedBy: alert.state === "resolved" ? null : (silenceOf(alert, silences, now)?.id ?? null),
+    }));
+  };
+  const showOne = async (alert: StoredAlert): Promise<ShownAlert> => {
+    const [one] = await shown([alert]);
+    return found(one, alert.id);
+  };
+
+  return {
+    async list({ states, leastSeverity, rule }, page) {
+      const severities = SEVERITIES.filter((one) => isAtLeast(one, leastSeverity));
+      const rows = await selectAlerts(
+        db,
+        { states, severities, rule },
+        { cursor: page.cursor, limit: page.limit + 1 },
+      );
+      const { items, next } = toPage(rows, page.limit);
+      return { items: await shown(items), next };
+    },
+    get: async (id) => await showOne(found(await findAlert(db, id), id)),
+    async acknowledge(id, by, note) {
+      const acknowledged = await acknowledgeAlert(db, id, by, note);
+      if (acknowledged !== undefined) return await showOne(acknowledged);
+      found(await findAlert(db, id), id);
+      throw new HoldfastError("invalid_request", `${id} is resolved: there is nothing to do`);
+    },
+    async ruleFacts() {
+      const alertsByRule = new Map<string, number>();
+      for (const { rule } of await selectLive(db)) {
+        alertsByRule.set(rule, (alertsByRule.get(rule) ?? 0) + 1);
+      }
+      return { last: await readEvaluation(db), alertsByRule };
+    },
+    counts: async () => countAlerts(await shown(await selectLive(db))),
+    ...silenceActions(deps),
+    ...channelActions(deps),
+  };
+}
+
+function silenceActions({ db, ids, databaseNow }: AlertServiceDeps): SilenceActions {
+  const nowMs = (): number | null => databaseNow?.() ?? null;
+  return {
+    async silence(by, wanted) {
+      const { reason, forMs } = wanted;
+      const matchers = readMatchers(wanted.matchers);
+      if (forMs > SILENCE_MS_MAX) throw new HoldfastError("invalid_request", "at most 90 days");
+      const silence = { id: ids.next("sil"), matchers, reason, createdBy: by };
+      const made = await insertSilence(db, silence, forMs, MAX_SILENCES, nowMs());
+      if (made !== undefined) return made;
+      const message = `expected at most ${MAX_SILENCES} silences in force; end one first`;
+      throw new HoldfastError("invalid_request", message);
+    },
+    async listSilences(page) {
+      const rows = await selectSilences(db, { cursor: page.cursor, limit: page.limit + 1 });
+      return toPage(rows, page.limit);
+    },
+    endSilence: async (id) => found(await endSilence(db, id, nowMs()), id),
+  };
+}
+
+function channelActions(deps: AlertServiceDeps): ChannelActions {
+  const { db, ids, channels } = deps;
+  const nowMs = (): number | null => deps.databaseNow?.() ?? null;
+  return {
+    async channels() {
+      const standings = await selectStandings(db);
+      return channels.map(({ settings, target }) => ({
+        settings,
+        target,
+        pausedUntil: standings.get(settings.name)?.pausedUntil ?? null,
+      }));
+    },
+    async test(name) {
+      if (channels.length === 0) {
+        const message = "no channel is configured; name a file of them in HOLDFAST_ALERT_CHANNELS";
+        throw new HoldfastError("alert_channels_missing", message);
+      }
+      const wanted = channels.filter(
+        ({ settings }) => name === undefined || settings.name === name,
+      );
+      if (wanted.length === 0) {
+        const names = channels.map(({ settings }) => settings.name).join(", ");
+        throw new HoldfastError("not_found", `there is no channel ${name}; there are ${names}`);
+      }
+      const now = await readInstant(db, nowMs());
+      const made: Delivery[] = [];
+      for (const { settings } of wanted) {
+        const alerts = [testAlert(ids.next("alt"), settings.name, now)];
+        const delivery = {
+          id: ids.next("ald"),
+          channel: settings.name,
+          cause: "test",
+          alerts,
+        } as const;
+        made.push(await insertDelivery(db, delivery, nowMs()));
+      }
+      deps.onDue();
+      return made;
+    },
+    async listDeliveries(filter, page) {
+      const rows = await selectDeliveries(db, filter, {
+        cursor: page.cursor,
+        limit: page.limit + 1,
+      });
+      return toPage(rows, page.limit);
+    },
+    getDelivery: async (id) => found(await findDelivery(db, id), id),
+  };
+}
+
+function countAlerts(alerts: readonly ShownAlert[]): AlertCount[] {
+  return SEVERITIES.flatMap((severity) =>
+    (["pending", "firing", "silenced"] as const).map((state) => ({
+      severity,
+      state,
+      count: alerts.filter(({ alert, silencedBy }) => {
+        const isSilenced = alert.state === "firing" && silencedBy !== null;
+        return alert.severity === severity && (isSilenced ? "silenced" : alert.state) === state;
+      }).length,
+    })),
+  );
+}
+
+/** Fits an alert that there is not: what would fit every alert has to be said, by `rule=*`. */
+const NO_ALERT = { rule: "", severity: "info", labels: {} } as const;
+
+function readMatchers(texts: readonly string[]): readonly Matcher[] {
+  if (texts.length === 0 || texts.length > MATCHERS_MAX) {
+    throw new HoldfastError("invalid_request", `expected 1 to ${MATCHERS_MAX} matchers`);
+  }
+  const matchers = texts.map((text) => {
+    const matcher = parseMatcher(text);
+    if (matcher !== undefined) return matcher;
+    throw new HoldfastError(
+      "invalid_request",
+      `expected a matcher such as rule=disk_nearly_full or machine!=box-*, found ${JSON.stringify(text)}`,
+    );
+  });
+  const isOfAll = matches(matchers, NO_ALERT) && !matchers.some(({ name }) => name === "rule");
+  if (!isOfAll) return matchers;
+  throw new HoldfastError(
+    "invalid_request",
+    "these matchers fit alerts that have none of the labels too; say rule=* beside them if that is meant",
+  );
+}
+
+function testAlert(id: string, channel: string, now: number): NoticedAlert {
+  return {
+    id,
+    status: "firing",
+    fingerprint: id,
+    rule: "test",
+    severity: "info",
+    labels: { channel },
+    summary: `This is a test of the channel ${channel}; nothing is wrong`,
+    advice: null,
+    value: 1,
+    firedAt: now,
+    resolvedAt: null,
+    reason: null,
+  };
+}
+
+function found<T>(value: T | undefined, id: string): T {
+  if (value === undefined) throw new HoldfastError("not_found", `there is no ${id}`);
+  return value;
+}
