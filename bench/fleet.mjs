@@ -85,7 +85,7 @@ async function measureRound(folder, keep) {
     settings: {
       installation: "bench0",
       policy: { ...DEFAULT_FLEET_POLICY, pools: [pool] },
-      pools: [{ name: "gpu", provider, env: async () => ({}), health: null }],
+      pools: [{ name: "gpu", provider, env: async () => ({ kind: "ok", env: {} }), health: null }],
       breaker: DEFAULT_BREAKER_POLICY,
       publicUrl: () => "http://127.0.0.1:1",
     },

@@ -64,7 +64,7 @@ export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
       pools: poolNames.map((name) => ({
         name,
         provider: IDLE_PROVIDER,
-        env: async () => ({}),
+        env: async () => ({ kind: "ok" as const, env: {} }),
         health: null,
       })),
       breaker: DEFAULT_BREAKER_POLICY,

@@ -128,7 +128,9 @@ export async function createFleetKit(
       settings: {
         installation: "test01",
         policy,
-        pools: [{ name: "gpu", provider, env: async () => ({}), health: null }],
+        pools: [
+          { name: "gpu", provider, env: async () => ({ kind: "ok", env: {} }), health: null },
+        ],
         breaker: options.breaker ?? DEFAULT_BREAKER_POLICY,
         publicUrl: () => "http://127.0.0.1:8328",
       },

@@ -8,6 +8,7 @@ export {
   FLEET_FILE_BYTES_MAX,
   readFleetFile,
   type FleetReading,
+  type ReadPool,
 } from "./config/read-fleet-file.ts";
 export {
   createKubernetesProvider,
@@ -15,7 +16,7 @@ export {
 } from "./kubernetes/kubernetes-provider.ts";
 export { kubernetesSettingsSchema, type KubernetesSettings } from "./kubernetes/settings.ts";
 export type { FleetLabel } from "./label.ts";
-export type { PoolEnvironment } from "./pool-environment.ts";
+export { machineEnvironment, type PoolEnvironment } from "./pool-environment.ts";
 export type { MachineProvider } from "./port.ts";
 export { createRunpodProvider, type RunpodProviderOptions } from "./runpod/provider.ts";
 export { runpodSettingsSchema, type RunpodSettings } from "./runpod/settings.ts";

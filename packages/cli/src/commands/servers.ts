@@ -40,7 +40,7 @@ export function addServers(program: Command, context: CommandContext): void {
     .option("--token <key>", "API key of role agent (HOLDFAST_API_KEY)")
     .option("--token-file <file>", "file that holds the key (HOLDFAST_API_KEY_FILE)")
     .option("--enroll-token <token>", "one-time token to get a key with (HOLDFAST_ENROLL_TOKEN)")
-    .option("--name <name>", "name of this machine (default: its host name)")
+    .option("--name <name>", "name of this machine (HOLDFAST_MACHINE_NAME; default: its host name)")
     .option("--keep-instances", "at the end, leave this machine's instances to the next agent");
   withMachineSettings(withCommonSettings(agent)).action(async (options: AgentCommandOptions) => {
     const { runAgent } = await import("../up/run-agent.ts");
@@ -84,5 +84,7 @@ function withServerSettings(command: Command): Command {
   return withCommonSettings(command)
     .option("--host <host>", "address to listen on (HOLDFAST_HOST; default 127.0.0.1)")
     .option("--port <port>", "port of the API (HOLDFAST_PORT; default 8328)")
-    .option("--store <place>", "where files are kept: a folder or s3://bucket (HOLDFAST_STORE)");
+    .option("--store <place>", "where files are kept: a folder or s3://bucket (HOLDFAST_STORE)")
+    .option("--fleet <file>", "pools of machines to start and end (HOLDFAST_FLEET_FILE)")
+    .option("--public-url <url>", "where machines of the fleet reach it (HOLDFAST_PUBLIC_URL)");
 }

@@ -11,6 +11,9 @@ export interface SettingOptions {
   readonly machineDir?: string;
   readonly healthHost?: string;
   readonly healthPort?: string;
+  readonly name?: string;
+  readonly fleet?: string;
+  readonly publicUrl?: string;
 }
 
 /** The options of `up`. */
@@ -26,7 +29,6 @@ export interface AgentCommandOptions extends SettingOptions {
   readonly token?: string;
   readonly tokenFile?: string;
   readonly enrollToken?: string;
-  readonly name?: string;
   /** Ends without ending the machine's instances: the next agent adopts them. */
   readonly keepInstances?: boolean;
 }

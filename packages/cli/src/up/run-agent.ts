@@ -34,7 +34,7 @@ export async function runAgent(
   const { terminal, env } = context;
   const settings = readSettings(options, context);
   const log = logFor(settings);
-  const name = options.name ?? hostname();
+  const name = settings.machineName ?? hostname();
   const { baseUrl } = serverAddress({ url: options.server }, env);
   const failpoints = failpointsFromText(env["HOLDFAST_FAILPOINTS"]);
   // A folder of its own for each name: two agents of one machine must not share an identity.

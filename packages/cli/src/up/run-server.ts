@@ -4,6 +4,7 @@ import type { SettingOptions } from "./options.ts";
 import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
+import { readFleetPlan } from "./fleet-plan.ts";
 import { logFor, readSettings } from "./settings.ts";
 import { listenForStop } from "./stop-signals.ts";
 
@@ -12,9 +13,11 @@ export async function runServer(options: SettingOptions, context: CommandContext
   const { terminal, env } = context;
   const settings = readSettings(options, context);
   const log = logFor(settings);
+  const fleet = await readFleetPlan(settings, context);
   const { ownership } = await claimHome(settings.home);
   const stop = listenForStop(terminal, () => undefined);
   const controlPlane = createControlPlane({
+    fleet,
     settings,
     log,
     version: holdfastVersion(),

@@ -11,6 +11,7 @@ import type { UpOptions } from "./options.ts";
 import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
+import { readFleetPlan } from "./fleet-plan.ts";
 import { findLocalComfy } from "./local-comfyui.ts";
 import { watchInstall } from "../machine/install-progress.ts";
 import { listeningText, machineSettings } from "./machine-settings.ts";
@@ -84,7 +85,8 @@ async function start(facts: StartFacts): Promise<RunningUp> {
   const failpoints = failpointsFromText(context.env["HOLDFAST_FAILPOINTS"]);
   const common = { clock: systemClock, random: systemRandom, failpoints };
   const version = holdfastVersion();
-  const controlPlane = createControlPlane({ ...common, settings, log, version });
+  const fleet = await readFleetPlan(settings, context);
+  const controlPlane = createControlPlane({ ...common, settings, log, version, fleet });
   // Neither waits for the other: the time to ready is that of the slower one.
   const wanted: readonly Service[] =
     simulator === undefined ? [controlPlane] : [simulator, controlPlane];
@@ -103,7 +105,7 @@ async function start(facts: StartFacts): Promise<RunningUp> {
         link: controlPlane.link(),
         instances: urls.map((url) => ({ url })),
         stateDir: join(settings.home, "agent"),
-        machineName: hostname(),
+        machineName: settings.machineName ?? hostname(),
         log: log.child({ part: "agent" }),
       });
       services.push(agent);
@@ -118,7 +120,7 @@ async function start(facts: StartFacts): Promise<RunningUp> {
         controlPlaneUrl: controlPlane.url(),
         attached: urls.map((url) => ({ url })),
         stateDir: join(settings.home, "agent"),
-        machineName: hostname(),
+        machineName: settings.machineName ?? hostname(),
         version,
         env: context.env,
         log: log.child({ part: "agent" }),

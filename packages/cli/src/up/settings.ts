@@ -35,6 +35,9 @@ export function readSettings(
       "machine-dir": options.machineDir,
       "health-host": options.healthHost,
       "health-port": options.healthPort,
+      name: options.name,
+      fleet: options.fleet,
+      "public-url": options.publicUrl,
     },
   });
   if (parsed.kind === "ok") return parsed.settings;

@@ -3,12 +3,17 @@ import type { BreakerPolicy, Demand, FleetPolicy } from "@holdfast/fleet";
 import type { MachineProvider } from "@holdfast/providers";
 import type { Transaction } from "../platform/db.ts";
 
+/** Environment of a pool's machines, or what is wrong with the files that it comes from. */
+export type PoolEnv =
+  | { readonly kind: "ok"; readonly env: Readonly<Record<string, string>> }
+  | { readonly kind: "invalid"; readonly problem: string };
+
 /** A pool beside its policy, which is among those of {@link FleetSettings.policy}. */
 export interface FleetPool {
   readonly name: string;
   readonly provider: MachineProvider;
   /** What its agents are given beside where to connect; read when a machine is asked for. */
-  readonly env: () => Promise<Readonly<Record<string, string>>>;
+  readonly env: () => Promise<PoolEnv>;
   /** How the health server of its machines is asked; null: it is not. */
   readonly health: { readonly port: number; readonly token: () => Promise<string | null> } | null;
 }

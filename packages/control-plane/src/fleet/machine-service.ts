@@ -15,12 +15,13 @@ import {
   type MachineAction,
   type MachineSigns,
   type PoolListing,
+  type ProviderTrouble,
 } from "@holdfast/fleet";
 import type { Transaction } from "../platform/db.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import type { DbClock } from "./db-clock.ts";
 import { machineEvents } from "./fleet-events.ts";
-import type { FleetPool, FleetPorts } from "./fleet-settings.ts";
+import type { FleetPool, PoolEnv } from "./fleet-settings.ts";
 import type { Lead, ReconcileDeps } from "./leader.ts";
 import { LeadLost, type StoredMachine } from "./model.ts";
 import type { PoolBlocks } from "./pool-blocks.ts";
@@ -28,6 +29,8 @@ import { callProvider, PROVIDER_CALL_MS } from "./provider-calls.ts";
 import { toEnded, toMade } from "./stored-machine.ts";
 import * as store from "./store.ts";
 
+/** The provider was not even asked. */
+const REFUSED_HERE = { kind: "invalid", retryAfterMs: null, mayHaveHappened: false } as const;
 /** What is done about one machine in one round. */
 const STEPS_AT_ONCE = 4;
 
@@ -120,55 +123,69 @@ export class MachineKeeper {
 
   async #ask(
     lead: Lead,
-    before: StoredMachine,
+    machine: StoredMachine,
     dbClock: DbClock,
     signal: AbortSignal,
   ): Promise<void> {
-    const { settings, ports, random, failpoints, log } = this.#deps;
-    const pool = settings.pools.find(({ name }) => name === before.pool);
-    const offer = pool?.provider.offers[before.offerIndex];
+    const { settings, failpoints } = this.#deps;
+    const pool = settings.pools.find(({ name }) => name === machine.pool);
+    const offer = pool?.provider.offers[machine.offerIndex];
     if (pool === undefined || offer === undefined) return;
-    const env = await this.#envOf(pool, before.name, ports);
+    const env = await this.#envOf(pool, machine.name);
+    if (env.kind === "invalid") {
+      const trouble = { ...REFUSED_HERE, message: env.problem };
+      await this.#notMade(lead, machine, { pool, trouble, dbClock });
+      return;
+    }
     const unsureUntil = dbClock.now() + PROVIDER_CALL_MS + settings.policy.listLagMs;
-    const asked: StoredMachine = { ...before, ...asking(before, unsureUntil), offer };
     await failpoints.hit("fleet.before-asking-written");
-    await this.#write(lead, before, asked);
+    await this.#write(lead, machine, { ...machine, ...asking(machine, unsureUntil), offer });
     await failpoints.hit("fleet.before-ask");
     // Whoever takes over waits until `unsureUntil` for what this call makes: it must not come later.
     if (!lead.isLeading()) throw new LeadLost();
-    const request = { name: before.name, offer, env };
+    const request = { name: machine.name, offer, env: env.env };
     const answer = await callProvider(this.#deps.clock, signal, (limited) =>
       pool.provider.create(request, limited),
     );
     await failpoints.hit("fleet.after-ask");
-    if (answer.kind === "ok") {
-      await this.#write(lead, asked, toMade(asked, answer.value, dbClock.now()));
+    if (answer.kind === "trouble") {
+      await this.#notMade(lead, machine, { pool, trouble: answer.trouble, dbClock });
       return;
     }
-    const { trouble } = answer;
-    log.warn({ machine: before.name, pool: pool.name, offer, ...trouble }, "machine not made");
-    this.#deps.blocks.note(
-      pool.name,
-      trouble,
-      before.offerIndex,
-      pool.provider.offers.length,
-      dbClock.now(),
-    );
-    const left = notMade(asked, trouble, dbClock.now(), random);
-    await this.#write(lead, asked, { ...asked, ...left, trouble: trouble.message });
+    await this.#write(lead, machine, toMade(machine, answer.value, dbClock.now()));
   }
 
-  async #envOf(
-    pool: FleetPool,
-    name: string,
-    ports: FleetPorts,
-  ): Promise<Readonly<Record<string, string>>> {
+  async #notMade(
+    lead: Lead,
+    machine: StoredMachine,
+    why: {
+      readonly pool: FleetPool;
+      readonly trouble: ProviderTrouble;
+      readonly dbClock: DbClock;
+    },
+  ): Promise<void> {
+    const { log, random, blocks } = this.#deps;
+    const { pool, trouble, dbClock } = why;
+    const { name, offer, offerIndex } = machine;
+    log.warn({ machine: name, pool: pool.name, offer, ...trouble }, "machine not made");
+    blocks.note(pool.name, trouble, offerIndex, pool.provider.offers.length, dbClock.now());
+    const left = notMade(machine, trouble, dbClock.now(), random);
+    await this.#write(lead, machine, { ...machine, ...left, trouble: trouble.message });
+  }
+
+  async #envOf(pool: FleetPool, name: string): Promise<PoolEnv> {
+    const { ports, settings } = this.#deps;
+    const own = await pool.env();
+    if (own.kind === "invalid") return own;
     const token = await ports.enrol(name);
     return {
-      ...(await pool.env()),
-      HOLDFAST_URL: this.#deps.settings.publicUrl(),
-      HOLDFAST_MACHINE_NAME: name,
-      ...(token !== null && { HOLDFAST_ENROLL_TOKEN: token }),
+      kind: "ok",
+      env: {
+        ...own.env,
+        HOLDFAST_URL: settings.publicUrl(),
+        HOLDFAST_MACHINE_NAME: name,
+        ...(token !== null && { HOLDFAST_ENROLL_TOKEN: token }),
+      },
     };
   }
 

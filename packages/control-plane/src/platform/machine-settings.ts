@@ -26,6 +26,14 @@ export const MACHINE_SETTINGS = {
     },
     checkFile,
   ),
+  machineName: optionalTextSetting(
+    {
+      env: "HOLDFAST_MACHINE_NAME",
+      flag: "name",
+      meaning: "What this machine is called. Default: its host name.",
+    },
+    checkFile,
+  ),
   machineDir: optionalTextSetting(
     {
       env: "HOLDFAST_MACHINE_DIR",

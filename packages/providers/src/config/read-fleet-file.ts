@@ -21,6 +21,9 @@ export type FleetReading<Blocks extends ProviderBlocks = typeof PROVIDER_BLOCKS>
   | { readonly kind: "ok"; readonly config: FleetConfig<Blocks> }
   | { readonly kind: "invalid"; readonly problems: readonly FileProblem[] };
 
+/** A pool as it is read, with the block of one of our providers. */
+export type ReadPool = FleetPool<typeof PROVIDER_BLOCKS>;
+
 const WORDS = {
   empty: "the file is empty: expected `version: 1` and at least one pool",
   notMapping: "expected a mapping (`version: 1`, `pools: …`) at the top of the file",
