@@ -61,42 +61,6 @@ export async function createFleetKit(
   let reconciler: Reconciler;
   let leaders = 0;
 
-  const step = async <T>(run: () => Promise<T>): Promise<T> => {
-    steps += 1;
-    const isHere = kill?.atStep === steps;
-    if (isHere && kill?.isDone !== true) throw new Killed();
-    const value = await run();
-    if (isHere) throw new Killed();
-    return value;
-  };
-  const counted = <T extends Queryable>(inner: T): Queryable => ({
-    query: (text, values) => step(() => inner.query(text, values)),
-  });
-  const killable: Db = {
-    ...db,
-    ...counted(db),
-    transaction: (fn, transaction) =>
-      step(() =>
-        db.transaction(
-          (tx) => fn({ ...counted(tx), isTransaction: true } as Transaction),
-          transaction,
-        ),
-      ),
-  };
-  const provider: MachineProvider = {
-    kind: "runpod",
-    offers: [{ gpuType: null, zone: null, isSpot: false }],
-    list: () =>
-      step(async () => ({ kind: "ok", value: world.cloud.list(world.now).machines }) as const),
-    create: ({ name }) => step(async () => world.cloud.create(name, world.now)),
-    terminate: (ref) =>
-      step(async () => {
-        world.cloud.terminate(ref, world.now);
-        return { kind: "ok", value: null } as const;
-      }),
-    check: async () => ({ kind: "ok", value: [] }),
-    close: async () => undefined,
-  };
   const policy: FleetPolicy = {
     ...DEFAULT_FLEET_POLICY,
     coolDownMs: 60_000,
@@ -118,6 +82,49 @@ export async function createFleetKit(
   const newLeader = (): void => {
     leaders += 1;
     kill = null;
+    let isDead = false;
+    const die = (): never => {
+      isDead = true;
+      throw new Killed();
+    };
+    const step = async <T>(run: () => Promise<T>): Promise<T> => {
+      // A killed process does nothing more, whatever caught what killed it.
+      if (isDead) throw new Killed();
+      steps += 1;
+      const isHere = kill?.atStep === steps;
+      if (isHere && kill?.isDone !== true) die();
+      const value = await run();
+      if (isHere) die();
+      return value;
+    };
+    const counted = <T extends Queryable>(inner: T): Queryable => ({
+      query: (text, values) => step(() => inner.query(text, values)),
+    });
+    const killable: Db = {
+      ...db,
+      ...counted(db),
+      transaction: (fn, transaction) =>
+        step(() =>
+          db.transaction(
+            (tx) => fn({ ...counted(tx), isTransaction: true } as Transaction),
+            transaction,
+          ),
+        ),
+    };
+    const provider: MachineProvider = {
+      kind: "runpod",
+      offers: [{ gpuType: null, zone: null, isSpot: false }],
+      list: () =>
+        step(async () => ({ kind: "ok", value: world.cloud.list(world.now).machines }) as const),
+      create: ({ name }) => step(async () => world.cloud.create(name, world.now)),
+      terminate: (ref) =>
+        step(async () => {
+          world.cloud.terminate(ref, world.now);
+          return { kind: "ok", value: null } as const;
+        }),
+      check: async () => ({ kind: "ok", value: [] }),
+      close: async () => undefined,
+    };
     reconciler = createReconciler({
       db: killable,
       clock: { ...systemClock, elapsed: () => world.now },

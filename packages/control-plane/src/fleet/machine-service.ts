@@ -25,7 +25,7 @@ import type { FleetPool, PoolEnv } from "./fleet-settings.ts";
 import type { Lead, ReconcileDeps } from "./leader.ts";
 import { LeadLost, type StoredMachine } from "./model.ts";
 import type { PoolBlocks } from "./pool-blocks.ts";
-import { callProvider, PROVIDER_CALL_MS } from "./provider-calls.ts";
+import { callProvider, PROVIDER_CALL_MS, type BackgroundCalls } from "./provider-calls.ts";
 import { toEnded, toMade } from "./stored-machine.ts";
 import * as store from "./store.ts";
 
@@ -34,15 +34,24 @@ const REFUSED_HERE = { kind: "invalid", retryAfterMs: null, mayHaveHappened: fal
 /** What is done about one machine in one round. */
 const STEPS_AT_ONCE = 4;
 
+/** What it is made of. */
+export interface MachineKeeperDeps extends ReconcileDeps {
+  readonly blocks: PoolBlocks;
+  readonly calls: BackgroundCalls;
+}
+
 /** See the head of this file. */
 export class MachineKeeper {
-  readonly #deps: ReconcileDeps & { readonly blocks: PoolBlocks };
+  readonly #deps: MachineKeeperDeps;
 
-  constructor(deps: ReconcileDeps & { readonly blocks: PoolBlocks }) {
+  constructor(deps: MachineKeeperDeps) {
     this.#deps = deps;
   }
 
-  /** Does the next thing about a machine. One machine's trouble is not the others'. */
+  /**
+   * Does the next thing about a machine, or begins to, where its provider has to be asked. One machine's
+   * trouble is not the others'.
+   */
   async act(
     lead: Lead,
     machine: StoredMachine,
@@ -51,6 +60,8 @@ export class MachineKeeper {
     signal: AbortSignal,
   ): Promise<void> {
     const { policy } = this.#deps.settings;
+    // Its provider is being asked: what comes of that is written down first.
+    if (this.#deps.calls.has(machine.id)) return;
     if (await this.#endAsAsked(lead, machine, dbClock)) return;
     const pool = policy.pools.find(({ name }) => name === machine.pool) ?? null;
     try {
@@ -58,7 +69,7 @@ export class MachineKeeper {
         const facts = { machine, signs, listing, pool, now: dbClock.now() };
         const action = decideMachine(facts, policy);
         await this.#do(lead, machine, action, { listing, dbClock, signal });
-        if (!isFollowedAtOnce(action)) return;
+        if (!isFollowedAtOnce(action) || this.#deps.calls.has(machine.id)) return;
       }
     } catch (err) {
       if (err instanceof LeadLost || signal.aborted) throw err;
@@ -100,7 +111,7 @@ export class MachineKeeper {
       case "nothing":
         return;
       case "ask":
-        return await this.#ask(lead, machine, dbClock, signal);
+        return this.#begin(machine, () => this.#ask(lead, machine, dbClock, signal));
       case "adopt":
         return await this.#write(lead, machine, toMade(machine, action.provided, dbClock.now()));
       case "become_ready":
@@ -115,10 +126,16 @@ export class MachineKeeper {
         return await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
       }
       case "terminate":
-        return await this.#terminate(lead, machine, { listing, dbClock, signal });
+        return this.#begin(machine, () =>
+          this.#terminate(lead, machine, { listing, dbClock, signal }),
+        );
       default:
         return await this.#write(lead, machine, { ...machine, ...gone(machine) });
     }
+  }
+
+  #begin(machine: StoredMachine, work: () => Promise<void>): void {
+    this.#deps.calls.begin(machine.id, machine.pool, work);
   }
 
   async #ask(

@@ -4,8 +4,10 @@ import type { Clock } from "@holdfast/runtime";
 
 /** A provider may take so long to answer. */
 export const PROVIDER_CALL_MS = 30_000;
-/** Calls that are under way at once. */
+/** Calls that are under way at once, of one pool. */
 const CALLS_AT_ONCE = 8;
+/** What each of those at once does before other work gets its turn. */
+const SLICE = 32;
 
 /** A call of a provider under a time limit; what comes too late may have happened. */
 export async function callProvider<T>(
@@ -40,14 +42,72 @@ export async function callProvider<T>(
   }
 }
 
-/** For each, some at once; the first that throws ends it. */
+/** For each, some at once; the first that throws ends it. Lets other work in between. */
 export async function forEachAtOnce<T>(
   all: readonly T[],
   work: (one: T) => Promise<void>,
 ): Promise<void> {
-  const queue = [...all];
-  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, queue.length) }, async () => {
-    for (let one = queue.shift(); one !== undefined; one = queue.shift()) await work(one);
-  });
-  await Promise.all(workers);
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let done = 1; next < all.length; done += 1) {
+      const one = all[next] as T;
+      next += 1;
+      await work(one);
+      // Work that waits for nothing would hold everybody up until the last of thousands is done.
+      if (done % SLICE === 0) await new Promise<void>((resolve) => void setImmediate(resolve));
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(CALLS_AT_ONCE, all.length) }, worker));
+}
+
+/**
+ * Calls of providers that a round does not wait for: one that hangs must not keep the leader from the
+ * machines of the others. One call a machine, and some a pool.
+ */
+export class BackgroundCalls {
+  readonly #clock: Clock;
+  readonly #underWay = new Map<string, Promise<void>>();
+  readonly #byPool = new Map<string, number>();
+  readonly #onFailure: (err: unknown, key: string) => void;
+  #failure: { readonly error: unknown } | undefined;
+
+  /** `onFailure` is told of a call that threw when no round waited for it any more. */
+  constructor(clock: Clock, onFailure: (err: unknown, key: string) => void) {
+    this.#clock = clock;
+    this.#onFailure = onFailure;
+  }
+
+  has(key: string): boolean {
+    return this.#underWay.has(key);
+  }
+
+  /** Begins a call, unless one of this key is under way, or the pool has enough of them. */
+  begin(key: string, pool: string, work: () => Promise<void>): void {
+    const count = this.#byPool.get(pool) ?? 0;
+    if (this.#underWay.has(key) || count >= CALLS_AT_ONCE) return;
+    this.#byPool.set(pool, count + 1);
+    const running = work()
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+        this.#onFailure(error, key);
+      })
+      .finally(() => {
+        this.#underWay.delete(key);
+        this.#byPool.set(pool, (this.#byPool.get(pool) ?? 1) - 1);
+      });
+    this.#underWay.set(key, running);
+  }
+
+  /** Waits for what is under way, so long at most. Throws what one of them threw since the last time. */
+  async settle(withinMs: number): Promise<void> {
+    if (this.#underWay.size > 0) {
+      const done = new AbortController();
+      const limit = this.#clock.sleep(withinMs, done.signal).catch(() => undefined);
+      await Promise.race([Promise.all(this.#underWay.values()), limit]);
+      done.abort();
+    }
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure.error;
+  }
 }

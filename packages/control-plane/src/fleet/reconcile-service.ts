@@ -30,7 +30,7 @@ import { MachineKeeper } from "./machine-service.ts";
 import { LeadLost, type StoredMachine, type StoredPool } from "./model.ts";
 import { createPings, type Pings } from "./pings.ts";
 import { createPoolBlocks, type PoolBlocks } from "./pool-blocks.ts";
-import { callProvider, forEachAtOnce } from "./provider-calls.ts";
+import { BackgroundCalls, callProvider, forEachAtOnce } from "./provider-calls.ts";
 import { createSigns, type Signs, type SignsSource } from "./signs.ts";
 import { toStored, toWanted } from "./stored-machine.ts";
 import * as store from "./store.ts";
@@ -53,6 +53,8 @@ export interface Reconciler {
   reset(): void;
 }
 
+/** A round waits so long for calls of providers; those that take longer are of a later one. */
+const CALLS_WAITED_MS = 1_000;
 /** Providers are asked for their machines this often. */
 const LIST_EVERY_MS = 10_000;
 /** Ended machines that are looked at again, for providers that tell late of what they made. */
@@ -70,13 +72,17 @@ class FleetReconciler implements Reconciler {
   readonly #pings: Pings;
   readonly #blocks: PoolBlocks;
   readonly #keeper: MachineKeeper;
+  readonly #calls: BackgroundCalls;
 
   constructor(deps: ReconcileDeps) {
     this.#deps = deps;
     this.#signs = createSigns(deps.db);
     this.#pings = createPings(deps);
     this.#blocks = createPoolBlocks(deps.random);
-    this.#keeper = new MachineKeeper({ ...deps, blocks: this.#blocks });
+    this.#calls = new BackgroundCalls(deps.clock, (err, key) => {
+      if (!(err instanceof LeadLost)) deps.log.error({ err, key }, "call of a provider failed");
+    });
+    this.#keeper = new MachineKeeper({ ...deps, blocks: this.#blocks, calls: this.#calls });
   }
 
   reset(): void {
@@ -88,7 +94,8 @@ class FleetReconciler implements Reconciler {
   async round(lead: Lead, signal: AbortSignal): Promise<RoundSummary> {
     const { db, clock, settings } = this.#deps;
     const dbClock = await readDbClock(db, clock, this.#deps.readNow);
-    await this.#list(dbClock, signal);
+    this.#list(dbClock, signal);
+    await this.#calls.settle(CALLS_WAITED_MS);
     const machines = await store.readLiving(db);
     const signs = await this.#signs.read(machines, dbClock.now());
     await this.#adoptStatic(lead, machines, signs.unknown, dbClock);
@@ -106,7 +113,9 @@ class FleetReconciler implements Reconciler {
         signal,
       ),
     );
+    await this.#calls.settle(CALLS_WAITED_MS);
     await this.#endUnknown(lead, { machines, serving: signs.serving }, dbClock, signal);
+    await this.#calls.settle(CALLS_WAITED_MS);
     const living = machines.filter(({ state }) => state !== "ended");
     return await this.#size(lead, living, signs, dbClock);
   }
@@ -116,20 +125,18 @@ class FleetReconciler implements Reconciler {
   }
 
   /** Asks the providers for their machines, at their pace; what fails leaves what was known before. */
-  async #list(dbClock: DbClock, signal: AbortSignal): Promise<void> {
-    const { settings, log } = this.#deps;
-    await forEachAtOnce(settings.pools, async (pool) => {
-      const before = this.#listings.get(pool.name);
+  #list(dbClock: DbClock, signal: AbortSignal): void {
+    const { settings, log, clock } = this.#deps;
+    for (const { name, provider } of settings.pools) {
+      const before = this.#listings.get(name);
       const askedAt = dbClock.now();
-      if (before !== undefined && askedAt - before.askedAt < LIST_EVERY_MS) return;
-      const answer = await callProvider(this.#deps.clock, signal, (limited) =>
-        pool.provider.list(limited),
-      );
-      if (answer.kind === "ok") {
-        this.#listings.set(pool.name, toListing(askedAt, answer.value));
-      } else
-        log.warn({ pool: pool.name, ...answer.trouble }, "provider does not tell its machines");
-    });
+      if (before !== undefined && askedAt - before.askedAt < LIST_EVERY_MS) continue;
+      this.#calls.begin(`list of ${name}`, `list of ${name}`, async () => {
+        const answer = await callProvider(clock, signal, (limited) => provider.list(limited));
+        if (answer.kind === "ok") this.#listings.set(name, toListing(askedAt, answer.value));
+        else log.warn({ pool: name, ...answer.trouble }, "provider does not tell its machines");
+      });
+    }
   }
 
   /** Whose agent it is that came under a machine's name: by that its instances are cordoned. */
@@ -201,10 +208,12 @@ class FleetReconciler implements Reconciler {
       const over = unknown.adopt.filter(({ name }) => ever.has(name));
       for (const { name, ref } of [...unknown.end, ...over]) {
         log.warn({ machine: name, ref, pool: pool.name }, "machine found that nobody knows, ended");
-        if (!lead.isLeading()) throw new LeadLost();
-        await callProvider(this.#deps.clock, signal, (limited) =>
-          pool.provider.terminate(ref, limited),
-        );
+        this.#calls.begin(ref, pool.name, async () => {
+          if (!lead.isLeading()) throw new LeadLost();
+          await callProvider(this.#deps.clock, signal, (limited) =>
+            pool.provider.terminate(ref, limited),
+          );
+        });
       }
     }
   }
