@@ -20,4 +20,3 @@ export { machineEnvironment, type PoolEnvironment } from "./pool-environment.ts"
 export type { MachineProvider } from "./port.ts";
 export { createRunpodProvider, type RunpodProviderOptions } from "./runpod/provider.ts";
 export { runpodSettingsSchema, type RunpodSettings } from "./runpod/settings.ts";
-export { readSettings, type SettingsReading } from "./settings-words.ts";

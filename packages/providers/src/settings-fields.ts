@@ -3,10 +3,8 @@
  * expected, so that nothing of zod's texts is shown.
  */
 import { z } from "zod";
-import { LABEL_ENV } from "./label.ts";
 
 const TEXT_MAX = 4_096;
-const ENTRIES_MAX = 200;
 
 /** A text that is not empty. */
 export const text = (max = TEXT_MAX) => {
@@ -36,25 +34,3 @@ export const texts = (least: number, most: number) => {
 
 /** An absolute path. */
 export const absolutePath = textLike(/^\/[^\0]*$/, "expected an absolute path", 1_024);
-
-/** Names that a provider sets by itself. */
-const RESERVED = new Set<string>([LABEL_ENV.fleet, LABEL_ENV.pool]);
-
-/** Environment variables; some more names may be taken by the provider. */
-export const environment = (...reserved: readonly string[]) =>
-  z
-    .record(
-      z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "expected the name of an environment variable")
-        .refine((name) => !RESERVED.has(name) && !reserved.includes(name), {
-          error: "expected a variable that Holdfast does not set by itself",
-        }),
-      z
-        .string({ error: "expected text: put numbers and true or false in quotes" })
-        .max(TEXT_MAX, `expected at most ${TEXT_MAX} characters`),
-      { error: "expected a mapping of names to texts" },
-    )
-    .refine((entries) => Object.keys(entries).length <= ENTRIES_MAX, {
-      error: `expected at most ${ENTRIES_MAX} variables`,
-    });

@@ -41,7 +41,6 @@ export async function openLocalWorld(script = "exec sleep 600"): Promise<LocalWo
       settings: localSettingsSchema.parse({
         maxMachines: MAX_MACHINES,
         graceSeconds: 1,
-        env: { POOL_SECRET: "value-of-the-pool" },
         ...over.settings,
       }),
       label,

@@ -38,7 +38,7 @@ export async function openRunpodWorld(listLagMs: number): Promise<RunpodWorld> {
   return {
     standIn,
     clock,
-    secrets: [WORLD_KEY, "value-of-the-pool"],
+    secrets: [WORLD_KEY],
     provider(label, settings = {}) {
       const given = {
         baseUrl: standIn.baseUrl,
@@ -47,7 +47,6 @@ export async function openRunpodWorld(listLagMs: number): Promise<RunpodWorld> {
         gpuTypes: ["NVIDIA L40S", "NVIDIA GeForce RTX 4090"],
         dataCenters: ["EU-RO-1", "US-KS-2"],
         ports: ["8188/http", "9090/tcp"],
-        env: { POOL_SECRET: "value-of-the-pool" },
         ...settings,
       };
       return createRunpodProvider({ settings: runpodSettingsSchema.parse(given), label, clock });
@@ -86,7 +85,7 @@ function faultOf(fault: Exclude<ContractFault, "refused">, clock: FakeClock): St
     case "unauthorized":
       return problem(401, `the key ${WORLD_KEY} is not valid`);
     case "invalid":
-      return problem(422, "Request validation failed: env.POOL_SECRET is value-of-the-pool");
+      return problem(422, "Request validation failed: env.TOKEN is token-of-the-request");
     case "server_error":
       return { kind: "answer", status: 502, body: `<html>Bad Gateway ${WORLD_KEY}</html>` };
     case "reset_unheard":

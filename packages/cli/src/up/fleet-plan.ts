@@ -43,7 +43,8 @@ export async function readFleetPlan(
   const reading = readFleetFile(text);
   if (reading.kind === "invalid") {
     const problems = reading.problems.map(
-      ({ line, column, message }) => `${path}:${line}:${column}: ${message}`,
+      ({ line, column, message, path: at }) =>
+        `${path}:${line}:${column}: ${at === "" ? "" : `${at}: `}${message}`,
     );
     throw new CommandFailure(EXIT.refused, problems.join("\n"));
   }

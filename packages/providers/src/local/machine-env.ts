@@ -13,7 +13,6 @@ export const LOCAL_ENV = {
 export interface EnvironmentParts {
   /** PATH, HOME and what else this host's programs need. */
   readonly base: Readonly<Record<string, string>>;
-  readonly pool: Readonly<Record<string, string>>;
   readonly request: Readonly<Record<string, string>>;
   readonly label: FleetLabel;
   readonly folder: string;
@@ -24,7 +23,6 @@ export interface EnvironmentParts {
 export function machineEnv(parts: EnvironmentParts): Record<string, string> {
   return {
     ...parts.base,
-    ...parts.pool,
     ...parts.request,
     [LABEL_ENV.fleet]: parts.label.fleet,
     [LABEL_ENV.pool]: parts.label.pool,

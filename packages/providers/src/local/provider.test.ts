@@ -54,7 +54,7 @@ async function livingIn(name: string): Promise<number> {
 
 test("a machine has its own folder, and no more in its environment than it was given", async () => {
   world = await openLocalWorld("env > env.txt; echo told; echo wrong >&2; exec sleep 600");
-  const provider = open({ settings: { env: { POOL: "p", TOKEN: "of-the-pool" } } });
+  const provider = open();
   await provider.create(ask("m-1"), signal);
   await expect.poll(() => inFolder("m-1", "machine.log")).toBe("told\nwrong\n");
   const lines = (await inFolder("m-1", "env.txt")).trim().split("\n");
@@ -63,7 +63,6 @@ test("a machine has its own folder, and no more in its environment than it was g
   expect(env).toEqual({
     PATH: process.env["PATH"],
     HOME: join(world.root, ".."),
-    POOL: "p",
     TOKEN: "of-the-request",
     HOLDFAST_HOME: join(world.root, "m-1"),
     HOLDFAST_FLEET: "studio-a",

@@ -118,7 +118,7 @@ class LocalProvider implements MachineProvider {
   async check(signal: AbortSignal): Promise<Provided<readonly string[]>> {
     throwIfAborted(signal);
     const [program = ""] = this.#command;
-    const searchPath = this.#settings.env["PATH"] ?? this.#baseEnv["PATH"] ?? "";
+    const searchPath = this.#baseEnv["PATH"] ?? "";
     return ok(await hostFindings({ root: this.#root, program, searchPath }));
   }
 
@@ -175,7 +175,6 @@ class LocalProvider implements MachineProvider {
       folder,
       env: machineEnv({
         base: this.#baseEnv,
-        pool: this.#settings.env,
         request: request.env,
         label: this.#label,
         folder,

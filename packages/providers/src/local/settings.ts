@@ -1,9 +1,8 @@
 /** What a person writes to have machines that are processes of this host. */
 import { z } from "zod";
-import { absolutePath, environment, texts, wholeNumber } from "../settings-fields.ts";
-import { LOCAL_ENV } from "./machine-env.ts";
+import { absolutePath, texts, wholeNumber } from "../settings-fields.ts";
 
-/** Settings below `local:`. Read them with `readSettings`, which says in words what is wrong. */
+/** Settings below `local:`. */
 export const localSettingsSchema = z.strictObject(
   {
     root: absolutePath
@@ -13,9 +12,6 @@ export const localSettingsSchema = z.strictObject(
       .optional()
       .describe("What is started, one word an entry; without it `holdfast agent`."),
     maxMachines: wholeNumber(1, 64).default(1).describe("Machines at a time."),
-    env: environment(LOCAL_ENV.home, LOCAL_ENV.mark)
-      .default({})
-      .describe("What every machine's environment has beside PATH and HOME."),
     graceSeconds: wholeNumber(0, 3_600)
       .default(60)
       .describe("From SIGTERM, at which an agent lets its jobs go, to SIGKILL."),

@@ -34,20 +34,15 @@ export function createBody(
     disk: settings.containerDiskGb,
     mounts: mountsOf(settings),
     ports: settings.ports.length === 0 ? undefined : settings.ports,
-    env: machineEnv(request, settings, label),
+    env: machineEnv(request, label),
     cmd: settings.dockerStartCmd,
     entrypoint: settings.dockerEntrypoint,
   });
 }
 
-/** What the machine is given: the pool's, over it the request's, over both the label. */
-function machineEnv(
-  request: MachineRequest,
-  settings: RunpodSettings,
-  label: FleetLabel,
-): Record<string, string> {
+/** What the machine is given, and over it the label. */
+function machineEnv(request: MachineRequest, label: FleetLabel): Record<string, string> {
   return {
-    ...settings.env,
     ...request.env,
     [LABEL_ENV.fleet]: label.fleet,
     [LABEL_ENV.pool]: label.pool,

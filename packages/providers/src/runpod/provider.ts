@@ -204,7 +204,7 @@ class RunpodProvider implements MachineProvider {
     const { what, signal, fine = [] } = ask;
     const read = await readApiKey(this.#settings);
     if (read.kind === "missing") return trouble("unauthorized", `${what}: ${read.message}`);
-    const secrets = [read.key, ...Object.values(this.#settings.env), ...(ask.secrets ?? [])];
+    const secrets = [read.key, ...(ask.secrets ?? [])];
     const isCreate = ask.method === "POST";
     const { method, path, body } = ask;
     const answer = await this.#api.call({

@@ -1,14 +1,6 @@
 /** What a person writes to have machines from RunPod. */
 import { z } from "zod";
-import {
-  absolutePath,
-  environment,
-  oneOf,
-  text,
-  textLike,
-  texts,
-  wholeNumber,
-} from "../settings-fields.ts";
+import { absolutePath, oneOf, text, textLike, texts, wholeNumber } from "../settings-fields.ts";
 
 /** Where RunPod's API is, since version 1 of it (`rest.runpod.io/v1`) was retired in November 2026. */
 export const RUNPOD_API = "https://api.runpod.io/v2";
@@ -72,7 +64,6 @@ const fields = z.strictObject(
       .describe(
         "Ports to be reached from outside; the first of kind tcp is the machine's address.",
       ),
-    env: environment().default({}).describe("What every machine's environment has."),
     dockerStartCmd: texts(0, 100)
       .optional()
       .describe("Command in the container, one word an entry, instead of the image's own."),
@@ -113,7 +104,7 @@ function isSafeUrl(url: string): boolean {
   return protocol === "https:" || /^(?:127(?:\.\d+){3}|localhost|\[::1\])$/.test(hostname);
 }
 
-/** Settings below `runpod:`. Read them with `readSettings`, which says in words what is wrong. */
+/** Settings below `runpod:`. */
 export const runpodSettingsSchema = fields.superRefine((own, context) => {
   for (const [holds, message] of RULES) {
     if (!holds(own)) context.addIssue({ code: "custom", message });
