@@ -15,6 +15,8 @@ create table fleet_leader (
 create table fleet_identity (
   only_one boolean primary key default true,
   suffix text not null,
+  -- Cluster and database that it was made in: a copy elsewhere must not end the original's machines.
+  system text,
   constraint fleet_identity_once check (only_one)
 );
 
@@ -67,6 +69,9 @@ create unique index fleet_machines_by_name on fleet_machines (name) where provid
 create index fleet_machines_living on fleet_machines (id) where state <> 'ended';
 create index fleet_machines_by_end on fleet_machines (ended_at) where ended_at is not null;
 create index fleet_machines_by_machine on fleet_machines (machine_id) where machine_id is not null;
+
+-- Cordoned because its machine is to end: kept after all, it takes jobs again. A person's cordon stays.
+alter table instances add column cordoned_by_fleet boolean not null default false;
 
 -- Where the breaker stands: what the machines that are still known do not tell. One row.
 create table fleet_breaker (

@@ -14,6 +14,7 @@ import { createIdSource, NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { FakeCloud, type CloudScript } from "../../fleet/testing/fake-cloud.ts";
+import { setMachineCordon } from "../src/machines/store.ts";
 import { takeLead } from "../src/fleet/lead-store.ts";
 import { LeadLost } from "../src/fleet/model.ts";
 import { createReconciler, type Reconciler } from "../src/fleet/reconcile-service.ts";
@@ -38,6 +39,11 @@ const WELL: CloudScript = {
 const NOTHING: Demand = { waitingJobs: 0, runningJobs: 0, jobMs: 30_000, oldestWaitMs: null };
 /** An instant to begin at: whole, and no summer time near it. */
 const BEGIN = Date.parse("2026-01-31T12:00:00Z");
+
+const NO_ANSWER = {
+  kind: "trouble",
+  trouble: { kind: "unavailable", message: "no answer", retryAfterMs: null, mayHaveHappened: true },
+} as const;
 
 /** See the head of this file. */
 export type FleetKit = Awaited<ReturnType<typeof createFleetKit>>;
@@ -119,6 +125,7 @@ export async function createFleetKit(
       create: ({ name }) => step(async () => world.cloud.create(name, world.now)),
       terminate: (ref) =>
         step(async () => {
+          if (world.cloud.isDeaf) return NO_ANSWER;
           world.cloud.terminate(ref, world.now);
           return { kind: "ok", value: null } as const;
         }),
@@ -143,13 +150,7 @@ export async function createFleetKit(
       },
       ports: {
         demand: () => step(async () => demand),
-        cordon: (tx, machineId, isCordoned) =>
-          tx
-            .query("update instances set cordoned = $2 where machine_id = $1", [
-              machineId,
-              isCordoned,
-            ])
-            .then(() => undefined),
+        cordon: (tx, machineId, isCordoned) => setMachineCordon(tx, machineId, isCordoned),
         enrol: () => step(async () => null),
         ping: async () => null,
       },
@@ -230,9 +231,9 @@ export async function createFleetKit(
       );
     },
     /** One round after so long; another leader takes over when this one is killed. */
-    async tick(ms: number) {
+    async tick(ms: number, agents: "heard" | "unheard" = "heard") {
       world.now += ms;
-      await tellAgents();
+      if (agents === "heard") await tellAgents();
       const holder = `leader-${leaders}`;
       await db.query(
         "update fleet_leader set leads_until = now() - interval '1 s' where holder <> $1",

@@ -66,6 +66,7 @@ export {
   kept,
   made,
   notMade,
+  notTerminated,
   ready,
   terminated,
   wantedMachine,

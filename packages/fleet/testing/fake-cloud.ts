@@ -40,6 +40,10 @@ const MS_PER_HOUR = 3_600_000;
 /** See the head of this file. */
 export class FakeCloud {
   readonly machines: CloudMachine[] = [];
+  /** Its list is empty, as of another account's. */
+  isBlank = false;
+  /** It answers no request to end a machine. */
+  isDeaf = false;
   readonly #byName = new Map<string, CloudMachine>();
   readonly #script: CloudScript;
   readonly #random: Random;
@@ -63,6 +67,7 @@ export class FakeCloud {
 
   list(now: number): PoolListing {
     const { listLagMs } = this.#script;
+    if (this.isBlank) return toListing(now, []);
     const shown = this.machines.filter(
       ({ madeAt, endedAt }) =>
         now - madeAt >= listLagMs && (endedAt === null || now - endedAt < 600_000),

@@ -96,7 +96,8 @@ export class FleetWorld {
     for (const machine of this.living) {
       for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
         const current = this.rows.get(machine.id) ?? machine;
-        const facts = { machine: current, signs: this.signsOf(current, now), listing, now };
+        const signs = this.signsOf(current, now);
+        const facts = { machine: current, signs, listing, now, listeningSince: 0 };
         const action = decideMachine({ ...facts, pool: pool ?? null }, policy);
         this.#do(current, action, now);
         if (!isFollowedAtOnce(action)) break;
@@ -132,6 +133,10 @@ export class FleetWorld {
       for (let count = 0; count < one.ask; count += 1) this.#want(one.pool, now);
     }
     for (const id of decision.drain) this.#change(id, (machine) => draining(machine, now));
+    for (const id of decision.drop) {
+      const end = { cause: "intended", kind: null, reason: "not needed" } as const;
+      this.#change(id, (machine) => ended(machine, now, end));
+    }
     for (const id of decision.keep) this.#change(id, kept);
   }
 

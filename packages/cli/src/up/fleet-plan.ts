@@ -155,8 +155,13 @@ async function checkPools(
         const answer = await provider.check(AbortSignal.timeout(CHECK_MS));
         if (answer.kind === "ok") return answer.value.map((problem) => `pool ${name}: ${problem}`);
         const { kind, message } = answer.trouble;
-        if (kind === "unauthorized" || kind === "invalid") return [`pool ${name}: ${message}`];
-        warn(`pool ${name} could not be checked: ${message}`);
+        if (kind === "invalid") return [`pool ${name}: ${message}`];
+        // A key that is refused stops its pool and nothing else: jobs and other pools go on.
+        warn(
+          kind === "unauthorized"
+            ? `pool ${name} is refused by its provider, no machine of it can be started: ${message}`
+            : `pool ${name} could not be checked: ${message}`,
+        );
       } catch {
         warn(`pool ${name} could not be checked within ${CHECK_MS / MS_PER_SEC} s`);
       } finally {

@@ -71,6 +71,7 @@ export function judgeHealth({ fleet, checks }: HealthFacts): SystemHealth {
     ...breakerProblems(fleet),
     ...poolProblems(fleet),
     ...queueProblems(fleet),
+    ...strayProblems(fleet),
     ...(fleet.isLed ? [] : [NO_LEADER]),
   ];
   const state = problems.some(({ severity }) => severity === "down")
@@ -137,6 +138,21 @@ function poolProblems(fleet: FleetStatus): readonly Problem[] {
       what: `pool ${name}: ${held}`,
       advice: "see fleet.yaml",
     }));
+}
+
+/** Machines of pools that are gone from the file: nobody here can end them. */
+function strayProblems({ pools, machines }: FleetStatus): readonly Problem[] {
+  const known = new Set(["static", ...pools.map(({ name }) => name)]);
+  const strays = machines.filter(({ pool }) => !known.has(pool));
+  if (strays.length === 0) return [];
+  const names = [...new Set(strays.map(({ pool }) => pool))].join(", ");
+  return [
+    {
+      severity: "degraded",
+      what: `machines of pools that are not in fleet.yaml any more (${names}): ${strays.length}; nobody ends them, and they may be paid for`,
+      advice: "put the pool back with `max: 0` until they are gone, or end them at their provider",
+    },
+  ];
 }
 
 function queueProblems({

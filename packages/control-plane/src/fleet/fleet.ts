@@ -42,7 +42,13 @@ const INSTALLATION_BYTES = 3;
 export async function createFleet(deps: FleetDeps): Promise<Fleet> {
   const { db, plan, heartbeatTimeoutMs, breaker } = deps;
   const fresh = randomBytes(INSTALLATION_BYTES).toString("hex");
-  const installation = await readInstallation(db, fresh);
+  const { suffix: installation, was } = await readInstallation(db, fresh);
+  if (was !== null) {
+    deps.log.error(
+      { was, installation },
+      "this database was copied from another cluster: machines that were started before are not ended by this fleet; end them by hand unless the original still runs",
+    );
+  }
   const settings: FleetSettings = {
     installation,
     policy: { ...DEFAULT_FLEET_POLICY, pools: [], heartbeatTimeoutMs, ...plan?.policy },

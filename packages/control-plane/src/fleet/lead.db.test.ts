@@ -60,7 +60,7 @@ it("whoever has lost the lead writes nothing", async () => {
   await leaveLead(db, "rpl_1");
   await takeLead(db, "rpl_2", LEAD_TTL_MS);
   const machine = { id: "flm_x", end: null } as unknown as Parameters<typeof updateMachine>[2];
-  await expect(updateMachine(db, 1, machine)).rejects.toThrow(LeadLost);
+  await expect(updateMachine(db, 1, machine, "ready")).rejects.toThrow(LeadLost);
 });
 
 it("does not believe in its lead for longer than it lasts, when the database does not answer", async () => {

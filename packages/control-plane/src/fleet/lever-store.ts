@@ -93,7 +93,7 @@ export async function writeBreaker(
   const { rows } = await db.query(
     `insert into fleet_breaker (memory, looked_at)
      select $2::jsonb, $3::timestamptz
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > now())
+     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
      on conflict (only_one) do update set memory = excluded.memory, looked_at = excluded.looked_at
      returning looked_at`,
     [epoch, toJson(memory), toTimestamp(lookedAt)],
@@ -126,7 +126,7 @@ export async function writePool(db: Queryable, epoch: number, pool: StoredPool):
   const { rows } = await db.query(
     `insert into fleet_pools (name, blocked_until, reason, failures, decision)
      select $2, $3::timestamptz, $4, $5::int, $6::jsonb
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > now())
+     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
      on conflict (name) do update set blocked_until = excluded.blocked_until,
        reason = excluded.reason, failures = excluded.failures, decision = excluded.decision
      returning name`,
@@ -150,15 +150,45 @@ export async function readNow(db: Queryable): Promise<number> {
   return now;
 }
 
-/** What tells this installation's machines from another one's; made by the first who asks. */
-export async function readInstallation(db: Queryable, fresh: string): Promise<string> {
-  const { rows } = await db.query<{ suffix: string }>(
-    `with made as (
-       insert into fleet_identity (suffix) values ($1) on conflict do nothing returning suffix)
-     select suffix from made union all select suffix from fleet_identity limit 1`,
-    [fresh],
+/** Which database this is: a copy of it elsewhere is another one. Null where that is not told. */
+async function readSystem(db: Queryable): Promise<string | null> {
+  try {
+    const { rows } = await db.query<{ system: string }>(
+      "select system_identifier || '/' || current_database() as system from pg_control_system()",
+    );
+    return rows[0]?.system ?? null;
+  } catch {
+    return null; // Not every account may ask.
+  }
+}
+
+/**
+ * What tells this installation's machines from another one's; made by the first who asks. A database
+ * that was copied to another cluster has machines of its own from then on: it would else end those of
+ * the original. `was` is what it was called before such a move.
+ */
+export async function readInstallation(
+  db: Queryable,
+  fresh: string,
+): Promise<{ readonly suffix: string; readonly was: string | null }> {
+  const system = await readSystem(db);
+  await db.query(
+    "insert into fleet_identity (suffix, system) values ($1, $2) on conflict do nothing",
+    [fresh, system],
   );
-  const suffix = rows[0]?.suffix;
-  if (suffix === undefined) throw new Error("the fleet has no identity");
-  return suffix;
+  const { rows } = await db.query<{ suffix: string; system: string | null }>(
+    "select suffix, system from fleet_identity",
+  );
+  const known = rows[0];
+  if (known === undefined) throw new Error("the fleet has no identity");
+  if (system === null || known.system === null || known.system === system) {
+    return { suffix: known.suffix, was: null };
+  }
+  await db.query("update fleet_identity set suffix = $1, system = $2 where system = $3", [
+    fresh,
+    system,
+    known.system,
+  ]);
+  const { rows: now } = await db.query<{ suffix: string }>("select suffix from fleet_identity");
+  return { suffix: now[0]?.suffix ?? fresh, was: known.suffix };
 }

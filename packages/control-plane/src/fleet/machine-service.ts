@@ -10,6 +10,8 @@ import {
   isFollowedAtOnce,
   kept,
   notMade,
+  notTerminated,
+  providedOf,
   ready,
   terminated,
   type MachineAction,
@@ -34,6 +36,18 @@ const REFUSED_HERE = { kind: "invalid", retryAfterMs: null, mayHaveHappened: fal
 /** What is done about one machine in one round. */
 const STEPS_AT_ONCE = 4;
 
+/** A machine as a round has seen it. */
+export interface SeenMachine {
+  readonly signs: MachineSigns;
+  readonly listing: PoolListing | null;
+  /** The instant of the signs, epoch ms. */
+  readonly at: number;
+  /** Since when agents can be heard, epoch ms. */
+  readonly listeningSince: number;
+  /** Providers may be asked for machines. */
+  readonly mayAsk: boolean;
+}
+
 /** What it is made of. */
 export interface MachineKeeperDeps extends ReconcileDeps {
   readonly blocks: PoolBlocks;
@@ -49,25 +63,32 @@ export class MachineKeeper {
   }
 
   /**
-   * Does the next thing about a machine, or begins to, where its provider has to be asked. One machine's
+   * Does the next thing about a machine, as it was seen, or begins to, where its provider has to be asked. One machine's
    * trouble is not the others'.
    */
   async act(
     lead: Lead,
     machine: StoredMachine,
-    { signs, listing }: { readonly signs: MachineSigns; readonly listing: PoolListing | null },
+    seen: SeenMachine,
     dbClock: DbClock,
     signal: AbortSignal,
   ): Promise<void> {
     const { policy } = this.#deps.settings;
     // Its provider is being asked: what comes of that is written down first.
     if (this.#deps.calls.has(machine.id)) return;
-    if (await this.#endAsAsked(lead, machine, dbClock)) return;
-    const pool = policy.pools.find(({ name }) => name === machine.pool) ?? null;
+    const pool = policy.pools.find(isPoolOf(machine)) ?? null;
+    const listing = pool === null ? null : seen.listing;
     try {
+      if (await this.#endAsAsked(lead, machine, dbClock)) return;
+      await this.#follow(lead, machine, listing);
       for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
-        const facts = { machine, signs, listing, pool, now: dbClock.now() };
+        const { signs, at: now, listeningSince, mayAsk } = seen;
+        const facts = { machine, signs, listing, pool, now, listeningSince };
         const action = decideMachine(facts, policy);
+        // A person who forces a machine has had his word.
+        if (action.kind === "ask" && !mayAsk && machine.forcedBy === null) return;
+        if (action.kind === "end" && action.isUnplaced === true)
+          this.#noteUnplaced(machine, dbClock);
         await this.#do(lead, machine, action, { listing, dbClock, signal });
         if (!isFollowedAtOnce(action) || this.#deps.calls.has(machine.id)) return;
       }
@@ -76,6 +97,28 @@ export class MachineKeeper {
       // One machine's trouble is not the others'.
       this.#deps.log.error({ err, machine: machine.name }, "machine not kept");
     }
+  }
+
+  /** What its provider tells of it by and by; and instances that came to it while it is to end. */
+  async #follow(lead: Lead, machine: StoredMachine, listing: PoolListing | null): Promise<void> {
+    const address = providedOf(machine, listing)?.address ?? null;
+    if (address !== null && address !== machine.address && machine.ref !== null) {
+      await this.#write(lead, machine, { ...machine, address });
+    }
+    const { machineId, state } = machine;
+    if (state !== "draining" || machineId === null) return;
+    await this.#deps.db.transaction((tx) => this.#deps.ports.cordon(tx, machineId, true));
+  }
+
+  #noteUnplaced({ pool, offerIndex }: StoredMachine, dbClock: DbClock): void {
+    const message = "it took a request and found no place for it";
+    const trouble = {
+      kind: "capacity",
+      message,
+      retryAfterMs: null,
+      mayHaveHappened: true,
+    } as const;
+    this.#deps.blocks.note(pool, trouble, offerIndex, 1, dbClock.now());
   }
 
   /** A person's word goes before every decision. */
@@ -145,7 +188,7 @@ export class MachineKeeper {
     signal: AbortSignal,
   ): Promise<void> {
     const { settings, failpoints } = this.#deps;
-    const pool = settings.pools.find(({ name }) => name === machine.pool);
+    const pool = settings.pools.find(isProviderOf(machine));
     const offer = pool?.provider.offers[machine.offerIndex];
     if (pool === undefined || offer === undefined) return;
     const env = await this.#envOf(pool, machine.name);
@@ -169,6 +212,7 @@ export class MachineKeeper {
       await this.#notMade(lead, machine, { pool, trouble: answer.trouble, dbClock });
       return;
     }
+    this.#deps.blocks.noteMade(pool.name);
     await this.#write(lead, machine, toMade(machine, answer.value, dbClock.now()));
   }
 
@@ -220,7 +264,7 @@ export class MachineKeeper {
     },
   ): Promise<void> {
     const { settings, failpoints, log } = this.#deps;
-    const pool = settings.pools.find(({ name }) => name === machine.pool);
+    const pool = settings.pools.find(isProviderOf(machine));
     const ref = machine.ref ?? listing?.byName.get(machine.name)?.ref;
     if (pool === undefined || ref === undefined) {
       log.error(
@@ -236,6 +280,9 @@ export class MachineKeeper {
     await failpoints.hit("fleet.after-terminate");
     if (answer.kind === "trouble") {
       log.warn({ machine: machine.name, ...answer.trouble }, "machine not ended, tried again");
+      const nextAskAt = dbClock.now() + settings.policy.terminateEveryMs;
+      await this.#write(lead, machine, { ...machine, ...notTerminated(machine, nextAskAt) });
+      return;
     }
     await this.#write(lead, machine, { ...machine, ...terminated(machine, dbClock.now()) });
   }
@@ -248,14 +295,16 @@ export class MachineKeeper {
     now: number,
   ): Promise<void> {
     if (machine === undefined) return;
-    await store.updateMachine(tx, lead.epoch, { ...machine, ...draining(machine, now) });
+    const { state } = machine;
+    await store.updateMachine(tx, lead.epoch, { ...machine, ...draining(machine, now) }, state);
     if (machine.machineId !== null) await this.#deps.ports.cordon(tx, machine.machineId, true);
   }
 
   /** Jobs for it again. */
   async keep(tx: Transaction, lead: Lead, machine: StoredMachine | undefined): Promise<void> {
     if (machine === undefined) return;
-    await store.updateMachine(tx, lead.epoch, { ...machine, ...kept(machine) });
+    const { state } = machine;
+    await store.updateMachine(tx, lead.epoch, { ...machine, ...kept(machine) }, state);
     if (machine.machineId !== null) await this.#deps.ports.cordon(tx, machine.machineId, false);
   }
 
@@ -264,7 +313,7 @@ export class MachineKeeper {
     const { db, ids, onEvents, log } = this.#deps;
     const events = machineEvents(ids, before, after);
     await db.transaction(async (tx) => {
-      await store.updateMachine(tx, lead.epoch, after);
+      await store.updateMachine(tx, lead.epoch, after, before.state);
       await appendEvents(tx, events);
     });
     Object.assign(before, after);
@@ -276,4 +325,14 @@ export class MachineKeeper {
     }
     if (events.length > 0) onEvents(events.map(({ type }) => type));
   }
+}
+
+/** A pool of another provider under the same name is another pool. */
+function isPoolOf({ pool, provider }: StoredMachine) {
+  return (one: { readonly name: string; readonly provider: string }): boolean =>
+    one.name === pool && one.provider === provider;
+}
+
+function isProviderOf({ pool, provider }: StoredMachine) {
+  return (one: FleetPool): boolean => one.name === pool && one.provider.kind === provider;
 }

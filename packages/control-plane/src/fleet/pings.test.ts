@@ -27,9 +27,8 @@ function setUp() {
     health: { port: 9090, token: async () => "secret" },
   } as unknown as FleetPool;
   const given = { id: "m1", name: "hf-1", pool: "gpu", offer: null, pricePerHour: null };
-  const machine = toStored(wantedMachine({ ...given, provider: "runpod" }, NOW), {
-    address: "10.0.0.7",
-  });
+  const wanted = wantedMachine({ ...given, provider: "runpod" }, NOW);
+  const machine = toStored({ ...wanted, state: "ready" }, { address: "10.0.0.7" });
   const { signal } = new AbortController();
   return {
     clock,
@@ -58,6 +57,8 @@ it("asks each machine's health server at its pace, where it says that it is", as
   ]);
   await look(10_000, null, "2001:db8::7");
   expect(asked.at(-1)).toBe("http://[2001:db8::7]:9090/health secret");
+  await look(10_000, null, "203.0.113.9:32001");
+  expect(asked.at(-1)).toBe("http://203.0.113.9:32001/health secret");
 });
 
 it("holds silence against a machine that has answered before, and no other", async () => {

@@ -73,7 +73,9 @@ export function createPings(deps: {
       for (const machine of machines) {
         const pool = pools.find(({ name }) => name === machine.pool);
         const health = pool?.health ?? null;
-        if (pool === undefined || health === null || machine.address === null) continue;
+        // An address may be somebody else's once its machine is ending.
+        const isThere = machine.state === "starting" || machine.state === "ready";
+        if (pool === undefined || health === null || machine.address === null || !isThere) continue;
         const one = known.get(machine.id) ?? {
           askedAt: -Infinity,
           hasAnswered: false,
@@ -82,10 +84,13 @@ export function createPings(deps: {
         if (clock.elapsed() - one.askedAt < PING_EVERY_MS || underWay >= PINGS_AT_ONCE) continue;
         known.set(machine.id, one);
         one.askedAt = clock.elapsed();
-        const port = signs.healthPort(machine) ?? health.port;
-        const host = machine.address.includes(":") ? `[${machine.address}]` : machine.address;
         underWay += 1;
-        ask(machine, `http://${host}:${port}/health`, pool, signal)
+        ask(
+          machine,
+          addressOf(machine.address, signs.healthPort(machine) ?? health.port),
+          pool,
+          signal,
+        )
           .catch((err: unknown) => {
             if (!signal.aborted) log.warn({ err, machine: machine.name }, "health not asked");
           })
@@ -101,4 +106,12 @@ export function createPings(deps: {
     },
     reset: () => known.clear(),
   };
+}
+
+/** `10.0.0.7`, `2001:db8::7`, or `10.0.0.7:32001` where a provider says which port it has opened. */
+function addressOf(address: string, port: number): string {
+  const opened = /^([^:]+):(\d{1,5})$/.exec(address);
+  if (opened !== null) return `http://${address}/health`;
+  const host = address.includes(":") ? `[${address}]` : address;
+  return `http://${host}:${port}/health`;
 }

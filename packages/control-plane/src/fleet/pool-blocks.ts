@@ -18,6 +18,8 @@ export interface PoolBlocks {
     offerCount: number,
     now: number,
   ): void;
+  /** A machine was made: what was in the way is gone. */
+  noteMade(pool: string): void;
   /** Blocked pools with the reason. */
   at(now: number): ReadonlyMap<string, string>;
   /** As it is written down. */
@@ -43,10 +45,13 @@ export function createPoolBlocks(random: Random): PoolBlocks {
     note(pool, { kind, message }, offerIndex, offerCount, now) {
       if (kind === "unauthorized" || kind === "invalid") {
         block(pool, REFUSED, `the provider refuses: ${message}`, now);
+      } else if (kind === "unavailable") {
+        block(pool, NO_CAPACITY, `the provider does not answer as it should: ${message}`, now);
       } else if (kind === "capacity" && offerIndex + 1 >= offerCount) {
         block(pool, NO_CAPACITY, `the provider has none now: ${message}`, now);
       }
     },
+    noteMade: (pool) => void blocks.delete(pool),
     at(now) {
       const blocked = [...blocks].filter(([, { until }]) => until > now);
       return new Map(blocked.map(([pool, { reason }]) => [pool, reason]));

@@ -42,14 +42,15 @@ export async function callProvider<T>(
   }
 }
 
-/** For each, some at once; the first that throws ends it. Lets other work in between. */
+/** For each, some at once; the first that throws ends all of it. Lets other work in between. */
 export async function forEachAtOnce<T>(
   all: readonly T[],
   work: (one: T) => Promise<void>,
 ): Promise<void> {
   let next = 0;
+  let failure: { readonly error: unknown } | undefined;
   const worker = async (): Promise<void> => {
-    for (let done = 1; next < all.length; done += 1) {
+    for (let done = 1; next < all.length && failure === undefined; done += 1) {
       const one = all[next] as T;
       next += 1;
       await work(one);
@@ -57,7 +58,14 @@ export async function forEachAtOnce<T>(
       if (done % SLICE === 0) await new Promise<void>((resolve) => void setImmediate(resolve));
     }
   };
-  await Promise.all(Array.from({ length: Math.min(CALLS_AT_ONCE, all.length) }, worker));
+  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, all.length) }, () =>
+    worker().catch((error: unknown) => {
+      failure ??= { error };
+    }),
+  );
+  // Not before all have ended: what goes on would work beside whatever comes next.
+  await Promise.all(workers);
+  if (failure !== undefined) throw failure.error;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   toLifespan,
   toListing,
   wantedMachine,
+  type BreakerMemory,
   type BreakerView,
   type Demand,
   type FleetFacts,
@@ -19,6 +20,7 @@ import {
   type PoolDecision,
   type PoolListing,
 } from "@holdfast/fleet";
+import type { Transaction } from "../platform/db.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { readDbClock, type DbClock } from "./db-clock.ts";
 import { breakerEvent, type FleetEvent } from "./fleet-events.ts";
@@ -27,12 +29,12 @@ import { leversInForce } from "./levers.ts";
 import * as levers from "./lever-store.ts";
 import { isOurName, machineName } from "./machine-name.ts";
 import { MachineKeeper } from "./machine-service.ts";
-import { LeadLost, type StoredMachine, type StoredPool } from "./model.ts";
+import { LeadLost, type LeversInForce, type StoredMachine } from "./model.ts";
 import { createPings, type Pings } from "./pings.ts";
 import { createPoolBlocks, type PoolBlocks } from "./pool-blocks.ts";
 import { BackgroundCalls, callProvider, forEachAtOnce } from "./provider-calls.ts";
 import { createSigns, type Signs, type SignsSource } from "./signs.ts";
-import { toStored, toWanted } from "./stored-machine.ts";
+import { toEnded, toStored, toWanted } from "./stored-machine.ts";
 import * as store from "./store.ts";
 
 /** What a round came to, for those who look on. */
@@ -55,6 +57,8 @@ export interface Reconciler {
 
 /** A round waits so long for calls of providers; those that take longer are of a later one. */
 const CALLS_WAITED_MS = 1_000;
+/** A leader whose last round was so long ago has heard nobody meanwhile. */
+const HELD_UP_MS = 30_000;
 /** Providers are asked for their machines this often. */
 const LIST_EVERY_MS = 10_000;
 /** Ended machines that are looked at again, for providers that tell late of what they made. */
@@ -73,6 +77,14 @@ class FleetReconciler implements Reconciler {
   readonly #blocks: PoolBlocks;
   readonly #keeper: MachineKeeper;
   readonly #calls: BackgroundCalls;
+  #listening: { readonly lastRoundAt: number | null; readonly since: number } = {
+    lastRoundAt: null,
+    since: 0,
+  };
+  /** When machines were first listed that nobody has written down, by reference. */
+  readonly #unknownSince = new Map<string, number>();
+  /** When providers were last asked for their machines, answered or not. */
+  readonly #listedAt = new Map<string, number>();
 
   constructor(deps: ReconcileDeps) {
     this.#deps = deps;
@@ -86,7 +98,10 @@ class FleetReconciler implements Reconciler {
   }
 
   reset(): void {
+    this.#listening = { lastRoundAt: null, since: 0 };
+    this.#unknownSince.clear();
     this.#listings.clear();
+    this.#listedAt.clear();
     this.#pings.reset();
     this.#signs.reset();
   }
@@ -96,8 +111,17 @@ class FleetReconciler implements Reconciler {
     const dbClock = await readDbClock(db, clock, this.#deps.readNow);
     this.#list(dbClock, signal);
     await this.#calls.settle(CALLS_WAITED_MS);
-    const machines = await store.readLiving(db);
-    const signs = await this.#signs.read(machines, dbClock.now());
+    const [machines, set, breaker, pools] = await Promise.all([
+      store.readLiving(db),
+      levers.readLeversInForce(db),
+      levers.readBreaker(db),
+      levers.readPools(db),
+    ]);
+    this.#blocks.restore(pools);
+    const inForce = leversInForce(settings.breaker, set);
+    const at = dbClock.now();
+    const signs = await this.#signs.read(machines, at);
+    const listeningSince = this.#listen(at);
     await this.#adoptStatic(lead, machines, signs.unknown, dbClock);
     await this.#noteAgents(lead, machines, signs);
     this.#pings.look(machines, signs, settings.pools, signal);
@@ -108,6 +132,9 @@ class FleetReconciler implements Reconciler {
         {
           signs: this.#signsOf(signs, machine, dbClock),
           listing: this.#listings.get(machine.pool) ?? null,
+          at,
+          listeningSince,
+          mayAsk: inForce.paused === null && breaker?.state !== "open",
         },
         dbClock,
         signal,
@@ -117,7 +144,18 @@ class FleetReconciler implements Reconciler {
     await this.#endUnknown(lead, { machines, serving: signs.serving }, dbClock, signal);
     await this.#calls.settle(CALLS_WAITED_MS);
     const living = machines.filter(({ state }) => state !== "ended");
-    return await this.#size(lead, living, signs, dbClock);
+    return await this.#size(lead, { living, signs, inForce, memory: breaker }, dbClock);
+  }
+
+  /**
+   * Since when agents could be heard: a leader that is new, or that was held up, hears them only now,
+   * however long they have spoken to nobody.
+   */
+  #listen(now: number): number {
+    const { lastRoundAt, since } = this.#listening;
+    const isNew = lastRoundAt === null || now - lastRoundAt > HELD_UP_MS;
+    this.#listening = { lastRoundAt: now, since: isNew ? now : since };
+    return this.#listening.since;
   }
 
   #signsOf(signs: Signs, machine: StoredMachine, dbClock: DbClock): MachineSigns {
@@ -128,9 +166,9 @@ class FleetReconciler implements Reconciler {
   #list(dbClock: DbClock, signal: AbortSignal): void {
     const { settings, log, clock } = this.#deps;
     for (const { name, provider } of settings.pools) {
-      const before = this.#listings.get(name);
       const askedAt = dbClock.now();
-      if (before !== undefined && askedAt - before.askedAt < LIST_EVERY_MS) continue;
+      if (askedAt - (this.#listedAt.get(name) ?? -Infinity) < LIST_EVERY_MS) continue;
+      this.#listedAt.set(name, askedAt);
       this.#calls.begin(`list of ${name}`, `list of ${name}`, async () => {
         const answer = await callProvider(clock, signal, (limited) => provider.list(limited));
         if (answer.kind === "ok") this.#listings.set(name, toListing(askedAt, answer.value));
@@ -145,7 +183,7 @@ class FleetReconciler implements Reconciler {
       const machineId = signs.agentOf(machine) ?? null;
       if (machine.machineId !== null || machineId === null) continue;
       Object.assign(machine, { machineId });
-      await store.updateMachine(this.#deps.db, lead.epoch, machine);
+      await store.updateMachine(this.#deps.db, lead.epoch, machine, machine.state);
     }
   }
 
@@ -189,6 +227,7 @@ class FleetReconciler implements Reconciler {
       // Only by a list that is newer than the rows: what was asked for since is in the rows.
       if (listing === undefined || listing.machines.length === 0) continue;
       const unknown = decideUnknown(listing, known, (name) => serving.has(name));
+      this.#forgetUnknown(unknown);
       if (unknown.adopt.length + unknown.end.length === 0) continue;
       const adopted = unknown.adopt.map(({ name }) => name);
       const ever = await store.readKnownNames(db, adopted);
@@ -206,7 +245,12 @@ class FleetReconciler implements Reconciler {
         await store.insertMachine(db, lead.epoch, toStored(found, { address: provided.address }));
       }
       const over = unknown.adopt.filter(({ name }) => ever.has(name));
+      const now = dbClock.now();
       for (const { name, ref } of [...unknown.end, ...over]) {
+        const since = this.#unknownSince.get(ref) ?? now;
+        this.#unknownSince.set(ref, since);
+        // Its agent may only be on its way back: after a restore, or an outage of this control plane.
+        if (now - since < settings.policy.heartbeatTimeoutMs) continue;
         log.warn({ machine: name, ref, pool: pool.name }, "machine found that nobody knows, ended");
         this.#calls.begin(ref, pool.name, async () => {
           if (!lead.isLeading()) throw new LeadLost();
@@ -218,20 +262,30 @@ class FleetReconciler implements Reconciler {
     }
   }
 
+  /** Of those that are known meanwhile, or gone. */
+  #forgetUnknown({ adopt, end }: ReturnType<typeof decideUnknown>): void {
+    const refs = new Set([...adopt, ...end].map(({ ref }) => ref));
+    for (const ref of this.#unknownSince.keys()) if (!refs.has(ref)) this.#unknownSince.delete(ref);
+  }
+
   /** Where the breaker stands, and how many machines there should be. */
   async #size(
     lead: Lead,
-    living: readonly StoredMachine[],
-    signs: Signs,
+    {
+      living,
+      signs,
+      inForce,
+      memory,
+    }: {
+      readonly living: readonly StoredMachine[];
+      readonly signs: Signs;
+      readonly inForce: LeversInForce;
+      readonly memory: BreakerMemory | null;
+    },
     dbClock: DbClock,
   ): Promise<RoundSummary> {
     const { db, settings, ports } = this.#deps;
-    const [inForce, memory, storedPools, demand] = await Promise.all([
-      levers.readLeversInForce(db).then((all) => leversInForce(settings.breaker, all)),
-      levers.readBreaker(db),
-      levers.readPools(db),
-      ports.demand(),
-    ]);
+    const demand = await ports.demand();
     const now = dbClock.now();
     const over = await store.readEnded(db, now - Math.max(inForce.breaker.windowMs, LATE_MS));
     const lifespans = [...living, ...over].flatMap((one) => toLifespan(one) ?? []);
@@ -270,12 +324,13 @@ class FleetReconciler implements Reconciler {
         }
       }
       if (!isPaused) {
+        for (const id of decision.drop) await this.#drop(tx, lead, byId.get(id), now);
         for (const id of decision.drain) await this.#keeper.drain(tx, lead, byId.get(id), now);
         for (const id of decision.keep) await this.#keeper.keep(tx, lead, byId.get(id));
       }
       await appendEvents(tx, events);
     });
-    this.#tell(events, view, storedPools);
+    this.#tell(events, view);
     return { breaker: view, demand, pools };
   }
 
@@ -294,17 +349,25 @@ class FleetReconciler implements Reconciler {
     return toStored(wantedMachine(given, now), {});
   }
 
-  #tell(
-    events: readonly FleetEvent[],
-    view: BreakerView,
-    storedPools: readonly StoredPool[],
-  ): void {
+  /** One that was asked for, is not made, and is not needed any more; a person's is kept. */
+  async #drop(
+    tx: Transaction,
+    lead: Lead,
+    machine: StoredMachine | undefined,
+    now: number,
+  ): Promise<void> {
+    if (machine === undefined || machine.forcedBy !== null) return;
+    if (this.#calls.has(machine.id)) return;
+    const end = { cause: "intended", kind: null, reason: "it is not needed any more" } as const;
+    await store.updateMachine(tx, lead.epoch, toEnded(machine, end, now), machine.state);
+  }
+
+  #tell(events: readonly FleetEvent[], view: BreakerView): void {
     const { log, onEvents } = this.#deps;
     if (events.length > 0) {
       log.warn({ state: view.state, rate: view.rate, seen: view.seen }, "breaker changed");
       onEvents(events.map(({ type }) => type));
     }
-    this.#blocks.restore(storedPools);
   }
 }
 

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { setMachineCordon } from "../machines/store.ts";
+import { readInstallation } from "./lever-store.ts";
 import { createFleetKit, type FleetKit } from "../../testing/fleet-kit.ts";
 
 const SECOND = 1_000;
@@ -105,7 +107,10 @@ describe("the leader of a fleet", () => {
   it("ends what its provider lists under our label and nobody has written down, unless it serves", async () => {
     await kit.reset({ script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
     kit.cloud.create("hf-gpu-test01-unknown", kit.now);
-    await kit.tick(20 * SECOND);
+    // Its agent may be on its way back.
+    for (let round = 0; round < 10; round += 1) await kit.tick(20 * SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    for (let round = 0; round < 10; round += 1) await kit.tick(20 * SECOND);
     expect(kit.cloud.living(kit.now)).toEqual([]);
     expect(await kit.rows()).toEqual([]);
     await kit.reset();
@@ -115,5 +120,77 @@ describe("the leader of a fleet", () => {
     expect(await kit.rows()).toMatchObject([
       { name: "hf-gpu-test01-serves", provider: "runpod", state: "starting" },
     ]);
+  });
+
+  const untilReady = async (): Promise<void> => {
+    await kit.reset();
+    kit.setDemand({ waitingJobs: 1, runningJobs: 1 });
+    for (let round = 0; round < 12; round += 1) await kit.tick(10 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "ready" }]);
+  };
+
+  it("ends nobody for a silence in which it could hear nobody: it was away itself", async () => {
+    await untilReady();
+    // Down for an hour; the agents speak again a moment after the first round.
+    kit.newLeader();
+    await kit.tick(3_600 * SECOND, "unheard");
+    await kit.tick(2 * SECOND, "unheard");
+    for (let round = 0; round < 20; round += 1) await kit.tick(20 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "ready", end_cause: null }]);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    // A silence that it has listened to is one.
+    for (let round = 0; round < 20; round += 1) await kit.tick(20 * SECOND, "unheard");
+    expect((await kit.rows())[0]).toMatchObject({ end_kind: "no_heartbeat" });
+  });
+
+  it("believes the agent that it hears, not a list that lacks its machine", async () => {
+    await untilReady();
+    kit.cloud.isBlank = true;
+    for (let round = 0; round < 20; round += 1) await kit.tick(20 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "ready", end_cause: null }]);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+  });
+
+  it("forgets no machine whose end its provider has not heard", async () => {
+    await untilReady();
+    kit.cloud.isDeaf = true;
+    kit.setDemand({});
+    for (let round = 0; round < 20; round += 1) await kit.tick(30 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "ending" }]);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    kit.cloud.isDeaf = false;
+    for (let round = 0; round < 10; round += 1) await kit.tick(30 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "ended" }]);
+    expect(kit.cloud.living(kit.now)).toEqual([]);
+  });
+
+  it("leaves a person's cordon when a machine that was to end is kept", async () => {
+    await kit.reset();
+    const { db } = kit;
+    await kit.registerStatic("box");
+    await db.query(
+      `insert into instances (id, machine_id, key, name, state, cordoned)
+       values ('ins_other', 'mch_box', 'other', 'other', 'healthy', true)`,
+    );
+    const cordoned = async (): Promise<readonly string[]> => {
+      const { rows } = await db.query<{ readonly id: string }>(
+        "select id from instances where cordoned order by id",
+      );
+      return rows.map(({ id }) => id);
+    };
+    await setMachineCordon(db, "mch_box", true);
+    expect(await cordoned()).toEqual(["ins_box", "ins_other"]);
+    await setMachineCordon(db, "mch_box", false);
+    expect(await cordoned()).toEqual(["ins_other"]);
+  });
+
+  it("has another name for its machines in a database that was copied elsewhere", async () => {
+    const { db } = kit;
+    await db.query("truncate fleet_identity");
+    expect(await readInstallation(db, "aaa111")).toEqual({ suffix: "aaa111", was: null });
+    expect(await readInstallation(db, "bbb222")).toEqual({ suffix: "aaa111", was: null });
+    await db.query("update fleet_identity set system = 'another/cluster'");
+    expect(await readInstallation(db, "ccc333")).toEqual({ suffix: "ccc333", was: "aaa111" });
+    expect(await readInstallation(db, "ddd444")).toEqual({ suffix: "ccc333", was: null });
   });
 });

@@ -16,6 +16,7 @@ import {
   type BreakerView,
 } from "@holdfast/fleet";
 import type { IdSource, Random } from "@holdfast/runtime";
+import { takeAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
@@ -32,6 +33,9 @@ import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from
 
 /** Machines that a status names. */
 const MACHINES_TOLD = 200;
+
+/** Key of the lock under which people start machines. */
+const SPAWN_LOCK = 4_801_402;
 
 /** What is to be started by a person's word. */
 export interface SpawnRequest {
@@ -275,13 +279,6 @@ async function spawn(
     throw new HoldfastError("spawning_blocked", `${why}. Say force, and why, to start it anyway`);
   }
   const policy = settings.policy.pools.find(({ name }) => name === pool.name);
-  const own = look.living.filter((one) => one.pool === pool.name).length;
-  if (policy !== undefined && own + request.count > policy.max) {
-    throw new HoldfastError(
-      "invalid_request",
-      `count: expected at most ${Math.max(0, policy.max - own)} more machines in ${pool.name} (max ${policy.max}, ${own} there), found ${request.count}`,
-    );
-  }
   const value = { pool: pool.name, count: request.count, isForced: request.force };
   const machines = Array.from({ length: request.count }, () => {
     const given = {
@@ -295,6 +292,15 @@ async function spawn(
     return toStored(wantedMachine(given, look.now), { forcedBy: request.by });
   });
   await db.transaction(async (tx) => {
+    // One after the other: each counts what the one before has asked for.
+    await takeAdvisoryLock(tx, SPAWN_LOCK);
+    const own = (await store.readLiving(tx)).filter((one) => one.pool === pool.name).length;
+    if (policy !== undefined && own + request.count > policy.max) {
+      throw new HoldfastError(
+        "invalid_request",
+        `count: expected at most ${Math.max(0, policy.max - own)} more machines in ${pool.name} (max ${policy.max}, ${own} there), found ${request.count}`,
+      );
+    }
     const lever = { id: ids.next("lev"), kind: "force", value } as const;
     await levers.insertLever(tx, { ...lever, reason: request.reason, madeBy: request.by });
     for (const machine of machines) await store.insertForced(tx, machine);

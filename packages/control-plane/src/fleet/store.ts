@@ -185,8 +185,9 @@ function toValues(one: StoredMachine): readonly unknown[] {
 }
 
 const PLACES = COLUMNS.map((_, index) => `$${index + 3}`).join(", ");
-/** The lead as a condition; it is held until the transaction ends. */
-const LEADS = "exists (select 1 from fleet_leader where epoch = $2 and leads_until > now())";
+/** The lead as a condition, by the time of the statement. */
+const LEADS =
+  "exists (select 1 from fleet_leader where epoch = $2 and leads_until > clock_timestamp())";
 
 /** Writes a new machine down. Throws {@link LeadLost}. */
 export async function insertMachine(
@@ -243,16 +244,21 @@ const TYPES: readonly string[] = COLUMNS.map((column) => {
   return /_at$|_until$|_since$/.test(column) ? "timestamptz" : "text";
 });
 
-/** Writes a machine in the place of what it was. Throws {@link LeadLost}. */
+/**
+ * Writes a machine in the place of what it was, `from` being the state that it was in. Throws
+ * {@link LeadLost} where that is not so any more.
+ */
 export async function updateMachine(
   db: Queryable,
   epoch: number,
   machine: StoredMachine,
+  from: FleetMachineState,
 ): Promise<void> {
   const sets = COLUMNS.map((column, index) => `${column} = $${index + 3}`).join(", ");
   const { rows } = await db.query(
-    `update fleet_machines set ${sets} where id = $1 and ${LEADS} returning id`,
-    [machine.id, epoch, ...toValues(machine)],
+    `update fleet_machines set ${sets}
+     where id = $1 and state = $${COLUMNS.length + 3} and ${LEADS} returning id`,
+    [machine.id, epoch, ...toValues(machine), from],
   );
   if (rows.length === 0) throw new LeadLost();
 }

@@ -268,7 +268,7 @@ export async function setCordon(
   cordoned: boolean,
 ): Promise<Instance | null> {
   const { rows } = await db.query<InstanceRow>(
-    `update instances i set cordoned = $2,
+    `update instances i set cordoned = $2, cordoned_by_fleet = false,
        quarantined_until = case when $2 then quarantined_until end,
        quarantine_count = case when $2 then quarantine_count else 0 end
      where id = $1 returning ${INSTANCE_COLUMNS}`,
@@ -277,16 +277,17 @@ export async function setCordon(
   return rows[0] === undefined ? null : toInstance(rows[0]);
 }
 
-/** Sets or lifts the cordon of all instances of a machine. */
+/** Cordons all instances of a machine, or lifts what was cordoned in this way: a person's cordon stays. */
 export async function setMachineCordon(
   db: Queryable,
   machineId: string,
   cordoned: boolean,
 ): Promise<void> {
-  await db.query("update instances set cordoned = $2 where machine_id = $1 and cordoned <> $2", [
-    machineId,
-    cordoned,
-  ]);
+  await db.query(
+    `update instances set cordoned = $2, cordoned_by_fleet = $2
+     where machine_id = $1 and cordoned <> $2 and ($2 or cordoned_by_fleet)`,
+    [machineId, cordoned],
+  );
 }
 
 /** Machines whose last heartbeat is older than the limit become `lost`; they are returned. */

@@ -107,6 +107,14 @@ describe("the breaker", () => {
     expect(spawnAllowance(look(2, 62), 0)).toBe(0);
     expect(look(2, 67)).toMatchObject({ state: "half_open", probeAt: null });
     expect(look(3, 72)).toMatchObject({ state: "half_open", probeAt: at(131) });
+    // Whoever mends the cause clears what came of it, and need not wait.
+    const cleared = lookAtBreaker(
+      [...five, ...probes],
+      { ...policy, clearedBefore: at(72) },
+      at(72),
+      lookAtBreaker([...five, ...probes], policy, at(71.5)).memory,
+    );
+    expect(cleared.view).toMatchObject({ state: "half_open", probeAt: null });
     const healthy = machine("well", at(131), { healthyAt: at(132) });
     expect(look(3, 140, [healthy])).toMatchObject({ state: "closed", probeAt: null });
   });

@@ -14,7 +14,13 @@ import {
   type FailureCounts,
 } from "./counts.ts";
 import type { BreakerPolicy } from "./policy.ts";
-import { nextStanding, probeAtOf, type BreakerState, type Standing } from "./standing.ts";
+import {
+  nextStanding,
+  probeAtOf,
+  withoutCleared,
+  type BreakerState,
+  type Standing,
+} from "./standing.ts";
 
 /** What has to be kept between two looks, where not all machines that ever were are known. */
 export interface BreakerMemory extends Standing {
@@ -71,7 +77,7 @@ export function lookAtBreaker(
   const past = steps.filter(({ at }) => at <= now);
   const ahead = steps.slice(past.length);
   let counts = before;
-  let standing: Standing = memory;
+  let standing: Standing = withoutCleared(memory, policy.clearedBefore);
   for (const step of past) {
     counts = afterStep(counts, step);
     if (step.at > memory.lookedAt) {

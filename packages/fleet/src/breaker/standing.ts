@@ -65,6 +65,14 @@ function afterTrial(trial: Trial, { at, failedSpawns, isHealthy }: CountStep): T
   };
 }
 
+/** Machines that were tried and failed before this instant are as if they had not been. */
+export function withoutCleared(standing: Standing, clearedBefore: number | null): Standing {
+  const { trial } = standing;
+  if (trial === null || trial.probeFailedAt === null || clearedBefore === null) return standing;
+  if (trial.probeFailedAt >= clearedBefore) return standing;
+  return { ...standing, trial: { ...trial, failedProbes: 0, probeFailedAt: null } };
+}
+
 /** Longest pause between two probes. */
 const PROBE_PAUSE_MS_MAX = 4 * 60 * 60_000;
 

@@ -167,12 +167,30 @@ describe("which machines end", () => {
     expect(decision.pools[0]).toMatchObject({ desired: 2, ask: 1 });
   });
 
-  it("ends machines of a pool that is not in the settings any more, and never others'", () => {
+  it("leaves machines of a pool that is not in the settings any more, and others', alone", () => {
     const machines = [
       machine("m1", { pool: "gone" }),
       machine("m2", { pool: "static", provider: "static" }),
     ];
-    expect(decide({ machines }).drain).toEqual(["m1"]);
+    expect(decide({ machines })).toMatchObject({ drain: [], drop: [] });
+  });
+
+  it("drops what was asked for, is surely not made, and is not needed any more", () => {
+    const asked = { state: "asked", ref: null, createdAt: null, healthyAt: null } as const;
+    const machines = [
+      machine("m1", asked),
+      machine("m2", { ...asked, unsureUntil: NOW + 1 }),
+      machine("m3", asked),
+    ];
+    expect(decide({ machines }).drop).toEqual(["m1", "m3"]);
+    expect(decide({ ...jobs(2), machines }).drop).toEqual(["m1"]);
+  });
+
+  it("lets another pool start while one is asked in vain", () => {
+    const waiting = machine("m1", { state: "asked", ref: null, unsureUntil: NOW + 1 });
+    const blockedPools = new Map([["a", "it does not answer"]]);
+    const facts = { ...jobs(4), machines: [waiting], blockedPools };
+    expect(decide(facts, policy({ startAtOnce: 1 })).pools[1]).toMatchObject({ ask: 1 });
   });
 });
 

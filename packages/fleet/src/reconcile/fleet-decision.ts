@@ -51,6 +51,8 @@ export interface FleetDecision {
   readonly pools: readonly PoolDecision[];
   /** Ids of machines that are not needed: drained, then ended. */
   readonly drain: readonly string[];
+  /** Ids of machines that were asked for, are not made, and are not needed any more. */
+  readonly drop: readonly string[];
   /** Ids of machines that were to end and are needed after all. */
   readonly keep: readonly string[];
 }
@@ -60,6 +62,7 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
   const desired = desiredByPool(facts, policy);
   const keep: string[] = [];
   const drain: string[] = [];
+  const drop: string[] = [];
   const pools: PoolDecision[] = [];
   const limits = createLimits(facts, policy);
   for (const pool of policy.pools) {
@@ -78,13 +81,13 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
     ).length;
     const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
     pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
-    drain.push(...unneeded(facts, living, wanted, policy).map(({ id }) => id));
+    const over = living.length - wanted;
+    const unmade = living.filter(isSurelyUnmade).slice(0, Math.max(0, over));
+    drop.push(...unmade.map(({ id }) => id));
+    const left = living.filter((one) => !unmade.includes(one));
+    drain.push(...unneeded(facts, left, wanted, policy).map(({ id }) => id));
   }
-  for (const one of facts.machines) {
-    const isForgotten = !policy.pools.some(({ name }) => name === one.pool);
-    if (isForgotten && one.provider !== "static" && one.state === "ready") drain.push(one.id);
-  }
-  return { pools, drain, keep };
+  return { pools, drain, keep, drop };
 }
 
 /** What to do about machines that a provider lists and nobody here has written down. */
@@ -111,6 +114,10 @@ export function decideUnknown(
 /** One that is asked for, on its way or there: not one that is to end. */
 function isLiving({ state }: FleetMachine): boolean {
   return state === "asked" || state === "starting" || state === "ready";
+}
+
+function isSurelyUnmade({ state, ref, unsureUntil }: FleetMachine): boolean {
+  return state === "asked" && ref === null && unsureUntil === null;
 }
 
 function desiredByPool(facts: FleetFacts, policy: FleetPolicy): ReadonlyMap<string, number> {
@@ -164,7 +171,10 @@ function createLimits(
   ): { readonly ask: number; readonly held: string | null };
 } {
   const paid = machines.filter(({ state, provider }) => state !== "ended" && provider !== "static");
-  const onTheWay = paid.filter(({ state }) => state === "asked" || state === "starting").length;
+  // What waits for a provider that does not answer keeps nobody else from starting.
+  const onTheWay = paid.filter(
+    ({ state, pool }) => state === "starting" || (state === "asked" && !blockedPools.has(pool)),
+  ).length;
   let ofBreaker = spawnAllowance(breaker, onTheWay);
   let ofStart = Math.max(0, startAllowance(lifespans, policy) - onTheWay);
   let spent = paid.reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);

@@ -56,7 +56,8 @@ const decide = (
   more: Partial<MachineFacts> = {},
 ) => {
   const listing = toListing(NOW, [provided()]);
-  const facts = { machine, signs: { ...NO_SIGNS, ...signs }, listing, pool: POOL, now: NOW };
+  const seen = { ...NO_SIGNS, ...signs };
+  const facts = { machine, signs: seen, listing, pool: POOL, now: NOW, listeningSince: 0 };
   return decideMachine({ ...facts, ...more }, POLICY);
 };
 const EMPTY = { listing: toListing(NOW, []) };
@@ -122,7 +123,25 @@ describe("a machine that starts", () => {
       {},
       { kind: "fail", failure: "fault_report", reason: "card lost" },
     ],
-    ["ends without its pool", {}, { pool: null }, { kind: "end" }],
+    ["is left alone without its pool", {}, { pool: null }, { kind: "nothing" }],
+    [
+      "lives when its agent is heard, whatever is listed",
+      { heartbeatAt: NOW - SECOND },
+      EMPTY,
+      { kind: "nothing" },
+    ],
+    [
+      "is not to blame for having been turned away",
+      {},
+      { listing: toListing(NOW, [provided({ state: "ended", isUnplaced: true })]) },
+      { kind: "end", isUnplaced: true },
+    ],
+    [
+      "is not late while nobody could hear it",
+      {},
+      { now: NOW + 60 * MINUTE, listeningSince: NOW + 55 * MINUTE },
+      { kind: "nothing" },
+    ],
     [
       "is not to blame for having no place",
       {},
@@ -182,6 +201,14 @@ describe("a machine that serves", () => {
     expect(decide(READY, signs)).toMatchObject(action);
   });
 
+  it("is not silent while nobody could hear it: the control plane was away", () => {
+    const silent = { heartbeatAt: NOW - 60 * MINUTE };
+    const listening = { listeningSince: NOW - MINUTE };
+    expect(decide(READY, silent, listening)).toMatchObject({ kind: "nothing" });
+    const given = { ...READY, provider: "static" as const, ref: null };
+    expect(decide(given, silent, listening)).toMatchObject({ kind: "nothing" });
+  });
+
   it("of somebody else ends by its sign-off, and fails by silence alone", () => {
     const given = { ...READY, provider: "static" as const, ref: null };
     expect(decide(given, { ...WELL, hasSignedOff: true })).toMatchObject({ kind: "end" });
@@ -227,7 +254,20 @@ describe("a machine that is to be gone", () => {
       { listing: toListing(NOW, [provided({ state: "ended" })]) },
       "forget",
     ],
-    ["is forgotten when it is not listed any more", {}, EMPTY, "forget"],
+    ["is told to end also when it is not listed", {}, EMPTY, "terminate"],
+    ["later, when that could not be done", { nextAskAt: NOW + 1 }, EMPTY, "nothing"],
+    [
+      "is forgotten when it was told, and is not in a list from after that",
+      { terminatedAt: NOW - SECOND },
+      EMPTY,
+      "forget",
+    ],
+    [
+      "and not by a list from before it",
+      { terminatedAt: NOW },
+      { listing: toListing(NOW - 1, []) },
+      "nothing",
+    ],
     [
       "is forgotten at once when it was never made",
       { ref: null, createdAt: null },

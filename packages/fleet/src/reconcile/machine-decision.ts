@@ -6,6 +6,8 @@
  * I2. Every machine that was made is ended by us or seen to be ended; none is let go of while it may run.
  * I3. An end on purpose waits for the jobs of the machine, for a limited time; a failure waits for nothing.
  * I4. A machine that still reports steps of its start is not dead, for as long as its start may take.
+ * I5. Whose agent is heard lives, whatever its provider lists: a list may be short, of another account, or
+ *     of another label.
  */
 import { assertNever } from "@holdfast/runtime";
 import type { FailureKind } from "../lifespan.ts";
@@ -23,7 +25,12 @@ export type MachineAction =
   /** It has failed: written down as such, then ended. */
   | { readonly kind: "fail"; readonly failure: FailureKind; readonly reason: string }
   /** It ends on purpose, and not by a failure of its own. */
-  | { readonly kind: "end"; readonly reason: string }
+  | {
+      readonly kind: "end";
+      readonly reason: string;
+      /** Its provider had no place for it. */
+      readonly isUnplaced?: boolean;
+    }
   /** Tell its provider to end it. */
   | { readonly kind: "terminate" }
   /** It is gone. */
@@ -40,9 +47,12 @@ export interface MachineFacts {
   readonly signs: MachineSigns;
   /** Null: the provider has not answered since this process leads. */
   readonly listing: PoolListing | null;
-  /** Null: its pool is not in the settings any more. */
+  /** Null: its pool is not in the settings any more, or is another provider's. */
   readonly pool: PoolPolicy | null;
+  /** The instant of the signs: what is judged by a later one is silent without having been. */
   readonly now: number;
+  /** Since when agents can be heard at all: silence before counts for nothing. */
+  readonly listeningSince: number;
 }
 
 /** The next thing to do about a machine. */
@@ -72,6 +82,11 @@ export function providedOf(
 ): ProvidedMachine | undefined {
   return ref === null ? listing?.byName.get(name) : listing?.byRef.get(ref);
 }
+
+/** Nobody here could end it; it serves on, and its state is told. */
+const NO_POOL = "its pool is not in the settings any more, so it cannot be ended here";
+/** An agent that was heard of so lately is there. */
+const HEARD_MS = 60_000;
 
 const nothing = (reason: string): MachineAction => ({ kind: "nothing", reason });
 const fail = (failure: FailureKind, reason: string): MachineAction => ({
@@ -112,10 +127,17 @@ function decideLoss(
   }
   const provided = providedOf(machine, listing);
   if (provided?.state === "ended" || provided?.state === "ending") {
-    return fail("crash", `its provider says that it ended${wordsOf(provided)}`);
+    return provided.isUnplaced === true
+      ? {
+          kind: "end",
+          reason: `its provider had no place for it${wordsOf(provided)}`,
+          isUnplaced: true,
+        }
+      : fail("crash", `its provider says that it ended${wordsOf(provided)}`);
   }
+  const isHeard = signs.heartbeatAt !== null && now - signs.heartbeatAt < HEARD_MS; // I5
   const isGone = provided === undefined && isListedSince(listing, madeAt(machine) + listLagMs);
-  if (isGone) return fail("crash", "its provider does not list it any more");
+  if (isGone && !isHeard) return fail("crash", "its provider does not list it any more");
   // Its agent went in good order, and its provider does not know it yet.
   if (signs.hasSignedOff && now - (signs.heartbeatAt ?? now) >= listLagMs) {
     return fail("crash", "its agent has signed off, and nobody had asked for it");
@@ -124,25 +146,26 @@ function decideLoss(
 }
 
 function decideStarting(
-  { machine, signs, pool, listing, now }: MachineFacts,
+  { machine, signs, pool, listing, now, listeningSince }: MachineFacts,
   policy: FleetPolicy,
 ): MachineAction {
   if (signs.isHealthy) return { kind: "become_ready" };
   if (machine.provider === "static")
-    return staticSilence(signs, now, policy) ?? nothing("it starts");
+    return staticSilence(signs, { now, listeningSince }, policy) ?? nothing("it starts");
   const { fault } = signs;
   if (fault !== null && now - fault.since >= policy.faultGraceMs) {
     return fail("fault_report", fault.reason);
   }
-  if (pool === null) return { kind: "end", reason: "its pool is not in the settings any more" };
+  if (pool === null) return nothing(NO_POOL);
   const begun = madeAt(machine);
-  const progress = Math.max(begun, signs.progressAt ?? begun);
+  const progress = Math.max(begun, signs.progressAt ?? begun, listeningSince);
   if (providedOf(machine, listing)?.isUnplaced === true) {
     return now - begun >= pool.progressTimeoutMs
-      ? { kind: "end", reason: "its provider has found no place for it" }
+      ? { kind: "end", reason: "its provider has found no place for it", isUnplaced: true }
       : nothing("its provider looks for a place for it");
   }
-  if (now - begun >= pool.startTimeoutMs) {
+  const isLate = now - begun >= pool.startTimeoutMs;
+  if (isLate && now - listeningSince >= pool.progressTimeoutMs) {
     return fail("no_start", `it was not healthy ${seconds(pool.startTimeoutMs)} after it was made`);
   }
   // I4
@@ -155,13 +178,13 @@ function decideStarting(
 }
 
 function decideReady(
-  { machine, signs, pool, now }: MachineFacts,
+  { machine, signs, pool, now, listeningSince }: MachineFacts,
   policy: FleetPolicy,
 ): MachineAction {
   if (machine.provider === "static")
-    return staticSilence(signs, now, policy) ?? nothing("it serves");
+    return staticSilence(signs, { now, listeningSince }, policy) ?? nothing("it serves");
   const { heartbeatAt, silence, fault } = signs;
-  const heard = heartbeatAt ?? machine.healthyAt ?? madeAt(machine);
+  const heard = Math.max(heartbeatAt ?? machine.healthyAt ?? madeAt(machine), listeningSince);
   if (now - heard >= policy.heartbeatTimeoutMs) {
     return fail(
       "no_heartbeat",
@@ -175,24 +198,22 @@ function decideReady(
   if (fault !== null && !signs.isHealthy && now - fault.since >= policy.faultGraceMs) {
     return fail("fault_report", fault.reason);
   }
-  return pool === null
-    ? nothing("its pool is not in the settings any more: it ends when it has no job")
-    : nothing("it serves");
+  return nothing(pool === null ? NO_POOL : "it serves");
 }
 
 /** Nobody here can end it: it is over when nothing is heard of it. */
 function staticSilence(
   { heartbeatAt }: MachineSigns,
-  now: number,
+  { now, listeningSince }: Pick<MachineFacts, "now" | "listeningSince">,
   { heartbeatTimeoutMs }: FleetPolicy,
 ): MachineAction | null {
-  return heartbeatAt === null || now - heartbeatAt >= heartbeatTimeoutMs
+  return now - Math.max(heartbeatAt ?? 0, listeningSince) >= heartbeatTimeoutMs
     ? fail("no_heartbeat", `nothing was heard of it for ${seconds(heartbeatTimeoutMs)}`)
     : null;
 }
 
 function decideDraining(
-  { machine, signs, listing, now }: MachineFacts,
+  { machine, signs, listing, now, listeningSince }: MachineFacts,
   policy: FleetPolicy,
 ): MachineAction {
   const since = machine.drainingSince ?? now;
@@ -200,7 +221,7 @@ function decideDraining(
   if (state === "ended" || state === "ending") return { kind: "end", reason: "it has ended" };
   // I3
   if (signs.jobCount === 0) return { kind: "end", reason: "it is not needed, and has no job" };
-  if (now - (signs.heartbeatAt ?? since) >= policy.heartbeatTimeoutMs) {
+  if (now - Math.max(signs.heartbeatAt ?? since, listeningSince) >= policy.heartbeatTimeoutMs) {
     return { kind: "end", reason: "it was to end, and nothing was heard of it since" };
   }
   return now - since >= policy.drainTimeoutMs
@@ -210,24 +231,31 @@ function decideDraining(
 
 /** I2. Also for one that counts as ended: a provider may tell late that it made it after all. */
 function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPolicy): MachineAction {
-  const { state, terminatedAt, unsureUntil } = machine;
+  const { state, ref, terminatedAt, unsureUntil, nextAskAt } = machine;
   if (machine.provider === "static") {
     return state === "ended" ? nothing("it has ended") : { kind: "forget" };
   }
   const provided = providedOf(machine, listing);
+  const terminate: MachineAction =
+    now < nextAskAt ? nothing("its provider is told again later") : { kind: "terminate" };
   if (provided !== undefined && provided.state !== "ended") {
     const isTold = terminatedAt !== null && now - terminatedAt < policy.terminateEveryMs;
-    return isTold ? nothing("its provider is ending it") : { kind: "terminate" };
+    return isTold ? nothing("its provider is ending it") : terminate;
   }
   if (state === "ended") return nothing("it has ended");
-  // One that has ended by itself may be paid for still: its disk, its address.
-  if (provided?.state === "ended") return { kind: terminatedAt === null ? "terminate" : "forget" };
-  if (machine.ref === null && unsureUntil === null) return { kind: "forget" }; // Never made.
-  // Not in the list: never made, made and not listed yet, or gone.
-  const settledAt = Math.max(unsureUntil ?? 0, madeAt(machine) + policy.listLagMs);
-  if (isListedSince(listing, settledAt)) return { kind: "forget" };
-  if (machine.ref !== null && terminatedAt === null) return { kind: "terminate" };
-  return nothing("its provider is asked whether it has ended");
+  if (provided === undefined && ref === null && unsureUntil === null) return { kind: "forget" };
+  // Also one that has ended by itself, or is not listed: its disk may be paid for still.
+  if ((ref !== null || provided !== undefined) && terminatedAt === null) return terminate;
+  if (provided !== undefined) return { kind: "forget" };
+  // Not in the list: made and not listed yet, or gone.
+  const settledAt = Math.max(
+    unsureUntil ?? 0,
+    terminatedAt ?? 0,
+    madeAt(machine) + policy.listLagMs,
+  );
+  return isListedSince(listing, settledAt)
+    ? { kind: "forget" }
+    : nothing("its provider is asked whether it has ended");
 }
 
 function isListedSince(listing: PoolListing | null, instant: number): boolean {

@@ -124,6 +124,11 @@ export function terminated(machine: FleetMachine, now: number): FleetMachine {
   return { ...machine, terminatedAt: now };
 }
 
+/** Its provider could not be told: it is told again later. */
+export function notTerminated(machine: FleetMachine, nextAskAt: number): FleetMachine {
+  return { ...machine, nextAskAt };
+}
+
 /** It is gone. */
 export function gone(machine: FleetMachine): FleetMachine {
   return { ...enter(machine, "ended"), unsureUntil: null };
