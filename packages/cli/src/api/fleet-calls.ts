@@ -44,7 +44,8 @@ export function toFleetStatus(value: unknown): FleetStatus {
 /** The system's health out of an answer; throws {@link CommandFailure} when it is none. */
 export function toSystemHealth(value: unknown): SystemHealth {
   const state = fieldOf(value, "state");
-  if (typeof state !== "string" || !Array.isArray(fieldOf(value, "problems"))) {
+  const isState = ["healthy", "degraded", "down"].some((known) => known === state);
+  if (!isState || !Array.isArray(fieldOf(value, "problems"))) {
     throw notHoldfast("the system's health");
   }
   toFleetStatus(fieldOf(value, "fleet"));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { CLOSED, fleet, health } from "../../testing/fleet-facts.ts";
 import { healthLine, healthLines, stateOf, type HealthSight } from "./health-text.ts";
-import { healthExitCode } from "./run-health.ts";
+import { healthExitCode, toHealthSight } from "./run-health.ts";
 
 const told = (more: Parameters<typeof health>[0] = {}): HealthSight => ({
   kind: "told",
@@ -67,4 +67,21 @@ it.each([
   ["down", 2],
 ] as const)("%s exits %d", (state, code) => {
   expect(healthExitCode(state)).toBe(code);
+});
+
+describe("what a server answers", () => {
+  const at = (body: unknown) => toHealthSight({ kind: "seen", body }, "http://x");
+
+  it("is taken as it is", () => {
+    expect(at(health())).toEqual(told());
+  });
+
+  it.each([["<html>"], [{}], [{ ...health(), state: "splendid" }], [{ ...health(), fleet: null }]])(
+    "is down where it is none of Holdfast's",
+    (body) => {
+      const sight = at(body);
+      expect(stateOf(sight)).toBe("down");
+      expect(healthLines(sight).join("\n")).toContain("is it a Holdfast server");
+    },
+  );
 });

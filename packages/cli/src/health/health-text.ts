@@ -25,7 +25,7 @@ const MEANS: Readonly<Record<SystemHealth["state"], string>> = {
 export function healthLines(sight: HealthSight): readonly string[] {
   const state = stateOf(sight);
   return [
-    `${state.toUpperCase()}: ${MEANS[state] ?? "see below"}`,
+    `${state.toUpperCase()}: ${MEANS[state]}`,
     "",
     ...problemsOf(sight).flatMap(({ severity, what, advice }) => [
       `${severity.padEnd(10)}${plainText(what)}`,

@@ -5,6 +5,7 @@ import { systemClock } from "@holdfast/runtime/system";
 import type { ApiClient } from "../api/api-client.ts";
 import { HEALTH_PATH, toSystemHealth } from "../api/fleet-calls.ts";
 import type { CommandContext } from "../command-context.ts";
+import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
 import { lookOnce, watchServer, type Sight } from "../fleet/watch.ts";
@@ -21,7 +22,7 @@ export interface HealthOptions extends ClientOptions {
 /** Codes of `holdfast health` alone: a monitor that runs it goes by them. */
 export type HealthExitCode = 0 | 1 | 2;
 
-/** The exit code for a state; what a newer server calls otherwise is not healthy. */
+/** The exit code for a state. */
 export function healthExitCode(state: SystemHealth["state"]): HealthExitCode {
   switch (state) {
     case "healthy":
@@ -41,16 +42,21 @@ export async function runHealth(options: HealthOptions, context: CommandContext)
   const api = apiClientFor(options, context);
   const isJson = options.json === true;
   if (options.watch === true) return await watchHealth(api, isJson, context);
-  const sight = toHealthSight(await lookOnce(api, HEALTH_PATH), api);
+  const sight = toHealthSight(await lookOnce(api, HEALTH_PATH), api.baseUrl);
   if (isJson) terminal.line(healthJson(sight));
   else for (const line of healthLines(sight)) terminal.line(line);
   process.exitCode = healthExitCode(stateOf(sight));
 }
 
-function toHealthSight(sight: Sight, api: ApiClient): HealthSight {
-  return sight.kind === "lost"
-    ? { kind: "silent", url: api.baseUrl, reason: sight.reason }
-    : { kind: "told", health: toSystemHealth(sight.body) };
+/** What answers and is no Holdfast is as good as silent: a monitor has three codes, not four. */
+export function toHealthSight(sight: Sight, url: string): HealthSight {
+  if (sight.kind === "lost") return { kind: "silent", url, reason: sight.reason };
+  try {
+    return { kind: "told", health: toSystemHealth(sight.body) };
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    return { kind: "silent", url, reason: error.message };
+  }
 }
 
 /** What the server tells; of a silent one the same fields, with `fleet` null. */
@@ -71,7 +77,7 @@ async function watchHealth(
   const stop = listenForStop(terminal, () => undefined);
   let before: string | undefined;
   const onSight = (seen: Sight): void => {
-    const sight = toHealthSight(seen, api);
+    const sight = toHealthSight(seen, api.baseUrl);
     const at = new Date(systemClock.now()).toISOString();
     if (screen !== null) return screen.draw([at, ...healthLines(sight)]);
     const line = healthLine(sight);

@@ -12,7 +12,9 @@ const CLEAR_BELOW = "\u001B[J";
 const DEFAULT_ROWS = 24;
 
 /** The process's own screen; null where standard output is none, or nobody watches. */
-export function processScreen(terminal: Pick<Terminal, "isInteractive">): Screen | null {
+export function processScreen(
+  terminal: Pick<Terminal, "isInteractive" | "columns">,
+): Screen | null {
   const { stdout } = process;
   if (!terminal.isInteractive || !stdout.isTTY) return null;
   let isFirst = true;
@@ -21,7 +23,7 @@ export function processScreen(terminal: Pick<Terminal, "isInteractive">): Screen
       // Everything that stood there is left above: a watcher's history is not wiped out.
       if (isFirst) stdout.write("\n".repeat(stdout.rows || DEFAULT_ROWS));
       isFirst = false;
-      stdout.write(screenText(lines, stdout.columns, stdout.rows || DEFAULT_ROWS));
+      stdout.write(screenText(lines, terminal.columns, stdout.rows || DEFAULT_ROWS));
     },
   };
 }
