@@ -164,6 +164,13 @@ describe("the leader of a fleet", () => {
     expect(kit.cloud.living(kit.now)).toEqual([]);
   });
 
+  it("starts another machine for one that a person has cordoned", async () => {
+    await untilReady();
+    await kit.db.query("update instances set cordoned = true");
+    for (let round = 0; round < 3; round += 1) await kit.tick(5 * SECOND);
+    expect((await kit.rows()).map(({ state }) => state)).toEqual(["ready", "starting"]);
+  });
+
   it("leaves a person's cordon when a machine that was to end is kept", async () => {
     await kit.reset();
     const { db } = kit;

@@ -10,6 +10,8 @@ export interface ReadSigns {
   /** Of its registration or its last report. */
   readonly progressAt: number;
   readonly isHealthy: boolean;
+  /** None of its healthy instances is given work: cordoned by a person, or in quarantine. */
+  readonly isSetAside: boolean;
   readonly jobCount: number;
   /** The first service that is unhealthy, or whose installation failed. */
   readonly fault: string | null;
@@ -23,6 +25,7 @@ interface SignsRow {
   readonly progress_at: number;
   readonly has_signed_off: boolean | null;
   readonly is_healthy: boolean | null;
+  readonly is_set_aside: boolean | null;
   readonly jobs: number | null;
   readonly fault: { readonly name: string; readonly reason: string } | null;
   readonly health_port: number | null;
@@ -39,7 +42,7 @@ const SIGNS = statement(
      i.has_signed_off,
      i.is_healthy and m.state = 'online'
        and m.last_heartbeat_at > $3::timestamptz - make_interval(secs => $1::float8 / 1000) as is_healthy,
-     l.jobs,
+     i.is_set_aside, l.jobs,
      jsonb_path_query_first(r.summary, '$.problems[*] ? (@.state == "unhealthy"
        || @.reason starts with "its installation failed")') as fault,
      (r.summary ->> 'healthPort')::int as health_port
@@ -47,7 +50,9 @@ const SIGNS = statement(
    left join machine_reports r on r.machine_id = m.id
    left join (
      select machine_id, bool_and(state = 'stopped' and reason = $2) as has_signed_off,
-       bool_or(state = 'healthy') as is_healthy
+       bool_or(state = 'healthy') as is_healthy,
+       bool_and((cordoned and not cordoned_by_fleet) or coalesce(quarantined_until > now(), false))
+         filter (where state = 'healthy') as is_set_aside
      from instances where declared group by machine_id) i on i.machine_id = m.id
    left join (
      select machine_id, count(*)::int as jobs from leases group by machine_id) l
@@ -73,6 +78,7 @@ export async function readSigns(
     hasSignedOff: row.has_signed_off === true,
     progressAt: row.progress_at,
     isHealthy: row.is_healthy === true,
+    isSetAside: row.is_set_aside === true,
     jobCount: row.jobs ?? 0,
     fault: row.fault === null ? null : `${row.fault.name}: ${row.fault.reason}`,
     healthPort: row.health_port,

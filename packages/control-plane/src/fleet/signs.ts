@@ -30,11 +30,16 @@ export interface SignsSource {
 /** Makes a {@link SignsSource}. */
 export function createSigns(db: Db): SignsSource {
   const faults = new Map<string, number>();
+  const unwell = new Map<string, number>();
   return {
-    reset: () => faults.clear(),
+    reset() {
+      faults.clear();
+      unwell.clear();
+    },
     async read(machines, now) {
       const all = await readSigns(db, HEARTBEAT_TIMEOUT_MS, now);
-      noteFaults(faults, all, now);
+      note(faults, all, now, ({ fault, isHealthy }) => fault !== null && !isHealthy);
+      note(unwell, all, now, ({ isHealthy }) => !isHealthy);
       const byName = new Map(all.map((one) => [one.name, one]));
       const byId = new Map(all.map((one) => [one.machineId, one]));
       const find = ({ machineId, provider, name }: StoredMachine): ReadSigns | undefined =>
@@ -63,7 +68,9 @@ export function createSigns(db: Db): SignsSource {
             hasSignedOff: read.hasSignedOff,
             progressAt: Math.max(read.progressAt, steps.get(machineId) ?? 0),
             isHealthy,
+            isSetAside: read.isSetAside,
             fault: fault === null || isHealthy ? null : { reason: fault, since },
+            unwellSince: isHealthy ? null : (unwell.get(machineId) ?? now),
             silence: null,
             jobCount,
             idleSince:
@@ -90,12 +97,14 @@ function isThere({ heartbeatAt, hasSignedOff }: ReadSigns, now: number): boolean
   return !hasSignedOff && now - heartbeatAt < HEARTBEAT_TIMEOUT_MS;
 }
 
-function noteFaults(faults: Map<string, number>, all: readonly ReadSigns[], now: number): void {
-  const ill = new Set<string>();
-  for (const { machineId, fault, isHealthy } of all) {
-    if (fault === null || isHealthy) continue;
-    ill.add(machineId);
-    if (!faults.has(machineId)) faults.set(machineId, now);
-  }
-  for (const id of faults.keys()) if (!ill.has(id)) faults.delete(id);
+/** Keeps since when something is so of each machine. */
+function note(
+  since: Map<string, number>,
+  all: readonly ReadSigns[],
+  now: number,
+  isSo: (one: ReadSigns) => boolean,
+): void {
+  const current = new Set(all.filter(isSo).map(({ machineId }) => machineId));
+  for (const id of current) if (!since.has(id)) since.set(id, now);
+  for (const id of since.keys()) if (!current.has(id)) since.delete(id);
 }

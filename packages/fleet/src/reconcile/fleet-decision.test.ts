@@ -82,6 +82,14 @@ describe("how many machines are asked for", () => {
     expect(decide({ ...jobs(4), machines }).pools[0]).toMatchObject({ desired: 3, ask: 1 });
   });
 
+  it("does not count machines that are given no work, and has them within the pool's limit", () => {
+    const machines = [machine("m1"), machine("m2")];
+    const signsOf = (id: string): MachineSigns => ({ ...idleFor(0), isSetAside: id === "m1" });
+    expect(decide({ ...jobs(2), machines, signsOf }).pools[0]).toMatchObject({ ask: 1 });
+    const rules = policy({ pools: [pool("a", { max: 2 })] });
+    expect(decide({ ...jobs(2), machines, signsOf }, rules).pools[0]).toMatchObject({ ask: 0 });
+  });
+
   it("keeps the least that is asked for, and starts instances by the machine", () => {
     const rules = policy({ pools: [pool("a", { min: 1, instancesPerMachine: 8 })] });
     expect(decide({}, rules).pools[0]).toMatchObject({ desired: 1, ask: 1 });

@@ -74,17 +74,21 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
       .filter(({ state }) => state === "draining")
       .slice(0, Math.max(0, wanted - living.length));
     keep.push(...kept.map(({ id }) => id));
-    const missing = wanted - living.length - kept.length;
+    // What is given no work is none of what is needed, and is paid for all the same.
+    const working = living.filter(
+      ({ state, id }) => state !== "ready" || !facts.signsOf(id).isSetAside,
+    );
+    const missing = wanted - working.length - kept.length;
     // One that its provider was told to end makes room for another: a failed one is replaced at once.
     const total = own.filter(
       ({ state, terminatedAt }) => state !== "ending" || terminatedAt === null,
     ).length;
     const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
     pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
-    const over = living.length - wanted;
+    const over = working.length - wanted;
     const unmade = living.filter(isSurelyUnmade).slice(0, Math.max(0, over));
     drop.push(...unmade.map(({ id }) => id));
-    const left = living.filter((one) => !unmade.includes(one));
+    const left = working.filter((one) => !unmade.includes(one));
     drain.push(...unneeded(facts, left, wanted, policy).map(({ id }) => id));
   }
   return { pools, drain, keep, drop };

@@ -193,6 +193,16 @@ describe("a machine that serves", () => {
       { failure: "fault_report" },
     ],
     [
+      "is borne without an instance that works",
+      { ...WELL, isHealthy: false, unwellSince: NOW - 9 * MINUTE },
+      { kind: "nothing" },
+    ],
+    [
+      "and not for ever, whatever the reason",
+      { ...WELL, isHealthy: false, unwellSince: NOW - 10 * MINUTE },
+      { failure: "fault_report", reason: "no instance of it works since 600 s" },
+    ],
+    [
       "has crashed when its agent went and nobody had asked",
       { heartbeatAt: NOW - 31 * SECOND, hasSignedOff: true },
       { failure: "crash" },

@@ -198,6 +198,11 @@ function decideReady(
   if (fault !== null && !signs.isHealthy && now - fault.since >= policy.faultGraceMs) {
     return fail("fault_report", fault.reason);
   }
+  const { unwellSince } = signs;
+  if (unwellSince !== null && now - Math.max(unwellSince, listeningSince) >= policy.unwellMs) {
+    const why = fault === null ? "" : `: ${fault.reason}`;
+    return fail("fault_report", `no instance of it works since ${seconds(policy.unwellMs)}${why}`);
+  }
   return nothing(pool === null ? NO_POOL : "it serves");
 }
 

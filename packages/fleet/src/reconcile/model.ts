@@ -72,8 +72,12 @@ export interface MachineSigns {
   readonly progressAt: number | null;
   /** An instance of it takes work. */
   readonly isHealthy: boolean;
+  /** It could work, and is given none: cordoned by a person, or in quarantine. */
+  readonly isSetAside: boolean;
   /** Why it cannot work, by its own report; null when it says nothing of the kind. */
   readonly fault: { readonly reason: string; readonly since: number } | null;
+  /** Since when no instance of it works; null while one does. */
+  readonly unwellSince: number | null;
   /** Why its health endpoint does not answer; null when it does, or is not asked. */
   readonly silence: { readonly reason: string; readonly since: number } | null;
   /** Jobs that it holds. */
@@ -88,7 +92,9 @@ export const NO_SIGNS: MachineSigns = {
   hasSignedOff: false,
   progressAt: null,
   isHealthy: false,
+  isSetAside: false,
   fault: null,
+  unwellSince: null,
   silence: null,
   jobCount: 0,
   idleSince: null,
@@ -145,6 +151,8 @@ export interface FleetPolicy {
   readonly heartbeatTimeoutMs: number;
   /** What a machine reports against itself, or a silent health endpoint, is borne for so long. */
   readonly faultGraceMs: number;
+  /** A machine that was well, whose agent speaks, and none of whose instances works, is borne so long. */
+  readonly unwellMs: number;
   /** A job is waited for so long when a machine is ended. */
   readonly drainTimeoutMs: number;
   /** A provider's list may not show a machine for so long after it was made. */
@@ -164,6 +172,7 @@ export const DEFAULT_FLEET_POLICY: Omit<FleetPolicy, "pools"> = {
   budgetPerHour: null,
   heartbeatTimeoutMs: 300_000,
   faultGraceMs: 60_000,
+  unwellMs: 600_000,
   drainTimeoutMs: 1_800_000,
   listLagMs: 30_000,
   terminateEveryMs: 30_000,
