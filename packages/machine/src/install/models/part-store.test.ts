@@ -1,8 +1,15 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { findStaleParts, keptBytes, partPlace, readRecord, saveRecord } from "./part-store.ts";
+import {
+  findStaleParts,
+  keptBytes,
+  partPlace,
+  readRecord,
+  removePart,
+  saveRecord,
+} from "./part-store.ts";
 
 const A = "a".repeat(64);
 const B = "b".repeat(64);
@@ -31,6 +38,17 @@ test("absurd headers of a server are not kept", async () => {
   const place = partPlace(folder, A);
   await saveRecord(place, { ...RECORD, etag: `"${"x".repeat(10_000)}"` });
   expect(await readRecord(place)).toEqual({ ...RECORD, etag: null });
+});
+
+test("what is removed leaves nothing of a record that was being written, and nothing of others'", async () => {
+  const place = partPlace(folder, A);
+  await saveRecord(place, RECORD);
+  // A process was killed between writing it beside and renaming it.
+  for (const name of [`${A}.json.77.1.new`, `${B}.json.77.2.new`, `${A}.part`]) {
+    await writeFile(join(folder, name), "{");
+  }
+  await removePart(place);
+  expect(await readdir(folder)).toEqual([`${B}.json.77.2.new`]);
 });
 
 test("parts that nobody wants are found, those that are wanted are not", async () => {

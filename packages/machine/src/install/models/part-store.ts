@@ -1,6 +1,6 @@
 /** Kept parts of files by their SHA-256, and beside each a record of where its bytes came from. */
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { saveTextAtomically } from "./atomic-file.ts";
 import type { PartRecord } from "./resume-plan.ts";
@@ -65,10 +65,15 @@ export async function saveRecord(place: PartPlace, record: PartRecord): Promise<
   await saveTextAtomically(place.record, JSON.stringify(fit), 0o600);
 }
 
-/** Removes the part and its record. */
+/** Removes the part and its record, and what a process left that was killed while it wrote one. */
 export async function removePart(place: PartPlace): Promise<void> {
   await rm(place.part, { force: true });
   await rm(place.record, { force: true });
+  const own = `${basename(place.record)}.`;
+  const names = await readdir(place.folder).catch(() => []);
+  for (const name of names.filter((one) => one.startsWith(own) && one.endsWith(".new"))) {
+    await rm(join(place.folder, name), { force: true });
+  }
 }
 
 /** A kept part that no model of the manifest wants any more. */
