@@ -6,6 +6,8 @@ import type { Clock } from "@holdfast/runtime";
 export const PROVIDER_CALL_MS = 30_000;
 /** Calls that are under way at once, of one pool. */
 const CALLS_AT_ONCE = 8;
+/** Machines that are written at once: connections of the pool are for jobs first. */
+const WRITES_AT_ONCE = 2;
 /** What each of those at once does before other work gets its turn. */
 const SLICE = 32;
 
@@ -58,7 +60,7 @@ export async function forEachAtOnce<T>(
       if (done % SLICE === 0) await new Promise<void>((resolve) => void setImmediate(resolve));
     }
   };
-  const workers = Array.from({ length: Math.min(CALLS_AT_ONCE, all.length) }, () =>
+  const workers = Array.from({ length: Math.min(WRITES_AT_ONCE, all.length) }, () =>
     worker().catch((error: unknown) => {
       failure ??= { error };
     }),
