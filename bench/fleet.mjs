@@ -8,7 +8,7 @@
  */
 import { writeFile } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { createIdSource, NO_FAILPOINTS } from "@holdfast/runtime";
+import { createIdSource } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { DEFAULT_BREAKER_POLICY, DEFAULT_FLEET_POLICY } from "../packages/fleet/dist/index.js";
 import { takeLead } from "../packages/control-plane/dist/fleet/lead-store.js";
@@ -81,7 +81,6 @@ async function measureRound(folder, keep) {
     random: systemRandom,
     ids: createIdSource(systemClock, systemRandom),
     log: { debug: silent, info: silent, warn: silent, error: console.error },
-    failpoints: NO_FAILPOINTS,
     settings: {
       installation: "bench0",
       policy: { ...DEFAULT_FLEET_POLICY, pools: [pool] },

@@ -1,6 +1,6 @@
 /** A fleet of processes of this host, as its operator has it: fleet.yaml, jobs, and machines that die. */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FleetMachineView, FleetStatus, JobView } from "@holdfast/contract";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -27,9 +27,19 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   for (const one of started.splice(0).reverse()) await one.stop("SIGTERM", 30_000);
+  // Machines outlive the control plane: those of a test that failed are ended here.
+  for (const name of await readdir(machineRoot()).catch(() => [])) {
+    try {
+      process.kill(await pidOf({ name }), "SIGKILL");
+    } catch {
+      // It has ended, as it should have.
+    }
+  }
   await folder.remove();
 });
 
+/** Folder of the machines' folders. */
+const machineRoot = (): string => join(folder.path, "m");
 const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}) => {
   const one = startHoldfast(args[0] ?? "", args, {
     HOLDFAST_HOME: join(folder.path, "home"),
@@ -58,7 +68,7 @@ const writeFleet = async (max = 1): Promise<void> => {
           provider: "local",
           max,
           env: { COMFYUI_URL: `http://127.0.0.1:${port}`, HOLDFAST_HEALTH_PORT: "0" },
-          local: { maxMachines: 4, graceSeconds: 10, root: join(folder.path, "m") },
+          local: { maxMachines: 4, graceSeconds: 10, root: machineRoot() },
         },
       ],
     }),
@@ -85,9 +95,9 @@ const untilCompleted = (jobs: readonly JobView[]): Promise<true> =>
 const untilEmpty = (): Promise<true> =>
   until("no machine is left", async () => (await fleet()).machines.length === 0, LIMIT_MS);
 /** Process of a machine, by the record in its folder. */
-const pidOf = async ({ name }: FleetMachineView): Promise<number> => {
+const pidOf = async ({ name }: Pick<FleetMachineView, "name">): Promise<number> => {
   const record = JSON.parse(
-    await readFile(join(folder.path, "m", name, "provided-machine.json"), "utf8"),
+    await readFile(join(machineRoot(), name, "provided-machine.json"), "utf8"),
   ) as { readonly main: { readonly pid: number } };
   return record.main.pid;
 };

@@ -346,7 +346,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
 
 /** The fleet, joined with what it needs of the others. */
 async function createFleetFeature(
-  { db, clock, random, ids, log, failpoints, settings, fleet: plan, listensAt }: ServicesOptions,
+  { db, clock, random, ids, log, settings, fleet: plan, listensAt }: ServicesOptions,
   others: {
     readonly jobs: JobsService;
     readonly scheduler: Scheduler;
@@ -361,7 +361,6 @@ async function createFleetFeature(
     random,
     ids,
     log,
-    failpoints,
     plan,
     onEvents,
     breaker: {

@@ -10,7 +10,7 @@ import {
   type FleetPolicy,
 } from "@holdfast/fleet";
 import type { MachineProvider } from "@holdfast/providers";
-import { createIdSource, NO_FAILPOINTS, seededRandom } from "@holdfast/runtime";
+import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import { FakeCloud, type CloudScript } from "../../fleet/testing/fake-cloud.ts";
@@ -138,7 +138,6 @@ export async function createFleetKit(
       random: seededRandom(leaders),
       ids,
       log: SILENT_LOG,
-      failpoints: NO_FAILPOINTS,
       settings: {
         installation: "test01",
         policy,

@@ -16,7 +16,7 @@ export {
   WINDOW_MS_MAX,
   type BreakerPolicy,
 } from "./breaker/policy.ts";
-export { parseInstant, readReplay, replayBreaker, type ReplayReading } from "./breaker/replay.ts";
+export { parseInstant, readReplay, type ReplayReading } from "./breaker/replay.ts";
 export { FAILURE_KINDS, type FailureKind, type Lifespan, type MachineEnd } from "./lifespan.ts";
 export {
   PROVIDER_KINDS,

@@ -8,33 +8,15 @@ import { kubernetesSettingsSchema } from "../src/kubernetes/settings.ts";
 import type { FleetLabel } from "../src/label.ts";
 import type { PoolEnvironment } from "../src/pool-environment.ts";
 import type { MachineProvider } from "../src/port.ts";
+import { CONTRACT_RETRY_AFTER_MS, type ContractFault } from "./provider-contract.ts";
 import {
   startKubernetesStandIn,
   type KubernetesStandIn,
   type StandInFault,
 } from "./kubernetes-stand-in.ts";
 
-/** What calls can run into. */
-export const KUBERNETES_FAULTS = [
-  "capacity",
-  "rate_limited",
-  "unauthorized",
-  "invalid",
-  "server_error",
-  "refused",
-  "reset_unheard",
-  "reset_heard",
-  "silent_heard",
-  "broken_json_heard",
-  "huge_body_heard",
-] as const;
-/** One of {@link KUBERNETES_FAULTS}. */
-export type KubernetesFault = (typeof KUBERNETES_FAULTS)[number];
-
 /** The key that the stand-in takes. */
 export const WORLD_TOKEN = "token-of-the-world";
-/** `Retry-After` of the fault `rate_limited`. */
-export const WORLD_RETRY_AFTER_MS = 12_000;
 /** A silent server is given up after so long, by the real clock. */
 const REQUEST_TIMEOUT_MS = 1_500;
 const HUGE_BYTES = 33 * 1024 * 1024;
@@ -53,7 +35,7 @@ export interface KubernetesWorld {
   /** A kubeconfig for the stand-in; the path of its file. */
   kubeconfig(token?: string, url?: string): Promise<string>;
   /** What calls run into from now on: the one that makes a machine, or those that list and end. */
-  fail(fault: KubernetesFault, calls: "create" | "list_and_end"): Promise<void>;
+  fail(fault: ContractFault, calls: "create" | "list_and_end"): Promise<void>;
   heal(): Promise<void>;
   /** Lets time pass; pods run and end meanwhile. */
   pass(ms: number): Promise<void>;
@@ -139,7 +121,7 @@ function kubeconfigOf(server: string, token: string): object {
 }
 
 /** What the stand-in does for a fault; words are those of kube-apiserver 1.36.3. */
-function faultOf(fault: Exclude<KubernetesFault, "refused">): StandInFault {
+function faultOf(fault: Exclude<ContractFault, "refused">): StandInFault {
   switch (fault) {
     case "capacity":
       return refusal(
@@ -150,7 +132,7 @@ function faultOf(fault: Exclude<KubernetesFault, "refused">): StandInFault {
     case "rate_limited":
       return {
         ...refusal(429, "TooManyRequests", "too many requests, please try again later"),
-        headers: { "retry-after": String(WORLD_RETRY_AFTER_MS / 1_000) },
+        headers: { "retry-after": String(CONTRACT_RETRY_AFTER_MS / 1_000) },
       };
     case "unauthorized":
       return refusal(401, "Unauthorized", "Unauthorized");

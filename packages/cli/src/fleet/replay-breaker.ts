@@ -3,13 +3,13 @@ import { open } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import {
   DEFAULT_BREAKER_POLICY,
+  lookAtBreaker,
   parseInstant,
   percent,
   policyProblems,
   rateText,
   readReplay,
   reasonText,
-  replayBreaker,
   type BreakerPolicy,
   type BreakerState,
   type BreakerView,
@@ -53,7 +53,7 @@ export async function replayBreakerFile(
     const problems = reading.problems.map((problem) => `${options.replay}: ${problem}`);
     throw new CommandFailure(EXIT.refused, problems.join("\n"));
   }
-  const view = replayBreaker(reading.lifespans, policy, at);
+  const { view } = lookAtBreaker(reading.lifespans, policy, at);
   if (options.json === true) context.terminal.line(JSON.stringify(toResult(view, policy)));
   else explain(view, policy, context.terminal);
 }

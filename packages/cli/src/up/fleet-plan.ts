@@ -51,8 +51,9 @@ export async function readFleetPlan(
   const { config } = reading;
   const make = await providerFactory(settings, env);
   // Only to be asked about their settings: what they make is labelled later.
+  const asked = config.pools.map((pool) => ({ pool, provider: make(pool, config.fleet) }));
   const problems = await checkPools(
-    config.pools.map((pool) => ({ name: pool.name, provider: make(pool, config.fleet) })),
+    asked.map(({ pool, provider }) => ({ name: pool.name, provider })),
     (line) => terminal.note(line),
   );
   if (problems.length > 0) {
@@ -65,7 +66,7 @@ export async function readFleetPlan(
       startAtOnce: config.scaling.startAtOnce,
       growth: config.scaling.growth,
       budgetPerHour: config.scaling.budgetPerHour,
-      pools: config.pools.map((pool) => ({
+      pools: asked.map(({ pool, provider }) => ({
         name: pool.name,
         provider: pool.provider,
         min: pool.min,
@@ -74,7 +75,7 @@ export async function readFleetPlan(
         pricePerHour: pool.pricePerHour ?? null,
         startTimeoutMs: pool.startTimeoutSec * MS_PER_SEC,
         progressTimeoutMs: pool.progressTimeoutSec * MS_PER_SEC,
-        offerCount: make(pool, config.fleet).offers.length,
+        offerCount: provider.offers.length,
       })),
     },
     makePools: (installation) =>

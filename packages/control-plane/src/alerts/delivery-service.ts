@@ -1,5 +1,6 @@
 /** Sends what is due: claim, send, write what came of it (A3, A4). */
 import { assertNever, type Random } from "@holdfast/runtime";
+import type { Deliverer } from "../platform/delivery-loop.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import {
@@ -28,14 +29,6 @@ export interface DelivererDeps {
   readonly channels: readonly AlertChannel[];
   /** Only tests: the instant that counts instead of the database's own. */
   readonly databaseNow?: (() => number) | undefined;
-}
-
-/** Tries due notifications, some at a time. */
-export interface Deliverer {
-  /** Claims what is due, as far as there is room, and starts its tries. Returns how many. */
-  startDue(signal: AbortSignal, onSettled?: () => void): Promise<number>;
-  /** Resolves when no try is under way. */
-  idle(): Promise<void>;
 }
 
 /** Makes a {@link Deliverer}. */

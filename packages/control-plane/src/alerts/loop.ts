@@ -1,3 +1,4 @@
+import { createDeliveryLoop } from "../platform/delivery-loop.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
 import { pruneAlerts } from "./alert-store.ts";
 import { createDeliverer, type DelivererDeps } from "./delivery-service.ts";
@@ -28,7 +29,14 @@ export interface AlertLoops {
 /** Makes the loops. */
 export function createAlertLoops(deps: AlertLoopDeps): AlertLoops {
   const { clock, random, log, db } = deps;
-  const deliver = createDeliveryLoop(deps);
+  const deliver = createDeliveryLoop({
+    name: "alerts:deliver",
+    everyMs: DELIVER_EVERY_MS,
+    deliverer: createDeliverer(deps),
+    clock,
+    random,
+    log,
+  });
   const evaluate = createLoop({
     name: "alerts:evaluate",
     everyMs: EVALUATE_EVERY_MS,
@@ -62,34 +70,4 @@ export function createAlertLoops(deps: AlertLoopDeps): AlertLoops {
     log,
   });
   return { evaluate, deliver, prune };
-}
-
-function createDeliveryLoop(deps: AlertLoopDeps): Loop {
-  const { clock, random, log } = deps;
-  const deliverer = createDeliverer(deps);
-  let stopping = new AbortController();
-  const loop: Loop = createLoop({
-    name: "alerts:deliver",
-    everyMs: DELIVER_EVERY_MS,
-    tick: async () => {
-      const started = await deliverer.startDue(stopping.signal, () => loop.wake());
-      return started > 0 ? "more" : "idle";
-    },
-    clock,
-    random,
-    log,
-  });
-  return {
-    name: loop.name,
-    async start() {
-      stopping = new AbortController();
-      await loop.start();
-    },
-    async stop() {
-      stopping.abort(new Error("stopping"));
-      await loop.stop();
-      await deliverer.idle();
-    },
-    wake: () => loop.wake(),
-  };
 }

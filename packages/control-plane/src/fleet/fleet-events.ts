@@ -1,25 +1,13 @@
 /** Events of the fleet. */
-import { EVENT_VERSION, type EventData, type EventType } from "@holdfast/contract";
+import type { EventType } from "@holdfast/contract";
 import type { BreakerView } from "@holdfast/fleet";
 import type { IdSource } from "@holdfast/runtime";
+import { fleetEvent } from "../machines/fleet-events.ts";
 import type { NewEvent } from "../platform/outbox.ts";
 import type { StoredMachine } from "./model.ts";
 
-/** Nobody's own: those see them who see everybody's. */
-const FLEET_OWNER = "fleet";
-
-type FleetEventType = Extract<EventType, `fleet.${string}`>;
 /** An event of the fleet, for the outbox. */
-export type FleetEvent = NewEvent & { readonly type: FleetEventType };
-
-function fleetEvent<T extends FleetEventType>(
-  ids: IdSource,
-  type: T,
-  payload: EventData<T>,
-): FleetEvent {
-  const id = ids.next("evt");
-  return { id, type, version: EVENT_VERSION, owner: FLEET_OWNER, jobId: null, payload };
-}
+export type FleetEvent = NewEvent & { readonly type: Extract<EventType, `fleet.${string}`> };
 
 /** What a change of a machine tells. */
 export function machineEvents(

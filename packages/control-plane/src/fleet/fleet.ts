@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { EventType } from "@holdfast/contract";
 import { DEFAULT_FLEET_POLICY, type BreakerPolicy } from "@holdfast/fleet";
-import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
+import type { Clock, IdSource, Random, Service } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { FleetPlan, FleetPorts, FleetSettings } from "./fleet-settings.ts";
@@ -18,7 +18,6 @@ export interface FleetDeps {
   readonly random: Random;
   readonly ids: IdSource;
   readonly log: Log;
-  readonly failpoints: Failpoints;
   readonly plan: FleetPlan | undefined;
   readonly breaker: BreakerPolicy;
   readonly heartbeatTimeoutMs: number;

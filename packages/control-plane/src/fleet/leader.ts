@@ -1,6 +1,6 @@
 /** What the leader of the fleet is made of. */
 import type { EventType } from "@holdfast/contract";
-import type { Clock, Failpoints, IdSource, Random } from "@holdfast/runtime";
+import type { Clock, IdSource, Random } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { FleetPorts, FleetSettings } from "./fleet-settings.ts";
@@ -12,7 +12,6 @@ export interface ReconcileDeps {
   readonly random: Random;
   readonly ids: IdSource;
   readonly log: Log;
-  readonly failpoints: Failpoints;
   readonly settings: FleetSettings;
   readonly ports: FleetPorts;
   /** In the place of the database's clock, for simulations. */

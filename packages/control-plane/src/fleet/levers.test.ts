@@ -50,8 +50,8 @@ describe("a lever's value", () => {
   it.each<[LeverKind, unknown, RegExp]>([
     ["threshold", 1.5, /^threshold: expected a share over 0 and at most 1, found 1\.5$/],
     ["threshold", 0, /found 0$/],
-    ["threshold", "abc", /found "abc"$/],
-    ["window", 0, /^window: expected minutes over 0 and at most 10080, found 0$/],
+    ["threshold", "abc", /^threshold: expected a number, found "abc"$/],
+    ["window", 0, /^window: expected more than 0 and at most 10080 minutes, found 0$/],
     ["window", 10_081, /found 10081$/],
     ["minimum", 0, /^minimum: expected a whole number of machines from 1 to 10000, found 0$/],
     ["minimum", 2.5, /found 2\.5$/],

@@ -1,5 +1,5 @@
 /** What the levers in force come to, and which values they may have. Pure. */
-import { MINIMUM_MAX, WINDOW_MS_MAX, type BreakerPolicy } from "@holdfast/fleet";
+import { DEFAULT_BREAKER_POLICY, policyProblems, type BreakerPolicy } from "@holdfast/fleet";
 import type { Lever, LeverKind, LeversInForce } from "./model.ts";
 
 const MS_PER_MINUTE = 60_000;
@@ -29,17 +29,12 @@ export function leversInForce(settings: BreakerPolicy, levers: readonly Lever[])
 export function leverProblem(kind: LeverKind, value: unknown, now: number): string | null {
   switch (kind) {
     case "threshold":
-      return typeof value === "number" && value > 0 && value <= 1
-        ? null
-        : `threshold: expected a share over 0 and at most 1, found ${shown(value)}`;
     case "window":
-      return typeof value === "number" && value > 0 && value * MS_PER_MINUTE <= WINDOW_MS_MAX
-        ? null
-        : `window: expected minutes over 0 and at most ${WINDOW_MS_MAX / MS_PER_MINUTE}, found ${shown(value)}`;
-    case "minimum":
-      return Number.isInteger(value) && Number(value) >= 1 && Number(value) <= MINIMUM_MAX
-        ? null
-        : `minimum: expected a whole number of machines from 1 to ${MINIMUM_MAX}, found ${shown(value)}`;
+    case "minimum": {
+      if (typeof value !== "number") return `${kind}: expected a number, found ${shown(value)}`;
+      const policy = { ...DEFAULT_BREAKER_POLICY, ...policyPart(kind, value) };
+      return policyProblems(policy)[0] ?? null;
+    }
     case "clear":
       // Before 1970 there was no fleet, and long before it is no date.
       if (typeof value !== "number" || !(value >= 0)) {
@@ -53,6 +48,14 @@ export function leverProblem(kind: LeverKind, value: unknown, now: number): stri
     default:
       return null;
   }
+}
+
+/** What a lever sets of the breaker's policy. */
+function policyPart(
+  kind: "threshold" | "window" | "minimum",
+  value: number,
+): Partial<BreakerPolicy> {
+  return kind === "window" ? { windowMs: value * MS_PER_MINUTE } : { [kind]: value };
 }
 
 function shown(value: unknown): string {

@@ -5,7 +5,7 @@ import type { Log } from "../platform/log.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
 import { createLead } from "./lead-service.ts";
 import { LeadLost } from "./model.ts";
-import type { Reconciler, RoundSummary } from "./reconcile-service.ts";
+import type { Reconciler } from "./reconcile-service.ts";
 import { deleteOldMachines } from "./store.ts";
 
 /** Between two rounds. */
@@ -23,7 +23,6 @@ export interface FleetLoopDeps {
   readonly log: Log;
   readonly holder: string;
   readonly reconciler: Reconciler;
-  readonly onRound?: (summary: RoundSummary) => void;
 }
 
 /** Makes the loops, in the order in which they start. */
@@ -47,9 +46,7 @@ export function createFleetLoops(deps: FleetLoopDeps): readonly Service[] {
       if (epoch === null) return;
       try {
         const isLeading = (): boolean => lead.epoch() === epoch;
-        // Apart: as the argument of a call that is not made it would not be made either.
-        const summary = await reconciler.round({ epoch, isLeading }, signal);
-        deps.onRound?.(summary);
+        await reconciler.round({ epoch, isLeading }, signal);
       } catch (err) {
         if (!(err instanceof LeadLost)) throw err;
         log.warn({ epoch }, "a round of the fleet was given up: another replica leads");

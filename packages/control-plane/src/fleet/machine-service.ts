@@ -63,8 +63,8 @@ export class MachineKeeper {
   }
 
   /**
-   * Does the next thing about a machine, as it was seen, or begins to, where its provider has to be asked. One machine's
-   * trouble is not the others'.
+   * Does the next thing about a machine, as it was seen, or begins to, where its provider has to be
+   * asked. One machine's trouble is not the others'.
    */
   async act(
     lead: Lead,
@@ -187,7 +187,7 @@ export class MachineKeeper {
     dbClock: DbClock,
     signal: AbortSignal,
   ): Promise<void> {
-    const { settings, failpoints } = this.#deps;
+    const { settings } = this.#deps;
     const pool = settings.pools.find(isProviderOf(machine));
     const offer = pool?.provider.offers[machine.offerIndex];
     if (pool === undefined || offer === undefined) return;
@@ -198,16 +198,13 @@ export class MachineKeeper {
       return;
     }
     const unsureUntil = dbClock.now() + PROVIDER_CALL_MS + settings.policy.listLagMs;
-    await failpoints.hit("fleet.before-asking-written");
     await this.#write(lead, machine, { ...machine, ...asking(machine, unsureUntil), offer });
-    await failpoints.hit("fleet.before-ask");
     // Whoever takes over waits until `unsureUntil` for what this call makes: it must not come later.
     if (!lead.isLeading()) throw new LeadLost();
     const request = { name: machine.name, offer, env: env.env };
     const answer = await callProvider(this.#deps.clock, signal, (limited) =>
       pool.provider.create(request, limited),
     );
-    await failpoints.hit("fleet.after-ask");
     if (answer.kind === "trouble") {
       await this.#notMade(lead, machine, { pool, trouble: answer.trouble, dbClock });
       return;
@@ -263,7 +260,7 @@ export class MachineKeeper {
       readonly signal: AbortSignal;
     },
   ): Promise<void> {
-    const { settings, failpoints, log } = this.#deps;
+    const { settings, log } = this.#deps;
     const pool = settings.pools.find(isProviderOf(machine));
     const ref = machine.ref ?? listing?.byName.get(machine.name)?.ref;
     if (pool === undefined || ref === undefined) {
@@ -277,7 +274,6 @@ export class MachineKeeper {
     const answer = await callProvider(this.#deps.clock, signal, (limited) =>
       pool.provider.terminate(ref, limited),
     );
-    await failpoints.hit("fleet.after-terminate");
     if (answer.kind === "trouble") {
       log.warn({ machine: machine.name, ...answer.trouble }, "machine not ended, tried again");
       const nextAskAt = dbClock.now() + settings.policy.terminateEveryMs;

@@ -17,26 +17,44 @@ export async function callProvider<T>(
   signal: AbortSignal,
   run: (limited: AbortSignal) => Promise<Provided<T>>,
 ): Promise<Provided<T>> {
+  const late = new Error(`the provider did not answer within ${PROVIDER_CALL_MS / 1_000} s`);
+  try {
+    return await withinTime(run, { clock, signal, ms: PROVIDER_CALL_MS, late });
+  } catch (err) {
+    if (err !== late) throw err;
+    const trouble = {
+      kind: "unavailable",
+      message: late.message,
+      retryAfterMs: null,
+      mayHaveHappened: true,
+    } as const;
+    return { kind: "trouble", trouble };
+  }
+}
+
+/** Work under a signal that is aborted after `ms` too: then it throws `late`, whatever the work threw. */
+export async function withinTime<T>(
+  run: (limited: AbortSignal) => Promise<T>,
+  options: {
+    readonly clock: Pick<Clock, "sleep">;
+    readonly signal: AbortSignal;
+    readonly ms: number;
+    readonly late: Error;
+  },
+): Promise<T> {
+  const { clock, signal, ms, late } = options;
   const limit = new AbortController();
   const onAbort = (): void => limit.abort(signal.reason);
   signal.addEventListener("abort", onAbort, { once: true });
   const done = new AbortController();
-  const timer = clock.sleep(PROVIDER_CALL_MS, done.signal).then(
-    () => limit.abort(new Error("the provider did not answer in time")),
+  const timer = clock.sleep(ms, done.signal).then(
+    () => limit.abort(late),
     () => undefined,
   );
   try {
     return await run(limit.signal);
   } catch (err) {
-    if (signal.aborted || !limit.signal.aborted) throw err;
-    const message = `the provider did not answer within ${PROVIDER_CALL_MS / 1_000} s`;
-    const trouble = {
-      kind: "unavailable",
-      message,
-      retryAfterMs: null,
-      mayHaveHappened: true,
-    } as const;
-    return { kind: "trouble", trouble };
+    throw !signal.aborted && limit.signal.aborted ? late : err;
   } finally {
     signal.removeEventListener("abort", onAbort);
     done.abort();

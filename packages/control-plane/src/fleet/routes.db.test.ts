@@ -59,8 +59,8 @@ describe("the status", () => {
 describe("levers", () => {
   it.each([
     ["threshold", 1.5, /threshold: expected a share over 0 and at most 1, found 1\.5/],
-    ["threshold", "abc", /threshold: expected a share over 0 and at most 1, found "abc"/],
-    ["window", 0, /window: expected minutes over 0 and at most 10080, found 0/],
+    ["threshold", "abc", /threshold: expected a number, found "abc"/],
+    ["window", 0, /window: expected more than 0 and at most 10080 minutes, found 0/],
     ["minimum", 1.5, /minimum: expected a whole number of machines from 1/],
     ["clear", "soon", /clear: expected an instant, found "soon"/],
     ["clear", minutesAgo(-1), /clear: expected an instant that is past/],

@@ -5,12 +5,14 @@ import type { NewEvent } from "../platform/outbox.ts";
 
 const FLEET_OWNER = "fleet";
 
+type FleetEventType = Extract<EventType, `${"fleet" | "instance" | "machine"}.${string}`>;
+
 /** An event for the outbox, without a job. */
-export function fleetEvent<T extends Extract<EventType, `${"instance" | "machine"}.${string}`>>(
+export function fleetEvent<T extends FleetEventType>(
   ids: IdSource,
   type: T,
   payload: EventData<T>,
-): NewEvent {
+): NewEvent & { readonly type: T } {
   return {
     id: ids.next("evt"),
     type,

@@ -1,5 +1,6 @@
 import { assertNever, type Clock, type Random } from "@holdfast/runtime";
 import type { GuardedFetch } from "../access/guarded-fetch.ts";
+import type { Deliverer } from "../platform/delivery-loop.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { decideTry, targetHost } from "./logic.ts";
@@ -34,22 +35,11 @@ export interface DelivererOptions {
   readonly databaseNow?: () => number;
 }
 
-/** Tries due deliveries, many at a time and few to one host. */
-export interface Deliverer {
-  /**
-   * Claims what is due, as far as there is room, and starts its tries. Returns how many;
-   * `onSettled` is called after each.
-   */
-  startDue(signal: AbortSignal, onSettled?: () => void): Promise<number>;
-  /** Resolves when no try is under way. */
-  idle(): Promise<void>;
-}
-
 /** Most of an answer that is read; nothing in it is used. */
 const MAX_ANSWER_BYTES = 64 * 1024;
 const USER_AGENT = "holdfast-webhooks/1";
 
-/** Makes a {@link Deliverer}. */
+/** Makes a {@link Deliverer}: many tries at a time, and few to one host. */
 export function createDeliverer(options: DelivererOptions): Deliverer {
   const { db, log } = options;
   const underWay = new Map<Promise<void>, string>();

@@ -1,4 +1,5 @@
 import type { IdSource } from "@holdfast/runtime";
+import { createDeliveryLoop } from "../platform/delivery-loop.ts";
 import { createEventReader, type EventLoopOptions } from "../platform/event-reader.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
 import { createDeliverer, type DelivererOptions } from "./deliverer.ts";
@@ -32,7 +33,14 @@ export interface WebhookLoops {
 /** Makes the loops; see {@link WebhookLoops}. Replicas may all run them. */
 export function createWebhookLoops(options: WebhookLoopOptions): WebhookLoops {
   const { clock, random, log, db } = options;
-  const deliver = createDeliveryLoop(options);
+  const deliver = createDeliveryLoop({
+    name: "webhook-deliver",
+    everyMs: DELIVER_EVERY_MS,
+    deliverer: createDeliverer(options),
+    clock,
+    random,
+    log,
+  });
   const reader = createEventReader({
     restMs: FAN_OUT_REST_MS,
     ...options,
@@ -56,34 +64,4 @@ export function createWebhookLoops(options: WebhookLoopOptions): WebhookLoops {
     log,
   });
   return { fanOut: reader, deliver, prune };
-}
-
-function createDeliveryLoop(options: DelivererOptions): Loop {
-  const { clock, random, log } = options;
-  const deliverer = createDeliverer(options);
-  let stopping = new AbortController();
-  const loop: Loop = createLoop({
-    name: "webhook-deliver",
-    everyMs: DELIVER_EVERY_MS,
-    async tick() {
-      const started = await deliverer.startDue(stopping.signal, () => loop.wake());
-      return started > 0 ? "more" : "idle";
-    },
-    clock,
-    random,
-    log,
-  });
-  return {
-    name: loop.name,
-    async start() {
-      stopping = new AbortController();
-      await loop.start();
-    },
-    async stop() {
-      stopping.abort(new Error("stopping"));
-      await loop.stop();
-      await deliverer.idle();
-    },
-    wake: () => loop.wake(),
-  };
 }

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { DEFAULT_BREAKER_POLICY } from "./policy.ts";
-import { parseInstant, readReplay, replayBreaker } from "./replay.ts";
+import { lookAtBreaker } from "./breaker.ts";
+import { parseInstant, readReplay } from "./replay.ts";
 
 const line = (value: object): string => JSON.stringify(value);
 const text = [
@@ -31,7 +32,7 @@ it("reads machines from their events, and looks at an instant", () => {
     },
   ]);
   const policy = { ...DEFAULT_BREAKER_POLICY, minimum: 2, threshold: 0.5 };
-  const look = (at: string) => replayBreaker(read.lifespans, policy, Date.parse(at));
+  const look = (at: string) => lookAtBreaker(read.lifespans, policy, Date.parse(at)).view;
   expect(look("2026-01-31T12:04:59Z")).toMatchObject({ state: "closed", seen: 2, failed: 0 });
   expect(look("2026-01-31T12:05:00Z")).toMatchObject({ state: "open", seen: 2, failed: 1 });
   expect(look("2026-01-31T11:00:00Z")).toMatchObject({ state: "closed", seen: 0, rate: 0 });

@@ -4,8 +4,6 @@
  * or epoch ms; `ended` needs a cause. Order does not matter, blank lines are passed over.
  */
 import { FAILURE_KINDS, type FailureKind, type Lifespan, type MachineEnd } from "../lifespan.ts";
-import { lookAtBreaker, type BreakerView } from "./breaker.ts";
-import type { BreakerPolicy } from "./policy.ts";
 
 /** What came of reading a file of events. */
 export type ReplayReading =
@@ -70,15 +68,6 @@ export function parseInstant(value: unknown): number | undefined {
   }
   const ms = Date.parse(value);
   return Number.isNaN(ms) ? undefined : ms;
-}
-
-/** The breaker at an instant, having lived through all of the events up to it. */
-export function replayBreaker(
-  lifespans: readonly Lifespan[],
-  policy: BreakerPolicy,
-  at: number,
-): BreakerView {
-  return lookAtBreaker(lifespans, policy, at).view;
 }
 
 function parseEvent(line: string): ReplayEvent | string {

@@ -1,4 +1,4 @@
-import { KUBERNETES_FAULTS, openKubernetesWorld } from "../../testing/kubernetes-world.ts";
-import { describeProvider } from "../../testing/provider-contract.ts";
+import { openKubernetesWorld } from "../../testing/kubernetes-world.ts";
+import { CONTRACT_FAULTS, describeProvider } from "../../testing/provider-contract.ts";
 
-describeProvider("kubernetes", { faults: KUBERNETES_FAULTS, setUp: openKubernetesWorld });
+describeProvider("kubernetes", { faults: CONTRACT_FAULTS, setUp: openKubernetesWorld });
