@@ -1,7 +1,6 @@
 /** Agents that render nothing: each registers, takes one job an instance, and keeps polling and renewing. */
-import { setMaxListeners } from "node:events";
 import { smallGraph } from "./graphs.mjs";
-import { createCaller } from "./json-http.mjs";
+import { createWideCaller } from "./json-http.mjs";
 import { inParallel, now, round, until } from "./measure.mjs";
 
 /** Agents that register, or poll for the first time, at once. */
@@ -11,9 +10,8 @@ const LEASE_LIMIT_MS = 120_000;
 
 /** Opens the fleet on a server; resolves when every instance holds a job. */
 export async function openFleet(url, { agents, instances, inventory, name }) {
-  const caller = createCaller(url, { connections: agents * 2 + START_WIDTH });
-  const stopping = new AbortController();
-  setMaxListeners(0, stopping.signal);
+  const caller = createWideCaller(url);
+  const sleeps = createSleeps();
   const fleet = [];
   const begun = now();
   let counts = newCounts();
@@ -44,25 +42,20 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
   const poll = async (agent) => {
     agent.sequence += 1;
     const busy = new Set([...agent.held.values()].map((one) => one.instanceId));
-    const answer = await caller.json(
-      "POST",
-      "/agent/v1/poll",
-      {
-        ...session(agent),
-        sequence: agent.sequence,
-        instances: agent.instances.map(({ instanceId }) => ({
-          instanceId,
-          state: "healthy",
-          reason: null,
-          inventoryDigest: inventory.digest,
-          wants: busy.has(instanceId) ? 0 : 1,
-          vramFreeBytes: null,
-        })),
-        held: heldBy(agent),
-        waitMs: agent.config.pollWaitMs,
-      },
-      stopping.signal,
-    );
+    const answer = await caller.json("POST", "/agent/v1/poll", {
+      ...session(agent),
+      sequence: agent.sequence,
+      instances: agent.instances.map(({ instanceId }) => ({
+        instanceId,
+        state: "healthy",
+        reason: null,
+        inventoryDigest: inventory.digest,
+        wants: busy.has(instanceId) ? 0 : 1,
+        vramFreeBytes: null,
+      })),
+      held: heldBy(agent),
+      waitMs: agent.config.pollWaitMs,
+    });
     counts.polls += 1;
     forget(agent, answer.revoked);
     for (const { attemptId, jobId, leaseEpoch, instanceId } of answer.leases) {
@@ -72,36 +65,36 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
   };
   const renew = async (agent) => {
     const begun = now();
-    const answer = await caller.json(
-      "POST",
-      "/agent/v1/renew",
-      { ...session(agent), held: heldBy(agent) },
-      stopping.signal,
-    );
+    const answer = await caller.json("POST", "/agent/v1/renew", {
+      ...session(agent),
+      held: heldBy(agent),
+    });
     counts.renewals += 1;
     counts.renewalMs.push(now() - begun);
     forget(agent, answer.revoked);
   };
   const loop = async (agent, work, pauseMs, firstMs) => {
-    await sleep(firstMs, stopping.signal);
-    while (!stopping.signal.aborted) {
+    await sleeps.sleep(firstMs);
+    while (!sleeps.isOver()) {
       try {
         await work(agent);
       } catch (error) {
-        if (stopping.signal.aborted) return;
+        if (sleeps.isOver()) return;
         counts.failed += 1;
         counts.lastError = String(error);
-        await sleep(1_000, stopping.signal);
+        await sleeps.sleep(1_000);
       }
-      await sleep(pauseMs, stopping.signal);
+      if (pauseMs > 0) await sleeps.sleep(pauseMs);
     }
   };
   const leasing = now();
-  await inParallel(fleet.length, START_WIDTH, (at) => poll(fleet[at]));
-  const loops = fleet.flatMap((agent, at) => {
+  const loops = [];
+  await inParallel(fleet.length, START_WIDTH, async (at) => {
+    const agent = fleet[at];
+    await poll(agent);
     const every = agent.config.renewEveryMs;
     // Spread over the interval, as agents that started at different times are.
-    return [loop(agent, poll, 0, 0), loop(agent, renew, every, (every * at) / fleet.length)];
+    loops.push(loop(agent, poll, 0, 0), loop(agent, renew, every, (every * at) / fleet.length));
   });
   const held = () => fleet.reduce((sum, agent) => sum + agent.held.size, 0);
   await until(() => held() >= wanted, `${wanted} leases`, { limitMs: LEASE_LIMIT_MS });
@@ -117,7 +110,7 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
     },
     /** As `/metrics` tells it, in ms. */
     async eventLoopDelayMs() {
-      const text = await (await caller.stream("/metrics")).text();
+      const text = await caller.text("/metrics");
       const found = {};
       for (const [, quantile, value] of text.matchAll(
         /^holdfast_event_loop_delay_seconds\{quantile="([\d.]+)"\} (\S+)$/gm,
@@ -127,7 +120,7 @@ export async function openFleet(url, { agents, instances, inventory, name }) {
       return found;
     },
     async stop() {
-      stopping.abort();
+      sleeps.end();
       await caller.close();
       await Promise.all(loops);
     },
@@ -153,16 +146,27 @@ function newCounts() {
   return { polls: 0, renewals: 0, renewalMs: [], failed: 0, lastError: null };
 }
 
-function sleep(ms, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
+/** Pauses that end together. One signal for all would be looked through at each of thousands of pauses. */
+function createSleeps() {
+  const asleep = new Map();
+  let isOver = false;
+  return {
+    isOver: () => isOver,
+    sleep: (ms) =>
+      new Promise((resolve) => {
+        if (isOver) return resolve();
+        const timer = setTimeout(() => {
+          asleep.delete(timer);
+          resolve();
+        }, ms);
+        asleep.set(timer, resolve);
+      }),
+    end() {
+      isOver = true;
+      for (const [timer, resolve] of asleep) {
         clearTimeout(timer);
         resolve();
-      },
-      { once: true },
-    );
-  });
+      }
+    },
+  };
 }

@@ -1,4 +1,5 @@
 /** Both sides' HTTP: one keep-alive agent, the same for the bare client and for Holdfast's. */
+import { Agent as WideAgent, request as wideRequest } from "node:http";
 import { Agent, request } from "undici";
 
 /** Connections that one side may open to its server. */
@@ -30,5 +31,38 @@ export function createCaller(base, { connections = MAX_CONNECTIONS } = {}) {
     bytes: async (path) => (await call("GET", path)).arrayBuffer(),
     stream: (path) => call("GET", path),
     close: () => dispatcher.destroy(),
+  };
+}
+
+/**
+ * The same for thousands of calls that are held open: `undici` looks through all connections for a free
+ * one at each call.
+ */
+export function createWideCaller(base) {
+  const agent = new WideAgent({ keepAlive: true, maxSockets: Infinity });
+  const call = (method, path, body) =>
+    new Promise((resolve, reject) => {
+      const sent = wideRequest(
+        base + path,
+        { agent, method, headers: { "content-type": "application/json" } },
+        (answer) => {
+          const parts = [];
+          answer.on("data", (part) => parts.push(part));
+          answer.on("error", reject);
+          answer.on("end", () => {
+            const text = Buffer.concat(parts).toString();
+            if (answer.statusCode < 300) resolve(text);
+            else reject(new Error(`${method} ${path}: ${answer.statusCode} ${text.slice(0, 500)}`));
+          });
+        },
+      );
+      sent.on("error", reject);
+      sent.end(body === undefined ? undefined : JSON.stringify(body));
+    });
+  return {
+    json: async (...request) => JSON.parse(await call(...request)),
+    text: (path) => call("GET", path),
+    send: call,
+    close: async () => agent.destroy(),
   };
 }

@@ -145,7 +145,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     rateLimit: toRateLimit(settings.rateLimitPerMinute),
   });
   const { store, blobs, files, registrar, putAhead } = await createFileServices(options, guarded);
-  const machines = createMachinesService(db);
+  const machines = createMachinesService(db, clock);
   const removals = createRemovalTally();
   const kept: JobRetention = {
     endedHours: settings.jobRetentionHours,

@@ -149,7 +149,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
   const log = traceLog(options.trace, process.name);
   const ids = createIdSource(clock, random);
   const base = { db, clock, random, log };
-  const machines = createMachinesService(db);
+  const machines = createMachinesService(db, clock);
   const store = createCircuitStore({
     store: options.store.connect(process, seededRandom(seed + 2)),
     clock,

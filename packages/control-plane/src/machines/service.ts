@@ -10,7 +10,9 @@ import {
   type ValidationIssue,
 } from "@holdfast/comfyui/protocol";
 import { HoldfastError, type InstanceReport, type InventoryUpload } from "@holdfast/contract";
+import type { Clock } from "@holdfast/runtime";
 import type { Db, Queryable } from "../platform/db.ts";
+import { createSharedLook } from "../platform/shared-look.ts";
 import {
   toInventoryIndex,
   type Instance,
@@ -32,6 +34,8 @@ const OBJECT_INFOS_ASKED = 8;
 /** Machines in one list. */
 const MACHINES_LISTED = 10_000;
 
+/** A look at a fleet of ten thousand takes a fifth of a second; what it found is no older than this. */
+const SERVERS_MAX_AGE_MS = 2_000;
 /** Machines whose offers are looked at. */
 const OFFERS_READ = 1_000;
 /** What strict validation found: nothing wrong, the issues of the best kind of machine, or nobody to ask. */
@@ -90,8 +94,11 @@ export interface MachinesService extends MachineDetails {
   numbers(): Promise<store.FleetCounts>;
 }
 
-/** Makes the machines service on a database. */
-export function createMachinesService(db: Db): MachinesService {
+/**
+ * Makes the machines service on a database. With a clock a look at a large fleet is shared for a moment:
+ * when a rack dies, every job on it asks who else could run it.
+ */
+export function createMachinesService(db: Db, clock?: Clock): MachinesService {
   const inventories = new Map<string, InventoryIndex>();
   const merge = createFilesMerger();
   const keep = (index: InventoryIndex): InventoryIndex => {
@@ -107,6 +114,16 @@ export function createMachinesService(db: Db): MachinesService {
     if (known !== undefined) return known;
     const [row] = await store.readInventories(db, [digest]);
     return row === undefined ? undefined : keep(toInventoryIndex(row));
+  };
+  const readServers = async (): Promise<Servers> => {
+    const all = await store.listPlacedInstances(db);
+    const known: KnownInstance[] = [];
+    for (const instance of all) {
+      if (instance.inventoryDigest === null) continue;
+      const index = await inventory(instance.inventoryDigest);
+      if (index !== undefined) known.push({ instance, inventory: index });
+    }
+    return createServers(all, known, merge);
   };
   return {
     ...createMachineDetails(db),
@@ -130,16 +147,10 @@ export function createMachinesService(db: Db): MachinesService {
     },
     inventory,
     placedInstances: () => store.listPlacedInstances(db),
-    async servers() {
-      const all = await store.listPlacedInstances(db);
-      const known: KnownInstance[] = [];
-      for (const instance of all) {
-        if (instance.inventoryDigest === null) continue;
-        const index = await inventory(instance.inventoryDigest);
-        if (index !== undefined) known.push({ instance, inventory: index });
-      }
-      return createServers(all, known, merge);
-    },
+    servers:
+      clock === undefined
+        ? readServers
+        : createSharedLook(readServers, { clock, maxMs: SERVERS_MAX_AGE_MS }),
     listMachines: () => store.listMachines(db, MACHINES_LISTED),
     restartable: (on, instanceIds) => store.readRestartable(on, instanceIds),
     offers: (names) => reports.readOffers(db, names, OFFERS_READ),

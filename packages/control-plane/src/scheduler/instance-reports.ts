@@ -5,7 +5,7 @@ import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { fleetEvent } from "../machines/fleet-events.ts";
-import type { KnownInstance } from "./lease-store.ts";
+import type { KnownInstance } from "./heartbeat-store.ts";
 import type { AgentSession } from "./model.ts";
 
 /** What writing reports is made of. */

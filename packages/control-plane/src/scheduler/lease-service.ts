@@ -29,6 +29,7 @@ import type { MachinesService } from "../machines/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
+import { createClaimsUnderWay } from "./claims-under-way.ts";
 import type { JobCheckpoints } from "./checkpoint-plan.ts";
 import { readCheckpoints } from "./checkpoint-store.ts";
 import type { GraphCache } from "./graph-cache.ts";
@@ -38,9 +39,12 @@ import {
   type IdleInstance,
   type PlacedLease,
 } from "./idle-polls.ts";
+import { unknownTo, unleased } from "./held-and-leased.ts";
+import { createHeartbeats } from "./heartbeats.ts";
+import type { Heartbeat, KnownInstance } from "./heartbeat-store.ts";
 import { writeInstanceReports } from "./instance-reports.ts";
 import * as store from "./lease-store.ts";
-import type { AgentSession, GrantedJob, LiveLease, SchedulerSettings } from "./model.ts";
+import type { AgentSession, GrantedJob, LiveLease, Placement, SchedulerSettings } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
 import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-views.ts";
 import { registerIn } from "./registration.ts";
@@ -105,10 +109,12 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     renewEveryMs: settings.renewEveryMs,
     pollWaitMs: settings.pollWaitMs,
   };
+  const heartbeats = createHeartbeats(deps);
   const views = createMachineViews((attemptId) => deps.recentEnds.has(attemptId));
   /** The newest poll of each machine; an older one ends when a newer arrives. */
   const newestPoll = new Map<string, PollUnderWay>();
   const idlePolls = createIdlePolls();
+  const underWay = createClaimsUnderWay();
 
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     const ids = granted.map((job) => job.graphId);
@@ -120,10 +126,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     return granted.map((job) => toLease(job, mode, { templates, saved, restartable, settings }));
   };
 
-  const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<store.Heartbeat> => {
-    // In one order, so that two heartbeats of a machine never wait for each other's rows.
-    const sorted = [...held].sort((a, b) => (a.jobId < b.jobId ? -1 : 1));
-    const found = await store.heartbeat(db, agent, settings.leaseTtlMs, sorted);
+  const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<Heartbeat> => {
+    const found = await heartbeats.add({ agent, held });
     if (found === null) {
       throw new HoldfastError("machine_unknown", `machine ${agent.machineId} is not registered`);
     }
@@ -166,7 +170,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const reportChanges = async (
     agent: AgentSession,
     reports: readonly InstanceReport[],
-    known: readonly store.KnownInstance[],
+    known: readonly KnownInstance[],
   ): Promise<void> => {
     const byId = new Map(known.map((instance) => [instance.instanceId, instance]));
     const changed = reports.filter((report) => {
@@ -185,7 +189,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     request: PollRequest,
     isFirst: boolean,
   ): Promise<{
-    readonly instances: readonly store.KnownInstance[];
+    readonly instances: readonly KnownInstance[];
     /** Undefined when no heartbeat was needed: the machine holds what it should. */
     readonly leases: readonly LiveLease[] | undefined;
     /** What it should hold, heartbeat or not. */
@@ -247,6 +251,21 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     const restMs = last.at + last.pace.restMs() - deps.clock.elapsed();
     if (restMs > 0) await deps.clock.sleep(restMs, signal).catch(() => undefined);
   };
+  const claim = async (agent: AgentSession, placements: readonly Placement[]) => {
+    const end = underWay.begin(placements.map((placement) => placement.jobId));
+    try {
+      await deps.failpoints.hit("control-plane.before-claim");
+      const grants = placements.map((placement) => ({
+        ...placement,
+        attemptId: deps.ids.next("att"),
+        promptId: nextUuid(deps.random),
+        eventId: deps.ids.next("evt"),
+      }));
+      return await store.claim(db, agent, settings.leaseTtlMs, grants);
+    } finally {
+      end();
+    }
+  };
   const claimFor = async (
     agent: AgentSession,
     reports: readonly InstanceReport[],
@@ -262,7 +281,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const ids = [...new Set(wanting.flatMap((instance) => [...instance.servable]))];
       if (ids.length === 0) break;
       const wants = wanting.reduce((sum, instance) => sum + instance.wants, 0);
-      const limit = Math.max(HEADS_MIN, wants * HEADS_PER_WANT);
+      // Beyond those that others are just claiming.
+      const limit = Math.max(HEADS_MIN, wants * HEADS_PER_WANT) + underWay.count();
       const instanceIds = wanting.map((instance) => instance.instanceId);
       const heads = await store.readQueueHeads(db, ids, limit, instanceIds);
       const seen = new Set(heads.map((head) => head.requirementId));
@@ -276,21 +296,16 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
         instanceId,
         servable: { has: (id: number) => deps.active.canServe(inventory, id) },
       }));
-      const placements = choosePlacements(heads, wanting, elsewhere);
-      if (placements.length === 0) break;
+      const free = heads.filter((head) => !underWay.has(head.jobId));
+      const placements = choosePlacements(free, wanting, elsewhere);
+      if (placements.length === 0) {
+        if (free.length === heads.length) break;
+        // Whoever claims them may be refused: then they are ours.
+        await underWay.nextEnd();
+        continue;
+      }
       hasTried = true;
-      await deps.failpoints.hit("control-plane.before-claim");
-      const granted = await store.claim(
-        db,
-        agent,
-        settings.leaseTtlMs,
-        placements.map((placement) => ({
-          ...placement,
-          attemptId: deps.ids.next("att"),
-          promptId: nextUuid(deps.random),
-          eventId: deps.ids.next("evt"),
-        })),
-      );
+      const granted = await claim(agent, placements);
       await deps.failpoints.hit("control-plane.claimed");
       noteClaim(agent.machineId, granted.length);
       for (const placement of placements) {
@@ -456,22 +471,6 @@ function hasIdleInstance(request: PollRequest): boolean {
   const wanting = request.instances.filter((report) => report.wants > 0).length;
   const working = request.held.filter((attempt) => attempt.phase !== "collecting").length;
   return working < wanting;
-}
-
-/** What the agent holds and has no lease on: taken away, or ended by a report just now. */
-function unleased(held: PollRequest["held"], leases: readonly LiveLease[]): string[] {
-  const live = new Set(leases.map((lease) => `${lease.attemptId}:${lease.leaseEpoch}`));
-  return held
-    .filter((attempt) => !live.has(`${attempt.attemptId}:${attempt.leaseEpoch}`))
-    .map((attempt) => attempt.attemptId);
-}
-
-/** Jobs leased to the agent that it does not hold: the answer that granted them was lost. */
-function unknownTo(request: PollRequest, leases: readonly LiveLease[]): LiveLease[] {
-  const known = new Set(request.held.map((attempt) => attempt.attemptId));
-  // Leases on instances that the agent no longer names run out by themselves.
-  const named = new Set(request.instances.map((report) => report.instanceId));
-  return leases.filter((lease) => !known.has(lease.attemptId) && named.has(lease.instanceId));
 }
 
 interface PollUnderWay {

@@ -4,17 +4,9 @@
  * I2  Every grant makes `jobs.lease_epoch` grow; every write under a lease names the epoch it holds.
  * I3  Whether a lease has run out is decided by the database's clock alone.
  */
-import type { HeldAttempt } from "@holdfast/contract";
 import type { Needs } from "../machines/model.ts";
-import { statement, toJson, type Queryable } from "../platform/db.ts";
-import type {
-  AgentSession,
-  GrantedJob,
-  JobPlan,
-  LiveLease,
-  Placement,
-  QueueHead,
-} from "./model.ts";
+import { statement, type Queryable } from "../platform/db.ts";
+import type { AgentSession, GrantedJob, JobPlan, Placement, QueueHead } from "./model.ts";
 
 const HEAD_COLUMNS = `j.id as "jobId", j.requirement_id as "requirementId", j.priority, j.rank,
   (extract(epoch from now() - j.created_at) * 1000)::float8 as "ageMs",
@@ -223,86 +215,6 @@ export async function claim(
   return rows.map(toGrantedJob);
 }
 
-const HEARTBEAT = statement(
-  "scheduler.heartbeat",
-  `with machine as (
-     select session, state, last_heartbeat_at from machines where id = $1
-   ),
-   beat as (
-     update machines m set last_heartbeat_at = now(), state = 'online'
-     from machine where m.id = $1 and machine.session = $2
-       and (machine.state <> 'online' or machine.last_heartbeat_at < now() - interval '2 seconds')
-   ),
-   -- Skipped: a row that another statement is just renewing or ending. Nobody waits, nobody deadlocks.
-   mine as (
-     select l.job_id, h.phase, h.progress
-     from unnest($4::text[], $5::int[], $6::text[], $7::jsonb[])
-       as h (job_id, lease_epoch, phase, progress)
-     join leases l on l.job_id = h.job_id and l.lease_epoch = h.lease_epoch
-     where l.machine_id = $1 and (select session from machine) = $2
-     for update of l skip locked
-   ),
-   renewed as (
-     update leases l set
-       lease_until = now() + make_interval(secs => $3::float8 / 1000),
-       phase = mine.phase, progress = mine.progress
-     from mine where l.job_id = mine.job_id
-   )
-   select machine.session,
-     (select json_agg(json_build_object(
-        'jobId', l.job_id, 'attemptId', l.attempt_id, 'instanceId', l.instance_id,
-        'leaseEpoch', l.lease_epoch)) from leases l where l.machine_id = $1) as leases,
-     (select json_agg(json_build_object(
-        'instanceId', i.id, 'state', i.state, 'reason', i.reason,
-        'inventoryDigest', i.inventory_digest, 'cordoned',
-        i.cordoned or coalesce(i.quarantined_until > now(), false)))
-      from instances i where i.machine_id = $1) as instances
-   from machine`,
-);
-
-/** What a heartbeat finds: the machine's session now, and every lease the machine should hold. */
-export interface Heartbeat {
-  readonly session: number;
-  readonly leases: readonly LiveLease[];
-  /** The machine's instances as the database has them. */
-  readonly instances: readonly KnownInstance[];
-}
-
-/** What the database has of an instance: reports that say the same are not written. */
-export interface KnownInstance {
-  readonly instanceId: string;
-  readonly state: string;
-  readonly reason: string | null;
-  readonly inventoryDigest: string | null;
-  /** Given no new work: cordoned, or in quarantine. */
-  readonly cordoned: boolean;
-}
-
-/** Renews what an agent holds and reads what it should hold; null when the machine is unknown. */
-export async function heartbeat(
-  db: Queryable,
-  agent: AgentSession,
-  leaseTtlMs: number,
-  held: readonly HeldAttempt[],
-): Promise<Heartbeat | null> {
-  const { rows } = await db.query<{
-    session: number;
-    leases: LiveLease[] | null;
-    instances: KnownInstance[] | null;
-  }>(HEARTBEAT, [
-    agent.machineId,
-    agent.session,
-    leaseTtlMs,
-    held.map((attempt) => attempt.jobId),
-    held.map((attempt) => attempt.leaseEpoch),
-    held.map((attempt) => attempt.phase),
-    held.map((attempt) => (attempt.progress === null ? null : toJson(attempt.progress))),
-  ]);
-  const row = rows[0];
-  if (row === undefined) return null;
-  return { session: row.session, leases: row.leases ?? [], instances: row.instances ?? [] };
-}
-
 /**
  * Takes over the leases of an earlier process of this machine: every one gets a new epoch, so that
  * the earlier process can write nothing any more (P2). Leases on instances that are not declared any
@@ -460,6 +372,21 @@ export async function readActiveRequirements(
     [limit, afterId],
   );
   return rows;
+}
+
+/** Queued jobs of these requirements, counted up to a limit. */
+export async function countQueued(
+  db: Queryable,
+  requirementIds: readonly number[],
+  limit: number,
+): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    `select count(*)::int as count from (
+       select from jobs where state = 'queued' and not held and requirement_id = any($1::bigint[])
+       limit $2) q`,
+    [requirementIds, limit],
+  );
+  return rows[0]?.count ?? 0;
 }
 
 /** Writes why nobody can serve a requirement, or null that somebody can. */

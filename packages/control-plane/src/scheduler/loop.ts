@@ -5,7 +5,7 @@ import type { Db } from "../platform/db.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
-import { setWaitingReason } from "./lease-store.ts";
+import { countQueued, setWaitingReason } from "./lease-store.ts";
 import type { SchedulerSettings } from "./model.ts";
 import { createUnservedWatch } from "./unserved-watch.ts";
 import * as store from "./outcome-store.ts";
@@ -112,10 +112,9 @@ export function createQueueLoop(deps: SchedulerLoopDeps): Loop {
       await deps.fetching.refresh();
       const requirements = await deps.active.refresh(deps.db);
       if (requirements.length === 0) return "idle";
-      deps.signal.wakeInTurn(
-        requirements.map((requirement) => requirement.id),
-        deps.signal.waiting(),
-      );
+      const ids = requirements.map((requirement) => requirement.id);
+      // No more than there is work for: each that wakes looks into the database.
+      deps.signal.wakeInTurn(ids, await countQueued(deps.db, ids, deps.signal.waiting()));
       const servers = await deps.machines.servers();
       const looks = requirements.map((requirement) => {
         const isServed = servers.inventories.some((inventory) =>

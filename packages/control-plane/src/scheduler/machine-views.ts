@@ -1,6 +1,6 @@
 import type { HeldAttempt, InstanceReport } from "@holdfast/contract";
 import type { PlacedLease } from "./idle-polls.ts";
-import type { Heartbeat, KnownInstance } from "./lease-store.ts";
+import type { Heartbeat, KnownInstance } from "./heartbeat-store.ts";
 import type { AgentSession } from "./model.ts";
 
 /** For how long a heartbeat's findings are believed, so that not every poll costs one. */

@@ -1,7 +1,7 @@
 /** Interleavings that once lost or hung jobs, each as it was found. */
 import { SURPLUS, type AttemptReport, type Lease } from "@holdfast/contract";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createSchedulerKit, type SchedulerKit } from "../../testing/scheduler-kit.ts";
+import { createSchedulerKit, type Agent, type SchedulerKit } from "../../testing/scheduler-kit.ts";
 
 let kit: SchedulerKit;
 beforeAll(async () => {
@@ -223,6 +223,32 @@ describe("sessions and replicas", () => {
         return racing.register(agent.machineId);
       };
       expect((await racing.poll(agent, 0, [held], 0)).leases).toEqual([]);
+    } finally {
+      await racing.close();
+    }
+  });
+
+  it("many machines that ask at once do not all claim the head of the queue", async () => {
+    let claims = 0;
+    const racing = await createSchedulerKit({
+      failpoints: {
+        hit(name) {
+          if (name === "control-plane.before-claim") claims += 1;
+          return Promise.resolve();
+        },
+      },
+    });
+    try {
+      const agents: Agent[] = [];
+      for (let at = 0; at < 12; at += 1) {
+        agents.push((await racing.register(null, [], [`http://${at}`])).agent);
+      }
+      await racing.queueJobs(12);
+      const answers = await Promise.all(agents.map((agent) => racing.poll(agent, 1, [], 1_000)));
+      const jobs = new Set(answers.map(({ leases }) => racing.only(leases).jobId));
+      expect(jobs.size).toBe(12);
+      // Each once, but for those whose look was older than a claim that ended just now.
+      expect(claims).toBeLessThan(18);
     } finally {
       await racing.close();
     }
