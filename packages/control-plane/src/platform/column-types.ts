@@ -21,10 +21,35 @@ const OID = {
 
 type TextParser = (text: string) => unknown;
 
+const ZERO = "0".charCodeAt(0);
+/** Where the digits of a fraction begin. */
+const FRACTION_AT = "2026-01-01 00:00:00.".length;
 const TIMESTAMP = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d+)?([+-]\d\d(?::?\d\d)?)?$/;
+
+/** What our connections get: UTC, a year of four digits. */
+const UTC_TIMESTAMP = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?\+00$/;
 
 /** Parses Postgres's ISO timestamp text to epoch milliseconds; a text without zone counts as UTC. */
 export function parseTimestamp(text: string): number {
+  return UTC_TIMESTAMP.test(text) ? parseUtc(text) : parseAny(text);
+}
+
+/** By its digits: a round of the fleet's leader reads some seventy thousand of them. */
+function parseUtc(text: string): number {
+  const digit = (at: number): number => text.charCodeAt(at) - ZERO;
+  const two = (at: number): number => digit(at) * 10 + digit(at + 1);
+  const year = two(0) * 100 + two(2);
+  // `Date.UTC` takes a year under 100 for one of the last century.
+  if (year < 100) return parseAny(text);
+  let millis = 0;
+  const fraction = text.length - "+00".length - FRACTION_AT;
+  if (fraction > 0) millis += digit(FRACTION_AT) * 100;
+  if (fraction > 1) millis += digit(FRACTION_AT + 1) * 10;
+  if (fraction > 2) millis += digit(FRACTION_AT + 2);
+  return Date.UTC(year, two(5) - 1, two(8), two(11), two(14), two(17), millis);
+}
+
+function parseAny(text: string): number {
   if (text === "infinity") return Number.POSITIVE_INFINITY;
   if (text === "-infinity") return Number.NEGATIVE_INFINITY;
   const match = TIMESTAMP.exec(text);
