@@ -2,13 +2,16 @@
 import { fileURLToPath } from "node:url";
 import { seededRandom } from "@holdfast/runtime";
 import { runnerImport } from "vite";
+import { median, percentile } from "./measure.mjs";
 import { DEFAULT_BREAKER_POLICY, DEFAULT_FLEET_POLICY } from "../../packages/fleet/dist/index.js";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const NIGHT_MS = 8 * HOUR;
 const NIGHT_TICK_MS = 30_000;
-const TICK_MS = 5_000;
+/** As the leader's rounds. */
+const TICK_MS = 2_000;
+const SECOND = 1_000;
 /** A job of a machine that died is given to another when its lease has run out. */
 const LEASE_MS = 30_000;
 const SEED = 20_261_127;
@@ -95,6 +98,8 @@ export async function simulateFollow({ jobs: jobCount = 20_000, max = 200 } = {}
     jobsOf: (name) => (running.has(name) ? 1 : 0),
   });
   const points = [];
+  const refills = watchRefills();
+  const jobsBackMs = [];
   let next = 0;
   let now = 0;
   for (; done < jobCount || world.living.length > 0; now += TICK_MS) {
@@ -104,7 +109,7 @@ export async function simulateFollow({ jobs: jobCount = 20_000, max = 200 } = {}
       if (!cloud.signs(name, now, 1, null).isHealthy) {
         running.delete(name);
         interrupted += 1;
-        lost.push({ job: job.job, backAt: now + LEASE_MS });
+        lost.push({ job: { ...job.job, lostAt: now }, backAt: now + LEASE_MS });
       } else if (job.endsAt <= now) {
         running.delete(name);
         done += 1;
@@ -122,10 +127,12 @@ export async function simulateFollow({ jobs: jobCount = 20_000, max = 200 } = {}
       const job = queue.shift();
       if (job === undefined) break;
       maxWaitMs = Math.max(maxWaitMs, now - job.at);
+      if (job.lostAt !== undefined) jobsBackMs.push(now - job.lostAt);
       const tookMs = 20_000 + random.next() * 80_000;
-      running.set(name, { job, tookMs, endsAt: now + tookMs });
+      running.set(name, { job: { at: job.at }, tookMs, endsAt: now + tookMs });
     }
     world.tick(now);
+    refills.look(world.rows.values(), now, queue.length + lost.length > 0);
     if (now % MINUTE === 0) {
       points.push({
         minute: now / MINUTE,
@@ -149,6 +156,57 @@ export async function simulateFollow({ jobs: jobCount = 20_000, max = 200 } = {}
     hours: now / HOUR,
     dollars: cloud.cost(now),
     maxWaitMinutes: maxWaitMs / MINUTE,
+    // While jobs wait: from a loss being known until another machine is asked for, and until one works.
+    ...secondsOf("replacementAsked", refills.askedMs),
+    ...secondsOf("replacementWorks", refills.worksMs),
+    // From its machine's death until it runs again: the lease has to run out first.
+    ...secondsOf("lostJobRunsAgain", jobsBackMs),
     points,
+  };
+}
+
+function secondsOf(name, samples) {
+  return {
+    [`${name}P50Seconds`]: median(samples) / SECOND,
+    [`${name}P95Seconds`]: percentile(samples, 0.95) / SECOND,
+    [`${name}Count`]: samples.length,
+  };
+}
+
+/** How soon machines that failed are replaced. A replacement that fails as well counts from the first loss. */
+function watchRefills() {
+  const seen = new Set();
+  const over = new Set();
+  const replaces = new Map();
+  let losses = [];
+  const askedMs = [];
+  const worksMs = [];
+  return {
+    askedMs,
+    worksMs,
+    look(rows, now, isWanted) {
+      const all = [...rows];
+      for (const { id, end, healthyAt } of all) {
+        if (healthyAt !== null && replaces.has(id)) {
+          worksMs.push(healthyAt - replaces.get(id));
+          replaces.delete(id);
+        }
+        if (end === null || over.has(id)) continue;
+        over.add(id);
+        const first = replaces.get(id);
+        replaces.delete(id);
+        if (end.cause === "failed" && (healthyAt !== null || first !== undefined))
+          losses.push({ at: first ?? end.at, knownAt: now });
+      }
+      if (!isWanted) losses = [];
+      for (const { id } of all) {
+        if (seen.has(id)) continue;
+        seen.add(id);
+        const loss = losses.shift();
+        if (loss === undefined) continue;
+        askedMs.push(now - loss.knownAt);
+        replaces.set(id, loss.at);
+      }
+    },
   };
 }

@@ -146,6 +146,27 @@ describe("how many machines are asked for", () => {
     });
   });
 
+  it("replaces at once those that worked and were lost, however gradually machines are started", () => {
+    const lost = (id: string, ago: number, healthyAt: number | null) => ({
+      machineId: id,
+      spawnedAt: 0,
+      healthyAt,
+      end: { at: NOW - ago, cause: "failed", kind: "no_heartbeat" } as const,
+    });
+    const rules = policy({ startAtOnce: 1, pools: [pool("a", { min: 4 })] });
+    const askFor = (lifespans: FleetFacts["lifespans"], machines: FleetFacts["machines"] = []) =>
+      decide({ lifespans, machines }, rules).pools[0]?.ask;
+    const worked = [lost("m1", 2_000, 5), lost("m2", 2_000, 5)];
+    // Each of them came up once: that allows three by itself, and their replacements come on top.
+    expect(askFor(worked)).toBe(4);
+    const starting = machine("m3", { state: "starting", healthyAt: null });
+    expect(askFor(worked, [starting, { ...starting, id: "m4" }, { ...starting, id: "m5" }])).toBe(
+      1,
+    );
+    // One that never came up is no loss of work, and so is none that was long ago.
+    expect(askFor([lost("m1", 2_000, null), lost("m2", 120_000, null)])).toBe(1);
+  });
+
   it("makes room for the replacement of one that is being ended, not of one that is to be", () => {
     const end = { at: NOW, cause: "failed", kind: "crash", reason: "" } as const;
     const ending = machine("m1", { state: "ending", end });

@@ -21,6 +21,9 @@ import type {
   PoolPolicy,
 } from "./model.ts";
 
+/** So long after its loss a machine that worked may be replaced beside those that start gradually. */
+const REPLACED_WITHIN_MS = 60_000;
+
 /** Everything that decides about the size of the fleet. */
 export interface FleetFacts {
   readonly now: number;
@@ -165,7 +168,7 @@ function unneeded(
 
 /** I1. One for the whole fleet: what one pool takes the next has not. */
 function createLimits(
-  { machines, breaker, lifespans, blockedPools }: FleetFacts,
+  { now, machines, breaker, lifespans, blockedPools }: FleetFacts,
   policy: FleetPolicy,
 ): {
   take(
@@ -180,7 +183,8 @@ function createLimits(
     ({ state, pool }) => state === "starting" || (state === "asked" && !blockedPools.has(pool)),
   ).length;
   let ofBreaker = spawnAllowance(breaker, onTheWay);
-  let ofStart = Math.max(0, startAllowance(lifespans, policy) - onTheWay);
+  const allowed = startAllowance(lifespans, policy) + countLost(lifespans, now);
+  let ofStart = Math.max(0, allowed - onTheWay);
   let spent = paid.reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);
   return {
     take(pool, missing, total) {
@@ -215,6 +219,14 @@ function createLimits(
       return { ask, held };
     },
   };
+}
+
+/** Machines that worked and failed a moment ago: to replace them is no growth, that would be gradual. */
+function countLost(lifespans: readonly Lifespan[], now: number): number {
+  return lifespans.filter(
+    ({ healthyAt, end }) =>
+      healthyAt !== null && end?.cause === "failed" && now - end.at < REPLACED_WITHIN_MS,
+  ).length;
 }
 
 function breakerWords({ state, probeAt }: FleetFacts["breaker"]): string {
