@@ -43,6 +43,7 @@ beforeEach(async () => {
       progress: () => undefined,
       isInteractive: false,
       columns: 200,
+      resultColumns: 200,
     },
   };
 });

@@ -216,5 +216,5 @@ function show<T>(
   if (options.json === true) {
     for (const row of rows) terminal.line(JSON.stringify(row));
   } else if (rows.length === 0) terminal.note(empty);
-  else for (const line of textTable(rows, columns, terminal.columns)) terminal.line(line);
+  else for (const line of textTable(rows, columns, terminal.resultColumns)) terminal.line(line);
 }

@@ -9,6 +9,7 @@ const terminal = {
   progress: () => undefined,
   isInteractive: false,
   columns: 80,
+  resultColumns: 80,
 };
 const tree = toCommandTree(createProgram({ terminal, env: {} }));
 

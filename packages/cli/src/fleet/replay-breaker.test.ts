@@ -31,7 +31,14 @@ async function run(
 ): Promise<string> {
   const lines: string[] = [];
   const line = (text: string): void => void lines.push(text);
-  const terminal = { line, note: line, progress() {}, isInteractive: false, columns: 80 };
+  const terminal = {
+    line,
+    note: line,
+    progress() {},
+    isInteractive: false,
+    columns: 80,
+    resultColumns: 80,
+  };
   await replayBreakerFile({ replay: file, ...options }, { terminal, env });
   return lines.join("\n");
 }

@@ -2,6 +2,7 @@
 import { systemClock } from "@holdfast/runtime/system";
 import { FLEET_PATH, getFleet, listLevers, listMachines } from "../api/fleet-calls.ts";
 import type { CommandContext } from "../command-context.ts";
+import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
 import { processScreen } from "../terminal/screen.ts";
@@ -29,7 +30,7 @@ export async function status(options: ShowOptions, context: CommandContext): Pro
   const { terminal } = context;
   const found = await getFleet(apiClientFor(options, context));
   if (options.json === true) return terminal.line(JSON.stringify(found));
-  const look = { now: systemClock.now(), columns: terminal.columns };
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
   for (const line of statusLines(found, look)) terminal.line(line);
 }
 
@@ -60,7 +61,8 @@ export async function breaker(options: ShowOptions, context: CommandContext): Pr
   const { terminal } = context;
   const found = await getFleet(apiClientFor(options, context));
   if (options.json === true) return terminal.line(JSON.stringify(found.breaker));
-  for (const line of breakerLines(found.breaker, systemClock.now())) terminal.line(line);
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
+  for (const line of breakerLines(found.breaker, look)) terminal.line(line);
 }
 
 /** `holdfast fleet machines`. */
@@ -77,7 +79,7 @@ export async function machines(options: ShowOptions, context: CommandContext): P
   } else if (items.length === 0) {
     terminal.note(isLiving ? "no machines; --all lists those that ended too" : "no machines");
   } else {
-    const look = { now: systemClock.now(), columns: terminal.columns };
+    const look = { now: systemClock.now(), columns: terminal.resultColumns };
     for (const line of machineLines(items, look)) terminal.line(line);
   }
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
@@ -86,17 +88,27 @@ export async function machines(options: ShowOptions, context: CommandContext): P
 /** `holdfast fleet levers`. */
 export async function levers(options: ShowOptions, context: CommandContext): Promise<void> {
   const { terminal } = context;
+  const isAll = options.all === true;
+  if (options.limit !== undefined && !isAll) {
+    throw new CommandFailure(EXIT.refused, "--limit: expected --all beside it");
+  }
   const api = apiClientFor(options, context);
-  const found =
-    options.all === true
-      ? await listLevers(api, options.limit ?? DEFAULT_LIMIT)
-      : (await getFleet(api)).levers;
+  const [{ levers: inForce }, all] = await Promise.all([
+    getFleet(api),
+    isAll ? listLevers(api, options.limit ?? DEFAULT_LIMIT) : undefined,
+  ]);
+  const found = all ?? inForce;
   if (options.json === true) {
     for (const lever of found) terminal.line(JSON.stringify(lever));
   } else if (found.length === 0) {
-    terminal.note("no lever is in force: the settings are; --all lists those that were");
+    terminal.note(
+      isAll
+        ? "no lever was ever set: the settings are in force"
+        : "no lever is in force: the settings are; --all lists those that were",
+    );
   } else {
-    const look = { now: systemClock.now(), columns: terminal.columns };
-    for (const line of leverLines(found, look)) terminal.line(line);
+    const look = { now: systemClock.now(), columns: terminal.resultColumns };
+    const held = isAll ? new Set(inForce.map(({ id }) => id)) : undefined;
+    for (const line of leverLines(found, look, held)) terminal.line(line);
   }
 }

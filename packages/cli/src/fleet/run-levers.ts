@@ -53,7 +53,8 @@ export async function undoLever(id: string, options: LeverOptions, deps: LeverDe
 
 async function showBreaker({ api, terminal, now }: LeverDeps): Promise<void> {
   const { breaker } = await calls.getFleet(api);
-  for (const line of breakerLines(breaker, now())) terminal.line(line);
+  for (const line of breakerLines(breaker, { now: now(), columns: terminal.resultColumns }))
+    terminal.line(line);
 }
 
 /** The options of {@link spawn}. */

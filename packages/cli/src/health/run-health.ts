@@ -44,7 +44,7 @@ export async function runHealth(options: HealthOptions, context: CommandContext)
   if (options.watch === true) return await watchHealth(api, isJson, context);
   const sight = toHealthSight(await lookOnce(api, HEALTH_PATH), api.baseUrl);
   if (isJson) terminal.line(healthJson(sight));
-  else for (const line of healthLines(sight)) terminal.line(line);
+  else for (const line of healthLines(sight, terminal.resultColumns)) terminal.line(line);
   process.exitCode = healthExitCode(stateOf(sight));
 }
 
@@ -79,7 +79,7 @@ async function watchHealth(
   const onSight = (seen: Sight): void => {
     const sight = toHealthSight(seen, api.baseUrl);
     const at = new Date(systemClock.now()).toISOString();
-    if (screen !== null) return screen.draw([at, ...healthLines(sight)]);
+    if (screen !== null) return screen.draw([at, ...healthLines(sight, terminal.columns)]);
     const line = healthLine(sight);
     if (line !== before) terminal.line(isJson ? healthJson(sight) : `${at}  ${line}`);
     before = line;

@@ -65,7 +65,7 @@ export async function list(options: ListOptions, context: CommandContext): Promi
   }
   if (jobs.length === 0) return terminal.note("no jobs");
   const now = systemClock.now();
-  for (const line of textTable(jobs, jobColumns(now), terminal.columns)) terminal.line(line);
+  for (const line of textTable(jobs, jobColumns(now), terminal.resultColumns)) terminal.line(line);
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
 }
 
@@ -152,7 +152,7 @@ function showAttempts(attempts: readonly AttemptView[], terminal: Terminal): voi
     { head: "THEN", cell: (attempt) => attempt.decision?.action ?? "" },
     { head: "WHY", cell: (a) => a.decision?.reason ?? a.error?.message ?? "" },
   ];
-  for (const line of textTable(attempts, columns, terminal.columns)) terminal.line(line);
+  for (const line of textTable(attempts, columns, terminal.resultColumns)) terminal.line(line);
   for (const line of checkpointLines(attempts)) terminal.line(plainText(line));
 }
 
@@ -166,7 +166,7 @@ function showOutputs(outputs: readonly OutputView[], terminal: Terminal): void {
     { head: "SIZE", cell: (output) => bytesText(output.sizeBytes), isRight: true },
     { head: "NAME", cell: (output) => output.name },
   ];
-  for (const line of textTable(outputs, columns, terminal.columns)) terminal.line(line);
+  for (const line of textTable(outputs, columns, terminal.resultColumns)) terminal.line(line);
 }
 
 /** `holdfast jobs watch`: exits as `submit --wait` does. */
