@@ -33,6 +33,17 @@ function addShowing(fleet: Command, context: CommandContext): void {
     .option("--limit <number>", "at most so many (default 200)", positiveNumber)
     .option("--json", "one JSON object a line")
     .action((options: ShowOptions) => show("machines", options, context));
+  withClientOptions(
+    fleet
+      .command("show")
+      .description("One machine: why it is as it is, its steps, and where its log is"),
+  )
+    .argument("<machine>", "its name, or its id")
+    .option("--json", "print as JSON")
+    .action(async (ref: string, options: ShowOptions) => {
+      const { showMachine } = await import("../fleet/run-fleet.ts");
+      await showMachine(ref, options, context);
+    });
   withClientOptions(fleet.command("levers").description("What people have set while it runs"))
     .option("--all", "those that were undone or replaced too")
     .option("--limit <number>", "with --all: at most so many (default 200)", positiveNumber)
@@ -136,7 +147,7 @@ type LeverCommands = typeof leverCommands;
 
 /** Loads what the commands do only when one of them runs. */
 async function show(
-  action: keyof Showing,
+  action: "status" | "breaker" | "machines" | "levers",
   options: ShowOptions,
   context: CommandContext,
 ): Promise<void> {

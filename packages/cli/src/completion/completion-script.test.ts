@@ -65,6 +65,7 @@ describe("the command line", () => {
     expect(fleet?.children.map((child) => child.name)).toEqual([
       "status",
       "machines",
+      "show",
       "levers",
       "breaker",
       "threshold",

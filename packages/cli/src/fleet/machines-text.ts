@@ -29,7 +29,8 @@ export function machineLines(
   return textTable(machines, shape, columns);
 }
 
-function stateOf({ state, isHealthy, endedAt, endCause }: FleetMachineView): string {
+/** `ready, healthy`; `ended, failed`. */
+export function stateOf({ state, isHealthy, endedAt, endCause }: FleetMachineView): string {
   if (endedAt !== null && endCause === "failed") return `${state}, failed`;
   return isHealthy ? `${state}, healthy` : state;
 }

@@ -1,6 +1,13 @@
 /** `holdfast fleet status`, `breaker`, `machines`, `levers`: what is there to see. */
 import { systemClock } from "@holdfast/runtime/system";
-import { FLEET_PATH, getFleet, listLevers, listMachines } from "../api/fleet-calls.ts";
+import {
+  findMachine,
+  FLEET_PATH,
+  getFleet,
+  listLevers,
+  listMachines,
+  listRuns,
+} from "../api/fleet-calls.ts";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
@@ -9,6 +16,7 @@ import { processScreen } from "../terminal/screen.ts";
 import { listenForStop } from "../up/stop-signals.ts";
 import { breakerLines } from "./breaker-text.ts";
 import { leverLines } from "./levers-text.ts";
+import { machinePage } from "./machine-page.ts";
 import { machineLines } from "./machines-text.ts";
 import { statusLines } from "./status-text.ts";
 import { createStatusView } from "./status-view.ts";
@@ -83,6 +91,28 @@ export async function machines(options: ShowOptions, context: CommandContext): P
     for (const line of machineLines(items, look)) terminal.line(line);
   }
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
+}
+
+/** `holdfast fleet show`. */
+export async function showMachine(
+  ref: string,
+  options: ShowOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal } = context;
+  const api = apiClientFor(options, context);
+  const machine = await findMachine(api, ref);
+  if (machine === undefined) {
+    throw new CommandFailure(
+      EXIT.refused,
+      `expected the name or the id of a machine of the fleet, found ${JSON.stringify(ref)}: holdfast fleet machines --all lists them`,
+    );
+  }
+  const { machineId } = machine;
+  const runs = machineId === null ? null : await listRuns(api, machineId);
+  if (options.json === true) return terminal.line(JSON.stringify({ ...machine, runs }));
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
+  for (const line of machinePage(machine, runs, look)) terminal.line(line);
 }
 
 /** `holdfast fleet levers`. */
