@@ -22,6 +22,10 @@ export function addAlerts(program: Command, context: CommandContext): void {
     .option("--limit <number>", "at most so many (default 50)", positiveNumber)
     .action((options: AlertListOptions) => run("list", options, context));
 
+  add("show", "One alert: what to do, who is at it, and where it was sent to")
+    .argument("<alert>", "its id, alt_…")
+    .action((id: string, options: AlertOptions) => run("show", id, options, context));
+
   add("rules", "List the rules, and whether there is data for them").action(
     (options: AlertOptions) => run("rules", options, context),
   );

@@ -44,6 +44,7 @@ describe("the command line", () => {
     const alerts = tree.children.find((child) => child.name === "alerts");
     expect(alerts?.children.map((child) => child.name)).toEqual([
       "list",
+      "show",
       "rules",
       "silence",
       "silences",
