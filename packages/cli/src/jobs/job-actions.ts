@@ -6,7 +6,8 @@ import { apiClientFor, type ClientOptions } from "../commands/client-options.ts"
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
 import { downloadOutputs } from "../submit/download.ts";
-import { bytesText, durationText, parseDuration } from "../terminal/durations.ts";
+import { bytesText, durationText } from "../terminal/durations.ts";
+import { parseWhen } from "../terminal/instants.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
 import { checkpointLines } from "./checkpoint-lines.ts";
@@ -71,9 +72,8 @@ export async function list(options: ListOptions, context: CommandContext): Promi
 
 function toInstant(text: string | undefined, flag: string): string | undefined {
   if (text === undefined) return undefined;
-  const agoMs = /[a-z]$/i.test(text) && !text.endsWith("Z") ? parseDuration(text) : undefined;
-  const at = agoMs === undefined ? Date.parse(text) : systemClock.now() - agoMs;
-  if (Number.isNaN(at)) {
+  const at = parseWhen(text, systemClock.now());
+  if (at === undefined) {
     throw new CommandFailure(
       EXIT.refused,
       `${flag}: expected an instant or a duration such as 2h, found ${JSON.stringify(text)}`,
