@@ -6,6 +6,8 @@ import { leverLines, leverText } from "./levers-text.ts";
 it.each<[LeverView["kind"], LeverView["value"], string]>([
   ["threshold", 0.9, "threshold 90%"],
   ["window", 15, "window 15 min"],
+  ["window", 1 / 60, "window 1 s"],
+  ["window", 1.5, "window 90 s"],
   ["minimum", 8, "minimum 8 machines"],
   ["clear", "2026-01-31T12:00:00.000Z", "failures before 2026-01-31T12:00:00.000Z cleared"],
   ["pause", true, "nothing is started or ended"],

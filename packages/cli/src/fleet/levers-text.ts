@@ -6,6 +6,9 @@ import { textTable, type Column } from "../terminal/text-table.ts";
 import type { Look } from "./look.ts";
 import { agoText } from "./machines-text.ts";
 
+const MS_PER_SECOND = 1_000;
+const MS_PER_MINUTE = 60 * MS_PER_SECOND;
+
 /** One line a lever: what it sets, who set it, when and why. */
 export function leverLines(
   levers: readonly LeverView[],
@@ -46,7 +49,7 @@ export function leverText({ kind, value }: Pick<LeverView, "kind" | "value">): s
     case "threshold":
       return `threshold ${typeof value === "number" ? percent(value) : plain(value)}`;
     case "window":
-      return `window ${plain(value)} min`;
+      return `window ${typeof value === "number" ? minutesText(value) : plain(value)}`;
     case "minimum":
       return `minimum ${plain(value)} machines`;
     case "clear":
@@ -62,6 +65,12 @@ export function leverText({ kind, value }: Pick<LeverView, "kind" | "value">): s
       // A lever of a newer server is shown as it is.
       return `${String(kind)} ${JSON.stringify(value)}`;
   }
+}
+
+/** `15 min`; what is no whole number of minutes in seconds: `1 s`, `90 s`. */
+function minutesText(minutes: number): string {
+  if (Number.isInteger(minutes)) return `${minutes} min`;
+  return `${Math.round(minutes * MS_PER_MINUTE) / MS_PER_SECOND} s`;
 }
 
 /** A number or text as it is; anything else as JSON. */
