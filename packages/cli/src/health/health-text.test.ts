@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { CLOSED, fleet, health, machine } from "../../testing/fleet-facts.ts";
 import { healthLine, healthLines, stateOf, type HealthSight } from "./health-text.ts";
-import { healthExitCode, toHealthSight } from "./run-health.ts";
+import { answered, fakeApi, refused } from "../../testing/fake-api.ts";
+import type { ApiAnswer } from "../api/api-client.ts";
+import { firingAlerts, healthExitCode, toHealthSight } from "./run-health.ts";
 
 const told = (more: Parameters<typeof health>[0] = {}): HealthSight => ({
   kind: "told",
@@ -48,6 +50,19 @@ describe("the system's health as a page", () => {
     expect(text).toMatch(/^DOWN: no work can be done/);
     expect(text).toContain("http://127.0.0.1:8328 does not answer: nothing listens there");
     expect(text).toContain("HOLDFAST_URL");
+  });
+
+  it("has a line of alerts that fire, where there are any", async () => {
+    const firing = (answer: ApiAnswer) => firingAlerts(fakeApi(() => answer));
+    const two = await firing(answered({ items: [{}, {}], next: null }));
+    expect(healthLines(told(), 160, two)).toContain(
+      "Alerts           2 firing: holdfast alerts list",
+    );
+    const many = await firing(answered({ items: [{}, {}], next: "c" }));
+    expect(healthLines(told(), 160, many).at(-1)).toContain("over 2 firing");
+    for (const answer of [answered({ items: [], next: null }), refused(403, "forbidden", "no")]) {
+      expect(healthLines(told(), 160, await firing(answer)).join()).not.toContain("Alerts");
+    }
   });
 
   it("says what its cost leaves out, and folds what is too wide", () => {

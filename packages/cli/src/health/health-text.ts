@@ -10,6 +10,13 @@ export type HealthSight =
   /** Nobody answers, or with an error. */
   | { readonly kind: "silent"; readonly url: string; readonly reason: string };
 
+/** Alerts that fire now. */
+export interface FiringAlerts {
+  readonly count: number;
+  /** There are more than were counted. */
+  readonly hasMore: boolean;
+}
+
 /** The state in one word. */
 export function stateOf(sight: HealthSight): SystemHealth["state"] {
   return sight.kind === "silent" ? "down" : sight.health.state;
@@ -25,8 +32,12 @@ const MEANS: Readonly<Record<SystemHealth["state"], string>> = {
 const PROBLEM_INDENT = 10;
 const ARROW = "→ ";
 
-/** A page for a person, in lines of at most `columns` characters. */
-export function healthLines(sight: HealthSight, columns: number): readonly string[] {
+/** A page for a person, in lines of at most `columns` characters; `firing` alerts are told if known. */
+export function healthLines(
+  sight: HealthSight,
+  columns: number,
+  firing: FiringAlerts | null = null,
+): readonly string[] {
   const state = stateOf(sight);
   return [
     `${state.toUpperCase()}: ${MEANS[state]}`,
@@ -39,7 +50,7 @@ export function healthLines(sight: HealthSight, columns: number): readonly strin
         PROBLEM_INDENT + ARROW.length,
       ),
     ]),
-    ...(sight.kind === "silent" ? [] : fleetLines(sight.health, columns)),
+    ...(sight.kind === "silent" ? [] : fleetLines(sight.health, columns, firing)),
   ];
 }
 
@@ -56,7 +67,17 @@ export function problemsOf(sight: HealthSight): SystemHealth["problems"] {
   ];
 }
 
-function fleetLines({ fleet, problems }: SystemHealth, columns: number): readonly string[] {
+/** `2 firing: holdfast alerts list`; empty where there is none, or it is not known. */
+function firingText(firing: FiringAlerts | null): string {
+  if (firing === null || firing.count === 0) return "";
+  return `${firing.hasMore ? "over " : ""}${firing.count} firing: holdfast alerts list`;
+}
+
+function fleetLines(
+  { fleet, problems }: SystemHealth,
+  columns: number,
+  firing: FiringAlerts | null,
+): readonly string[] {
   const { breaker, advice } = fleet;
   const facts: readonly (readonly [label: string, words: string])[] = [
     ["Machines", healthyText(fleet)],
@@ -65,10 +86,13 @@ function fleetLines({ fleet, problems }: SystemHealth, columns: number): readonl
     ["Spawning", `${breaker.spawning}: ${breaker.reason}`],
     ["Cost", costText(fleet)],
     ["Advice", `${advice.kind.toUpperCase()}: ${advice.text}`],
+    ["Alerts", firingText(firing)],
   ];
   return [
     ...(problems.length === 0 ? [] : [""]),
-    ...facts.flatMap(([label, words]) => factLines(label, words, columns)),
+    ...facts
+      .filter(([, words]) => words !== "")
+      .flatMap(([label, words]) => factLines(label, words, columns)),
   ];
 }
 
