@@ -52,6 +52,7 @@ async function run(
         progress: () => undefined,
         isInteractive: false,
         columns: 200,
+        resultColumns: 200,
       },
     },
   );

@@ -33,7 +33,7 @@ const FLEET: readonly AlertRule[] = [
     name: "fleet_failure_rate",
     severity: "critical",
     summary: "More than half of the machines in the window failed: {words}",
-    advice: "Look at the causes side by side before the breaker opens: holdfast health.",
+    advice: "Look at the causes side by side before the breaker opens: holdfast fleet status.",
     when: above("fleet_failure_rate", 0.5, 0.4),
     // Fewer machines than the minimum say nothing.
     alongside: [above("fleet_failure_rate_checked", 0)],
@@ -43,7 +43,8 @@ const FLEET: readonly AlertRule[] = [
     name: "fleet_no_machine",
     severity: "critical",
     summary: "No machine is healthy, and at least one is wanted",
-    advice: "See why machines do not start: holdfast health.",
+    advice:
+      "See why machines do not start: holdfast fleet status; holdfast fleet show NAME has one whole.",
     when: below("fleet_machines_healthy", 1),
     // A fleet that is at zero on purpose, without work, is as it should be.
     alongside: [above("fleet_machines_expected", 0)],
@@ -84,7 +85,8 @@ const JOBS: readonly AlertRule[] = [
     name: "jobs_unservable",
     severity: "warning",
     summary: "No machine can serve waiting jobs: {words}",
-    advice: "Put there what is missing, or cancel the jobs.",
+    advice:
+      "Where no machine is connected, start one (holdfast fleet status says why none is there). Else put there what is missing, or cancel the jobs.",
     when: above("jobs_unservable", 0),
     // A machine that has just started has not told what it has.
     forMs: MINUTE,

@@ -20,5 +20,6 @@ export function recordingTerminal(): RecordingTerminal {
     progress: () => undefined,
     isInteractive: false,
     columns: 100,
+    resultColumns: 100,
   };
 }

@@ -10,7 +10,7 @@ const SHOWN_MAX = 80;
  */
 export function shownValue(value: unknown, path: YamlPath, source: string | undefined): string {
   if (value === undefined || value === null) return "nothing";
-  if (Array.isArray(value)) return "a list";
+  if (Array.isArray(value)) return value.length === 0 ? "an empty list" : "a list";
   if (typeof value === "object") return "a mapping";
   if (isSecretPath(path)) return "a value that is not shown here";
   if (typeof value === "string") return JSON.stringify(cut(withoutSecrets(value)));

@@ -3,7 +3,15 @@ import type { AddressInfo } from "node:net";
 import { createFakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CommandContext } from "../command-context.ts";
-import { ack, list, rules, silence, test as tryChannels, unsilence } from "./alert-actions.ts";
+import {
+  ack,
+  list,
+  rules,
+  show,
+  silence,
+  test as tryChannels,
+  unsilence,
+} from "./alert-actions.ts";
 
 interface Call {
   readonly call: string;
@@ -43,6 +51,7 @@ beforeEach(async () => {
       progress: () => undefined,
       isInteractive: false,
       columns: 200,
+      resultColumns: 200,
     },
   };
 });
@@ -73,7 +82,7 @@ describe("holdfast alerts", () => {
     );
     answers["GET /api/v1/alerts?rule=x&limit=50"] = { items: [], next: null };
     await list({ url, all: true, rule: "x" }, context);
-    expect(notes).toEqual(["no alerts"]);
+    expect(notes).toEqual(["what to do: holdfast alerts show ID", "no alerts"]);
   });
 
   it("goes on to the next page, and says that there are more", async () => {
@@ -81,9 +90,61 @@ describe("holdfast alerts", () => {
     answers["GET /api/v1/alerts?state=live&limit=1&cursor=c1"] = { items: [ALERT], next: "c2" };
     await list({ url, limit: 2 }, context);
     expect(lines).toHaveLength(3);
-    expect(notes).toEqual(["there are more: --limit 4"]);
+    expect(notes.at(-1)).toBe("there are more: --limit 4");
     await list({ url, limit: 2, json: true }, context);
     expect(JSON.parse(lines[3] ?? "")).toEqual(ALERT);
+  });
+
+  it("says of a silenced alert too that somebody is at it, who, and what is done", async () => {
+    const acknowledged = { by: "key_ann", at: ALERT.since, note: "on it" };
+    answers["GET /api/v1/alerts?state=live&limit=50"] = {
+      items: [{ ...ALERT, acknowledged }],
+      next: null,
+    };
+    await list({ url }, context);
+    expect(lines[1]).toContain("firing, silenced, acknowledged");
+    expect(lines[1]).toMatch(/job \(acknowledged by key_ann: on it\)$/);
+  });
+
+  it("shows one alert whole: advice, note, and where it was sent to", async () => {
+    const acknowledged = { by: "key_ann", at: ALERT.since, note: "on it" };
+    const alert = {
+      ...ALERT,
+      acknowledged,
+      advice: "See whether a machine can serve it.",
+      labels: { machine: "box" },
+      value: 601,
+      firedAt: ALERT.since,
+      resolvedAt: null,
+      reason: null,
+    };
+    const delivery = {
+      id: "ald_1",
+      channel: "ops",
+      cause: "change",
+      state: "dead",
+      alerts: [{ id: "alt_1" }],
+      attemptCount: 3,
+      lastError: "the target answered 503",
+      createdAt: ALERT.since,
+    };
+    answers["GET /api/v1/alerts/alt_1"] = alert;
+    answers["GET /api/v1/alerts/deliveries?limit=500"] = {
+      items: [delivery, { ...delivery, channel: "other", alerts: [] }],
+      next: null,
+    };
+    await show("alt_1", { url }, context);
+    const page = lines.join("\n");
+    expect(lines[0]).toBe("WARNING queue_old: firing, silenced, acknowledged");
+    expect(page).toContain("Advice           See whether a machine can serve it.");
+    expect(page).toContain("Labels           machine=box");
+    expect(page).toMatch(/Acknowledged {5}by key_ann at 2026-01-31T12:00:00\.000Z/);
+    expect(page).toContain("Note             on it");
+    expect(page).toMatch(/ops +dead +change .* 3 {2}the target answered 503/);
+    expect(page).not.toContain("other");
+    expect(page).not.toContain("\u001B");
+    await show("alt_1", { url, json: true }, context);
+    expect(JSON.parse(lines.at(-1) ?? "")).toEqual({ ...alert, deliveries: [delivery] });
   });
 
   it("lists rules with their state", async () => {
@@ -95,8 +156,8 @@ describe("holdfast alerts", () => {
       hasData: true,
       alerts: 0,
       omitted: 0,
-      when: { metric: "a", above: 600 },
-      alongside: [{ metric: "b", below: 1 }],
+      when: { metric: "a", where: { status: "queued" }, above: 600 },
+      alongside: [{ metric: "b", where: {}, below: 1 }],
       forMs: 300_000,
     };
     const all = [rule, { ...rule, hasData: false }, { ...rule, alerts: 2, omitted: 7 }];
@@ -104,7 +165,9 @@ describe("holdfast alerts", () => {
       rules: [...all, { ...rule, enabled: false, when: null, severity: null }],
     };
     await rules({ url }, context);
-    expect(lines[1]).toMatch(/built in +inactive +a > 600 and b < 1 for 5 min 0 s$/);
+    expect(lines[1]).toMatch(
+      /built in +inactive +a\{status=queued\} > 600 and b < 1 for 5 min 0 s$/,
+    );
     expect(lines[2]).toContain("no data");
     expect(lines[3]).toContain("2 alerts (7 left out)");
     expect(lines[4]).toMatch(/ off$/);

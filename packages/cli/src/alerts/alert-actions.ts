@@ -6,8 +6,8 @@ import { toList } from "../api/job-calls.ts";
 import type { CommandContext } from "../command-context.ts";
 import { apiClientFor } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
-import { durationText } from "../terminal/durations.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
+import { alertColumns, alertPage, RULE_COLUMNS } from "./alert-text.ts";
 import type { AlertListOptions, AlertOptions, SilenceOptions } from "./options.ts";
 
 const BASE = "/api/v1/alerts";
@@ -26,56 +26,43 @@ export async function list(options: AlertListOptions, context: CommandContext): 
   const found = await readPages<AlertView>(api, BASE, query, limit);
   const now = systemClock.now();
   const empty = options.all === true ? "no alerts" : "no alerts now";
-  show(found.items, alertColumns(now), empty, options, context);
-  if (found.hasMore && options.json !== true) {
+  showTable(found.items, alertColumns(now), empty, options, context);
+  if (options.json === true) return;
+  if (found.items.length > 0) context.terminal.note("what to do: holdfast alerts show ID");
+  if (found.hasMore) {
     context.terminal.note(`there are more: --limit ${limit * 2}`);
   }
 }
 
-function alertColumns(now: number): readonly Column<AlertView>[] {
-  return [
-    { head: "ID", cell: ({ id }) => id },
-    { head: "SEVERITY", cell: ({ severity }) => severity },
-    { head: "STATE", cell: stateText },
-    { head: "SINCE", cell: ({ since }) => durationText(Math.max(0, now - Date.parse(since))) },
-    { head: "RULE", cell: ({ rule }) => rule },
-    { head: "WHAT", cell: ({ summary }) => summary },
-  ];
-}
+/** Deliveries that are looked through for an alert, the newest ones. */
+const DELIVERIES_MAX = 2_000;
+/** Deliveries of one alert that are shown. */
+const DELIVERIES_SHOWN = 20;
 
-function stateText({ state, silencedBy, acknowledged }: AlertView): string {
-  if (silencedBy !== null) return `${state}, silenced`;
-  return acknowledged === null || state === "resolved" ? state : `${state}, acknowledged`;
+/** `holdfast alerts show`. */
+export async function show(
+  id: string,
+  options: AlertOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal } = context;
+  const api = apiClientFor(options, context);
+  const alert = (await api.json(`${BASE}/${encodeURIComponent(id)}`)) as AlertView;
+  const path = `${BASE}/deliveries`;
+  const all = await readPages<AlertDeliveryView>(api, path, new URLSearchParams(), DELIVERIES_MAX);
+  const deliveries = all.items.filter(({ alerts }) => alerts.some((told) => told.id === id));
+  if (options.json === true) return terminal.line(JSON.stringify({ ...alert, deliveries }));
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
+  for (const line of alertPage(alert, deliveries.slice(0, DELIVERIES_SHOWN), look)) {
+    terminal.line(line);
+  }
 }
 
 /** `holdfast alerts rules`. */
 export async function rules(options: AlertOptions, context: CommandContext): Promise<void> {
   const answer = await apiClientFor(options, context).json(`${BASE}/rules`);
   const found = toList(answer, "rules") as readonly AlertRuleView[];
-  show(found, RULE_COLUMNS, "no rules", options, context);
-}
-
-const RULE_COLUMNS: readonly Column<AlertRuleView>[] = [
-  { head: "RULE", cell: ({ name }) => name },
-  { head: "SEVERITY", cell: ({ severity }) => severity ?? "" },
-  { head: "FROM", cell: ({ source }) => source.replace("_", " ") },
-  { head: "STATE", cell: ruleStateText },
-  { head: "WHEN", cell: whenText },
-];
-
-function ruleStateText({ enabled, hasData, alerts, omitted }: AlertRuleView): string {
-  if (!enabled) return "off";
-  const more = omitted > 0 ? ` (${omitted} left out)` : "";
-  if (alerts > 0) return `${alerts} alert${alerts === 1 ? "" : "s"}${more}`;
-  return hasData ? "inactive" : "no data";
-}
-
-function whenText({ when, alongside, forMs }: AlertRuleView): string {
-  if (when === null) return "";
-  const all = [when, ...alongside].map(({ metric, above, below }) =>
-    above === undefined ? `${metric} < ${below}` : `${metric} > ${above}`,
-  );
-  return `${all.join(" and ")}${forMs > 0 ? ` for ${durationText(forMs)}` : ""}`;
+  showTable(found, RULE_COLUMNS, "no rules", options, context);
 }
 
 /** `holdfast alerts silence`. */
@@ -102,7 +89,7 @@ export async function silences(options: AlertOptions, context: CommandContext): 
     new URLSearchParams(),
     DEFAULT_LIST,
   );
-  show(found.items, SILENCE_COLUMNS, "no silences", options, context);
+  showTable(found.items, SILENCE_COLUMNS, "no silences", options, context);
 }
 
 const SILENCE_COLUMNS: readonly Column<SilenceView>[] = [
@@ -206,7 +193,7 @@ async function readPages<T>(
   }
 }
 
-function show<T>(
+function showTable<T>(
   rows: readonly T[],
   columns: readonly Column<T>[],
   empty: string,
@@ -216,5 +203,5 @@ function show<T>(
   if (options.json === true) {
     for (const row of rows) terminal.line(JSON.stringify(row));
   } else if (rows.length === 0) terminal.note(empty);
-  else for (const line of textTable(rows, columns, terminal.columns)) terminal.line(line);
+  else for (const line of textTable(rows, columns, terminal.resultColumns)) terminal.line(line);
 }

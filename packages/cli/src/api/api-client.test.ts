@@ -49,6 +49,16 @@ describe("what the server did not do", () => {
     expect(failure.message).toBe("graph_cyclic: nodes 1 and 2\nnode 3");
   });
 
+  it("says that the address is the health server of a machine", () => {
+    const details = { routes: ["/health", "/services", "/ready"] };
+    const failure = failureOf(
+      { ...refused, status: 404, code: "not_found", details },
+      "http://box:9090",
+    );
+    expect(failure.message).toMatch(/^http:\/\/box:9090 is the health server of a machine/);
+    expect(failure.exitCode).toBe(EXIT.refused);
+  });
+
   it("says how to show a key, when to come back, and where to look", () => {
     expect(failureOf({ ...refused, status: 401 }, "").message).toContain("HOLDFAST_API_KEY");
     expect(failureOf({ ...refused, status: 429, retryAfterSeconds: 9 }, "").message).toContain(

@@ -210,6 +210,12 @@ export function failureOf(
       `cannot reach Holdfast at ${baseUrl}: ${answer.reason}. Start it with \`holdfast up\`, or set HOLDFAST_URL.`,
     );
   }
+  if (isHealthServer(answer)) {
+    return new CommandFailure(
+      EXIT.refused,
+      `${baseUrl} is the health server of a machine: expected the address of the control plane (--url, HOLDFAST_URL; by default ${DEFAULT_SERVER_URL})`,
+    );
+  }
   const lines = [answer.code === undefined ? answer.message : `${answer.code}: ${answer.message}`];
   lines.push(...furtherIssues(answer.details));
   if (answer.status === 401) lines.push("Set HOLDFAST_API_KEY, or use --api-key.");
@@ -225,6 +231,12 @@ export function failureOf(
     lines.join("\n"),
     answer.code === undefined ? {} : { code: answer.code },
   );
+}
+
+/** A machine's health server lists its own routes where it has none. */
+function isHealthServer({ code, details }: Extract<ApiAnswer, { kind: "refused" }>): boolean {
+  const routes = fieldOf(details, "routes");
+  return code === "not_found" && Array.isArray(routes) && routes.includes("/services");
 }
 
 const MAX_ISSUES_SHOWN = 10;

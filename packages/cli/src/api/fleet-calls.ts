@@ -1,7 +1,8 @@
 import type { FleetMachineView, FleetStatus, LeverView, SystemHealth } from "@holdfast/contract";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
-import { fieldOf, type ApiClient } from "./api-client.ts";
+import type { MachineRun } from "../fleet/machine-page.ts";
+import { failureOf, fieldOf, type ApiClient } from "./api-client.ts";
 import { toList } from "./job-calls.ts";
 
 /*
@@ -81,6 +82,38 @@ export async function listMachines(
     if (typeof next === "string") query.set("cursor", next);
   } while (hasMore && items.length < limit);
   return { items, hasMore };
+}
+
+/** Most machines that are looked through for a name. */
+const FIND_MAX = 20_000;
+
+/** A machine by its name or one of its ids; the newest of that name. Undefined when there is none. */
+export async function findMachine(
+  api: ApiClient,
+  ref: string,
+): Promise<FleetMachineView | undefined> {
+  const isMeant = ({ name, id, machineId }: FleetMachineView): boolean =>
+    [name, id, machineId].includes(ref);
+  const query = new URLSearchParams({ limit: String(PAGE) });
+  for (let seen = 0; seen < FIND_MAX; seen += PAGE) {
+    const page = await api.json(`${FLEET_PATH}/machines?${query.toString()}`);
+    const found = (toList(page, "items") as readonly FleetMachineView[]).find(isMeant);
+    const next = fieldOf(page, "next");
+    if (found !== undefined || typeof next !== "string") return found;
+    query.set("cursor", next);
+  }
+  return undefined;
+}
+
+/** How the starts of a machine went, newest first; null where its agent is not known (any more). */
+export async function listRuns(
+  api: ApiClient,
+  machineId: string,
+): Promise<readonly MachineRun[] | null> {
+  const answer = await api.request(`/api/v1/machines/${encodeURIComponent(machineId)}/steps`);
+  if (answer.kind === "refused" && answer.code === "not_found") return null;
+  if (answer.kind !== "answered") throw failureOf(answer, api.baseUrl);
+  return toList(await answer.response.json(), "runs") as readonly MachineRun[];
 }
 
 /** What people have set, newest first, at most `limit`. */

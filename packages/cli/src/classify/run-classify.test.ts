@@ -26,6 +26,7 @@ const run = async (text: string, options: ClassifyOptions = {}): Promise<string>
       progress: () => undefined,
       isInteractive: false,
       columns: 100,
+      resultColumns: 100,
     },
   });
   return lines.join("\n");

@@ -3,7 +3,7 @@ import type * as alertActions from "../alerts/alert-actions.ts";
 import type { AlertListOptions, AlertOptions, SilenceOptions } from "../alerts/options.ts";
 import type { CommandContext } from "../command-context.ts";
 import { withClientOptions } from "./client-options.ts";
-import { duration, positiveNumber } from "./option-values.ts";
+import { durationWithUnit, positiveNumber } from "./option-values.ts";
 
 type AlertActions = typeof alertActions;
 
@@ -22,13 +22,17 @@ export function addAlerts(program: Command, context: CommandContext): void {
     .option("--limit <number>", "at most so many (default 50)", positiveNumber)
     .action((options: AlertListOptions) => run("list", options, context));
 
+  add("show", "One alert: what to do, who is at it, and where it was sent to")
+    .argument("<alert>", "its id, alt_…")
+    .action((id: string, options: AlertOptions) => run("show", id, options, context));
+
   add("rules", "List the rules, and whether there is data for them").action(
     (options: AlertOptions) => run("rules", options, context),
   );
 
   add("silence", "Keep alerts from being delivered for a time")
     .argument("<matcher...>", "rule=NAME, machine=box-*, severity!=critical, …; all have to fit")
-    .requiredOption("--for <duration>", "for so long, e.g. 2h", duration)
+    .requiredOption("--for <duration>", "for so long, e.g. 10min, 2h", durationWithUnit)
     .requiredOption("--reason <text>", "why, for others")
     .action((matchers: string[], options: SilenceOptions) =>
       run("silence", matchers, options, context),

@@ -33,12 +33,31 @@ function addShowing(fleet: Command, context: CommandContext): void {
     .option("--limit <number>", "at most so many (default 200)", positiveNumber)
     .option("--json", "one JSON object a line")
     .action((options: ShowOptions) => show("machines", options, context));
+  withClientOptions(
+    fleet
+      .command("show")
+      .description("One machine: why it is as it is, its steps, and where its log is"),
+  )
+    .argument("<machine>", "its name, or its id")
+    .option("--json", "print as JSON")
+    .action(async (ref: string, options: ShowOptions) => {
+      const { showMachine } = await import("../fleet/run-fleet.ts");
+      await showMachine(ref, options, context);
+    });
   withClientOptions(fleet.command("levers").description("What people have set while it runs"))
     .option("--all", "those that were undone or replaced too")
     .option("--limit <number>", "with --all: at most so many (default 200)", positiveNumber)
     .option("--json", "one JSON object a line")
     .action((options: ShowOptions) => show("levers", options, context));
 }
+
+const REPLAY_HELP = `
+The file of --replay has one JSON object a line, in any order:
+  {"machineId": "a", "event": "spawned", "at": "2026-01-31T12:00:00Z"}
+  {"machineId": "a", "event": "healthy", "at": "2026-01-31T12:03:00Z"}
+  {"machineId": "a", "event": "ended", "at": "2026-01-31T12:09:00Z", "cause": "failed", "kind": "crash"}
+at: RFC 3339 with a zone, or epoch ms. ended needs a cause: failed or intended. kind may be left out: 
+  no_start, no_heartbeat, crash, fault_report, provider_error.`;
 
 function addBreaker(fleet: Command, context: CommandContext): void {
   withClientOptions(
@@ -47,12 +66,22 @@ function addBreaker(fleet: Command, context: CommandContext): void {
       .description("Whether new machines may be started, and when they may again"),
   )
     .option("--replay <file>", "instead of a server's: machines' events, JSON lines; - for stdin")
-    .option("--at <instant>", "the instant to look at (RFC 3339 or epoch ms); default: now")
-    .option("--threshold <share>", "failure rate that blocks (MAX_WORKER_FAILURE_RATE)")
-    .option("--window-minutes <n>", "how long a machine counts (FAILURE_WINDOW_MINUTES)")
+    .option(
+      "--at <instant>",
+      "the instant to look at (RFC 3339, epoch ms, or so long ago: 2h); default: now",
+    )
+    .option("--threshold <share>", "failure rate that blocks, 0.8 or 80% (MAX_WORKER_FAILURE_RATE)")
+    .option(
+      "--window-minutes <n>",
+      "how long a machine counts: 30, or 90s, 2h (FAILURE_WINDOW_MINUTES)",
+    )
     .option("--minimum <n>", "machines that a check needs (MIN_WORKERS_FOR_RATE_CHECK)")
-    .option("--clear-before <instant>", "leave failures before this instant out")
+    .option(
+      "--clear-before <instant>",
+      "leave failures before this instant out, or before so long ago",
+    )
     .option("--json", "print one JSON object")
+    .addHelpText("after", REPLAY_HELP)
     .action(async (options: Partial<BreakerReplayOptions> & ShowOptions) => {
       const { replay } = options;
       if (replay === undefined) {
@@ -136,7 +165,7 @@ type LeverCommands = typeof leverCommands;
 
 /** Loads what the commands do only when one of them runs. */
 async function show(
-  action: keyof Showing,
+  action: "status" | "breaker" | "machines" | "levers",
   options: ShowOptions,
   context: CommandContext,
 ): Promise<void> {

@@ -5,8 +5,8 @@ import { withClientOptions } from "./client-options.ts";
 
 const EXIT_CODES = `
 Exit codes of this command (they differ from those of the others):
-  0    healthy: work is done
-  1    degraded: work is done, and something is wrong
+  0    healthy: work gets done
+  1    degraded: work gets done, and something is wrong
   2    down: no work can be done, or no server answers; also wrong usage and a refused key
   130  with --watch: stopped by Ctrl-C`;
 

@@ -26,6 +26,14 @@ export function duration(text: string): number {
   return ms;
 }
 
+/** Milliseconds of a duration that names its unit: a bare number is read as another one elsewhere. */
+export function durationWithUnit(text: string): number {
+  if (!/[a-z]\s*$/i.test(text)) {
+    throw new InvalidArgumentError("expected a duration with its unit, such as 90s, 10min or 2h.");
+  }
+  return duration(text);
+}
+
 /** A number from 0, with fractions. */
 export function factor(text: string): number {
   const value = Number(text);

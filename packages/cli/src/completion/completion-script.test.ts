@@ -9,6 +9,7 @@ const terminal = {
   progress: () => undefined,
   isInteractive: false,
   columns: 80,
+  resultColumns: 80,
 };
 const tree = toCommandTree(createProgram({ terminal, env: {} }));
 
@@ -43,6 +44,7 @@ describe("the command line", () => {
     const alerts = tree.children.find((child) => child.name === "alerts");
     expect(alerts?.children.map((child) => child.name)).toEqual([
       "list",
+      "show",
       "rules",
       "silence",
       "silences",
@@ -64,6 +66,7 @@ describe("the command line", () => {
     expect(fleet?.children.map((child) => child.name)).toEqual([
       "status",
       "machines",
+      "show",
       "levers",
       "breaker",
       "threshold",

@@ -62,6 +62,7 @@ async function runOnSimulator(facts: DemoFacts, url: string, signal: AbortSignal
   terminal.line(
     `demo: render finished after ${words} (the simulated ComfyUI crashed in mid-render): ${path}`,
   );
+  terminal.line("demo: its alert instance_crashed fires for ten minutes on purpose (alerts list)");
 }
 
 async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void> {

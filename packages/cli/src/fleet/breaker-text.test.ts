@@ -2,9 +2,11 @@ import { describe, expect, it } from "vitest";
 import { CLOSED, NOW, OPEN } from "../../testing/fleet-facts.ts";
 import { breakerLines, causesText, instantText } from "./breaker-text.ts";
 
+const LOOK = { now: NOW, columns: 140 };
+
 describe("the breaker in words", () => {
   it("is what the contract says", () => {
-    expect(breakerLines(OPEN, NOW)).toEqual([
+    expect(breakerLines(OPEN, LOOK)).toEqual([
       "Failure rate     85.7% (6/7 machines in last 30 minutes)",
       "Threshold        80%, from 5 machines on",
       "Spawning         BLOCKED: failure rate 85.7% (6/7 machines in last 30 minutes) is at or over the threshold of 80%",
@@ -22,7 +24,7 @@ describe("the breaker in words", () => {
   });
 
   it("is short while nothing has failed", () => {
-    expect(breakerLines(CLOSED, NOW)).toEqual([
+    expect(breakerLines(CLOSED, LOOK)).toEqual([
       "Failure rate     0.0% (0/1 machine in last 30 minutes)",
       "Threshold        80%, from 5 machines on",
       "Spawning         ALLOWED: 1 of the 5 machines that a check needs were seen in the last 30 minutes",
@@ -39,7 +41,7 @@ describe("the breaker in words", () => {
       clearedBefore: "2026-01-31T12:00:00.000Z",
       minimum: 1,
     };
-    const lines = breakerLines(probing, NOW);
+    const lines = breakerLines(probing, LOOK);
     expect(lines).toContain(
       "Next probe       2026-01-31T12:40:00.000Z (in 30 min 0 s): those before it failed",
     );
@@ -54,13 +56,23 @@ describe("the breaker in words", () => {
       rate: (40 - n) / 50,
     }));
     const resumesAt = timeline[30]?.at ?? "";
-    const lines = breakerLines({ ...OPEN, timeline, resumesAt }, NOW);
+    const lines = breakerLines({ ...OPEN, timeline, resumesAt }, LOOK);
     expect(lines).toContain("  … and 28 more (--json has all)");
     expect(lines.find((line) => line.endsWith("spawning resumes"))).toContain(resumesAt);
   });
 
+  it("folds what is too wide for the screen", () => {
+    expect(breakerLines(OPEN, { now: NOW, columns: 60 }).slice(2, 5)).toEqual([
+      "Spawning         BLOCKED: failure rate 85.7% (6/7 machines",
+      "                 in last 30 minutes) is at or over the",
+      "                 threshold of 80%",
+    ]);
+  });
+
   it("says that it does not know, rather than nothing", () => {
-    expect(breakerLines({ ...OPEN, resumesAt: null }, NOW)).toContain("Resumes          not known");
+    expect(breakerLines({ ...OPEN, resumesAt: null }, LOOK)).toContain(
+      "Resumes          not known",
+    );
   });
 });
 

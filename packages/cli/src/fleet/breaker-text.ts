@@ -2,24 +2,33 @@
 import type { FleetStatus } from "@holdfast/contract";
 import { percent } from "@holdfast/fleet";
 import { durationText } from "../terminal/durations.ts";
-import { factLine } from "./fact-line.ts";
+import { factLines } from "./fact-line.ts";
+import type { Look } from "./look.ts";
 
 /** Points of the timeline that are shown; `--json` has all. */
 const POINTS_SHOWN = 12;
 
-/** Rate, threshold, whether machines may be started and why, and how it goes on. `now` is epoch ms. */
-export function breakerLines(breaker: FleetStatus["breaker"], now: number): readonly string[] {
+/** Rate, threshold, whether machines may be started and why, and how it goes on. */
+export function breakerLines(breaker: FleetStatus["breaker"], look: Look): readonly string[] {
+  return [
+    ...verdictLines(breaker, look),
+    ...timelineLines(breaker, look),
+    ...causeLines(breaker.causes, look),
+  ];
+}
+
+/** Rate, threshold, whether machines may be started and why, and when they may again. */
+export function verdictLines(breaker: FleetStatus["breaker"], look: Look): readonly string[] {
   const { text, threshold, minimum, clearedBefore, spawning, reason, state, since } = breaker;
   const cleared = clearedBefore === null ? "" : `; failures before ${clearedBefore} are cleared`;
   const sinceText = since === null ? "" : ` since ${since}`;
+  const from = `${percent(threshold)}, from ${machineCount(minimum)} on${cleared}`;
   return [
-    factLine("Failure rate", text),
-    factLine("Threshold", `${percent(threshold)}, from ${machineCount(minimum)} on${cleared}`),
-    factLine("Spawning", `${spawning}: ${reason}`),
-    factLine("Breaker", `${state}${sinceText}`),
-    ...resumeLines(breaker, now),
-    ...timelineLines(breaker, now),
-    ...causeLines(breaker.causes),
+    ...factLines("Failure rate", text, look.columns),
+    ...factLines("Threshold", from, look.columns),
+    ...factLines("Spawning", `${spawning}: ${reason}`, look.columns),
+    ...factLines("Breaker", `${state}${sinceText}`, look.columns),
+    ...resumeLines(breaker, look),
   ];
 }
 
@@ -29,21 +38,24 @@ function machineCount(count: number): string {
 
 function resumeLines(
   { resumesAt, probeAt, state }: FleetStatus["breaker"],
-  now: number,
+  { now, columns }: Look,
 ): readonly string[] {
   if (resumesAt !== null) {
-    return [factLine("Resumes", `${instantText(resumesAt, now)}, if nothing else fails`)];
+    const words = `${instantText(resumesAt, now)}, if nothing else fails`;
+    return factLines("Resumes", words, columns);
   }
   if (probeAt !== null) {
-    return [factLine("Next probe", `${instantText(probeAt, now)}: those before it failed`)];
+    const words = `${instantText(probeAt, now)}: those before it failed`;
+    return factLines("Next probe", words, columns);
   }
   // Only a changed setting or another failure's end could say more.
-  return state === "open" ? [factLine("Resumes", "not known")] : [];
+  return state === "open" ? factLines("Resumes", "not known", columns) : [];
 }
 
-function timelineLines(
+/** The rate after each failure has left the window. */
+export function timelineLines(
   { timeline, resumesAt }: FleetStatus["breaker"],
-  now: number,
+  { now, columns }: Look,
 ): readonly string[] {
   if (timeline.length === 0) return [];
   const points = timeline.map(({ at, rate }) => {
@@ -56,16 +68,20 @@ function timelineLines(
   const left = points.slice(POINTS_SHOWN);
   const later = resumesIndex >= POINTS_SHOWN ? points[resumesIndex] : undefined;
   return [
-    factLine("Timeline", "the rate after each failure has left the window"),
+    ...factLines("Timeline", "the rate after each failure has left the window", columns),
     ...shown,
     ...(left.length === 0 ? [] : [`  … and ${left.length} more (--json has all)`]),
     ...(later === undefined ? [] : [later]),
   ];
 }
 
-function causeLines(causes: FleetStatus["breaker"]["causes"]): readonly string[] {
+/** What the failures that count were of. */
+export function causeLines(
+  causes: FleetStatus["breaker"]["causes"],
+  { columns }: Look,
+): readonly string[] {
   const found = causesText(causes);
-  return found === "" ? [] : [factLine("Failures by", found)];
+  return found === "" ? [] : factLines("Failures by", found, columns);
 }
 
 /** `no_start 5, crash 1`, the most frequent first; empty without any. */

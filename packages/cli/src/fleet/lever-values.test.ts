@@ -35,7 +35,7 @@ describe("a lever's value as it is typed", () => {
     ["threshold", "0", /found "0"$/],
     ["threshold", "abc", /found "abc"$/],
     ["threshold", "", /found ""$/],
-    ["window", "0", /^window: expected minutes over 0 and at most 10080, found "0"$/],
+    ["window", "0", /^window: expected minutes over 0 and at most 10080, or 90s, 2h, found "0"$/],
     ["window", "8d", /found "8d"$/],
     ["window", "soon", /found "soon"$/],
     ["minimum", "2.5", /^minimum: expected a whole number of machines from 1 to 10000/],

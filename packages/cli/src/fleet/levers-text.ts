@@ -3,28 +3,44 @@ import type { LeverView } from "@holdfast/contract";
 import { percent } from "@holdfast/fleet";
 import { fieldOf } from "../api/api-client.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
+import type { Look } from "./look.ts";
 import { agoText } from "./machines-text.ts";
 
-/** One line a lever: what it sets, who set it, when and why. `now` is epoch ms. */
+const MS_PER_SECOND = 1_000;
+const MS_PER_MINUTE = 60 * MS_PER_SECOND;
+
+/** One line a lever: what it sets, who set it, when and why. */
 export function leverLines(
   levers: readonly LeverView[],
-  { now, columns }: { readonly now: number; readonly columns: number },
+  look: Look,
+  /** Ids of those that hold; with it a column says which do, and what became of the others. */
+  inForce?: ReadonlySet<string>,
 ): readonly string[] {
-  const hasUndone = levers.some(({ undoneAt }) => undoneAt !== null);
-  const undone: readonly Column<LeverView>[] = [{ head: "UNDONE", cell: undoneOf }];
+  const { now, columns } = look;
+  const state = (held: ReadonlySet<string>): Column<LeverView> => ({
+    head: "STATE",
+    cell: (lever) => stateOf(lever, held, now),
+  });
   const shape: readonly Column<LeverView>[] = [
     { head: "LEVER", cell: ({ id }) => id },
     { head: "SETS", cell: leverText },
-    { head: "BY", cell: ({ madeBy }) => madeBy },
+    { head: "BY", cell: ({ madeBy }) => madeBy, isId: true },
     { head: "SET", cell: ({ madeAt }) => agoText(madeAt, now) },
-    ...(hasUndone ? undone : []),
+    ...(inForce === undefined ? [] : [state(inForce)]),
     { head: "WHY", cell: ({ reason }) => reason },
   ];
   return textTable(levers, shape, columns);
 }
 
-function undoneOf({ undoneAt, undoneBy }: LeverView): string {
-  return undoneAt === null ? "" : `by ${undoneBy ?? "?"}`;
+function stateOf(
+  { id, kind, undoneAt, undoneBy }: LeverView,
+  inForce: ReadonlySet<string>,
+  now: number,
+): string {
+  if (undoneAt !== null) return `undone ${agoText(undoneAt, now)} by ${undoneBy ?? "?"}`;
+  if (inForce.has(id)) return "in force";
+  // Machines were started: nothing goes on.
+  return kind === "force" ? "done" : "replaced";
 }
 
 /** What a lever sets: `threshold 90%`, `window 15 min`, `1 machine in gpu, forced`. */
@@ -33,7 +49,7 @@ export function leverText({ kind, value }: Pick<LeverView, "kind" | "value">): s
     case "threshold":
       return `threshold ${typeof value === "number" ? percent(value) : plain(value)}`;
     case "window":
-      return `window ${plain(value)} min`;
+      return `window ${typeof value === "number" ? minutesText(value) : plain(value)}`;
     case "minimum":
       return `minimum ${plain(value)} machines`;
     case "clear":
@@ -49,6 +65,12 @@ export function leverText({ kind, value }: Pick<LeverView, "kind" | "value">): s
       // A lever of a newer server is shown as it is.
       return `${String(kind)} ${JSON.stringify(value)}`;
   }
+}
+
+/** `15 min`; what is no whole number of minutes in seconds: `1 s`, `90 s`. */
+function minutesText(minutes: number): string {
+  if (Number.isInteger(minutes)) return `${minutes} min`;
+  return `${Math.round(minutes * MS_PER_MINUTE) / MS_PER_SECOND} s`;
 }
 
 /** A number or text as it is; anything else as JSON. */

@@ -28,6 +28,16 @@ it("machines are lines: how they are, for how long, and why", () => {
   ]);
 });
 
+it("machines without a price leave the room of it, and a reason is never cut", () => {
+  const reason = "its provider says that it ended: the process ended with exit code 3";
+  const one = failure(4, { name: "hf-gpu-abcdef-bcdfghjkmn", pricePerHour: null, reason });
+  const lines = machineLines([one], { now: NOW, columns: 80 });
+  expect(lines[0]).not.toContain("$/H");
+  expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(80);
+  expect(lines.join("\n")).toContain(`    no_start: ${reason.slice(0, -2)}\n    3`);
+  expect(machineLines([one], { now: NOW, columns: Number.POSITIVE_INFINITY })[1]).toContain(reason);
+});
+
 it("without failures there is no table of them", () => {
   expect(failureLines([], LOOK)).toEqual([]);
 });

@@ -2,12 +2,20 @@
 import type { FleetMachineView } from "@holdfast/contract";
 import { durationText } from "../terminal/durations.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
+import type { Look } from "./look.ts";
 
 /** One line a machine. `now` is epoch ms. */
 export function machineLines(
   machines: readonly FleetMachineView[],
-  { now, columns }: { readonly now: number; readonly columns: number },
+  { now, columns }: Look,
 ): readonly string[] {
+  const price: Column<FleetMachineView> = {
+    head: "$/H",
+    cell: ({ pricePerHour }) => pricePerHour?.toFixed(2) ?? "",
+    isRight: true,
+  };
+  // Room for the reasons: of machines that cost nothing the column would be empty.
+  const isPriced = machines.some(({ pricePerHour }) => pricePerHour !== null);
   const shape: readonly Column<FleetMachineView>[] = [
     { head: "NAME", cell: ({ name }) => name },
     { head: "POOL", cell: ({ pool }) => pool },
@@ -15,13 +23,14 @@ export function machineLines(
     { head: "HEARTBEAT", cell: heartbeatOf, isRight: true },
     { head: "JOBS", cell: ({ jobs }) => String(jobs), isRight: true },
     { head: "AGE", cell: (machine) => ageOf(machine, now), isRight: true },
-    { head: "$/H", cell: ({ pricePerHour: price }) => price?.toFixed(2) ?? "", isRight: true },
+    ...(isPriced ? [price] : []),
     { head: "WHY", cell: whyOf },
   ];
   return textTable(machines, shape, columns);
 }
 
-function stateOf({ state, isHealthy, endedAt, endCause }: FleetMachineView): string {
+/** `ready, healthy`; `ended, failed`. */
+export function stateOf({ state, isHealthy, endedAt, endCause }: FleetMachineView): string {
   if (endedAt !== null && endCause === "failed") return `${state}, failed`;
   return isHealthy ? `${state}, healthy` : state;
 }
@@ -45,7 +54,7 @@ function whyOf({ endKind, reason, forcedBy }: FleetMachineView): string {
 /** Failures side by side: how each ended, the last one first. `now` is epoch ms. */
 export function failureLines(
   failures: readonly FleetMachineView[],
-  { now, columns }: { readonly now: number; readonly columns: number },
+  { now, columns }: Look,
 ): readonly string[] {
   const shape: readonly Column<FleetMachineView>[] = [
     { head: "NAME", cell: ({ name }) => name },

@@ -31,7 +31,14 @@ async function run(
 ): Promise<string> {
   const lines: string[] = [];
   const line = (text: string): void => void lines.push(text);
-  const terminal = { line, note: line, progress() {}, isInteractive: false, columns: 80 };
+  const terminal = {
+    line,
+    note: line,
+    progress() {},
+    isInteractive: false,
+    columns: 80,
+    resultColumns: 80,
+  };
   await replayBreakerFile({ replay: file, ...options }, { terminal, env });
   return lines.join("\n");
 }
@@ -68,11 +75,31 @@ it("takes flags before the environment", async () => {
   expect(await state({ clearBefore: "2026-01-31T12:05:00Z" })).toBe("closed");
 });
 
+it("takes its flags as the levers do: percent, durations, so long ago", async () => {
+  const at = "2026-01-31T12:10:00Z";
+  const state = async (options: Parameters<typeof run>[0]): Promise<string> =>
+    (JSON.parse(await run({ at, json: true, ...options })) as { state: string }).state;
+  expect(await state({ threshold: "90%" })).toBe("closed");
+  expect(await state({ windowMinutes: "7min" })).toBe("half-open");
+  expect(await state({ clearBefore: "5min" })).toBe("closed");
+});
+
+it("says that a file has no events, and keeps the shape", async () => {
+  const empty = join(folder, "empty.ndjson");
+  writeFileSync(empty, "\n");
+  const [note, json] = (await run({ replay: empty, json: true })).split("\n");
+  expect(note).toContain("empty.ndjson: no events were found in it");
+  expect(JSON.parse(json ?? "")).toMatchObject({ rate: 0, seen: 0, state: "closed" });
+});
+
 it.each([
-  [{ threshold: "1.5" }, {}, /threshold: expected a share .* found 1\.5/],
-  [{ threshold: "abc" }, {}, /--threshold: expected a number, found "abc"/],
-  [{}, { FAILURE_WINDOW_MINUTES: "0" }, /window: expected more than 0/],
-  [{}, { MIN_WORKERS_FOR_RATE_CHECK: " " }, /MIN_WORKERS_FOR_RATE_CHECK: expected a number/],
+  [{ threshold: "1.5" }, {}, /^--threshold: expected a share .* found "1\.5"/],
+  [{ threshold: "abc" }, {}, /^--threshold: expected a share .* found "abc"/],
+  [{ windowMinutes: "8d" }, {}, /^--window-minutes: expected minutes over 0/],
+  [{}, { FAILURE_WINDOW_MINUTES: "0" }, /^FAILURE_WINDOW_MINUTES: expected minutes over 0/],
+  [{}, { MIN_WORKERS_FOR_RATE_CHECK: " " }, /^MIN_WORKERS_FOR_RATE_CHECK: expected a whole/],
+  [{ clearBefore: "2099-01-01T00:00:00Z" }, {}, /^--clear-before: expected no instant after/],
+  [{ clearBefore: "2026-02-30T00:00:00Z" }, {}, /^--clear-before: expected an instant/],
   [{ at: "noon" }, {}, /--at: expected an instant/],
   [{ replay: join(folder, "none") }, {}, /--replay: .* cannot be read/],
 ])("refuses %j with %j", async (options, env, words) => {

@@ -4,9 +4,7 @@ import { text } from "node:stream/consumers";
 import {
   DEFAULT_BREAKER_POLICY,
   lookAtBreaker,
-  parseInstant,
   percent,
-  policyProblems,
   rateText,
   readReplay,
   reasonText,
@@ -19,6 +17,14 @@ import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Terminal } from "../terminal/terminal.ts";
+import {
+  PAST_WORDS,
+  readMinimum,
+  readPast,
+  readThreshold,
+  readWindow,
+  type LeverReading,
+} from "./lever-values.ts";
 
 /** Flags as they are given. */
 export interface BreakerReplayOptions {
@@ -32,6 +38,8 @@ export interface BreakerReplayOptions {
 }
 
 const MS_PER_MINUTE = 60_000;
+/** The last instant that a date holds. */
+const INSTANT_MS_MAX = 8.64e15;
 const BYTES_MAX = 1024 ** 3;
 
 /** As the command prints them. */
@@ -46,12 +54,16 @@ export async function replayBreakerFile(
   options: BreakerReplayOptions,
   context: CommandContext,
 ): Promise<void> {
-  const policy = readPolicy(options, context.env);
-  const at = readInstant("--at", options.at) ?? systemClock.now();
+  const now = systemClock.now();
+  const at = readInstant("--at", options.at, now) ?? now;
+  const policy = readPolicy(options, context.env, at);
   const reading = readReplay(await readEvents(options.replay));
   if (reading.kind === "invalid") {
     const problems = reading.problems.map((problem) => `${options.replay}: ${problem}`);
     throw new CommandFailure(EXIT.refused, problems.join("\n"));
+  }
+  if (reading.lifespans.length === 0) {
+    context.terminal.note(`${options.replay}: no events were found in it`);
   }
   const { view } = lookAtBreaker(reading.lifespans, policy, at);
   if (options.json === true) context.terminal.line(JSON.stringify(toResult(view, policy)));
@@ -59,42 +71,62 @@ export async function replayBreakerFile(
 }
 
 /** Flags before the environment before the defaults. Throws with every problem. */
-function readPolicy(options: BreakerReplayOptions, env: CommandContext["env"]): BreakerPolicy {
-  const from = (flag: string, given: string | undefined, name: string) =>
-    given !== undefined ? { name: flag, given } : { name, given: env[name] };
+function readPolicy(
+  options: BreakerReplayOptions,
+  env: CommandContext["env"],
+  at: number,
+): BreakerPolicy {
   const problems: string[] = [];
-  const number = (source: ReturnType<typeof from>, byDefault: number): number => {
-    if (source.given === undefined || source.given === "") return byDefault;
-    const value = source.given.trim() === "" ? Number.NaN : Number(source.given);
-    if (Number.isNaN(value)) {
-      problems.push(`${source.name}: expected a number, found ${JSON.stringify(source.given)}`);
-      return byDefault;
-    }
-    return value;
+  const read = (
+    reader: (text: string, name: string) => LeverReading,
+    { flag, given, name }: { flag: string; given: string | undefined; name: string },
+    byDefault: number,
+  ): number => {
+    const text = given ?? env[name] ?? "";
+    if (given === undefined && text === "") return byDefault;
+    const reading = reader(text, given === undefined ? name : flag);
+    if (reading.kind === "ok") return Number(reading.value);
+    problems.push(reading.message);
+    return byDefault;
   };
   const { threshold, windowMs, minimum } = DEFAULT_BREAKER_POLICY;
   const policy = {
-    threshold: number(from("--threshold", options.threshold, "MAX_WORKER_FAILURE_RATE"), threshold),
+    threshold: read(
+      readThreshold,
+      { flag: "--threshold", given: options.threshold, name: "MAX_WORKER_FAILURE_RATE" },
+      threshold,
+    ),
     windowMs:
-      number(
-        from("--window-minutes", options.windowMinutes, "FAILURE_WINDOW_MINUTES"),
+      read(
+        readWindow,
+        { flag: "--window-minutes", given: options.windowMinutes, name: "FAILURE_WINDOW_MINUTES" },
         windowMs / MS_PER_MINUTE,
       ) * MS_PER_MINUTE,
-    minimum: number(from("--minimum", options.minimum, "MIN_WORKERS_FOR_RATE_CHECK"), minimum),
-    clearedBefore: readInstant("--clear-before", options.clearBefore) ?? null,
+    minimum: read(
+      readMinimum,
+      { flag: "--minimum", given: options.minimum, name: "MIN_WORKERS_FOR_RATE_CHECK" },
+      minimum,
+    ),
+    clearedBefore: readInstant("--clear-before", options.clearBefore, at) ?? null,
   };
-  problems.push(...policyProblems(policy));
+  if (policy.clearedBefore !== null && policy.clearedBefore > at) {
+    problems.push(
+      "--clear-before: expected no instant after the one that is looked at: failures to come are not cleared beforehand",
+    );
+  }
   if (problems.length > 0) throw new CommandFailure(EXIT.refused, problems.join("\n"));
   return policy;
 }
 
-function readInstant(flag: string, given: string | undefined): number | undefined {
+/** An instant, or so long before `now`. */
+function readInstant(flag: string, given: string | undefined, now: number): number | undefined {
   if (given === undefined) return undefined;
-  const instant = parseInstant(given);
-  if (instant !== undefined) return instant;
+  const instant = readPast(given, now);
+  // Beyond what a date can hold it could not be shown.
+  if (instant !== undefined && Math.abs(instant) <= INSTANT_MS_MAX) return instant;
   throw new CommandFailure(
     EXIT.refused,
-    `${flag}: expected an instant such as 2026-01-31T12:00:00Z, or epoch ms, found ${JSON.stringify(given)}`,
+    `${flag}: expected ${PAST_WORDS}, or epoch ms, found ${JSON.stringify(given)}`,
   );
 }
 

@@ -1,13 +1,22 @@
 /** `holdfast fleet status`, `breaker`, `machines`, `levers`: what is there to see. */
 import { systemClock } from "@holdfast/runtime/system";
-import { FLEET_PATH, getFleet, listLevers, listMachines } from "../api/fleet-calls.ts";
+import {
+  findMachine,
+  FLEET_PATH,
+  getFleet,
+  listLevers,
+  listMachines,
+  listRuns,
+} from "../api/fleet-calls.ts";
 import type { CommandContext } from "../command-context.ts";
+import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
 import { processScreen } from "../terminal/screen.ts";
 import { listenForStop } from "../up/stop-signals.ts";
 import { breakerLines } from "./breaker-text.ts";
 import { leverLines } from "./levers-text.ts";
+import { machinePage } from "./machine-page.ts";
 import { machineLines } from "./machines-text.ts";
 import { statusLines } from "./status-text.ts";
 import { createStatusView } from "./status-view.ts";
@@ -29,7 +38,7 @@ export async function status(options: ShowOptions, context: CommandContext): Pro
   const { terminal } = context;
   const found = await getFleet(apiClientFor(options, context));
   if (options.json === true) return terminal.line(JSON.stringify(found));
-  const look = { now: systemClock.now(), columns: terminal.columns };
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
   for (const line of statusLines(found, look)) terminal.line(line);
 }
 
@@ -60,7 +69,8 @@ export async function breaker(options: ShowOptions, context: CommandContext): Pr
   const { terminal } = context;
   const found = await getFleet(apiClientFor(options, context));
   if (options.json === true) return terminal.line(JSON.stringify(found.breaker));
-  for (const line of breakerLines(found.breaker, systemClock.now())) terminal.line(line);
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
+  for (const line of breakerLines(found.breaker, look)) terminal.line(line);
 }
 
 /** `holdfast fleet machines`. */
@@ -77,26 +87,58 @@ export async function machines(options: ShowOptions, context: CommandContext): P
   } else if (items.length === 0) {
     terminal.note(isLiving ? "no machines; --all lists those that ended too" : "no machines");
   } else {
-    const look = { now: systemClock.now(), columns: terminal.columns };
+    const look = { now: systemClock.now(), columns: terminal.resultColumns };
     for (const line of machineLines(items, look)) terminal.line(line);
   }
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
 }
 
+/** `holdfast fleet show`. */
+export async function showMachine(
+  ref: string,
+  options: ShowOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { terminal } = context;
+  const api = apiClientFor(options, context);
+  const machine = await findMachine(api, ref);
+  if (machine === undefined) {
+    throw new CommandFailure(
+      EXIT.refused,
+      `expected the name or the id of a machine of the fleet, found ${JSON.stringify(ref)}: holdfast fleet machines --all lists them`,
+    );
+  }
+  const { machineId } = machine;
+  const runs = machineId === null ? null : await listRuns(api, machineId);
+  if (options.json === true) return terminal.line(JSON.stringify({ ...machine, runs }));
+  const look = { now: systemClock.now(), columns: terminal.resultColumns };
+  for (const line of machinePage(machine, runs, look)) terminal.line(line);
+}
+
 /** `holdfast fleet levers`. */
 export async function levers(options: ShowOptions, context: CommandContext): Promise<void> {
   const { terminal } = context;
+  const isAll = options.all === true;
+  if (options.limit !== undefined && !isAll) {
+    throw new CommandFailure(EXIT.refused, "--limit: expected --all beside it");
+  }
   const api = apiClientFor(options, context);
-  const found =
-    options.all === true
-      ? await listLevers(api, options.limit ?? DEFAULT_LIMIT)
-      : (await getFleet(api)).levers;
+  const [{ levers: inForce }, all] = await Promise.all([
+    getFleet(api),
+    isAll ? listLevers(api, options.limit ?? DEFAULT_LIMIT) : undefined,
+  ]);
+  const found = all ?? inForce;
   if (options.json === true) {
     for (const lever of found) terminal.line(JSON.stringify(lever));
   } else if (found.length === 0) {
-    terminal.note("no lever is in force: the settings are; --all lists those that were");
+    terminal.note(
+      isAll
+        ? "no lever was ever set: the settings are in force"
+        : "no lever is in force: the settings are; --all lists those that were",
+    );
   } else {
-    const look = { now: systemClock.now(), columns: terminal.columns };
-    for (const line of leverLines(found, look)) terminal.line(line);
+    const look = { now: systemClock.now(), columns: terminal.resultColumns };
+    const held = isAll ? new Set(inForce.map(({ id }) => id)) : undefined;
+    for (const line of leverLines(found, look, held)) terminal.line(line);
   }
 }

@@ -114,6 +114,20 @@ describe("starting machines", () => {
     expect(terminal.lines).toEqual(["hf-gpu-9 is asked for in pool gpu"]);
   });
 
+  it("names its option where there are several pools and none was chosen", async () => {
+    const pools = fleet().pools.flatMap((pool) => [pool, { ...pool, name: "here" }]);
+    const answer = ({ path }: ApiCall) =>
+      path === "/api/v1/fleet" ? answered(fleet({ breaker: CLOSED, pools })) : undefined;
+    const { deps, changes } = setUp({ answer });
+    await expect(levers.spawn({ reason: "more" }, deps)).rejects.toMatchObject({
+      exitCode: EXIT.refused,
+      message: "--pool: expected one of gpu, here, found none",
+    });
+    expect(changes()).toEqual([]);
+    await levers.spawn({ reason: "more", pool: "here" }, deps);
+    expect(changes()).toHaveLength(1);
+  });
+
   it("while blocked and without force exits 2 and says what it risks", async () => {
     const { deps, changes } = setUp();
     const failure = await levers.spawn({ reason }, deps).catch((error: unknown) => error);

@@ -53,7 +53,8 @@ export async function undoLever(id: string, options: LeverOptions, deps: LeverDe
 
 async function showBreaker({ api, terminal, now }: LeverDeps): Promise<void> {
   const { breaker } = await calls.getFleet(api);
-  for (const line of breakerLines(breaker, now())) terminal.line(line);
+  for (const line of breakerLines(breaker, { now: now(), columns: terminal.resultColumns }))
+    terminal.line(line);
 }
 
 /** The options of {@link spawn}. */
@@ -68,7 +69,8 @@ export interface SpawnOptions extends LeverOptions {
 export async function spawn(options: SpawnOptions, deps: LeverDeps): Promise<void> {
   const { api, terminal, ask } = deps;
   const { pool, count = 1, force = false } = options;
-  const { breaker } = await calls.getFleet(api);
+  const { breaker, pools } = await calls.getFleet(api);
+  if (pool === undefined) assertOnePool(pools);
   const isBlocked = breaker.spawning === "BLOCKED";
   if (isBlocked && !force) throw new CommandFailure(EXIT.refused, blockedText(breaker));
   // Half-open too: machines have failed, and force goes past the one that is tried at a time.
@@ -82,6 +84,13 @@ export async function spawn(options: SpawnOptions, deps: LeverDeps): Promise<voi
     reason,
   });
   show(machines, options, terminal, (one) => `${one.name} is asked for in pool ${one.pool}`);
+}
+
+/** Of several pools one is to be named; the server would say so of a field, not of an option. */
+function assertOnePool(pools: FleetStatus["pools"]): void {
+  if (pools.length < 2) return;
+  const names = pools.map(({ name }) => name).join(", ");
+  throw new CommandFailure(EXIT.refused, `--pool: expected one of ${names}, found none`);
 }
 
 function blockedText(breaker: FleetStatus["breaker"]): string {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CLOSED, fleet, machine, NOW } from "../../testing/fleet-facts.ts";
+import { CLOSED, failure, fleet, machine, NOW } from "../../testing/fleet-facts.ts";
 import { costText, healthyText, statusLines } from "./status-text.ts";
 
 const LOOK = { now: NOW, columns: 120 };
@@ -11,31 +11,43 @@ const from = (lines: readonly string[], start: string, count: number) => {
 describe("the status of a fleet", () => {
   const lines = statusLines(fleet(), LOOK);
 
-  it("begins with the breaker, and shows failures side by side", () => {
+  it("begins with the breaker and what to do, and shows failures side by side", () => {
     expect(lines[0]).toBe("Failure rate     85.7% (6/7 machines in last 30 minutes)");
     expect(lines[2]).toMatch(/^Spawning +BLOCKED: failure rate/);
-    expect(from(lines, "Failures by", 4)).toEqual([
+    expect(lines[5]).toBe("Advice           WAIT: 1 machine works");
+    expect(from(lines, "Failures by", 5)).toEqual([
       "Failures by      no_start 5, crash 1",
       "  NAME       KIND               ENDED        LIVED  WHY",
       "  hf-gpu-f5  crash     4 min 30 s ago  15 min 30 s  the pod has exited",
       "  hf-gpu-f4  no_start  5 min 30 s ago  14 min 30 s  not healthy within 10 min",
+      "Timeline         the rate after each failure has left the window",
     ]);
   });
 
-  it("shows machines, queue, pools, levers, cost and advice", () => {
-    expect(from(lines, "Healthy machines", 11)).toEqual([
+  it("shows machines, queue, cost, levers and pools", () => {
+    expect(from(lines, "Healthy machines", 10)).toEqual([
       "Healthy machines 1 of 2, heartbeat 1.5 s ago (hf-gpu-1)",
       "Other machines   1 starting",
       "Queued tasks     42, the oldest has waited for 5 min 3 s; 3 running",
-      "Pools",
-      "  POOL  PROVIDER  MACHINES  WANTED  MIN  MAX  HELD BACK BY",
-      "  gpu   runpod           2       4    0    4  too many machines fail: the breaker is open",
+      "Cost             $2.40 an hour",
       "Levers in force",
       "  LEVER  SETS           BY       SET            WHY",
       "  lev_1  threshold 90%  key_ann  5 min 0 s ago  the image is mended",
-      "Cost             $2.40 an hour",
-      "Advice           WAIT: 1 machine works",
+      "Pools",
+      "  POOL  PROVIDER  MACHINES  WANTED  MIN  MAX  HELD BACK BY",
+      "  gpu   runpod           2       4    0    4  too many machines fail: the breaker is open",
     ]);
+  });
+
+  it("has room on any screen, and keeps the end of reasons", () => {
+    const reason = "its provider says that it ended: the process ended with exit code 3";
+    const name = "hf-gpu-abcdef-bcdfghjkmn";
+    const shown = statusLines(fleet({ failures: [failure(4, { name, reason })] }), {
+      now: NOW,
+      columns: 80,
+    });
+    expect(Math.max(...shown.map(({ length }) => length))).toBeLessThanOrEqual(80);
+    expect(shown).toContain(`      ${reason}`);
   });
 
   it("says none where there is none, and that nobody leads", () => {
@@ -53,13 +65,13 @@ describe("the status of a fleet", () => {
       isLed: false,
     });
     expect(statusLines(bare, LOOK).slice(4)).toEqual([
-      "Healthy machines 0 of 0",
-      "Queued tasks     0; 0 running",
-      "Pools            none",
-      "Levers in force  none",
-      "Cost             $0.00 an hour",
       "Advice           WAIT: 1 machine works",
       "Leader           none: nothing is started or ended meanwhile",
+      "Healthy machines 0 of 0",
+      "Queued tasks     0; 0 running",
+      "Cost             $0.00 an hour",
+      "Levers in force  none",
+      "Pools            none",
     ]);
   });
 

@@ -2,35 +2,33 @@
 import type { FleetMachineView, FleetStatus } from "@holdfast/contract";
 import { durationText } from "../terminal/durations.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
-import { breakerLines } from "./breaker-text.ts";
-import { factLine } from "./fact-line.ts";
+import { causeLines, timelineLines, verdictLines } from "./breaker-text.ts";
+import { factLines } from "./fact-line.ts";
 import { leverLines } from "./levers-text.ts";
+import { indented, type Look } from "./look.ts";
 import { failureLines } from "./machines-text.ts";
-
-/** What a status is shown by. */
-export interface Look {
-  /** Epoch ms. */
-  readonly now: number;
-  /** Characters that a line holds. */
-  readonly columns: number;
-}
 
 /** Heartbeats that are named one by one. */
 const HEARTBEATS_SHOWN = 4;
 
-/** Everything that a person must see of the fleet, the breaker first. */
+/** Everything that a person must see of the fleet: what to do before what is long. */
 export function statusLines(status: FleetStatus, look: Look): readonly string[] {
+  const { breaker, advice, levers, pools } = status;
+  const fact = (label: string, words: string): readonly string[] =>
+    factLines(label, words, look.columns);
   return [
-    ...breakerLines(status.breaker, look.now),
-    ...indented(failureLines(status.failures ?? [], look)),
-    factLine("Healthy machines", healthyText(status)),
-    ...otherMachines(status.counts),
-    factLine("Queued tasks", queueText(status)),
-    ...poolLines(status.pools, look),
-    ...section("Levers in force", leverLines(status.levers, look), status.levers.length),
-    factLine("Cost", costText(status)),
-    factLine("Advice", `${status.advice.kind.toUpperCase()}: ${status.advice.text}`),
-    ...(status.isLed ? [] : [factLine("Leader", "none: nothing is started or ended meanwhile")]),
+    ...verdictLines(breaker, look),
+    ...fact("Advice", `${advice.kind.toUpperCase()}: ${advice.text}`),
+    ...(status.isLed ? [] : fact("Leader", "none: nothing is started or ended meanwhile")),
+    ...fact("Healthy machines", healthyText(status)),
+    ...otherMachines(status.counts, look),
+    ...fact("Queued tasks", queueText(status)),
+    ...fact("Cost", costText(status)),
+    ...section("Levers in force", levers.length, look, (inner) => leverLines(levers, inner)),
+    ...section("Pools", pools.length, look, (inner) => poolLines(pools, inner)),
+    ...causeLines(breaker.causes, look),
+    ...indented(look, (inner) => failureLines(status.failures ?? [], inner)),
+    ...timelineLines(breaker, look),
   ];
 }
 
@@ -58,11 +56,14 @@ function lastHeartbeat(machines: readonly FleetMachineView[]): string {
   return heard[0] === undefined ? "" : `, last heartbeat ${heartbeatText(heard[0])}`;
 }
 
-function otherMachines({ starting, draining, ending }: FleetStatus["counts"]): readonly string[] {
+function otherMachines(
+  { starting, draining, ending }: FleetStatus["counts"],
+  { columns }: Look,
+): readonly string[] {
   const parts = Object.entries({ starting, draining, ending })
     .filter(([, count]) => count > 0)
     .map(([state, count]) => `${count} ${state}`);
-  return parts.length === 0 ? [] : [factLine("Other machines", parts.join(", "))];
+  return parts.length === 0 ? [] : factLines("Other machines", parts.join(", "), columns);
 }
 
 /** `42, the oldest for 5 min 3 s; 3 running`. */
@@ -92,7 +93,7 @@ function poolLines(pools: FleetStatus["pools"], { now, columns }: Look): readonl
     { head: "MAX", cell: ({ max }) => String(max), isRight: true },
     { head: "HELD BACK BY", cell: (pool) => heldText(pool, now) },
   ];
-  return section("Pools", textTable(pools, shape, columns - INDENT.length), pools.length);
+  return textTable(pools, shape, columns);
 }
 
 function heldText({ held, blockedUntil }: FleetStatus["pools"][number], now: number): string {
@@ -101,12 +102,12 @@ function heldText({ held, blockedUntil }: FleetStatus["pools"][number], now: num
   return held === null && again === "" ? "" : `${held ?? "the provider"}${again}`;
 }
 
-const INDENT = "  ";
-
-function indented(lines: readonly string[]): readonly string[] {
-  return lines.map((line) => `${INDENT}${line}`);
-}
-
-function section(label: string, lines: readonly string[], count: number): readonly string[] {
-  return count === 0 ? [factLine(label, "none")] : [label, ...indented(lines)];
+function section(
+  label: string,
+  count: number,
+  look: Look,
+  toLines: (look: Look) => readonly string[],
+): readonly string[] {
+  if (count === 0) return factLines(label, "none", look.columns);
+  return [label, ...indented(look, toLines)];
 }

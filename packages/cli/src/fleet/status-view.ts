@@ -30,7 +30,10 @@ export function createStatusView(deps: StatusViewDeps): (sight: Sight) => void {
     isLost = true;
   };
   const linesOf = (status: FleetStatus): readonly string[] =>
-    statusLines(status, { now: now(), columns: terminal.columns });
+    statusLines(status, {
+      now: now(),
+      columns: screen === null ? terminal.resultColumns : terminal.columns,
+    });
   return (sight) => {
     if (sight.kind === "lost") return lost(sight.reason);
     const status = toFleetStatus(sight.body);

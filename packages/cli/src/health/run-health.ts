@@ -2,7 +2,7 @@
 import { assertNever } from "@holdfast/runtime";
 import type { SystemHealth } from "@holdfast/contract";
 import { systemClock } from "@holdfast/runtime/system";
-import type { ApiClient } from "../api/api-client.ts";
+import { fieldOf, type ApiClient } from "../api/api-client.ts";
 import { HEALTH_PATH, toSystemHealth } from "../api/fleet-calls.ts";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
@@ -11,7 +11,14 @@ import { EXIT } from "../exit-codes.ts";
 import { lookOnce, watchServer, type Sight } from "../fleet/watch.ts";
 import { processScreen } from "../terminal/screen.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { healthLine, healthLines, problemsOf, stateOf, type HealthSight } from "./health-text.ts";
+import {
+  healthLine,
+  healthLines,
+  problemsOf,
+  stateOf,
+  type FiringAlerts,
+  type HealthSight,
+} from "./health-text.ts";
 
 /** The options of `health`. */
 export interface HealthOptions extends ClientOptions {
@@ -44,8 +51,23 @@ export async function runHealth(options: HealthOptions, context: CommandContext)
   if (options.watch === true) return await watchHealth(api, isJson, context);
   const sight = toHealthSight(await lookOnce(api, HEALTH_PATH), api.baseUrl);
   if (isJson) terminal.line(healthJson(sight));
-  else for (const line of healthLines(sight)) terminal.line(line);
+  else {
+    const firing = sight.kind === "silent" ? null : await firingAlerts(api);
+    for (const line of healthLines(sight, terminal.resultColumns, firing)) terminal.line(line);
+  }
   process.exitCode = healthExitCode(stateOf(sight));
+}
+
+const ALERTS_COUNTED = 100;
+
+/** Null where that cannot be told: a key of the role `user` may not see alerts. */
+export async function firingAlerts(api: ApiClient): Promise<FiringAlerts | null> {
+  const answer = await api.request(`/api/v1/alerts?state=firing&limit=${ALERTS_COUNTED}`);
+  if (answer.kind !== "answered") return null;
+  const page: unknown = await answer.response.json().catch(() => null);
+  const items = fieldOf(page, "items");
+  if (!Array.isArray(items)) return null;
+  return { count: items.length, hasMore: typeof fieldOf(page, "next") === "string" };
 }
 
 /** What answers and is no Holdfast is as good as silent: a monitor has three codes, not four. */
@@ -79,7 +101,7 @@ async function watchHealth(
   const onSight = (seen: Sight): void => {
     const sight = toHealthSight(seen, api.baseUrl);
     const at = new Date(systemClock.now()).toISOString();
-    if (screen !== null) return screen.draw([at, ...healthLines(sight)]);
+    if (screen !== null) return screen.draw([at, ...healthLines(sight, terminal.columns)]);
     const line = healthLine(sight);
     if (line !== before) terminal.line(isJson ? healthJson(sight) : `${at}  ${line}`);
     before = line;

@@ -6,7 +6,8 @@ import { apiClientFor, type ClientOptions } from "../commands/client-options.ts"
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
 import { downloadOutputs } from "../submit/download.ts";
-import { bytesText, durationText, parseDuration } from "../terminal/durations.ts";
+import { bytesText, durationText } from "../terminal/durations.ts";
+import { parseWhen } from "../terminal/instants.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
 import { checkpointLines } from "./checkpoint-lines.ts";
@@ -65,15 +66,14 @@ export async function list(options: ListOptions, context: CommandContext): Promi
   }
   if (jobs.length === 0) return terminal.note("no jobs");
   const now = systemClock.now();
-  for (const line of textTable(jobs, jobColumns(now), terminal.columns)) terminal.line(line);
+  for (const line of textTable(jobs, jobColumns(now), terminal.resultColumns)) terminal.line(line);
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
 }
 
 function toInstant(text: string | undefined, flag: string): string | undefined {
   if (text === undefined) return undefined;
-  const agoMs = /[a-z]$/i.test(text) && !text.endsWith("Z") ? parseDuration(text) : undefined;
-  const at = agoMs === undefined ? Date.parse(text) : systemClock.now() - agoMs;
-  if (Number.isNaN(at)) {
+  const at = parseWhen(text, systemClock.now());
+  if (at === undefined) {
     throw new CommandFailure(
       EXIT.refused,
       `${flag}: expected an instant or a duration such as 2h, found ${JSON.stringify(text)}`,
@@ -152,7 +152,7 @@ function showAttempts(attempts: readonly AttemptView[], terminal: Terminal): voi
     { head: "THEN", cell: (attempt) => attempt.decision?.action ?? "" },
     { head: "WHY", cell: (a) => a.decision?.reason ?? a.error?.message ?? "" },
   ];
-  for (const line of textTable(attempts, columns, terminal.columns)) terminal.line(line);
+  for (const line of textTable(attempts, columns, terminal.resultColumns)) terminal.line(line);
   for (const line of checkpointLines(attempts)) terminal.line(plainText(line));
 }
 
@@ -166,7 +166,7 @@ function showOutputs(outputs: readonly OutputView[], terminal: Terminal): void {
     { head: "SIZE", cell: (output) => bytesText(output.sizeBytes), isRight: true },
     { head: "NAME", cell: (output) => output.name },
   ];
-  for (const line of textTable(outputs, columns, terminal.columns)) terminal.line(line);
+  for (const line of textTable(outputs, columns, terminal.resultColumns)) terminal.line(line);
 }
 
 /** `holdfast jobs watch`: exits as `submit --wait` does. */

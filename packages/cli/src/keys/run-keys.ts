@@ -52,7 +52,7 @@ export async function list(
     } else if (keys.length === 0) {
       terminal.note("no keys: everybody on this machine may do everything");
     } else {
-      for (const line of textTable(keys, COLUMNS, terminal.columns)) terminal.line(line);
+      for (const line of textTable(keys, COLUMNS, terminal.resultColumns)) terminal.line(line);
     }
   });
 }
@@ -113,7 +113,7 @@ export async function enrolments(
     } else if (tokens.length === 0) {
       terminal.note("no one-time tokens; `holdfast keys enroll` makes one");
     } else {
-      for (const line of textTable(tokens, ENROLMENT_COLUMNS, terminal.columns)) {
+      for (const line of textTable(tokens, ENROLMENT_COLUMNS, terminal.resultColumns)) {
         terminal.line(line);
       }
     }

@@ -16,6 +16,7 @@ function screen(isInteractive: boolean): {
     progress: (text) => void bars.push(text),
     isInteractive,
     columns: 80,
+    resultColumns: 80,
   };
   return { terminal, notes, bars };
 }

@@ -6,9 +6,11 @@ describe("a screen that is drawn anew", () => {
     expect(screenText(["a", "b"], 80, 24)).toBe("\u001B[Ha\u001B[K\nb\u001B[K\n\u001B[J");
   });
 
-  it("neither wraps nor scrolls, and says what it left out", () => {
-    const text = screenText(["abcdef", "2", "3", "4", "5"], 4, 4);
-    expect(text).toContain("abc…");
+  it("folds what is too wide instead of cutting it, and does not scroll", () => {
+    expect(screenText(["  advice: undo it"], 12, 24)).toBe(
+      "\u001B[H  advice:\u001B[K\n    undo it\u001B[K\n\u001B[J",
+    );
+    const text = screenText(["abcdef", "2", "3", "4", "5"], 6, 4);
     expect(text.split("\n")).toHaveLength(4);
     expect(screenText(["1", "2", "3", "4", "5"], 80, 4)).toContain("… and 3 more lines");
   });

@@ -1,5 +1,5 @@
 import type { Terminal } from "./terminal.ts";
-import { shorten } from "./text-table.ts";
+import { foldText } from "./text-table.ts";
 
 /** A whole screen that is drawn anew. */
 export interface Screen {
@@ -28,14 +28,26 @@ export function processScreen(
   };
 }
 
+/** What goes on in the next line stands so much further in. */
+const CONTINUED = 2;
+
 /**
- * What draws lines from the top of a screen. Lines are cut to its width and their number to its height:
- * one that wraps or scrolls would leave remains.
+ * What draws lines from the top of a screen. One that is too wide is folded, and their number is cut to
+ * the screen's height: one that wraps by itself or scrolls would leave remains.
  */
 export function screenText(lines: readonly string[], columns: number, rows: number): string {
+  const folded = lines.flatMap((line) => foldOnScreen(line, columns));
   const room = Math.max(1, rows - 1);
-  const left = lines.length - room;
-  const shown = left > 0 ? [...lines.slice(0, room - 1), `… and ${left + 1} more lines`] : lines;
-  const cut = shown.map((line) => `${shorten(line, columns)}${CLEAR_TO_END_OF_LINE}\n`);
-  return `${HOME}${cut.join("")}${CLEAR_BELOW}`;
+  const left = folded.length - room;
+  const shown = left > 0 ? [...folded.slice(0, room - 1), `… and ${left + 1} more lines`] : folded;
+  return `${HOME}${shown.map((line) => `${line}${CLEAR_TO_END_OF_LINE}\n`).join("")}${CLEAR_BELOW}`;
+}
+
+function foldOnScreen(line: string, columns: number): readonly string[] {
+  if (line.length <= columns) return [line];
+  const start = /^ */.exec(line)?.[0] ?? "";
+  const [first = "", ...more] = foldText(line.slice(start.length), columns - start.length);
+  const indent = " ".repeat(start.length + CONTINUED);
+  const rest = foldText(more.join(" "), columns - indent.length);
+  return [`${start}${first}`, ...(more.length === 0 ? [] : rest.map((text) => `${indent}${text}`))];
 }

@@ -10,6 +10,8 @@ export interface Terminal {
   readonly isInteractive: boolean;
   /** Characters a line of the screen holds. */
   readonly columns: number;
+  /** Characters a line of the result may hold: Infinity in a pipe or a file, where nothing wraps. */
+  readonly resultColumns: number;
 }
 
 const DEFAULT_COLUMNS = 100;
@@ -41,6 +43,10 @@ export function processTerminal(env: Readonly<Record<string, string | undefined>
     isInteractive,
     get columns() {
       return Math.max(MIN_COLUMNS, stdout.columns || stderr.columns || DEFAULT_COLUMNS);
+    },
+    get resultColumns() {
+      if (!stdout.isTTY) return Number.POSITIVE_INFINITY;
+      return Math.max(MIN_COLUMNS, stdout.columns || DEFAULT_COLUMNS);
     },
   };
 }

@@ -83,6 +83,14 @@ export async function readFleetPlan(
   };
 }
 
+/** `fleet.yaml: gpu (runpod, 0 to 4), here (local, 0 to 1)`: what was read, for who starts the server. */
+export function fleetText(settings: ControlPlaneSettings, plan: FleetPlan): string {
+  const pools = plan.policy.pools.map(
+    ({ name, provider, min, max }) => `${name} (${provider}, ${min} to ${max})`,
+  );
+  return `${fleetFilePath(settings) ?? FLEET_FILE}: ${pools.join(", ")}`;
+}
+
 type MakeProvider = (pool: ReadPool, fleet: string) => MachineProvider;
 
 async function providerFactory(

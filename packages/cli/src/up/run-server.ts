@@ -4,7 +4,7 @@ import type { SettingOptions } from "./options.ts";
 import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
-import { readFleetPlan } from "./fleet-plan.ts";
+import { fleetText, readFleetPlan } from "./fleet-plan.ts";
 import { logFor, readSettings } from "./settings.ts";
 import { listenForStop } from "./stop-signals.ts";
 
@@ -31,6 +31,7 @@ export async function runServer(options: SettingOptions, context: CommandContext
     await ownership.recordAddress({ host: settings.host, port: controlPlane.port() });
     terminal.line(`Holdfast ${holdfastVersion()} control plane at ${controlPlane.url()}`);
     terminal.line(`  data    ${settings.home}`);
+    if (fleet !== undefined) terminal.line(`  fleet   ${fleetText(settings, fleet)}`);
     terminal.line(`  agents  holdfast agent --server ${controlPlane.url()} --comfyui URL`);
     await stop.asked;
     terminal.note("stopping; Ctrl-C again stops at once");

@@ -11,7 +11,7 @@ import type { UpOptions } from "./options.ts";
 import type { CommandContext } from "../command-context.ts";
 import { holdfastVersion } from "../version.ts";
 import { claimHome, explainStartFailure, requireFreePort } from "./claim-home.ts";
-import { readFleetPlan } from "./fleet-plan.ts";
+import { fleetText, readFleetPlan } from "./fleet-plan.ts";
 import { findLocalComfy } from "./local-comfyui.ts";
 import { watchInstall } from "../machine/install-progress.ts";
 import { listeningText, machineSettings } from "./machine-settings.ts";
@@ -97,6 +97,7 @@ async function start(facts: StartFacts): Promise<RunningUp> {
   return {
     controlPlane,
     simulator,
+    fleet: fleet === undefined ? undefined : fleetText(settings, fleet),
     urls: simulator === undefined ? settings.comfyuiUrls : [simulator.url()],
     machine: () => services.findLast(isMachine),
     async startTrial(urls) {
@@ -156,6 +157,7 @@ async function serve(
   terminal.line(`  address     ${running.controlPlane.url()}`);
   terminal.line(`  data        ${settings.home}`);
   if (running.urls.length > 0) terminal.line(`  renders on  ${where} ${running.urls.join(", ")}`);
+  if (running.fleet !== undefined) terminal.line(`  fleet       ${running.fleet}`);
   const { manifestPath } = machineSettings(settings);
   if (existsSync(manifestPath)) terminal.line(`  machine     ${manifestPath}`);
   const listening = running.machine()?.listening();

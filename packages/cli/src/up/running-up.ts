@@ -8,6 +8,8 @@ export interface RunningUp {
   readonly controlPlane: ControlPlane;
   readonly simulator: SimulatorChild | undefined;
   readonly urls: readonly string[];
+  /** What the fleet may start and end, in words; undefined without a fleet. */
+  readonly fleet: string | undefined;
   /** The machine, once its agent was started. */
   machine(): Machine | undefined;
   /** An agent alone, for as long as whoever asked for it needs it. */

@@ -106,7 +106,8 @@ function checkProblems(
     const advice = "a machine is on its way: wait for it (holdfast fleet machines)";
     return [{ severity: "degraded", what, advice }];
   }
-  const advice = "see the machines and their logs (holdfast fleet machines)";
+  const advice =
+    "see why (holdfast fleet machines --all), and where the log of one is (holdfast fleet show NAME)";
   return [{ severity: "down", what, advice }];
 }
 

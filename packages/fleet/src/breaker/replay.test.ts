@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, it } from "vitest";
 import { DEFAULT_BREAKER_POLICY } from "./policy.ts";
 import { lookAtBreaker } from "./breaker.ts";
@@ -70,10 +71,33 @@ it("refuses machines whose story cannot be", () => {
   expect(problems([spawned, early])).toMatch(/healthy before it was spawned/);
 });
 
+it("takes a day exactly when its month has it", () => {
+  const two = (n: number): string => String(n).padStart(2, "0");
+  const year = fc.integer({ min: 1970, max: 2100 });
+  const [month, day] = [fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 31 })];
+  fc.assert(
+    fc.property(year, month, day, (y, m, d) => {
+      const text = `${y}-${two(m)}-${two(d)}`;
+      const at = parseInstant(`${text}T12:00:00Z`);
+      const lastDay = new Date(Date.UTC(y, m, 0)).getUTCDate();
+      if (d > lastDay) expect(at).toBeUndefined();
+      else expect(new Date(at ?? 0).toISOString().slice(0, 10)).toBe(text);
+    }),
+  );
+});
+
+it("says none where a field is missing", () => {
+  const read = readReplay(line({ machineId: "a", event: "ended", at: 1 }));
+  expect(read).toMatchObject({
+    problems: ["line 1: cause: expected failed or intended, found none"],
+  });
+});
+
 it("takes instants with a zone or as epoch ms", () => {
   expect(parseInstant("1769860800000")).toBe(1_769_860_800_000);
   expect(parseInstant("2026-01-31T12:00Z")).toBe(Date.parse("2026-01-31T12:00:00Z"));
   expect(parseInstant("2026-13-31T12:00:00Z")).toBeUndefined();
+  expect(parseInstant("2024-02-29T12:00:00+02:00")).toBe(Date.parse("2024-02-29T10:00:00Z"));
   expect(parseInstant(Number.NaN)).toBeUndefined();
   expect(parseInstant(null)).toBeUndefined();
 });

@@ -67,7 +67,17 @@ export function parseInstant(value: unknown): number | undefined {
     return undefined;
   }
   const ms = Date.parse(value);
-  return Number.isNaN(ms) ? undefined : ms;
+  return Number.isNaN(ms) || !isDay(value) ? undefined : ms;
+}
+
+/** Whether the month has such a day: `Date.parse` takes February 30 for March 2. */
+function isDay(text: string): boolean {
+  const [year = 0, month = 0, day = 0] = text.slice(0, 10).split("-").map(Number);
+  return day <= new Date(Date.UTC(year, month, 0)).getUTCDate();
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? "none" : JSON.stringify(value);
 }
 
 function parseEvent(line: string): ReplayEvent | string {
@@ -82,20 +92,20 @@ function parseEvent(line: string): ReplayEvent | string {
   }
   const { machineId, event, at, cause, kind } = value as Readonly<Record<string, unknown>>;
   if (typeof machineId !== "string" || machineId === "") {
-    return `machineId: expected a text, found ${JSON.stringify(machineId)}`;
+    return `machineId: expected a text, found ${shown(machineId)}`;
   }
   if (event !== "spawned" && event !== "healthy" && event !== "ended") {
-    return `event: expected spawned, healthy or ended, found ${JSON.stringify(event)}`;
+    return `event: expected spawned, healthy or ended, found ${shown(event)}`;
   }
   const instant = parseInstant(at);
   if (instant === undefined) {
-    return `at: expected an instant such as 2026-01-31T12:00:00Z, or epoch ms, found ${JSON.stringify(at)}`;
+    return `at: expected an instant such as 2026-01-31T12:00:00Z, or epoch ms, found ${shown(at)}`;
   }
   if (event === "ended" && cause !== "failed" && cause !== "intended") {
-    return `cause: expected failed or intended, found ${JSON.stringify(cause)}`;
+    return `cause: expected failed or intended, found ${shown(cause)}`;
   }
   if (kind !== undefined && !isFailureKind(kind)) {
-    return `kind: expected one of ${FAILURE_KINDS.join(", ")}, found ${JSON.stringify(kind)}`;
+    return `kind: expected one of ${FAILURE_KINDS.join(", ")}, found ${shown(kind)}`;
   }
   return {
     machineId,

@@ -271,7 +271,7 @@ nodes:
       "m:8:18: instances.vramReserveGb: expected a number, 0 to 1024, found the number -1",
       "m:9:20: instances.startTimeoutSec: expected a number, over 0 to 86400, found the number 0",
       'm:10:10: instances.flags: expected a list of texts, found "--lowvram"',
-      "m:11:14: instances.overrides: expected a mapping of names to mappings, found a list",
+      "m:11:14: instances.overrides: expected a mapping of names to mappings, found an empty list",
       "m:13:9: health.port: expected a whole number, 0 to 65535, found the number 70000",
       "m:15:30: nodes[0].ref: expected text, found the number 1234567: put it in quotes",
       'm:15:49: nodes[0].optional: expected true or false, found "yes"',
@@ -291,7 +291,7 @@ nodes:
       ),
       "m:5:19: torch.packages: expected at most 20 entries, found a list",
       expect.stringContaining('instances.host: expected at most 253 characters, found "hhh'),
-      "m:7:41: services[0].process.command: expected a list that is not empty, found a list",
+      "m:7:41: services[0].process.command: expected a list that is not empty, found an empty list",
     ]);
   });
 

@@ -100,7 +100,7 @@ describe("a file", () => {
   test("of another version, or without pools", () => {
     expect(lines("version: 2\npools: []\n")).toEqual([
       "f:1:10: version: expected 1, found the number 2",
-      "f:2:8: pools: expected a list that is not empty, found a list",
+      "f:2:8: pools: expected a list that is not empty, found an empty list",
     ]);
     expect(lines("fleet: a\n")).toEqual([
       "f:1:1: version: missing: expected 1 (Version of this file's form)",

@@ -4,6 +4,7 @@ import {
   hasZodFastifySchemaValidationErrors,
   isResponseSerializationError,
 } from "fastify-type-provider-zod";
+import { fieldWords } from "./field-words.ts";
 import { isConnectionFailure, sqlState } from "../db-errors.ts";
 
 /** The one shape of an error answer. */
@@ -54,7 +55,7 @@ export function toHoldfastError(error: unknown): HoldfastError {
     return invalidRequest(
       error.validation.map((problem) => ({
         field: fieldPath(where, problem.instancePath),
-        message: problem.message ?? "wrong value",
+        message: fieldWords(problem),
       })),
     );
   }
