@@ -25,7 +25,7 @@ import type { DbClock } from "./db-clock.ts";
 import { machineEvents } from "./fleet-events.ts";
 import type { FleetPool, PoolEnv } from "./fleet-settings.ts";
 import type { Lead, ReconcileDeps } from "./leader.ts";
-import { LeadLost, type StoredMachine } from "./model.ts";
+import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 import type { PoolBlocks } from "./pool-blocks.ts";
 import { callProvider, PROVIDER_CALL_MS, type BackgroundCalls } from "./provider-calls.ts";
 import { toEnded, toMade } from "./stored-machine.ts";
@@ -83,7 +83,9 @@ export class MachineKeeper {
       await this.#follow(lead, machine, listing);
       for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
         const { signs, at: now, listeningSince, mayAsk } = seen;
-        const facts = { machine, signs, listing, pool, now, listeningSince };
+        const { endRequest } = machine;
+        const wantedEnd = endRequest === null ? null : wordsOf(endRequest);
+        const facts = { machine, signs, listing, pool, now, listeningSince, wantedEnd };
         const action = decideMachine(facts, policy);
         // A person who forces a machine has had his word.
         if (action.kind === "ask" && !mayAsk && machine.forcedBy === null) return;
@@ -130,8 +132,7 @@ export class MachineKeeper {
       return true;
     }
     if (state === "draining" && !endRequest.now) return false;
-    const reason = `${endRequest.by} wanted it ended: ${endRequest.reason}`;
-    const end = { cause: "intended", kind: null, reason } as const;
+    const end = { cause: "intended", kind: null, reason: wordsOf(endRequest) } as const;
     await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
     return true;
   }
@@ -321,6 +322,11 @@ export class MachineKeeper {
     }
     if (events.length > 0) onEvents(events.map(({ type }) => type));
   }
+}
+
+/** Who wants it ended and why: what its end is told with. */
+function wordsOf({ by, reason }: EndRequest): string {
+  return `${by} wanted it ended: ${reason}`;
 }
 
 /** A pool of another provider under the same name is another pool. */

@@ -143,6 +143,21 @@ describe("the leader of a fleet", () => {
     expect((await kit.rows())[0]).toMatchObject({ end_kind: "no_heartbeat" });
   });
 
+  it.each([false, true])(
+    "ends what a person wants ended under that person's name and reason (now: %s)",
+    async (now) => {
+      await untilReady();
+      const request = { by: "key_bob", reason: "too slow", now };
+      await kit.db.query("update fleet_machines set end_request = $1", [JSON.stringify(request)]);
+      for (let round = 0; round < 12; round += 1) await kit.tick(10 * SECOND);
+      expect((await kit.rows())[0]).toMatchObject({
+        state: "ended",
+        end_cause: "intended",
+        end_reason: "key_bob wanted it ended: too slow",
+      });
+    },
+  );
+
   it("believes the agent that it hears, not a list that lacks its machine", async () => {
     await untilReady();
     kit.cloud.isBlank = true;

@@ -57,8 +57,9 @@ const decide = (
 ) => {
   const listing = toListing(NOW, [provided()]);
   const seen = { ...NO_SIGNS, ...signs };
-  const facts = { machine, signs: seen, listing, pool: POOL, now: NOW, listeningSince: 0 };
-  return decideMachine({ ...facts, ...more }, POLICY);
+  const facts = { machine, signs: seen, listing, pool: POOL, now: NOW };
+  const word = { listeningSince: 0, wantedEnd: null };
+  return decideMachine({ ...facts, ...word, ...more }, POLICY);
 };
 const EMPTY = { listing: toListing(NOW, []) };
 
@@ -241,6 +242,24 @@ describe("a machine that is not needed", () => {
     expect(decide(draining, silent)).toMatchObject({ kind: "end" });
     const gone = { listing: toListing(NOW, [provided({ state: "ended" })]) };
     expect(decide(draining, { ...WELL, jobCount: 1 }, gone)).toMatchObject({ kind: "end" });
+  });
+
+  it("keeps a person's reason to the end, and says beside it what became of the jobs", () => {
+    const more = { wantedEnd: "key_ann wanted it ended: too slow" };
+    expect(decide(draining, WELL, more)).toEqual({ kind: "end", reason: more.wantedEnd });
+    const late = { ...draining, drainingSince: NOW - 30 * MINUTE };
+    expect(decide(late, { ...WELL, jobCount: 1 }, more)).toEqual({
+      kind: "end",
+      reason: "key_ann wanted it ended: too slow; its job was not done within 1800 s",
+    });
+    const silent = { heartbeatAt: NOW - 5 * MINUTE, jobCount: 1 };
+    expect(decide(draining, silent, more)).toMatchObject({
+      reason: expect.stringMatching(/^key_ann wanted it ended: too slow; .*nothing was heard/),
+    });
+    const gone = { ...more, listing: toListing(NOW, [provided({ state: "ended" })]) };
+    expect(decide(draining, WELL, gone)).toMatchObject({
+      reason: "key_ann wanted it ended: too slow; it has ended",
+    });
   });
 });
 

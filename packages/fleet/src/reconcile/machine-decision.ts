@@ -53,6 +53,8 @@ export interface MachineFacts {
   readonly now: number;
   /** Since when agents can be heard at all: silence before counts for nothing. */
   readonly listeningSince: number;
+  /** Who wants it ended and why, in words; null when nobody has said so. */
+  readonly wantedEnd: string | null;
 }
 
 /** The next thing to do about a machine. */
@@ -218,19 +220,26 @@ function staticSilence(
 }
 
 function decideDraining(
-  { machine, signs, listing, now, listeningSince }: MachineFacts,
+  { machine, signs, listing, now, listeningSince, wantedEnd }: MachineFacts,
   policy: FleetPolicy,
 ): MachineAction {
   const since = machine.drainingSince ?? now;
+  // A person's reason is the machine's; what the machine did meanwhile stands beside it.
+  const end = (what: string): MachineAction => ({
+    kind: "end",
+    reason: wantedEnd === null ? what : `${wantedEnd}; ${what}`,
+  });
   const { state } = providedOf(machine, listing) ?? { state: "running" };
-  if (state === "ended" || state === "ending") return { kind: "end", reason: "it has ended" };
+  if (state === "ended" || state === "ending") return end("it has ended");
   // I3
-  if (signs.jobCount === 0) return { kind: "end", reason: "it is not needed, and has no job" };
+  if (signs.jobCount === 0) {
+    return { kind: "end", reason: wantedEnd ?? "it is not needed, and has no job" };
+  }
   if (now - Math.max(signs.heartbeatAt ?? since, listeningSince) >= policy.heartbeatTimeoutMs) {
-    return { kind: "end", reason: "it was to end, and nothing was heard of it since" };
+    return end("it was to end, and nothing was heard of it since");
   }
   return now - since >= policy.drainTimeoutMs
-    ? { kind: "end", reason: `its job was not done within ${seconds(policy.drainTimeoutMs)}` }
+    ? end(`its job was not done within ${seconds(policy.drainTimeoutMs)}`)
     : nothing("its running jobs are waited for");
 }
 
