@@ -19,7 +19,7 @@ import { takeLead } from "../src/fleet/lead-store.ts";
 import { LeadLost } from "../src/fleet/model.ts";
 import { createReconciler, type Reconciler } from "../src/fleet/reconcile-service.ts";
 import { toTimestamp, type Db, type Queryable, type Transaction } from "../src/platform/db.ts";
-import { SILENT_LOG } from "../src/platform/log.ts";
+import { createLog } from "../src/platform/log.ts";
 
 /** Thrown where the leader is killed. */
 export class Killed extends Error {}
@@ -64,6 +64,8 @@ export async function createFleetKit(
   let demand = NOTHING;
   let kill: Kill | null = null;
   let steps = 0;
+  let lines: string[] = [];
+  const log = createLog({ level: "debug", write: (line) => void lines.push(line) });
   let reconciler: Reconciler;
   let leaders = 0;
 
@@ -137,7 +139,7 @@ export async function createFleetKit(
       clock: { ...systemClock, elapsed: () => world.now },
       random: seededRandom(leaders),
       ids,
-      log: SILENT_LOG,
+      log,
       settings: {
         installation: "test01",
         policy,
@@ -213,7 +215,12 @@ export async function createFleetKit(
         now: BEGIN,
       };
       demand = NOTHING;
+      lines = [];
       newLeader();
+    },
+    /** What leaders have logged since the last reset. */
+    logged(): readonly Readonly<Record<string, unknown>>[] {
+      return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
     },
     /** A machine that somebody else has started registers, or is heard of again. */
     async registerStatic(name: string) {

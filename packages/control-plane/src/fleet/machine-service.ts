@@ -20,6 +20,7 @@ import {
   type ProviderTrouble,
 } from "@holdfast/fleet";
 import type { Transaction } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import type { DbClock } from "./db-clock.ts";
 import { machineEvents } from "./fleet-events.ts";
@@ -309,19 +310,24 @@ export class MachineKeeper {
   async #write(lead: Lead, before: StoredMachine, after: StoredMachine): Promise<void> {
     const { db, ids, onEvents, log } = this.#deps;
     const events = machineEvents(ids, before, after);
+    const hasFailed = before.end === null && after.end?.cause === "failed";
+    const isChange = before.state !== after.state || events.length > 0;
     await db.transaction(async (tx) => {
       await store.updateMachine(tx, lead.epoch, after, before.state);
       await appendEvents(tx, events);
     });
     Object.assign(before, after);
-    if (before.state !== after.state || events.length > 0) {
-      log.info(
-        { machine: after.name, state: after.state, reason: after.end?.reason },
-        "machine of the fleet",
-      );
-    }
+    if (isChange) logChange(log, after, hasFailed);
     if (events.length > 0) onEvents(events.map(({ type }) => type));
   }
+}
+
+/** A failure is a warning where it happens; what is done about it afterwards is not. */
+function logChange(log: Log, { name, pool, state, end }: StoredMachine, hasFailed: boolean): void {
+  const { cause, kind, reason } = end ?? {};
+  const fields = { machine: name, pool, state, cause, kind: kind ?? undefined, reason };
+  if (hasFailed) log.warn(fields, "machine of the fleet failed");
+  else log.info(fields, "machine of the fleet");
 }
 
 /** Who wants it ended and why: what its end is told with. */

@@ -158,6 +158,29 @@ describe("the leader of a fleet", () => {
     },
   );
 
+  it("logs a failure of a machine as a warning, with its cause, and an end on purpose as none", async () => {
+    const changes = () => kit.logged().filter(({ machine }) => machine !== undefined);
+    await untilReady();
+    const [machine] = kit.cloud.machines;
+    if (machine !== undefined) machine.endedAt = kit.now;
+    for (let round = 0; round < 3; round += 1) await kit.tick(10 * SECOND);
+    const isWarning = ({ level }: { readonly level?: unknown }) => level === "warn";
+    expect(changes().filter(isWarning)).toMatchObject([
+      {
+        machine: machine?.name,
+        state: "ending",
+        cause: "failed",
+        kind: "crash",
+        reason: "its provider says that it ended",
+        msg: "machine of the fleet failed",
+      },
+    ]);
+    await untilReady();
+    await untilQuiet(20);
+    expect((await kit.rows())[0]).toMatchObject({ state: "ended", end_cause: "intended" });
+    expect(changes().filter(isWarning)).toEqual([]);
+  });
+
   it("believes the agent that it hears, not a list that lacks its machine", async () => {
     await untilReady();
     kit.cloud.isBlank = true;
