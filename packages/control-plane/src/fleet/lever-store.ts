@@ -1,6 +1,7 @@
 /** What people have set, where the breaker stands, and how pools are, in SQL. */
 import type { BreakerMemory, PoolDecision } from "@holdfast/fleet";
 import { toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { leadsBy } from "./lead-store.ts";
 import { LeadLost, type Lever, type LeverKind, type StoredPool } from "./model.ts";
 
 interface LeverRow {
@@ -93,7 +94,7 @@ export async function writeBreaker(
   const { rows } = await db.query(
     `insert into fleet_breaker (memory, looked_at)
      select $2::jsonb, $3::timestamptz
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
+     where ${leadsBy("$1")}
      on conflict (only_one) do update set memory = excluded.memory, looked_at = excluded.looked_at
      returning looked_at`,
     [epoch, toJson(memory), toTimestamp(lookedAt)],
@@ -126,7 +127,7 @@ export async function writePool(db: Queryable, epoch: number, pool: StoredPool):
   const { rows } = await db.query(
     `insert into fleet_pools (name, blocked_until, reason, failures, decision)
      select $2, $3::timestamptz, $4, $5::int, $6::jsonb
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
+     where ${leadsBy("$1")}
      on conflict (name) do update set blocked_until = excluded.blocked_until,
        reason = excluded.reason, failures = excluded.failures, decision = excluded.decision
      returning name`,

@@ -25,6 +25,7 @@ import { appendEvents } from "../platform/outbox.ts";
 import type { DbClock } from "./db-clock.ts";
 import { machineEvents } from "./fleet-events.ts";
 import type { FleetPool, PoolEnv } from "./fleet-settings.ts";
+import { assertLeads } from "./lead-store.ts";
 import type { Lead, ReconcileDeps } from "./leader.ts";
 import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 import type { PoolBlocks } from "./pool-blocks.ts";
@@ -110,7 +111,10 @@ export class MachineKeeper {
     }
     const { machineId, state } = machine;
     if (state !== "draining" || machineId === null) return;
-    await this.#deps.db.transaction((tx) => this.#deps.ports.cordon(tx, machineId, true));
+    await this.#deps.db.transaction(async (tx) => {
+      await assertLeads(tx, lead.epoch);
+      await this.#deps.ports.cordon(tx, machineId, true);
+    });
   }
 
   #noteUnplaced({ pool, offerIndex }: StoredMachine, dbClock: DbClock): void {

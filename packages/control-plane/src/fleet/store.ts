@@ -1,6 +1,7 @@
 /** Machines of the fleet, in SQL. Whatever the leader writes names its epoch. */
 import type { FailureKind, FleetMachineState, MachineOffer, ProviderKind } from "@holdfast/fleet";
 import { statement, toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { leadsBy } from "./lead-store.ts";
 import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 
 interface MachineRow {
@@ -185,9 +186,7 @@ function toValues(one: StoredMachine): readonly unknown[] {
 }
 
 const PLACES = COLUMNS.map((_, index) => `$${index + 3}`).join(", ");
-/** The lead as a condition, by the time of the statement. */
-const LEADS =
-  "exists (select 1 from fleet_leader where epoch = $2 and leads_until > clock_timestamp())";
+const LEADS = leadsBy("$2");
 
 /** Writes a new machine down. Throws {@link LeadLost}. */
 export async function insertMachine(
