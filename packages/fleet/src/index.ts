@@ -56,6 +56,7 @@ export {
   type PoolListing,
   type PoolPolicy,
 } from "./reconcile/model.ts";
+export { budgetRoom, type BudgetRoom } from "./sizing/budget.ts";
 export { desiredInstances, startAllowance, UNKNOWN_JOB_MS } from "./sizing/desired-size.ts";
 export {
   asking,

@@ -114,7 +114,7 @@ function addMachineChanges(fleet: Command, context: CommandContext): void {
   withReason(withClientOptions(fleet.command("spawn").description("Start machines now")))
     .option("--pool <name>", "where; may be left out where there is one pool")
     .option("--count <number>", "how many (default 1)", positiveNumber)
-    .option("--force", "also while spawning is BLOCKED")
+    .option("--force", "also while spawning is BLOCKED, or over the budget")
     .option("--yes", "with --force: do not ask whether that is meant")
     .action((options: SpawnOptions & ClientOptions) => change("spawn", options, context));
   withReason(withClientOptions(fleet.command("end").description("End a machine")))

@@ -3,6 +3,7 @@ import { FLEET_REASON_MAX, type FleetMachineView, type FleetStatus } from "@hold
 import type { ApiClient } from "../api/api-client.ts";
 import * as calls from "../api/fleet-calls.ts";
 import type { LeverRequest } from "../api/fleet-calls.ts";
+import type { SleepingClock } from "../api/repeatable.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Ask } from "../terminal/ask.ts";
@@ -17,6 +18,7 @@ export interface LeverDeps {
   readonly terminal: Terminal;
   readonly ask: Ask;
   readonly now: () => number;
+  readonly clock: SleepingClock;
 }
 
 /** What every one of them takes. */
@@ -66,21 +68,26 @@ export interface SpawnOptions extends LeverOptions {
 
 /** Starts machines. While none are to be started it needs force, and where a person watches a yes. */
 export async function spawn(options: SpawnOptions, deps: LeverDeps): Promise<void> {
-  const { api, terminal, ask } = deps;
+  const { api, terminal, ask, clock } = deps;
   const { pool, count = 1, force = false } = options;
   const { breaker } = await calls.getFleet(api);
   const isBlocked = breaker.spawning === "BLOCKED";
   if (isBlocked && !force) throw new CommandFailure(EXIT.refused, blockedText(breaker));
   // Half-open too: machines have failed, and force goes past the one that is tried at a time.
   const isRisky = isBlocked || breaker.state !== "closed";
-  if (isRisky && force && options.yes !== true) await confirm(breaker, ask, terminal);
+  const isSure = options.yes === true;
+  if (isRisky && force && !isSure) await confirm(riskLines(breaker), ask, terminal);
   const reason = await reasonFor(options, deps);
-  const machines = await calls.spawnMachines(api, {
-    ...(pool !== undefined && { pool }),
-    count,
-    force,
-    reason,
-  });
+  const wish = { ...(pool !== undefined && { pool }), count, reason };
+  // What else forbids it, a budget, the server alone knows: it is told before force goes past it.
+  const isForcedAtOnce = force && (isRisky || isSure);
+  let spawned = await calls.spawnMachines(api, { ...wish, force: isForcedAtOnce }, clock);
+  if (spawned.kind === "blocked" && force && !isForcedAtOnce) {
+    await confirm([`${spawned.message}.`], ask, terminal);
+    spawned = await calls.spawnMachines(api, { ...wish, force }, clock);
+  }
+  if (spawned.kind === "blocked") throw spawned.failure;
+  const { machines } = spawned;
   show(machines, options, terminal, (one) => `${one.name} is asked for in pool ${one.pool}`);
 }
 
@@ -101,12 +108,8 @@ function riskLines({ spawning, reason, state }: FleetStatus["breaker"]): readonl
   return [`spawning is ${spawning}: ${reason}.`, ...(state === "closed" ? [] : [fails])];
 }
 
-async function confirm(
-  breaker: FleetStatus["breaker"],
-  ask: Ask,
-  terminal: Terminal,
-): Promise<void> {
-  for (const line of riskLines(breaker)) terminal.note(line);
+async function confirm(risks: readonly string[], ask: Ask, terminal: Terminal): Promise<void> {
+  for (const line of risks) terminal.note(line);
   const answer = await ask("Start it all the same? [y/N] ");
   // Nobody is there to be asked: --force was the word.
   if (answer === null || /^y(es)?$/i.test(answer)) return;

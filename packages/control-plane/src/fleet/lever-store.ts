@@ -28,19 +28,54 @@ function toLever(row: LeverRow): Lever {
   };
 }
 
+/** A request that may be sent again: its key, what it stands for, and what came of it. */
+export interface StoredRequest {
+  readonly key: string;
+  readonly hash: string;
+  readonly machineIds: readonly string[];
+}
+
 /** Records a lever; it is in force from now on. */
 export async function insertLever(
   db: Queryable,
-  lever: Pick<Lever, "id" | "kind" | "value" | "reason" | "madeBy">,
+  lever: Pick<Lever, "id" | "kind" | "value" | "reason" | "madeBy"> & {
+    readonly request: StoredRequest | null;
+  },
 ): Promise<Lever> {
+  const { id, kind, value, reason, madeBy, request } = lever;
   const { rows } = await db.query<LeverRow>(
-    `insert into fleet_levers (id, kind, value, reason, made_by) values ($1, $2, $3, $4, $5)
-     returning *`,
-    [lever.id, lever.kind, toJson(lever.value), lever.reason, lever.madeBy],
+    `insert into fleet_levers
+       (id, kind, value, reason, made_by, request_key, request_hash, machine_ids)
+     values ($1, $2, $3, $4, $5, $6, $7, $8::text[]) returning *`,
+    [
+      id,
+      kind,
+      toJson(value),
+      reason,
+      madeBy,
+      request?.key ?? null,
+      request?.hash ?? null,
+      request === null ? null : [...request.machineIds],
+    ],
   );
   const row = rows[0];
   if (row === undefined) throw new Error("an insert of a lever returned no row");
   return toLever(row);
+}
+
+/** What somebody asked for under a key before; undefined when nothing. */
+export async function findRequest(
+  db: Queryable,
+  madeBy: string,
+  key: string,
+): Promise<Omit<StoredRequest, "key"> | undefined> {
+  const { rows } = await db.query<{ hash: string; machine_ids: string[] }>(
+    `select request_hash as hash, machine_ids from fleet_levers
+     where made_by = $1 and request_key = $2`,
+    [madeBy, key],
+  );
+  const row = rows[0];
+  return row === undefined ? undefined : { hash: row.hash, machineIds: row.machine_ids };
 }
 
 /**

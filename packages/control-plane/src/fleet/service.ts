@@ -10,41 +10,25 @@ import {
   lookAtBreaker,
   NEW_BREAKER,
   parseInstant,
-  spawnAllowance,
   toLifespan,
-  wantedMachine,
   type BreakerView,
 } from "@holdfast/fleet";
 import type { IdSource, Random } from "@holdfast/runtime";
-import { takeAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
-import type { FleetPool, FleetPorts, FleetSettings } from "./fleet-settings.ts";
+import type { FleetPorts, FleetSettings } from "./fleet-settings.ts";
 import { readLead } from "./lead-store.ts";
 import { leverProblem, leversInForce } from "./levers.ts";
 import * as levers from "./lever-store.ts";
-import { machineName } from "./machine-name.ts";
 import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
-import { toStored } from "./stored-machine.ts";
+import { spawnMachines, type Spawned, type SpawnRequest } from "./spawn-service.ts";
 import * as store from "./store.ts";
 import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from "./views.ts";
 
 /** Machines that a status names. */
 const MACHINES_TOLD = 200;
-
-/** Key of the lock under which people start machines. */
-const SPAWN_LOCK = 4_801_402;
-
-/** What is to be started by a person's word. */
-export interface SpawnRequest {
-  readonly pool: string | undefined;
-  readonly count: number;
-  readonly force: boolean;
-  readonly reason: string;
-  readonly by: string;
-}
 
 /** A number about the fleet. */
 export interface FleetSample {
@@ -78,8 +62,8 @@ export interface FleetService {
   ): Promise<LeverView>;
   /** Throws `not_found` for one that is not in force. */
   undoLever(id: string, by: string): Promise<LeverView>;
-  /** Throws `spawning_blocked` while nothing is to be started and it is not forced. */
-  spawn(request: SpawnRequest): Promise<readonly FleetMachineView[]>;
+  /** See {@link spawnMachines} for what it throws. */
+  spawn(request: SpawnRequest): Promise<Spawned>;
   /** Throws `not_found` for one that is not there, or ends already. */
   endMachine(
     ref: string,
@@ -117,7 +101,7 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
       const value = kind === "clear" ? parseInstant(given) : given;
       const problem = leverProblem(kind, value ?? given, await levers.readNow(db));
       if (problem !== null) throw new HoldfastError("invalid_request", problem);
-      const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by };
+      const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by, request: null };
       const made = await levers.insertLever(db, lever);
       log.warn({ kind, value, by, reason }, "lever of the fleet set");
       return toLeverView(made);
@@ -130,7 +114,7 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
       log.warn({ kind: undone.kind, by }, "lever of the fleet undone");
       return toLeverView(undone);
     },
-    spawn: async (request) => spawn(request, await look(), deps),
+    spawn: async (request) => await spawnMachines(request, await look(), deps),
     async endMachine(ref, request) {
       const machine = await store.findMachine(db, ref);
       if (machine === undefined) {
@@ -256,67 +240,4 @@ function toSamples(status: FleetStatus): readonly FleetSample[] {
     sample("fleet_machines_healthy", counts.healthy),
     sample("fleet_machines_expected", wanted),
   ];
-}
-
-/** What a forced start risks, for whoever is about to force it. */
-function riskOf({ breaker }: FleetStatus): string {
-  return `${breaker.reason}. A machine that is started now will probably fail as those before it did, and is paid for meanwhile`;
-}
-
-async function spawn(
-  request: SpawnRequest,
-  look: Look,
-  deps: FleetServiceDeps,
-): Promise<readonly FleetMachineView[]> {
-  const { db, ids, settings, log } = deps;
-  const pool = findPool(request.pool, settings);
-  const status = toStatus(look, deps);
-  const isPaused = look.inForce.paused !== null;
-  // Half-open lets one through while none is on its way; a person's word takes from the same.
-  const allowed = isPaused ? 0 : spawnAllowance(look.breaker, status.counts.starting);
-  if (!request.force && request.count > allowed) {
-    const why = isPaused ? status.breaker.reason : riskOf(status);
-    throw new HoldfastError("spawning_blocked", `${why}. Say force, and why, to start it anyway`);
-  }
-  const policy = settings.policy.pools.find(({ name }) => name === pool.name);
-  const value = { pool: pool.name, count: request.count, isForced: request.force };
-  const machines = Array.from({ length: request.count }, () => {
-    const given = {
-      id: ids.next("flm"),
-      name: machineName(pool.name, settings.installation, deps.random),
-      pool: pool.name,
-      provider: pool.provider.kind,
-      offer: pool.provider.offers[0] ?? null,
-      pricePerHour: policy?.pricePerHour ?? null,
-    };
-    return toStored(wantedMachine(given, look.now), { forcedBy: request.by });
-  });
-  await db.transaction(async (tx) => {
-    // One after the other: each counts what the one before has asked for.
-    await takeAdvisoryLock(tx, SPAWN_LOCK);
-    const own = (await store.readLiving(tx)).filter((one) => one.pool === pool.name).length;
-    if (policy !== undefined && own + request.count > policy.max) {
-      throw new HoldfastError(
-        "invalid_request",
-        `count: expected at most ${Math.max(0, policy.max - own)} more machines in ${pool.name} (max ${policy.max}, ${own} there), found ${request.count}`,
-      );
-    }
-    const lever = { id: ids.next("lev"), kind: "force", value } as const;
-    await levers.insertLever(tx, { ...lever, reason: request.reason, madeBy: request.by });
-    for (const machine of machines) await store.insertForced(tx, machine);
-  });
-  log.warn({ ...value, by: request.by, reason: request.reason }, "machines started by a person");
-  return machines.map((one) => toMachineView(one, look.signs.of(one), look.now));
-}
-
-function findPool(name: string | undefined, { pools }: FleetSettings): FleetPool {
-  const pool = name === undefined ? pools[0] : pools.find((one) => one.name === name);
-  if (pool !== undefined && (name !== undefined || pools.length === 1)) return pool;
-  const names = pools.map((one) => one.name).join(", ");
-  throw new HoldfastError(
-    "invalid_request",
-    pools.length === 0
-      ? "no pool is configured: name the fleet's file by HOLDFAST_FLEET_FILE"
-      : `pool: expected one of ${names}, found ${name ?? "none"}`,
-  );
 }

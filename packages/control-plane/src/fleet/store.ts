@@ -97,6 +97,18 @@ export async function readEnded(
   return rows.map(toMachine);
 }
 
+/** Those of these ids, in the order of the ids. */
+export async function readMachines(
+  db: Queryable,
+  ids: readonly string[],
+): Promise<StoredMachine[]> {
+  const { rows } = await db.query<MachineRow>(
+    "select * from fleet_machines where id = any($1) order by id",
+    [[...ids]],
+  );
+  return rows.map(toMachine);
+}
+
 /** One by its id or name. */
 export async function findMachine(db: Queryable, ref: string): Promise<StoredMachine | undefined> {
   const { rows } = await db.query<MachineRow>(
