@@ -59,6 +59,7 @@ export const LEVER: LeverView = {
   madeAt: "2026-01-31T12:05:00.000Z",
   undoneBy: null,
   undoneAt: null,
+  undoneReason: null,
 };
 
 /** The breaker of CONTRACTS C2's example, open. */

@@ -17,6 +17,8 @@ export const leverSchema = z.object({
   madeAt: instantSchema,
   undoneBy: z.string().nullable(),
   undoneAt: instantSchema.nullable(),
+  /** Null also where none was given. */
+  undoneReason: z.string().nullable(),
 });
 /** See {@link leverSchema}. */
 export type LeverView = z.infer<typeof leverSchema>;
@@ -131,6 +133,11 @@ export const setLeverSchema = z.strictObject({
   /** A share; minutes; machines; an instant as text; true. */
   value: z.union([z.number(), z.string().max(64), z.boolean()]),
   reason,
+});
+
+/** `DELETE /api/v1/fleet/levers/{id}` */
+export const undoLeverQuerySchema = z.object({
+  reason: reason.optional().meta({ description: "Why; recorded with who undid it and when." }),
 });
 
 /** `POST /api/v1/fleet/spawn` */

@@ -96,9 +96,14 @@ export async function setLever(api: ApiClient, lever: LeverRequest): Promise<Lev
   return (await api.json(`${FLEET_PATH}/levers`, { method: "POST", json: lever })) as LeverView;
 }
 
-/** Undoes a lever. */
-export async function undoLever(api: ApiClient, id: string): Promise<LeverView> {
-  const path = `${FLEET_PATH}/levers/${encodeURIComponent(id)}`;
+/** Undoes a lever; `reason` is recorded, where there is one. */
+export async function undoLever(
+  api: ApiClient,
+  id: string,
+  reason: string | undefined,
+): Promise<LeverView> {
+  const query = reason === undefined ? "" : `?${new URLSearchParams({ reason }).toString()}`;
+  const path = `${FLEET_PATH}/levers/${encodeURIComponent(id)}${query}`;
   return (await api.json(path, { method: "DELETE" })) as LeverView;
 }
 

@@ -102,11 +102,8 @@ function addLevers(fleet: Command, context: CommandContext): void {
   lever("pause", "Start and end nothing until this is undone").action((options: Changing) =>
     change("pause", options, context),
   );
-  withClientOptions(
-    fleet.command("undo").description("Undo a lever: what was set before it is in force again"),
-  )
+  lever("undo", "Undo a lever: what was set before it is in force again")
     .argument("<lever>", "its id, as holdfast fleet levers has it")
-    .option("--json", "print as JSON")
     .action((id: string, options: Changing) => change("undo", id, options, context));
 }
 

@@ -96,6 +96,22 @@ describe("setting a lever", () => {
     ]);
     expect(terminal.lines[0]).toBe("undone: threshold 90%");
   });
+
+  it.each<[string, levers.LeverOptions, string | null]>([
+    ["said", { reason: " all is well " }, null],
+    ["asked for", {}, "all is well"],
+  ])("undone, keeps a reason that is %s", async (_, options, answer) => {
+    const { deps, changes } = setUp({ answers: [answer] });
+    await levers.undoLever("lev_1", options, deps);
+    expect(changes()[0]?.path).toBe("/api/v1/fleet/levers/lev_1?reason=all+is+well");
+  });
+
+  it("undone with a reason that is too long is refused", async () => {
+    const { deps, changes } = setUp();
+    const undo = levers.undoLever("lev_1", { reason: "x".repeat(501) }, deps);
+    await expect(undo).rejects.toThrow("--reason: expected at most 500 characters, found 501");
+    expect(changes()).toEqual([]);
+  });
 });
 
 describe("starting machines", () => {

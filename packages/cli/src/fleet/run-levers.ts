@@ -47,7 +47,9 @@ export async function setLever(
 /** Undoes a lever: what was set before it is in force again. */
 export async function undoLever(id: string, options: LeverOptions, deps: LeverDeps): Promise<void> {
   const { api, terminal } = deps;
-  const lever = await calls.undoLever(api, id);
+  const given = options.reason ?? (await deps.ask("Why? (recorded; may be left empty) "));
+  const reason = checkedReason(given?.trim() ?? "");
+  const lever = await calls.undoLever(api, id, reason === "" ? undefined : reason);
   if (options.json === true) return terminal.line(JSON.stringify(lever));
   terminal.line(`undone: ${leverText(lever)}`);
   await showBreaker(deps);
@@ -152,11 +154,13 @@ async function reasonFor({ reason }: LeverOptions, { ask }: LeverDeps): Promise<
       '--reason: expected why, in words, found nothing. It is recorded with who did it: --reason "new image fixes the start"',
     );
   }
-  if (given.length > FLEET_REASON_MAX) {
-    throw new CommandFailure(
-      EXIT.refused,
-      `--reason: expected at most ${FLEET_REASON_MAX} characters, found ${given.length}`,
-    );
-  }
-  return given;
+  return checkedReason(given);
+}
+
+function checkedReason(given: string): string {
+  if (given.length <= FLEET_REASON_MAX) return given;
+  throw new CommandFailure(
+    EXIT.refused,
+    `--reason: expected at most ${FLEET_REASON_MAX} characters, found ${given.length}`,
+  );
 }

@@ -49,6 +49,7 @@ const PAUSE: FleetStatus["levers"][number] = {
   madeAt: AT,
   undoneBy: null,
   undoneAt: null,
+  undoneReason: null,
 };
 const POOL: FleetStatus["pools"][number] = {
   name: "gpu",

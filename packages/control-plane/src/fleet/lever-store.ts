@@ -13,6 +13,7 @@ interface LeverRow {
   readonly made_at: number;
   readonly undone_by: string | null;
   readonly undone_at: number | null;
+  readonly undone_reason: string | null;
 }
 
 function toLever(row: LeverRow): Lever {
@@ -25,6 +26,7 @@ function toLever(row: LeverRow): Lever {
     madeAt: row.made_at,
     undoneBy: row.undone_by,
     undoneAt: row.undone_at,
+    undoneReason: row.undone_reason,
   };
 }
 
@@ -82,11 +84,15 @@ export async function findRequest(
  * Undoes a lever; undefined when there is none, or it was undone before. Machines that a person started
  * are there: they are ended, not undone.
  */
-export async function undoLever(db: Queryable, id: string, by: string): Promise<Lever | undefined> {
+export async function undoLever(
+  db: Queryable,
+  id: string,
+  { by, reason }: { readonly by: string; readonly reason: string | undefined },
+): Promise<Lever | undefined> {
   const { rows } = await db.query<LeverRow>(
-    `update fleet_levers set undone_by = $2, undone_at = now()
+    `update fleet_levers set undone_by = $2, undone_at = now(), undone_reason = $3
      where id = $1 and undone_at is null and kind <> 'force' returning *`,
-    [id, by],
+    [id, by, reason ?? null],
   );
   return rows[0] === undefined ? undefined : toLever(rows[0]);
 }

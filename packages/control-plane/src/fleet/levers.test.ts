@@ -15,6 +15,7 @@ const lever = (kind: LeverKind, value: unknown, undoneAt: number | null = null):
   madeAt: NOW,
   undoneBy: undoneAt === null ? null : "key_b",
   undoneAt,
+  undoneReason: null,
 });
 
 describe("levers in force", () => {

@@ -49,6 +49,8 @@ export interface Lever {
   readonly madeAt: number;
   readonly undoneBy: string | null;
   readonly undoneAt: number | null;
+  /** Null also where none was given. */
+  readonly undoneReason: string | null;
 }
 
 /** What the levers in force come to. */

@@ -99,12 +99,28 @@ describe("levers", () => {
     expect(then.levers).toEqual([lever]);
     expect(then.breaker).toMatchObject({ state: "closed", threshold: 0.9, spawning: "ALLOWED" });
     const undone = await api.call("DELETE", `/levers/${lever.id}`, { who: "key_bob/admin" });
-    expect(undone).toMatchObject({ status: 200, body: { id: lever.id, undoneBy: "key_bob" } });
+    expect(undone).toMatchObject({
+      status: 200,
+      body: { id: lever.id, undoneBy: "key_bob", undoneReason: null },
+    });
     expect((await status()).breaker).toMatchObject({ threshold: 0.8, spawning: "BLOCKED" });
     expect((await status()).levers).toEqual([]);
     // Once.
     const again = await api.call("DELETE", `/levers/${lever.id}`);
     expect(again).toMatchObject({ status: 404, body: { error: { code: "not_found" } } });
+  });
+
+  it("undone keeps why, where that is said", async () => {
+    const { body } = await setLever("threshold", 0.9);
+    const { id } = body as LeverView;
+    for (const reason of ["%20", "x".repeat(501)]) {
+      expect((await api.call("DELETE", `/levers/${id}?reason=${reason}`)).status).toBe(400);
+    }
+    const undone = await api.call("DELETE", `/levers/${id}?reason=all%20is%20well%20again`);
+    const told = { undoneBy: "key_ann", undoneReason: "all is well again" };
+    expect(undone.body).toMatchObject(told);
+    const { items } = (await api.call("GET", "/levers")).body as { items: LeverView[] };
+    expect(items).toMatchObject([{ ...told, undoneAt: expect.stringMatching(/Z$/) }]);
   });
 
   it("undone leaves what was set before it in force", async () => {

@@ -8,6 +8,7 @@ import {
   setLeverSchema,
   spawnSchema,
   systemHealthSchema,
+  undoLeverQuerySchema,
 } from "@holdfast/contract";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
@@ -183,12 +184,14 @@ function addLeverRoutes(app: HttpApp, { identify, fleet }: FleetRoutesDeps): voi
         tags,
         summary: "Undo a lever: what was set before it is in force again",
         params: idParams,
+        querystring: undoLeverQuerySchema,
         response: { 200: leverSchema },
       },
     },
     async (request) => {
       const caller = await identify(request, ALLOWED.operate);
-      return await fleet.undoLever(request.params.id, caller.id);
+      const { reason } = request.query;
+      return await fleet.undoLever(request.params.id, { by: caller.id, reason });
     },
   );
 }

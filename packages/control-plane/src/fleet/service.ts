@@ -61,7 +61,10 @@ export interface FleetService {
     lever: Pick<Lever, "kind" | "value" | "reason"> & { readonly by: string },
   ): Promise<LeverView>;
   /** Throws `not_found` for one that is not in force. */
-  undoLever(id: string, by: string): Promise<LeverView>;
+  undoLever(
+    id: string,
+    undone: { readonly by: string; readonly reason: string | undefined },
+  ): Promise<LeverView>;
   /** See {@link spawnMachines} for what it throws. */
   spawn(request: SpawnRequest): Promise<Spawned>;
   /** Throws `not_found` for one that is not there, or ends already. */
@@ -106,12 +109,12 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
       log.warn({ kind, value, by, reason }, "lever of the fleet set");
       return toLeverView(made);
     },
-    async undoLever(id, by) {
-      const undone = await levers.undoLever(db, id, by);
+    async undoLever(id, { by, reason }) {
+      const undone = await levers.undoLever(db, id, { by, reason });
       if (undone === undefined) {
         throw new HoldfastError("not_found", `there is no lever ${id.slice(0, 64)} in force`);
       }
-      log.warn({ kind: undone.kind, by }, "lever of the fleet undone");
+      log.warn({ lever: id, kind: undone.kind, by, reason }, "lever of the fleet undone");
       return toLeverView(undone);
     },
     spawn: async (request) => await spawnMachines(request, await look(), deps),
