@@ -2,6 +2,7 @@
 import type { BreakerMemory, PoolDecision } from "@holdfast/fleet";
 import { toJson, toTimestamp, type Queryable } from "../platform/db.ts";
 import { leadsBy } from "./lead-store.ts";
+import { PAUSES_MAX } from "./levers.ts";
 import { LeadLost, type Lever, type LeverKind, type StoredPool } from "./model.ts";
 
 interface LeverRow {
@@ -97,10 +98,22 @@ export async function undoLever(
   return rows[0] === undefined ? undefined : toLever(rows[0]);
 }
 
-/** Of each kind the newest that is not undone. */
+/**
+ * Of each kind the newest that is not undone; the clear that reaches furthest, for a later one must not
+ * bring failures back; every pause, for each has its own reason, and the fleet goes on when all are undone.
+ */
 export async function readLeversInForce(db: Queryable): Promise<Lever[]> {
   const { rows } = await db.query<LeverRow>(
-    `select distinct on (kind) * from fleet_levers where undone_at is null order by kind, id desc`,
+    `(select distinct on (kind) * from fleet_levers
+        where undone_at is null and kind in ('minimum', 'threshold', 'window')
+        order by kind, id desc)
+     union all
+     (select * from fleet_levers where undone_at is null and kind = 'clear'
+        order by value::float8 desc, id desc limit 1)
+     union all
+     (select * from fleet_levers where undone_at is null and kind = 'pause'
+        order by id desc limit $1)`,
+    [PAUSES_MAX],
   );
   return rows.map(toLever);
 }

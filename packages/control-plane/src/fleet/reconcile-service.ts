@@ -134,7 +134,7 @@ class FleetReconciler implements Reconciler {
           listing: this.#listings.get(machine.pool) ?? null,
           at,
           listeningSince,
-          mayAsk: inForce.paused === null && breaker?.state !== "open",
+          mayAsk: inForce.pauses.length === 0 && breaker?.state !== "open",
         },
         dbClock,
         signal,
@@ -307,7 +307,7 @@ class FleetReconciler implements Reconciler {
       await signs.readIdle(living);
       decision = decideFleet(facts, settings.policy);
     }
-    const isPaused = inForce.paused !== null;
+    const isPaused = inForce.pauses.length > 0;
     const pools = isPaused ? decision.pools.map(toPaused) : decision.pools;
     const events: FleetEvent[] = [];
     await db.transaction(async (tx) => {

@@ -164,6 +164,65 @@ describe("levers", () => {
     expect(health.problems.map(({ what }) => what).join("\n")).toContain("an outage");
   });
 
+  it("a clear that reaches less far back than one in force is refused with what to do", async () => {
+    await api.machines(SIX_OF_SEVEN);
+    const [near, far] = [minutesAgo(3.5), minutesAgo(5.5)];
+    const { body } = await setLever("clear", near);
+    const { id } = body as LeverView;
+    const refused = await setLever("clear", far);
+    expect(refused).toMatchObject({ status: 400, body: { error: { code: "invalid_request" } } });
+    expect(refused.body.error.message).toBe(
+      `clear: expected an instant after ${near}, found ${far}: all failures before that one are cleared already, by ${id}. To have some of them back, undo it first`,
+    );
+    expect((await status()).breaker).toMatchObject({ failed: 3, clearedBefore: near });
+    // Further on it goes before the first, and undone leaves that in force.
+    const { body: further } = await setLever("clear", minutesAgo(1.5));
+    expect((await status()).breaker.failed).toBe(1);
+    await api.call("DELETE", `/levers/${(further as LeverView).id}`);
+    expect((await status()).breaker.failed).toBe(3);
+    await api.call("DELETE", `/levers/${id}`);
+    expect((await setLever("clear", far)).status).toBe(201);
+  });
+
+  it("of two clears at once the one that reaches furthest is in force", async () => {
+    const [near, far] = [minutesAgo(3.5), minutesAgo(5.5)];
+    for (const [n, at] of [near, far].entries()) {
+      await api.db.query(
+        `insert into fleet_levers (id, kind, value, reason, made_by)
+         values ($1, 'clear', $2, 'r', 'key_a')`,
+        [`lev_${n}`, String(Date.parse(at))],
+      );
+    }
+    expect((await status()).breaker.clearedBefore).toBe(near);
+  });
+
+  it("a second pause hides the first neither in the status nor in its reason", async () => {
+    const { body: first } = await setLever("pause", true, "an outage");
+    const { body: second } = await api.call("POST", "/levers", {
+      body: { kind: "pause", value: true, reason: "a new image" },
+      who: "key_bob/operator",
+    });
+    const both = await status();
+    expect(both.levers).toEqual([second, first]);
+    expect(both.breaker.reason).toBe(
+      "the fleet is paused by key_bob: a new image; and by key_ann: an outage",
+    );
+    await api.call("DELETE", `/levers/${(second as LeverView).id}`);
+    const one = await status();
+    expect(one.levers).toEqual([first]);
+    expect(one.breaker.reason).toBe("the fleet is paused by key_ann: an outage");
+    await api.call("DELETE", `/levers/${(first as LeverView).id}`);
+    expect((await status()).breaker.spawning).toBe("ALLOWED");
+  });
+
+  it("no more pauses than can be shown are in force at once", async () => {
+    for (let n = 0; n < 20; n += 1) expect((await setLever("pause", true)).status).toBe(201);
+    expect((await setLever("pause", true)).body.error.message).toBe(
+      "pause: 20 are in force already: undo those that are over (holdfast fleet levers)",
+    );
+    expect((await status()).levers).toHaveLength(20);
+  });
+
   it("come in pages, newest first", async () => {
     for (const value of [1, 2, 3]) await setLever("minimum", value);
     const first = (await api.call("GET", "/levers?limit=2")).body as {

@@ -19,7 +19,7 @@ import type { Log } from "../platform/log.ts";
 import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
 import type { FleetPorts, FleetSettings } from "./fleet-settings.ts";
 import { readLead } from "./lead-store.ts";
-import { leverProblem, leversInForce } from "./levers.ts";
+import { leverProblem, leversInForce, standingProblem } from "./levers.ts";
 import * as levers from "./lever-store.ts";
 import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
@@ -102,7 +102,10 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
     levers: async (page) => (await levers.listLevers(db, page)).map(toLeverView),
     async setLever({ kind, value: given, reason, by }) {
       const value = kind === "clear" ? parseInstant(given) : given;
-      const problem = leverProblem(kind, value ?? given, await levers.readNow(db));
+      const set = await levers.readLeversInForce(db);
+      const problem =
+        leverProblem(kind, value ?? given, await levers.readNow(db)) ??
+        standingProblem(kind, value, set);
       if (problem !== null) throw new HoldfastError("invalid_request", problem);
       const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by, request: null };
       const made = await levers.insertLever(db, lever);
@@ -186,7 +189,7 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
   const count = (...states: readonly FleetMachineView["state"][]): number =>
     views.filter(({ state }) => states.includes(state)).length;
   const leverViews = inForce.levers.map(toLeverView);
-  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.paused);
+  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.pauses);
   const counts = {
     living: count("asked", "starting", "ready", "draining"),
     healthy: views.filter(({ isHealthy }) => isHealthy).length,

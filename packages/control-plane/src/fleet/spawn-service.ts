@@ -141,8 +141,8 @@ async function assertAllowed(
     policy,
     machines: await store.readLiving(tx),
     breaker,
-    breakerWords: toBreakerView(breaker, inForce.breaker, inForce.paused).reason,
-    isPaused: inForce.paused !== null,
+    breakerWords: toBreakerView(breaker, inForce.breaker, inForce.pauses).reason,
+    isPaused: inForce.pauses.length > 0,
   };
   const block = request.force ? null : spawnBlock(facts);
   if (block !== null) throw new HoldfastError("spawning_blocked", block);

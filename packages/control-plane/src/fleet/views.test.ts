@@ -34,7 +34,7 @@ describe("the breaker as people see it", () => {
   const { view } = lookAtBreaker(lifespans, DEFAULT_BREAKER_POLICY, NOW);
 
   it("is in the words of the contract", () => {
-    expect(toBreakerView(view, DEFAULT_BREAKER_POLICY, null)).toMatchObject({
+    expect(toBreakerView(view, DEFAULT_BREAKER_POLICY, [])).toMatchObject({
       state: "open",
       text: "85.7% (6/7 machines in last 30 minutes)",
       spawning: "BLOCKED",
@@ -47,8 +47,8 @@ describe("the breaker as people see it", () => {
   it("is blocked by a pause, with who set it and why, whatever the rate is", () => {
     const { view: calm } = lookAtBreaker([], DEFAULT_BREAKER_POLICY, NOW);
     const lever = { madeBy: "key_ann", reason: "an outage" } as Lever;
-    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, null).spawning).toBe("ALLOWED");
-    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, lever)).toMatchObject({
+    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, []).spawning).toBe("ALLOWED");
+    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, [lever])).toMatchObject({
       state: "closed",
       spawning: "BLOCKED",
       reason: "the fleet is paused by key_ann: an outage",

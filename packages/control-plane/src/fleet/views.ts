@@ -87,9 +87,10 @@ export function toFailures(
 export function toBreakerView(
   view: BreakerView,
   policy: BreakerPolicy,
-  paused: Pick<Lever, "madeBy" | "reason"> | null,
+  pauses: readonly Pick<Lever, "madeBy" | "reason">[],
 ): FleetStatus["breaker"] {
-  const isBlocked = paused !== null || view.state === "open" || view.probeAt !== null;
+  const isPaused = pauses.length > 0;
+  const isBlocked = isPaused || view.state === "open" || view.probeAt !== null;
   return {
     state: view.state === "half_open" ? "half-open" : view.state,
     rate: view.rate,
@@ -101,14 +102,16 @@ export function toBreakerView(
     minimum: policy.minimum,
     clearedBefore: orNull(policy.clearedBefore),
     spawning: isBlocked ? "BLOCKED" : "ALLOWED",
-    reason:
-      paused === null
-        ? reasonText(view, policy)
-        : `the fleet is paused by ${paused.madeBy}: ${paused.reason}`,
+    reason: isPaused ? pausedText(pauses) : reasonText(view, policy),
     since: orNull(view.since),
     resumesAt: orNull(view.resumesAt),
     probeAt: orNull(view.probeAt),
     timeline: view.timeline.map(({ at, rate }) => ({ at: toInstant(at), rate })),
     causes: { ...view.causes },
   };
+}
+
+function pausedText(pauses: readonly Pick<Lever, "madeBy" | "reason">[]): string {
+  const each = pauses.map(({ madeBy, reason }) => `by ${madeBy}: ${reason}`);
+  return `the fleet is paused ${each.join("; and ")}`;
 }
