@@ -19,6 +19,7 @@ const CLOSED: FleetStatus["breaker"] = {
   resumesAt: null,
   probeAt: null,
   timeline: [],
+  timelineLeftOut: 0,
   causes: { no_start: 0, crash: 0 },
 };
 const OPEN: FleetStatus["breaker"] = {

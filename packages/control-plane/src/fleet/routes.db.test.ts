@@ -47,6 +47,18 @@ describe("the status", () => {
     });
   });
 
+  it("has as much of the timeline as is asked for, and says how much is left out", async () => {
+    await api.machines(SIX_OF_SEVEN);
+    const whole = (await status()).breaker;
+    const cut = (await api.call("GET", "?timelineLimit=3")).body.breaker;
+    expect(cut.timeline).toEqual(whole.timeline.slice(0, 3));
+    expect([whole.timelineLeftOut, cut.timelineLeftOut]).toEqual([0, 3]);
+    for (const limit of ["0", "1001", "-1", "many"]) {
+      expect((await api.call("GET", `?timelineLimit=${limit}`)).status, limit).toBe(400);
+    }
+    expect((await api.call("GET", "?timelineLimit=1000")).status).toBe(200);
+  });
+
   it("of nothing is all zeros and allowed", async () => {
     expect(await status()).toMatchObject({
       breaker: { state: "closed", rate: 0, seen: 0, spawning: "ALLOWED", timeline: [] },

@@ -1,6 +1,7 @@
 import {
   endMachineSchema,
   fleetMachineSchema,
+  fleetStatusQuerySchema,
   fleetStatusSchema,
   leverSchema,
   MAX_ID_LENGTH,
@@ -54,12 +55,14 @@ function addStatusRoutes(app: HttpApp, { identify, fleet, readiness }: FleetRout
       schema: {
         tags,
         summary: "The fleet: failure rate, machines, pools, and when machines may be started",
+        querystring: fleetStatusQuerySchema,
         response: { 200: fleetStatusSchema },
       },
     },
     async (request) => {
       await identify(request, ALLOWED.use);
-      return await fleet.status();
+      const { timelineLimit } = request.query;
+      return await fleet.status(timelineLimit === undefined ? undefined : Number(timelineLimit));
     },
   );
   app.get(

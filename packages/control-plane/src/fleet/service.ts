@@ -41,7 +41,8 @@ export interface FleetSample {
 
 /** See the head of this file. */
 export interface FleetService {
-  status(): Promise<FleetStatus>;
+  /** `timelineMax`: points of the timeline, {@link TIMELINE_POINTS} unless said otherwise. */
+  status(timelineMax?: number): Promise<FleetStatus>;
   health(checks: HealthFacts["checks"]): Promise<SystemHealth>;
   /** What alerts go by. */
   samples(): Promise<readonly FleetSample[]>;
@@ -89,7 +90,7 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
   const { db, ids, log } = deps;
   const look = createLook(deps);
   return {
-    status: async () => toStatus(await look(), deps),
+    status: async (timelineMax) => toStatus(await look(), deps, timelineMax),
     async health(checks) {
       return judgeHealth({ fleet: toStatus(await look(), deps), checks });
     },
@@ -183,13 +184,13 @@ function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Lo
   };
 }
 
-function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
+function toStatus(look: Look, { settings }: FleetServiceDeps, timelineMax?: number): FleetStatus {
   const { now, living, signs, demand, inForce } = look;
   const views = living.map((one) => toMachineView(one, signs.of(one), now));
   const count = (...states: readonly FleetMachineView["state"][]): number =>
     views.filter(({ state }) => states.includes(state)).length;
   const leverViews = inForce.levers.map(toLeverView);
-  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.pauses);
+  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.pauses, timelineMax);
   const counts = {
     living: count("asked", "starting", "ready", "draining"),
     healthy: views.filter(({ isHealthy }) => isHealthy).length,
