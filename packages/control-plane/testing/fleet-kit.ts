@@ -64,6 +64,7 @@ export async function createFleetKit(
   let demand = NOTHING;
   let kill: Kill | null = null;
   let steps = 0;
+  let hasPool = true;
   let lines: string[] = [];
   const log = createLog({ level: "debug", write: (line) => void lines.push(line) });
   let reconciler: Reconciler;
@@ -142,10 +143,15 @@ export async function createFleetKit(
       log,
       settings: {
         installation: "test01",
-        policy,
+        policy: hasPool ? policy : { ...policy, pools: [] },
         pools: [
-          { name: "gpu", provider, env: async () => ({ kind: "ok", env: {} }), health: null },
-        ],
+          {
+            name: "gpu",
+            provider,
+            env: async () => ({ kind: "ok" as const, env: {} }),
+            health: null,
+          },
+        ].filter(() => hasPool),
         breaker: options.breaker ?? DEFAULT_BREAKER_POLICY,
         publicUrl: () => "http://127.0.0.1:8328",
       },
@@ -201,6 +207,11 @@ export async function createFleetKit(
       demand = { ...NOTHING, ...more };
     },
     newLeader,
+    /** Another leader, whose `fleet.yaml` has the pool, or not. */
+    setPool(isThere: boolean) {
+      hasPool = isThere;
+      newLeader();
+    },
     killNext(given: Kill) {
       steps = 0;
       kill = given;
@@ -216,6 +227,7 @@ export async function createFleetKit(
       };
       demand = NOTHING;
       lines = [];
+      hasPool = true;
       newLeader();
     },
     /** What leaders have logged since the last reset. */
@@ -273,6 +285,7 @@ export async function createFleetKit(
         readonly end_cause: string | null;
         readonly end_kind: string | null;
         readonly end_reason: string | null;
+        readonly trouble: string | null;
       }>("select * from fleet_machines order by id");
       return rows;
     },

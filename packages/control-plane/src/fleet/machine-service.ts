@@ -93,6 +93,7 @@ export class MachineKeeper {
         if (action.kind === "ask" && !mayAsk && machine.forcedBy === null) return;
         if (action.kind === "end" && action.isUnplaced === true)
           this.#noteUnplaced(machine, dbClock);
+        if (pool === null) await this.#tellUnlisted(lead, machine, action);
         await this.#do(lead, machine, action, { listing, dbClock, signal });
         if (!isFollowedAtOnce(action) || this.#deps.calls.has(machine.id)) return;
       }
@@ -115,6 +116,19 @@ export class MachineKeeper {
       await assertLeads(tx, lead.epoch);
       await this.#deps.ports.cordon(tx, machineId, true);
     });
+  }
+
+  /** What is asked for and nobody can find is shown with the reason; given up, a person should look. */
+  async #tellUnlisted(lead: Lead, machine: StoredMachine, action: MachineAction): Promise<void> {
+    if (machine.state !== "asked") return;
+    if (action.kind === "nothing" && action.reason !== machine.trouble) {
+      await this.#write(lead, machine, { ...machine, trouble: action.reason });
+    }
+    if (action.kind === "end" && action.isGivenUp === true) {
+      const { name, pool, provider } = machine;
+      const fields = { machine: name, pool, provider, reason: action.reason };
+      this.#deps.log.error(fields, "machine given up: it may be there, and be paid for");
+    }
   }
 
   #noteUnplaced({ pool, offerIndex }: StoredMachine, dbClock: DbClock): void {

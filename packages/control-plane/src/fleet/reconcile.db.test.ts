@@ -209,6 +209,53 @@ describe("the leader of a fleet", () => {
     expect((await kit.rows()).map(({ state }) => state)).toEqual(["ready", "starting"]);
   });
 
+  /** Asked for and made, and the answer was lost. */
+  const untilUnsure = async (): Promise<string> => {
+    await kit.reset({ lostShare: 1, script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.setDemand({ waitingJobs: 1 });
+    for (let round = 0; round < 2; round += 1) await kit.tick(SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    const [row] = await kit.rows();
+    expect(row).toMatchObject({ state: "asked", trouble: "unavailable" });
+    return row?.name ?? "";
+  };
+
+  it("gives up what may have been made for a pool that is gone, and says what to look for", async () => {
+    const name = await untilUnsure();
+    kit.setPool(false);
+    kit.setDemand({});
+    for (let round = 0; round < 10; round += 1) await kit.tick(60 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      {
+        state: "asked",
+        trouble: expect.stringContaining("put the pool back, or it is given up at"),
+      },
+    ]);
+    for (let round = 0; round < 10; round += 1) await kit.tick(60 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      {
+        state: "ended",
+        end_cause: "intended",
+        end_reason: expect.stringContaining(`look for ${name} at its provider (runpod)`),
+      },
+    ]);
+    const errors = kit.logged().filter(({ level }) => level === "error");
+    expect(errors).toMatchObject([{ machine: name, pool: "gpu", provider: "runpod" }]);
+    // Put back long after: what was made all the same is ended.
+    kit.setPool(true);
+    for (let round = 0; round < 20; round += 1) await kit.tick(30 * SECOND);
+    expect(kit.cloud.living(kit.now)).toEqual([]);
+  });
+
+  it("finds what was made for a pool that comes back in time", async () => {
+    await untilUnsure();
+    kit.setPool(false);
+    for (let round = 0; round < 5; round += 1) await kit.tick(60 * SECOND);
+    kit.setPool(true);
+    for (let round = 0; round < 2; round += 1) await kit.tick(10 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "starting", ref: "ref-0", trouble: null }]);
+  });
+
   it("leaves a person's cordon when a machine that was to end is kept", async () => {
     await kit.reset();
     const { db } = kit;

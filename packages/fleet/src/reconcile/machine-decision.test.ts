@@ -95,6 +95,50 @@ describe("a machine that is asked for", () => {
   });
 });
 
+describe("a machine that may have been made for a pool that is not in the settings any more", () => {
+  const asked: FleetMachine = { ...ASKED, askedCount: 1, unsureUntil: NOW - MINUTE };
+  const gone = { listing: null, pool: null };
+  const late = { ...gone, now: NOW + 14 * MINUTE };
+
+  it("is waited for, for the pool may come back, and says until when", () => {
+    const until = new Date(NOW + 14 * MINUTE).toISOString();
+    expect(decide(asked, {}, gone)).toEqual({
+      kind: "nothing",
+      reason: `its pool is not in the settings any more, so that nobody can say whether it was made: put the pool back, or it is given up at ${until}`,
+    });
+    expect(decide(asked, {}, { pool: null })).toMatchObject({ kind: "adopt" });
+  });
+
+  it("is given up after a quarter of an hour, with what a person should look for", () => {
+    expect(decide(asked, {}, { ...late, now: late.now - 1 })).toMatchObject({ kind: "nothing" });
+    expect(decide(asked, {}, late)).toEqual({
+      kind: "end",
+      reason:
+        "its pool is not in the settings any more, and it was never known whether it was made: look for hf-1 at its provider (runpod), and end it there",
+      isGivenUp: true,
+    });
+  });
+
+  it("is there as long as its agent is heard", () => {
+    const heard = { heartbeatAt: late.now - SECOND };
+    expect(decide(asked, heard, late)).toEqual({
+      kind: "nothing",
+      reason: "its pool is not in the settings any more, so it cannot be ended here",
+    });
+  });
+
+  it("and was ended is not waited for without end either", () => {
+    const end = { at: NOW, cause: "intended", kind: null, reason: "" } as const;
+    const ending: FleetMachine = { ...asked, state: "ending", end };
+    expect(decide(ending, {}, gone)).toMatchObject({ kind: "nothing" });
+    expect(decide(ending, { heartbeatAt: late.now }, late)).toMatchObject({ kind: "nothing" });
+    expect(decide(ending, {}, late)).toEqual({ kind: "forget" });
+    // Listed after all: it is ended.
+    const listed = { ...late, pool: POOL, listing: toListing(late.now, [provided()]) };
+    expect(decide(ending, {}, listed)).toEqual({ kind: "terminate" });
+  });
+});
+
 describe("a machine that starts", () => {
   it.each<[string, Partial<MachineSigns>, Partial<MachineFacts>, object]>([
     ["is waited for", {}, {}, { kind: "nothing" }],
