@@ -34,6 +34,7 @@ export {
   type FleetFacts,
   type PoolDecision,
 } from "./reconcile/fleet-decision.ts";
+export { decideLeftOver } from "./reconcile/left-over-decision.ts";
 export {
   decideMachine,
   isFollowedAtOnce,

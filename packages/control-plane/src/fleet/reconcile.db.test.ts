@@ -122,6 +122,21 @@ describe("the leader of a fleet", () => {
     ]);
   });
 
+  it("removes what has ended at its provider and nobody knows, once, after the same while", async () => {
+    await kit.reset({ script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.cloud.create("hf-gpu-test01-over", kit.now);
+    const [machine] = kit.cloud.machines;
+    if (machine !== undefined) machine.endedAt = kit.now;
+    const told = () =>
+      kit.logged().filter(({ msg }) => msg === "ended machine found that nobody knows, removed");
+    for (let round = 0; round < 10; round += 1) await kit.tick(20 * SECOND);
+    expect(kit.cloud.told).toEqual([]);
+    for (let round = 0; round < 15; round += 1) await kit.tick(20 * SECOND);
+    expect(kit.cloud.told).toEqual(["ref-0"]);
+    expect(told()).toMatchObject([{ machine: "hf-gpu-test01-over", ref: "ref-0", pool: "gpu" }]);
+    expect(await kit.rows()).toEqual([]);
+  });
+
   const untilReady = async (): Promise<void> => {
     await kit.reset();
     kit.setDemand({ waitingJobs: 1, runningJobs: 1 });
