@@ -10,16 +10,21 @@ export interface ApiCall {
 /** A server in memory; every request is kept. */
 export function fakeApi(answer: (call: ApiCall) => ApiAnswer): ApiClient & {
   readonly calls: readonly ApiCall[];
+  /** Of each call, beside those that every request has. */
+  readonly headers: readonly Readonly<Record<string, string>>[];
 } {
   const calls: ApiCall[] = [];
-  const request: ApiClient["request"] = async (path, { method = "GET", json } = {}) => {
+  const sent: Readonly<Record<string, string>>[] = [];
+  const request: ApiClient["request"] = async (path, { method = "GET", json, headers } = {}) => {
     const call = { method, path, json };
     calls.push(call);
+    sent.push(headers ?? {});
     return answer(call);
   };
   return {
     baseUrl: "http://holdfast",
     calls,
+    headers: sent,
     request,
     async json(path, options) {
       const given = await request(path, options);

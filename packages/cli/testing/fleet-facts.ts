@@ -59,6 +59,7 @@ export const LEVER: LeverView = {
   madeAt: "2026-01-31T12:05:00.000Z",
   undoneBy: null,
   undoneAt: null,
+  undoneReason: null,
 };
 
 /** The breaker of CONTRACTS C2's example, open. */
@@ -81,6 +82,7 @@ export const OPEN: FleetStatus["breaker"] = {
     at: `2026-01-31T12:3${n}:30.000Z`,
     rate,
   })),
+  timelineLeftOut: 0,
   causes: { no_start: 5, no_heartbeat: 0, crash: 1, fault_report: 0, provider_error: 0 },
 };
 

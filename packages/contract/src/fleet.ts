@@ -17,6 +17,8 @@ export const leverSchema = z.object({
   madeAt: instantSchema,
   undoneBy: z.string().nullable(),
   undoneAt: instantSchema.nullable(),
+  /** Null also where none was given. */
+  undoneReason: z.string().nullable(),
 });
 /** See {@link leverSchema}. */
 export type LeverView = z.infer<typeof leverSchema>;
@@ -66,7 +68,10 @@ export const breakerViewSchema = z.object({
   resumesAt: instantSchema.nullable(),
   /** No machine is tried before, for those before it failed; half-open alone. */
   probeAt: instantSchema.nullable(),
+  /** The soonest first, and with the one at which machines may be started again. */
   timeline: z.array(z.object({ at: instantSchema, rate: share })),
+  /** Later points that are not in the timeline: as many as it was asked for are there already. */
+  timelineLeftOut: z.int(),
   causes: z.record(z.string(), z.int()),
 });
 
@@ -81,6 +86,22 @@ export const poolViewSchema = z.object({
   /** Why no more machines are started although they are wanted. */
   held: z.string().nullable(),
   blockedUntil: instantSchema.nullable(),
+});
+
+/** Points of a timeline, unless more are asked for, and at most. */
+export const TIMELINE_POINTS = 100;
+/** See {@link TIMELINE_POINTS}. */
+export const TIMELINE_POINTS_MAX = 1_000;
+
+/** What `GET /api/v1/fleet` may be asked for. Numbers come as text in a query. */
+export const fleetStatusQuerySchema = z.object({
+  timelineLimit: z
+    .string()
+    .regex(/^(?:[1-9][0-9]{0,2}|1000)$/)
+    .optional()
+    .meta({
+      description: `Points of the timeline, 1 to ${TIMELINE_POINTS_MAX}. Default ${TIMELINE_POINTS}.`,
+    }),
 });
 
 /** `GET /api/v1/fleet` */
@@ -131,6 +152,11 @@ export const setLeverSchema = z.strictObject({
   /** A share; minutes; machines; an instant as text; true. */
   value: z.union([z.number(), z.string().max(64), z.boolean()]),
   reason,
+});
+
+/** `DELETE /api/v1/fleet/levers/{id}` */
+export const undoLeverQuerySchema = z.object({
+  reason: reason.optional().meta({ description: "Why; recorded with who undid it and when." }),
 });
 
 /** `POST /api/v1/fleet/spawn` */

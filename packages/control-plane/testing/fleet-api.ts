@@ -1,5 +1,10 @@
 /** The fleet's routes on a database of their own, without a leader: what is asked for stays written down. */
-import { DEFAULT_BREAKER_POLICY, DEFAULT_FLEET_POLICY, type PoolPolicy } from "@holdfast/fleet";
+import {
+  DEFAULT_BREAKER_POLICY,
+  DEFAULT_FLEET_POLICY,
+  type FleetPolicy,
+  type PoolPolicy,
+} from "@holdfast/fleet";
 import type { MachineProvider } from "@holdfast/providers";
 import { createIdSource } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
@@ -47,7 +52,10 @@ export interface FleetAnswer {
 export type FleetApi = Awaited<ReturnType<typeof startFleetApi>>;
 
 /** Opens a database and adds the routes for these pools. */
-export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
+export async function startFleetApi(
+  poolNames: readonly string[] = ["gpu"],
+  policy: Partial<FleetPolicy> = {},
+) {
   const database = await createTestDatabase({ max: 4 });
   const { db } = database;
   const ids = createIdSource(systemClock, systemRandom);
@@ -60,7 +68,7 @@ export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
     log: SILENT_LOG,
     settings: {
       installation: "test01",
-      policy: { ...DEFAULT_FLEET_POLICY, pools: poolNames.map(toPool) },
+      policy: { ...DEFAULT_FLEET_POLICY, ...policy, pools: poolNames.map(toPool) },
       pools: poolNames.map((name) => ({
         name,
         provider: IDLE_PROVIDER,
@@ -100,12 +108,19 @@ export async function startFleetApi(poolNames: readonly string[] = ["gpu"]) {
     async call(
       method: "GET" | "POST" | "DELETE",
       path: string,
-      { body, who = "key_ann/operator" }: { readonly body?: object; readonly who?: string } = {},
+      {
+        body,
+        who = "key_ann/operator",
+        key,
+      }: { readonly body?: object; readonly who?: string; readonly key?: string } = {},
     ): Promise<FleetAnswer> {
       const answer = await app.inject({
         method,
         url: `/api/v1/fleet${path}`,
-        headers: { "x-test-caller": who },
+        headers: {
+          "x-test-caller": who,
+          ...(key !== undefined && { "idempotency-key": key }),
+        },
         ...(body !== undefined && { payload: body }),
       });
       return { status: answer.statusCode, body: answer.json() };

@@ -19,7 +19,7 @@ import { takeLead } from "../src/fleet/lead-store.ts";
 import { LeadLost } from "../src/fleet/model.ts";
 import { createReconciler, type Reconciler } from "../src/fleet/reconcile-service.ts";
 import { toTimestamp, type Db, type Queryable, type Transaction } from "../src/platform/db.ts";
-import { SILENT_LOG } from "../src/platform/log.ts";
+import { createLog } from "../src/platform/log.ts";
 
 /** Thrown where the leader is killed. */
 export class Killed extends Error {}
@@ -64,6 +64,9 @@ export async function createFleetKit(
   let demand = NOTHING;
   let kill: Kill | null = null;
   let steps = 0;
+  let hasPool = true;
+  let lines: string[] = [];
+  const log = createLog({ level: "debug", write: (line) => void lines.push(line) });
   let reconciler: Reconciler;
   let leaders = 0;
 
@@ -137,13 +140,18 @@ export async function createFleetKit(
       clock: { ...systemClock, elapsed: () => world.now },
       random: seededRandom(leaders),
       ids,
-      log: SILENT_LOG,
+      log,
       settings: {
         installation: "test01",
-        policy,
+        policy: hasPool ? policy : { ...policy, pools: [] },
         pools: [
-          { name: "gpu", provider, env: async () => ({ kind: "ok", env: {} }), health: null },
-        ],
+          {
+            name: "gpu",
+            provider,
+            env: async () => ({ kind: "ok" as const, env: {} }),
+            health: null,
+          },
+        ].filter(() => hasPool),
         breaker: options.breaker ?? DEFAULT_BREAKER_POLICY,
         publicUrl: () => "http://127.0.0.1:8328",
       },
@@ -199,6 +207,11 @@ export async function createFleetKit(
       demand = { ...NOTHING, ...more };
     },
     newLeader,
+    /** Another leader, whose `fleet.yaml` has the pool, or not. */
+    setPool(isThere: boolean) {
+      hasPool = isThere;
+      newLeader();
+    },
     killNext(given: Kill) {
       steps = 0;
       kill = given;
@@ -213,7 +226,13 @@ export async function createFleetKit(
         now: BEGIN,
       };
       demand = NOTHING;
+      lines = [];
+      hasPool = true;
       newLeader();
+    },
+    /** What leaders have logged since the last reset. */
+    logged(): readonly Readonly<Record<string, unknown>>[] {
+      return lines.map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
     },
     /** A machine that somebody else has started registers, or is heard of again. */
     async registerStatic(name: string) {
@@ -266,6 +285,7 @@ export async function createFleetKit(
         readonly end_cause: string | null;
         readonly end_kind: string | null;
         readonly end_reason: string | null;
+        readonly trouble: string | null;
       }>("select * from fleet_machines order by id");
       return rows;
     },

@@ -34,6 +34,7 @@ export {
   type FleetFacts,
   type PoolDecision,
 } from "./reconcile/fleet-decision.ts";
+export { decideLeftOver } from "./reconcile/left-over-decision.ts";
 export {
   decideMachine,
   isFollowedAtOnce,
@@ -56,6 +57,7 @@ export {
   type PoolListing,
   type PoolPolicy,
 } from "./reconcile/model.ts";
+export { budgetRoom, type BudgetRoom } from "./sizing/budget.ts";
 export { desiredInstances, startAllowance, UNKNOWN_JOB_MS } from "./sizing/desired-size.ts";
 export {
   asking,

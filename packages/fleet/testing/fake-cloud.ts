@@ -40,6 +40,8 @@ const MS_PER_HOUR = 3_600_000;
 /** See the head of this file. */
 export class FakeCloud {
   readonly machines: CloudMachine[] = [];
+  /** What it was told to end, in order. */
+  readonly told: string[] = [];
   /** Its list is empty, as of another account's. */
   isBlank = false;
   /** It answers no request to end a machine. */
@@ -79,6 +81,7 @@ export class FakeCloud {
   }
 
   terminate(ref: string, now: number): void {
+    this.told.push(ref);
     for (const one of this.machines) if (one.ref === ref) one.endedAt ??= now;
   }
 

@@ -97,7 +97,7 @@ export class FleetWorld {
       for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
         const current = this.rows.get(machine.id) ?? machine;
         const signs = this.signsOf(current, now);
-        const facts = { machine: current, signs, listing, now, listeningSince: 0 };
+        const facts = { machine: current, signs, listing, now, listeningSince: 0, wantedEnd: null };
         const action = decideMachine({ ...facts, pool: pool ?? null }, policy);
         this.#do(current, action, now);
         if (!isFollowedAtOnce(action)) break;

@@ -1,9 +1,11 @@
+import { randomUUID } from "node:crypto";
 import type { FleetMachineView, FleetStatus, LeverView, SystemHealth } from "@holdfast/contract";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { MachineRun } from "../fleet/machine-page.ts";
 import { failureOf, fieldOf, type ApiClient } from "./api-client.ts";
 import { toList } from "./job-calls.ts";
+import { requestUnderKey, type SleepingClock } from "./repeatable.ts";
 
 /*
  * As in `job-calls.ts`: answers are checked for the fields without which nothing can be shown, not
@@ -127,19 +129,51 @@ export async function setLever(api: ApiClient, lever: LeverRequest): Promise<Lev
   return (await api.json(`${FLEET_PATH}/levers`, { method: "POST", json: lever })) as LeverView;
 }
 
-/** Undoes a lever. */
-export async function undoLever(api: ApiClient, id: string): Promise<LeverView> {
-  const path = `${FLEET_PATH}/levers/${encodeURIComponent(id)}`;
+/** Undoes a lever; `reason` is recorded, where there is one. */
+export async function undoLever(
+  api: ApiClient,
+  id: string,
+  reason: string | undefined,
+): Promise<LeverView> {
+  const query = reason === undefined ? "" : `?${new URLSearchParams({ reason }).toString()}`;
+  const path = `${FLEET_PATH}/levers/${encodeURIComponent(id)}${query}`;
   return (await api.json(path, { method: "DELETE" })) as LeverView;
 }
 
-/** Starts machines; the server refuses with `spawning_blocked` where that needs force. */
+/** What a wish for machines came to. */
+export type Spawned =
+  | { readonly kind: "started"; readonly machines: readonly FleetMachineView[] }
+  /** It needs force: `message` says why, and what that would risk. */
+  | { readonly kind: "blocked"; readonly message: string; readonly failure: CommandFailure };
+
+/**
+ * Starts machines. A connection that is cut in between is tried again under the same idempotency key, so
+ * nothing is started twice.
+ */
 export async function spawnMachines(
   api: ApiClient,
   request: SpawnRequest,
-): Promise<readonly FleetMachineView[]> {
-  const answer = await api.json(`${FLEET_PATH}/spawn`, { method: "POST", json: request });
-  return toList(answer, "machines") as readonly FleetMachineView[];
+  clock: SleepingClock,
+): Promise<Spawned> {
+  const answer = await requestUnderKey(api, `${FLEET_PATH}/spawn`, {
+    method: "POST",
+    json: request,
+    key: `cli-${randomUUID()}`,
+    clock,
+  });
+  if (answer.kind === "answered") {
+    const machines = toList(await jsonOf(answer.response), "machines");
+    return { kind: "started", machines: machines as readonly FleetMachineView[] };
+  }
+  const failure = failureOf(answer, api.baseUrl);
+  if (answer.kind !== "refused" || answer.code !== "spawning_blocked") throw failure;
+  return { kind: "blocked", message: answer.message, failure };
+}
+
+async function jsonOf(response: Response): Promise<unknown> {
+  return await response.json().catch(() => {
+    throw notHoldfast("a list of machines");
+  });
 }
 
 /** Ends a machine, by its id or name. */

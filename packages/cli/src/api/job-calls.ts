@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { AttemptView, JobView, OutputView } from "@holdfast/contract";
-import type { Clock } from "@holdfast/runtime";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
-import { failureOf, fieldOf, type ApiClient, type ApiRequest } from "./api-client.ts";
+import { failureOf, fieldOf, type ApiClient } from "./api-client.ts";
+import { requestUnderKey, type SleepingClock } from "./repeatable.ts";
 
 /*
  * Answers are checked for the fields that decide something here, not against the whole schema: the
@@ -85,10 +85,6 @@ export function jobEventsPath(id: string): string {
   return `${jobPath(id)}/events`;
 }
 
-/** Tries of a submit whose connection is cut; the idempotency key makes them one. */
-const SUBMIT_TRIES = 4;
-const SUBMIT_RETRY_MS = 1_000;
-
 /** What a submit came to. */
 export interface Submitted {
   readonly jobs: readonly JobView[];
@@ -107,25 +103,19 @@ export async function submitJobs(
   options: {
     readonly idempotencyKey: string | undefined;
     readonly isStrict: boolean;
-    readonly clock: Clock;
+    readonly clock: SleepingClock;
   },
 ): Promise<Submitted> {
-  const request: ApiRequest = {
+  const path = `/api/v1/jobs${options.isStrict ? "?validate=strict" : ""}`;
+  const answer = await requestUnderKey(api, path, {
     method: "POST",
     json: bodies.length === 1 ? bodies[0] : { jobs: bodies },
-    headers: { "idempotency-key": options.idempotencyKey ?? `cli-${randomUUID()}` },
-  };
-  const path = `/api/v1/jobs${options.isStrict ? "?validate=strict" : ""}`;
-  for (let attempt = 1; ; attempt += 1) {
-    const answer = await api.request(path, request);
-    if (answer.kind === "answered") {
-      const submitted = readSubmitted(await answer.response.json(), bodies.length);
-      return { ...submitted, created: submitted.created || options.idempotencyKey === undefined };
-    }
-    const isCut = answer.kind === "unreachable" && (answer.mayHaveArrived || attempt > 1);
-    if (!isCut || attempt === SUBMIT_TRIES) throw failureOf(answer, api.baseUrl);
-    await options.clock.sleep(SUBMIT_RETRY_MS);
-  }
+    key: options.idempotencyKey ?? `cli-${randomUUID()}`,
+    clock: options.clock,
+  });
+  if (answer.kind !== "answered") throw failureOf(answer, api.baseUrl);
+  const submitted = readSubmitted(await answer.response.json(), bodies.length);
+  return { ...submitted, created: submitted.created || options.idempotencyKey === undefined };
 }
 
 function readSubmitted(answer: unknown, count: number): Submitted {

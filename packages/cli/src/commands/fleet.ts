@@ -131,11 +131,8 @@ function addLevers(fleet: Command, context: CommandContext): void {
   lever("pause", "Start and end nothing until this is undone").action((options: Changing) =>
     change("pause", options, context),
   );
-  withClientOptions(
-    fleet.command("undo").description("Undo a lever: what was set before it is in force again"),
-  )
+  lever("undo", "Undo a lever: what was set before it is in force again")
     .argument("<lever>", "its id, as holdfast fleet levers has it")
-    .option("--json", "print as JSON")
     .action((id: string, options: Changing) => change("undo", id, options, context));
 }
 
@@ -143,7 +140,7 @@ function addMachineChanges(fleet: Command, context: CommandContext): void {
   withReason(withClientOptions(fleet.command("spawn").description("Start machines now")))
     .option("--pool <name>", "where; may be left out where there is one pool")
     .option("--count <number>", "how many (default 1)", positiveNumber)
-    .option("--force", "also while spawning is BLOCKED")
+    .option("--force", "also while spawning is BLOCKED, or over the budget")
     .option("--yes", "with --force: do not ask whether that is meant")
     .action((options: SpawnOptions & ClientOptions) => change("spawn", options, context));
   withReason(withClientOptions(fleet.command("end").description("End a machine")))

@@ -16,6 +16,7 @@ function depsOf(options: ClientOptions, context: CommandContext): LeverDeps {
     terminal,
     ask: processAsk(terminal),
     now: () => systemClock.now(),
+    clock: systemClock,
   };
 }
 

@@ -30,6 +30,7 @@ function setUp(
     api,
     terminal,
     now: () => NOW,
+    clock: { sleep: async () => undefined },
     ask: async (question) => {
       questions.push(question);
       return answers.shift() ?? null;
@@ -94,6 +95,22 @@ describe("setting a lever", () => {
       { method: "DELETE", path: "/api/v1/fleet/levers/lev_1", json: undefined },
     ]);
     expect(terminal.lines[0]).toBe("undone: threshold 90%");
+  });
+
+  it.each<[string, levers.LeverOptions, string | null]>([
+    ["said", { reason: " all is well " }, null],
+    ["asked for", {}, "all is well"],
+  ])("undone, keeps a reason that is %s", async (_, options, answer) => {
+    const { deps, changes } = setUp({ answers: [answer] });
+    await levers.undoLever("lev_1", options, deps);
+    expect(changes()[0]?.path).toBe("/api/v1/fleet/levers/lev_1?reason=all+is+well");
+  });
+
+  it("undone with a reason that is too long is refused", async () => {
+    const { deps, changes } = setUp();
+    const undo = levers.undoLever("lev_1", { reason: "x".repeat(501) }, deps);
+    await expect(undo).rejects.toThrow("--reason: expected at most 500 characters, found 501");
+    expect(changes()).toEqual([]);
   });
 });
 
@@ -193,6 +210,74 @@ describe("starting machines", () => {
       message: "spawning_blocked: too many fail",
     });
   });
+});
+
+describe("starting machines over the budget", () => {
+  const reason = "a big batch";
+  const OVER = "the budget of 5 $/h has room for 0 more of gpu. Say force, and why";
+  const overBudget = (answers: readonly (string | null)[] = []) =>
+    setUp({
+      breaker: CLOSED,
+      answers,
+      answer: ({ path, json }) =>
+        path.endsWith("/spawn") && (json as { readonly force: boolean }).force === false
+          ? refused(409, "spawning_blocked", OVER)
+          : undefined,
+    });
+
+  it("exits 2 with the server's reason", async () => {
+    const { deps } = overBudget();
+    await expect(levers.spawn({ reason }, deps)).rejects.toMatchObject({
+      exitCode: EXIT.refused,
+      message: `spawning_blocked: ${OVER}`,
+    });
+  });
+
+  it("with force says what it risks and asks before it is forced", async () => {
+    const { deps, terminal, questions, changes } = overBudget(["y"]);
+    await levers.spawn({ reason, force: true }, deps);
+    expect(terminal.notes).toEqual([`${OVER}.`]);
+    expect(questions).toEqual(["Start it all the same? [y/N] "]);
+    expect(changes().map(({ json }) => json)).toEqual([
+      { count: 1, force: false, reason },
+      { count: 1, force: true, reason },
+    ]);
+    const [first, second] = keysOf(deps);
+    expect(first).not.toBe(second);
+  });
+
+  it("with force and a no starts nothing; with --yes nobody is asked", async () => {
+    const doubtful = overBudget(["n"]);
+    await expect(levers.spawn({ reason, force: true }, doubtful.deps)).rejects.toThrow("confirmed");
+    const sure = overBudget();
+    await levers.spawn({ reason, force: true, yes: true }, sure.deps);
+    expect(sure.questions).toEqual([]);
+    expect(sure.changes().map(({ json }) => json)).toEqual([{ count: 1, force: true, reason }]);
+  });
+
+  it("and a lost answer is asked for again under the same key", async () => {
+    let isCut = true;
+    const { deps, terminal, changes } = setUp({
+      breaker: CLOSED,
+      answer: ({ path }) => {
+        if (!path.endsWith("/spawn") || !isCut) return undefined;
+        isCut = false;
+        return { kind: "unreachable", reason: "it was cut", mayHaveArrived: true };
+      },
+    });
+    await levers.spawn({ reason }, deps);
+    expect(changes()).toHaveLength(2);
+    const [first, second] = keysOf(deps);
+    expect(first).toMatch(/^cli-/);
+    expect(second).toBe(first);
+    expect(terminal.lines).toEqual(["hf-gpu-9 is asked for in pool gpu"]);
+  });
+
+  function keysOf({ api }: levers.LeverDeps): readonly (string | undefined)[] {
+    return (api as ReturnType<typeof fakeApi>).headers.flatMap(
+      (headers) => headers["idempotency-key"] ?? [],
+    );
+  }
 });
 
 describe("ending a machine", () => {

@@ -3,6 +3,7 @@ import { FLEET_REASON_MAX, type FleetMachineView, type FleetStatus } from "@hold
 import type { ApiClient } from "../api/api-client.ts";
 import * as calls from "../api/fleet-calls.ts";
 import type { LeverRequest } from "../api/fleet-calls.ts";
+import type { SleepingClock } from "../api/repeatable.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import type { Ask } from "../terminal/ask.ts";
@@ -17,6 +18,7 @@ export interface LeverDeps {
   readonly terminal: Terminal;
   readonly ask: Ask;
   readonly now: () => number;
+  readonly clock: SleepingClock;
 }
 
 /** What every one of them takes. */
@@ -45,7 +47,9 @@ export async function setLever(
 /** Undoes a lever: what was set before it is in force again. */
 export async function undoLever(id: string, options: LeverOptions, deps: LeverDeps): Promise<void> {
   const { api, terminal } = deps;
-  const lever = await calls.undoLever(api, id);
+  const given = options.reason ?? (await deps.ask("Why? (recorded; may be left empty) "));
+  const reason = checkedReason(given?.trim() ?? "");
+  const lever = await calls.undoLever(api, id, reason === "" ? undefined : reason);
   if (options.json === true) return terminal.line(JSON.stringify(lever));
   terminal.line(`undone: ${leverText(lever)}`);
   await showBreaker(deps);
@@ -67,7 +71,7 @@ export interface SpawnOptions extends LeverOptions {
 
 /** Starts machines. While none are to be started it needs force, and where a person watches a yes. */
 export async function spawn(options: SpawnOptions, deps: LeverDeps): Promise<void> {
-  const { api, terminal, ask } = deps;
+  const { api, terminal, ask, clock } = deps;
   const { pool, count = 1, force = false } = options;
   const { breaker, pools } = await calls.getFleet(api);
   if (pool === undefined) assertOnePool(pools);
@@ -75,14 +79,19 @@ export async function spawn(options: SpawnOptions, deps: LeverDeps): Promise<voi
   if (isBlocked && !force) throw new CommandFailure(EXIT.refused, blockedText(breaker));
   // Half-open too: machines have failed, and force goes past the one that is tried at a time.
   const isRisky = isBlocked || breaker.state !== "closed";
-  if (isRisky && force && options.yes !== true) await confirm(breaker, ask, terminal);
+  const isSure = options.yes === true;
+  if (isRisky && force && !isSure) await confirm(riskLines(breaker), ask, terminal);
   const reason = await reasonFor(options, deps);
-  const machines = await calls.spawnMachines(api, {
-    ...(pool !== undefined && { pool }),
-    count,
-    force,
-    reason,
-  });
+  const wish = { ...(pool !== undefined && { pool }), count, reason };
+  // What else forbids it, a budget, the server alone knows: it is told before force goes past it.
+  const isForcedAtOnce = force && (isRisky || isSure);
+  let spawned = await calls.spawnMachines(api, { ...wish, force: isForcedAtOnce }, clock);
+  if (spawned.kind === "blocked" && force && !isForcedAtOnce) {
+    await confirm([`${spawned.message}.`], ask, terminal);
+    spawned = await calls.spawnMachines(api, { ...wish, force }, clock);
+  }
+  if (spawned.kind === "blocked") throw spawned.failure;
+  const { machines } = spawned;
   show(machines, options, terminal, (one) => `${one.name} is asked for in pool ${one.pool}`);
 }
 
@@ -110,12 +119,8 @@ function riskLines({ spawning, reason, state }: FleetStatus["breaker"]): readonl
   return [`spawning is ${spawning}: ${reason}.`, ...(state === "closed" ? [] : [fails])];
 }
 
-async function confirm(
-  breaker: FleetStatus["breaker"],
-  ask: Ask,
-  terminal: Terminal,
-): Promise<void> {
-  for (const line of riskLines(breaker)) terminal.note(line);
+async function confirm(risks: readonly string[], ask: Ask, terminal: Terminal): Promise<void> {
+  for (const line of risks) terminal.note(line);
   const answer = await ask("Start it all the same? [y/N] ");
   // Nobody is there to be asked: --force was the word.
   if (answer === null || /^y(es)?$/i.test(answer)) return;
@@ -158,11 +163,13 @@ async function reasonFor({ reason }: LeverOptions, { ask }: LeverDeps): Promise<
       '--reason: expected why, in words, found nothing. It is recorded with who did it: --reason "new image fixes the start"',
     );
   }
-  if (given.length > FLEET_REASON_MAX) {
-    throw new CommandFailure(
-      EXIT.refused,
-      `--reason: expected at most ${FLEET_REASON_MAX} characters, found ${given.length}`,
-    );
-  }
-  return given;
+  return checkedReason(given);
+}
+
+function checkedReason(given: string): string {
+  if (given.length <= FLEET_REASON_MAX) return given;
+  throw new CommandFailure(
+    EXIT.refused,
+    `--reason: expected at most ${FLEET_REASON_MAX} characters, found ${given.length}`,
+  );
 }

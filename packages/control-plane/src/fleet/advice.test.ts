@@ -19,6 +19,7 @@ const CLOSED: FleetStatus["breaker"] = {
   resumesAt: null,
   probeAt: null,
   timeline: [],
+  timelineLeftOut: 0,
   causes: { no_start: 0, crash: 0 },
 };
 const OPEN: FleetStatus["breaker"] = {
@@ -49,6 +50,7 @@ const PAUSE: FleetStatus["levers"][number] = {
   madeAt: AT,
   undoneBy: null,
   undoneAt: null,
+  undoneReason: null,
 };
 const POOL: FleetStatus["pools"][number] = {
   name: "gpu",

@@ -1,5 +1,23 @@
 /** Who leads the fleet, in SQL: a lease by the database's clock, with an epoch. */
-import type { Queryable } from "../platform/db.ts";
+import type { Queryable, Transaction } from "../platform/db.ts";
+import { LeadLost } from "./model.ts";
+
+/**
+ * The lead as a condition of a leader's write, by the time of the statement; `place` is that of its epoch
+ * among the statement's values. It is held until the write's transaction ends: whoever takes the lead over
+ * waits for that, and so reads what was written. Keeping one's own lead waits for nobody, for it needs a
+ * lock that goes together with this one.
+ */
+export function leadsBy(place: `$${number}`): string {
+  return `exists (select 1 from fleet_leader where epoch = ${place} and leads_until > clock_timestamp()
+    for key share)`;
+}
+
+/** The same, for a transaction whose writes are another feature's. Throws {@link LeadLost}. */
+export async function assertLeads(tx: Transaction, epoch: number): Promise<void> {
+  const { rows } = await tx.query<{ leads: boolean }>(`select ${leadsBy("$1")} as leads`, [epoch]);
+  if (rows[0]?.leads !== true) throw new LeadLost();
+}
 
 /** Takes or keeps the lead for `ttlMs`; the epoch, or null while somebody else leads. */
 export async function takeLead(
@@ -7,17 +25,20 @@ export async function takeLead(
   holder: string,
   ttlMs: number,
 ): Promise<number | null> {
-  const { rows } = await db.query<{ epoch: number }>(
-    `insert into fleet_leader as l (holder, epoch, leads_until)
-     values ($1, 1, now() + make_interval(secs => $2::float8 / 1000))
-     on conflict (only_one) do update set
-       epoch = case when l.holder = excluded.holder then l.epoch else l.epoch + 1 end,
-       holder = excluded.holder, leads_until = excluded.leads_until
-     where l.holder = excluded.holder or l.leads_until < now()
-     returning epoch`,
-    [holder, ttlMs],
-  );
-  return rows[0]?.epoch ?? null;
+  const until = "now() + make_interval(secs => $2::float8 / 1000)";
+  // One statement for each lock: to keep the lead must not wait for the leader's own writes.
+  for (const text of [
+    `update fleet_leader set leads_until = ${until} where holder = $1 returning epoch`,
+    `with over as (select only_one from fleet_leader where leads_until < now() for update)
+     update fleet_leader l set holder = $1, epoch = l.epoch + 1, leads_until = ${until}
+     from over where l.only_one = over.only_one returning l.epoch`,
+    `insert into fleet_leader (holder, epoch, leads_until) values ($1, 1, ${until})
+     on conflict (only_one) do nothing returning epoch`,
+  ]) {
+    const { rows } = await db.query<{ epoch: number }>(text, [holder, ttlMs]);
+    if (rows[0] !== undefined) return rows[0].epoch;
+  }
+  return null;
 }
 
 /** Gives the lead back, so that the next one need not wait. */

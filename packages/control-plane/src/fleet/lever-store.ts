@@ -1,6 +1,8 @@
 /** What people have set, where the breaker stands, and how pools are, in SQL. */
 import type { BreakerMemory, PoolDecision } from "@holdfast/fleet";
 import { toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { leadsBy } from "./lead-store.ts";
+import { PAUSES_MAX } from "./levers.ts";
 import { LeadLost, type Lever, type LeverKind, type StoredPool } from "./model.ts";
 
 interface LeverRow {
@@ -12,6 +14,7 @@ interface LeverRow {
   readonly made_at: number;
   readonly undone_by: string | null;
   readonly undone_at: number | null;
+  readonly undone_reason: string | null;
 }
 
 function toLever(row: LeverRow): Lever {
@@ -24,41 +27,93 @@ function toLever(row: LeverRow): Lever {
     madeAt: row.made_at,
     undoneBy: row.undone_by,
     undoneAt: row.undone_at,
+    undoneReason: row.undone_reason,
   };
+}
+
+/** A request that may be sent again: its key, what it stands for, and what came of it. */
+export interface StoredRequest {
+  readonly key: string;
+  readonly hash: string;
+  readonly machineIds: readonly string[];
 }
 
 /** Records a lever; it is in force from now on. */
 export async function insertLever(
   db: Queryable,
-  lever: Pick<Lever, "id" | "kind" | "value" | "reason" | "madeBy">,
+  lever: Pick<Lever, "id" | "kind" | "value" | "reason" | "madeBy"> & {
+    readonly request: StoredRequest | null;
+  },
 ): Promise<Lever> {
+  const { id, kind, value, reason, madeBy, request } = lever;
   const { rows } = await db.query<LeverRow>(
-    `insert into fleet_levers (id, kind, value, reason, made_by) values ($1, $2, $3, $4, $5)
-     returning *`,
-    [lever.id, lever.kind, toJson(lever.value), lever.reason, lever.madeBy],
+    `insert into fleet_levers
+       (id, kind, value, reason, made_by, request_key, request_hash, machine_ids)
+     values ($1, $2, $3, $4, $5, $6, $7, $8::text[]) returning *`,
+    [
+      id,
+      kind,
+      toJson(value),
+      reason,
+      madeBy,
+      request?.key ?? null,
+      request?.hash ?? null,
+      request === null ? null : [...request.machineIds],
+    ],
   );
   const row = rows[0];
   if (row === undefined) throw new Error("an insert of a lever returned no row");
   return toLever(row);
 }
 
+/** What somebody asked for under a key before; undefined when nothing. */
+export async function findRequest(
+  db: Queryable,
+  madeBy: string,
+  key: string,
+): Promise<Omit<StoredRequest, "key"> | undefined> {
+  const { rows } = await db.query<{ hash: string; machine_ids: string[] }>(
+    `select request_hash as hash, machine_ids from fleet_levers
+     where made_by = $1 and request_key = $2`,
+    [madeBy, key],
+  );
+  const row = rows[0];
+  return row === undefined ? undefined : { hash: row.hash, machineIds: row.machine_ids };
+}
+
 /**
  * Undoes a lever; undefined when there is none, or it was undone before. Machines that a person started
  * are there: they are ended, not undone.
  */
-export async function undoLever(db: Queryable, id: string, by: string): Promise<Lever | undefined> {
+export async function undoLever(
+  db: Queryable,
+  id: string,
+  { by, reason }: { readonly by: string; readonly reason: string | undefined },
+): Promise<Lever | undefined> {
   const { rows } = await db.query<LeverRow>(
-    `update fleet_levers set undone_by = $2, undone_at = now()
+    `update fleet_levers set undone_by = $2, undone_at = now(), undone_reason = $3
      where id = $1 and undone_at is null and kind <> 'force' returning *`,
-    [id, by],
+    [id, by, reason ?? null],
   );
   return rows[0] === undefined ? undefined : toLever(rows[0]);
 }
 
-/** Of each kind the newest that is not undone. */
+/**
+ * Of each kind the newest that is not undone; the clear that reaches furthest, for a later one must not
+ * bring failures back; every pause, for each has its own reason, and the fleet goes on when all are undone.
+ */
 export async function readLeversInForce(db: Queryable): Promise<Lever[]> {
   const { rows } = await db.query<LeverRow>(
-    `select distinct on (kind) * from fleet_levers where undone_at is null order by kind, id desc`,
+    `(select distinct on (kind) * from fleet_levers
+        where undone_at is null and kind in ('minimum', 'threshold', 'window')
+        order by kind, id desc)
+     union all
+     (select * from fleet_levers where undone_at is null and kind = 'clear'
+        order by value::float8 desc, id desc limit 1)
+     union all
+     (select * from fleet_levers where undone_at is null and kind = 'pause'
+        order by id desc limit $1)`,
+    [PAUSES_MAX],
   );
   return rows.map(toLever);
 }
@@ -93,7 +148,7 @@ export async function writeBreaker(
   const { rows } = await db.query(
     `insert into fleet_breaker (memory, looked_at)
      select $2::jsonb, $3::timestamptz
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
+     where ${leadsBy("$1")}
      on conflict (only_one) do update set memory = excluded.memory, looked_at = excluded.looked_at
      returning looked_at`,
     [epoch, toJson(memory), toTimestamp(lookedAt)],
@@ -126,7 +181,7 @@ export async function writePool(db: Queryable, epoch: number, pool: StoredPool):
   const { rows } = await db.query(
     `insert into fleet_pools (name, blocked_until, reason, failures, decision)
      select $2, $3::timestamptz, $4, $5::int, $6::jsonb
-     where exists (select 1 from fleet_leader where epoch = $1 and leads_until > clock_timestamp())
+     where ${leadsBy("$1")}
      on conflict (name) do update set blocked_until = excluded.blocked_until,
        reason = excluded.reason, failures = excluded.failures, decision = excluded.decision
      returning name`,

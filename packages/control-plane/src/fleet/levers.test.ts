@@ -1,7 +1,7 @@
 import { DEFAULT_BREAKER_POLICY } from "@holdfast/fleet";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { leverProblem, leversInForce } from "./levers.ts";
+import { leverProblem, leversInForce, PAUSES_MAX, standingProblem } from "./levers.ts";
 import type { Lever, LeverKind } from "./model.ts";
 import { toLeverView } from "./views.ts";
 
@@ -15,6 +15,7 @@ const lever = (kind: LeverKind, value: unknown, undoneAt: number | null = null):
   madeAt: NOW,
   undoneBy: undoneAt === null ? null : "key_b",
   undoneAt,
+  undoneReason: null,
 });
 
 describe("levers in force", () => {
@@ -22,7 +23,7 @@ describe("levers in force", () => {
     const levers = [lever("threshold", 0.9), lever("window", 15), lever("clear", NOW - 1)];
     expect(leversInForce(DEFAULT_BREAKER_POLICY, levers)).toEqual({
       breaker: { threshold: 0.9, windowMs: 900_000, minimum: 5, clearedBefore: NOW - 1 },
-      paused: null,
+      pauses: [],
       levers,
     });
   });
@@ -35,14 +36,36 @@ describe("levers in force", () => {
     ];
     expect(leversInForce(DEFAULT_BREAKER_POLICY, levers)).toEqual({
       breaker: DEFAULT_BREAKER_POLICY,
-      paused: null,
+      pauses: [],
       levers: [],
     });
   });
 
   it("name the pause", () => {
     const pause = lever("pause", true);
-    expect(leversInForce(DEFAULT_BREAKER_POLICY, [pause]).paused).toBe(pause);
+    expect(leversInForce(DEFAULT_BREAKER_POLICY, [pause]).pauses).toEqual([pause]);
+  });
+});
+
+describe("a lever beside those in force", () => {
+  it("may clear as far as another and further, never less far", () => {
+    fc.assert(
+      fc.property(fc.nat(NOW), fc.nat(NOW), (before, value) => {
+        const problem = standingProblem("clear", value, [lever("clear", before)]);
+        expect(problem === null).toBe(value >= before);
+      }),
+    );
+  });
+
+  it("of another kind is no matter, nor is one that is set anew", () => {
+    expect(standingProblem("clear", 1, [lever("threshold", 0.9), lever("window", 15)])).toBeNull();
+    expect(standingProblem("threshold", 0.1, [lever("threshold", 0.9)])).toBeNull();
+    expect(standingProblem("pause", true, [lever("pause", true)])).toBeNull();
+  });
+
+  it("is no pause where there are so many already", () => {
+    const pauses = Array.from({ length: PAUSES_MAX }, () => lever("pause", true));
+    expect(standingProblem("pause", true, pauses)).toMatch(/^pause: 20 are in force already/);
   });
 });
 

@@ -20,7 +20,7 @@ export function leversInForce(settings: BreakerPolicy, levers: readonly Lever[])
       minimum: number("minimum") ?? settings.minimum,
       clearedBefore: number("clear") ?? settings.clearedBefore,
     },
-    paused: of("pause") ?? null,
+    pauses: levers.filter(({ kind, undoneAt }) => kind === "pause" && undoneAt === null),
     levers: levers.filter(({ kind, undoneAt }) => undoneAt === null && kind !== "force"),
   };
 }
@@ -48,6 +48,29 @@ export function leverProblem(kind: LeverKind, value: unknown, now: number): stri
     default:
       return null;
   }
+}
+
+/** Pauses that are in force at once. */
+export const PAUSES_MAX = 20;
+
+/** Why a lever cannot stand beside those in force, in words; null when it can. */
+export function standingProblem(
+  kind: LeverKind,
+  value: unknown,
+  inForce: readonly Lever[],
+): string | null {
+  const others = inForce.filter((lever) => lever.kind === kind);
+  if (kind === "pause" && others.length >= PAUSES_MAX) {
+    return `pause: ${PAUSES_MAX} are in force already: undo those that are over (holdfast fleet levers)`;
+  }
+  const further = others.find((lever) => Number(lever.value) > Number(value));
+  if (kind !== "clear" || further === undefined) return null;
+  const [at, found] = [toInstant(Number(further.value)), toInstant(Number(value))];
+  return `clear: expected an instant after ${at}, found ${found}: all failures before that one are cleared already, by ${further.id}. To have some of them back, undo it first`;
+}
+
+function toInstant(ms: number): string {
+  return new Date(ms).toISOString();
 }
 
 /** What a lever sets of the breaker's policy. */

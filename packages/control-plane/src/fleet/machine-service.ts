@@ -20,12 +20,14 @@ import {
   type ProviderTrouble,
 } from "@holdfast/fleet";
 import type { Transaction } from "../platform/db.ts";
+import type { Log } from "../platform/log.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import type { DbClock } from "./db-clock.ts";
 import { machineEvents } from "./fleet-events.ts";
 import type { FleetPool, PoolEnv } from "./fleet-settings.ts";
+import { assertLeads } from "./lead-store.ts";
 import type { Lead, ReconcileDeps } from "./leader.ts";
-import { LeadLost, type StoredMachine } from "./model.ts";
+import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 import type { PoolBlocks } from "./pool-blocks.ts";
 import { callProvider, PROVIDER_CALL_MS, type BackgroundCalls } from "./provider-calls.ts";
 import { toEnded, toMade } from "./stored-machine.ts";
@@ -83,12 +85,15 @@ export class MachineKeeper {
       await this.#follow(lead, machine, listing);
       for (let step = 0; step < STEPS_AT_ONCE; step += 1) {
         const { signs, at: now, listeningSince, mayAsk } = seen;
-        const facts = { machine, signs, listing, pool, now, listeningSince };
+        const { endRequest } = machine;
+        const wantedEnd = endRequest === null ? null : wordsOf(endRequest);
+        const facts = { machine, signs, listing, pool, now, listeningSince, wantedEnd };
         const action = decideMachine(facts, policy);
         // A person who forces a machine has had his word.
         if (action.kind === "ask" && !mayAsk && machine.forcedBy === null) return;
         if (action.kind === "end" && action.isUnplaced === true)
           this.#noteUnplaced(machine, dbClock);
+        if (pool === null) await this.#tellUnlisted(lead, machine, action);
         await this.#do(lead, machine, action, { listing, dbClock, signal });
         if (!isFollowedAtOnce(action) || this.#deps.calls.has(machine.id)) return;
       }
@@ -107,7 +112,23 @@ export class MachineKeeper {
     }
     const { machineId, state } = machine;
     if (state !== "draining" || machineId === null) return;
-    await this.#deps.db.transaction((tx) => this.#deps.ports.cordon(tx, machineId, true));
+    await this.#deps.db.transaction(async (tx) => {
+      await assertLeads(tx, lead.epoch);
+      await this.#deps.ports.cordon(tx, machineId, true);
+    });
+  }
+
+  /** What is asked for and nobody can find is shown with the reason; given up, a person should look. */
+  async #tellUnlisted(lead: Lead, machine: StoredMachine, action: MachineAction): Promise<void> {
+    if (machine.state !== "asked") return;
+    if (action.kind === "nothing" && action.reason !== machine.trouble) {
+      await this.#write(lead, machine, { ...machine, trouble: action.reason });
+    }
+    if (action.kind === "end" && action.isGivenUp === true) {
+      const { name, pool, provider } = machine;
+      const fields = { machine: name, pool, provider, reason: action.reason };
+      this.#deps.log.error(fields, "machine given up: it may be there, and be paid for");
+    }
   }
 
   #noteUnplaced({ pool, offerIndex }: StoredMachine, dbClock: DbClock): void {
@@ -130,8 +151,7 @@ export class MachineKeeper {
       return true;
     }
     if (state === "draining" && !endRequest.now) return false;
-    const reason = `${endRequest.by} wanted it ended: ${endRequest.reason}`;
-    const end = { cause: "intended", kind: null, reason } as const;
+    const end = { cause: "intended", kind: null, reason: wordsOf(endRequest) } as const;
     await this.#write(lead, machine, toEnded(machine, end, dbClock.now()));
     return true;
   }
@@ -308,19 +328,29 @@ export class MachineKeeper {
   async #write(lead: Lead, before: StoredMachine, after: StoredMachine): Promise<void> {
     const { db, ids, onEvents, log } = this.#deps;
     const events = machineEvents(ids, before, after);
+    const hasFailed = before.end === null && after.end?.cause === "failed";
+    const isChange = before.state !== after.state || events.length > 0;
     await db.transaction(async (tx) => {
       await store.updateMachine(tx, lead.epoch, after, before.state);
       await appendEvents(tx, events);
     });
     Object.assign(before, after);
-    if (before.state !== after.state || events.length > 0) {
-      log.info(
-        { machine: after.name, state: after.state, reason: after.end?.reason },
-        "machine of the fleet",
-      );
-    }
+    if (isChange) logChange(log, after, hasFailed);
     if (events.length > 0) onEvents(events.map(({ type }) => type));
   }
+}
+
+/** A failure is a warning where it happens; what is done about it afterwards is not. */
+function logChange(log: Log, { name, pool, state, end }: StoredMachine, hasFailed: boolean): void {
+  const { cause, kind, reason } = end ?? {};
+  const fields = { machine: name, pool, state, cause, kind: kind ?? undefined, reason };
+  if (hasFailed) log.warn(fields, "machine of the fleet failed");
+  else log.info(fields, "machine of the fleet");
+}
+
+/** Who wants it ended and why: what its end is told with. */
+function wordsOf({ by, reason }: EndRequest): string {
+  return `${by} wanted it ended: ${reason}`;
 }
 
 /** A pool of another provider under the same name is another pool. */

@@ -49,13 +49,15 @@ export interface Lever {
   readonly madeAt: number;
   readonly undoneBy: string | null;
   readonly undoneAt: number | null;
+  /** Null also where none was given. */
+  readonly undoneReason: string | null;
 }
 
 /** What the levers in force come to. */
 export interface LeversInForce {
   readonly breaker: BreakerPolicy;
-  /** Nothing is started or ended; null while it is not paused. */
-  readonly paused: Lever | null;
+  /** Nothing is started or ended while there is one; the newest first, each with its own reason. */
+  readonly pauses: readonly Lever[];
   /** The lever behind each part of the policy; those of the settings are not named. */
   readonly levers: readonly Lever[];
 }

@@ -4,7 +4,6 @@
  */
 import {
   decideFleet,
-  decideUnknown,
   foundMachine,
   lookAtBreaker,
   NEW_BREAKER,
@@ -36,6 +35,7 @@ import { BackgroundCalls, callProvider, forEachAtOnce } from "./provider-calls.t
 import { createSigns, type Signs, type SignsSource } from "./signs.ts";
 import { toEnded, toStored, toWanted } from "./stored-machine.ts";
 import * as store from "./store.ts";
+import { UnknownKeeper } from "./unknown-service.ts";
 
 /** What a round came to, for those who look on. */
 export interface RoundSummary {
@@ -81,8 +81,7 @@ class FleetReconciler implements Reconciler {
     lastRoundAt: null,
     since: 0,
   };
-  /** When machines were first listed that nobody has written down, by reference. */
-  readonly #unknownSince = new Map<string, number>();
+  readonly #unknown: UnknownKeeper;
   /** When providers were last asked for their machines, answered or not. */
   readonly #listedAt = new Map<string, number>();
 
@@ -95,11 +94,12 @@ class FleetReconciler implements Reconciler {
       if (!(err instanceof LeadLost)) deps.log.error({ err, key }, "call of a provider failed");
     });
     this.#keeper = new MachineKeeper({ ...deps, blocks: this.#blocks, calls: this.#calls });
+    this.#unknown = new UnknownKeeper(deps, this.#calls);
   }
 
   reset(): void {
     this.#listening = { lastRoundAt: null, since: 0 };
-    this.#unknownSince.clear();
+    this.#unknown.reset();
     this.#listings.clear();
     this.#listedAt.clear();
     this.#pings.reset();
@@ -134,14 +134,15 @@ class FleetReconciler implements Reconciler {
           listing: this.#listings.get(machine.pool) ?? null,
           at,
           listeningSince,
-          mayAsk: inForce.paused === null && breaker?.state !== "open",
+          mayAsk: inForce.pauses.length === 0 && breaker?.state !== "open",
         },
         dbClock,
         signal,
       ),
     );
     await this.#calls.settle(CALLS_WAITED_MS);
-    await this.#endUnknown(lead, { machines, serving: signs.serving }, dbClock, signal);
+    const seen = { machines, serving: signs.serving, listings: this.#listings };
+    await this.#unknown.look(lead, seen, dbClock, signal);
     await this.#calls.settle(CALLS_WAITED_MS);
     const living = machines.filter(({ state }) => state !== "ended");
     return await this.#size(lead, { living, signs, inForce, memory: breaker }, dbClock);
@@ -206,68 +207,6 @@ class FleetReconciler implements Reconciler {
     }
   }
 
-  /** What a provider lists under our label and nobody has written down, or what ended long ago. */
-  async #endUnknown(
-    lead: Lead,
-    {
-      machines,
-      serving,
-    }: {
-      readonly machines: readonly StoredMachine[];
-      readonly serving: ReadonlySet<string>;
-    },
-    dbClock: DbClock,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { db, settings, log, ids } = this.#deps;
-    const living = machines.filter(({ state }) => state !== "ended");
-    const known = new Map(living.map(({ name, ref }) => [name, ref]));
-    for (const pool of settings.pools) {
-      const listing = this.#listings.get(pool.name);
-      // Only by a list that is newer than the rows: what was asked for since is in the rows.
-      if (listing === undefined || listing.machines.length === 0) continue;
-      const unknown = decideUnknown(listing, known, (name) => serving.has(name));
-      this.#forgetUnknown(unknown);
-      if (unknown.adopt.length + unknown.end.length === 0) continue;
-      const adopted = unknown.adopt.map(({ name }) => name);
-      const ever = await store.readKnownNames(db, adopted);
-      for (const provided of unknown.adopt.filter(({ name }) => !ever.has(name))) {
-        const given = { id: ids.next("flm"), name: provided.name, pool: pool.name };
-        const found = foundMachine(
-          { ...given, provider: pool.provider.kind },
-          provided,
-          dbClock.now(),
-        );
-        log.warn(
-          { machine: provided.name, ref: provided.ref },
-          "machine found that serves and was not known",
-        );
-        await store.insertMachine(db, lead.epoch, toStored(found, { address: provided.address }));
-      }
-      const over = unknown.adopt.filter(({ name }) => ever.has(name));
-      const now = dbClock.now();
-      for (const { name, ref } of [...unknown.end, ...over]) {
-        const since = this.#unknownSince.get(ref) ?? now;
-        this.#unknownSince.set(ref, since);
-        // Its agent may only be on its way back: after a restore, or an outage of this control plane.
-        if (now - since < settings.policy.heartbeatTimeoutMs) continue;
-        log.warn({ machine: name, ref, pool: pool.name }, "machine found that nobody knows, ended");
-        this.#calls.begin(ref, pool.name, async () => {
-          if (!lead.isLeading()) throw new LeadLost();
-          await callProvider(this.#deps.clock, signal, (limited) =>
-            pool.provider.terminate(ref, limited),
-          );
-        });
-      }
-    }
-  }
-
-  /** Of those that are known meanwhile, or gone. */
-  #forgetUnknown({ adopt, end }: ReturnType<typeof decideUnknown>): void {
-    const refs = new Set([...adopt, ...end].map(({ ref }) => ref));
-    for (const ref of this.#unknownSince.keys()) if (!refs.has(ref)) this.#unknownSince.delete(ref);
-  }
-
   /** Where the breaker stands, and how many machines there should be. */
   async #size(
     lead: Lead,
@@ -307,7 +246,7 @@ class FleetReconciler implements Reconciler {
       await signs.readIdle(living);
       decision = decideFleet(facts, settings.policy);
     }
-    const isPaused = inForce.paused !== null;
+    const isPaused = inForce.pauses.length > 0;
     const pools = isPaused ? decision.pools.map(toPaused) : decision.pools;
     const events: FleetEvent[] = [];
     await db.transaction(async (tx) => {

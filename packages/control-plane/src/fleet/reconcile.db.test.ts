@@ -122,6 +122,21 @@ describe("the leader of a fleet", () => {
     ]);
   });
 
+  it("removes what has ended at its provider and nobody knows, once, after the same while", async () => {
+    await kit.reset({ script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.cloud.create("hf-gpu-test01-over", kit.now);
+    const [machine] = kit.cloud.machines;
+    if (machine !== undefined) machine.endedAt = kit.now;
+    const told = () =>
+      kit.logged().filter(({ msg }) => msg === "ended machine found that nobody knows, removed");
+    for (let round = 0; round < 10; round += 1) await kit.tick(20 * SECOND);
+    expect(kit.cloud.told).toEqual([]);
+    for (let round = 0; round < 15; round += 1) await kit.tick(20 * SECOND);
+    expect(kit.cloud.told).toEqual(["ref-0"]);
+    expect(told()).toMatchObject([{ machine: "hf-gpu-test01-over", ref: "ref-0", pool: "gpu" }]);
+    expect(await kit.rows()).toEqual([]);
+  });
+
   const untilReady = async (): Promise<void> => {
     await kit.reset();
     kit.setDemand({ waitingJobs: 1, runningJobs: 1 });
@@ -141,6 +156,44 @@ describe("the leader of a fleet", () => {
     // A silence that it has listened to is one.
     for (let round = 0; round < 20; round += 1) await kit.tick(20 * SECOND, "unheard");
     expect((await kit.rows())[0]).toMatchObject({ end_kind: "no_heartbeat" });
+  });
+
+  it.each([false, true])(
+    "ends what a person wants ended under that person's name and reason (now: %s)",
+    async (now) => {
+      await untilReady();
+      const request = { by: "key_bob", reason: "too slow", now };
+      await kit.db.query("update fleet_machines set end_request = $1", [JSON.stringify(request)]);
+      for (let round = 0; round < 12; round += 1) await kit.tick(10 * SECOND);
+      expect((await kit.rows())[0]).toMatchObject({
+        state: "ended",
+        end_cause: "intended",
+        end_reason: "key_bob wanted it ended: too slow",
+      });
+    },
+  );
+
+  it("logs a failure of a machine as a warning, with its cause, and an end on purpose as none", async () => {
+    const changes = () => kit.logged().filter(({ machine }) => machine !== undefined);
+    await untilReady();
+    const [machine] = kit.cloud.machines;
+    if (machine !== undefined) machine.endedAt = kit.now;
+    for (let round = 0; round < 3; round += 1) await kit.tick(10 * SECOND);
+    const isWarning = ({ level }: { readonly level?: unknown }) => level === "warn";
+    expect(changes().filter(isWarning)).toMatchObject([
+      {
+        machine: machine?.name,
+        state: "ending",
+        cause: "failed",
+        kind: "crash",
+        reason: "its provider says that it ended",
+        msg: "machine of the fleet failed",
+      },
+    ]);
+    await untilReady();
+    await untilQuiet(20);
+    expect((await kit.rows())[0]).toMatchObject({ state: "ended", end_cause: "intended" });
+    expect(changes().filter(isWarning)).toEqual([]);
   });
 
   it("believes the agent that it hears, not a list that lacks its machine", async () => {
@@ -169,6 +222,53 @@ describe("the leader of a fleet", () => {
     await kit.db.query("update instances set cordoned = true");
     for (let round = 0; round < 3; round += 1) await kit.tick(5 * SECOND);
     expect((await kit.rows()).map(({ state }) => state)).toEqual(["ready", "starting"]);
+  });
+
+  /** Asked for and made, and the answer was lost. */
+  const untilUnsure = async (): Promise<string> => {
+    await kit.reset({ lostShare: 1, script: () => ({ healthyAfterMs: null, diesAfterMs: null }) });
+    kit.setDemand({ waitingJobs: 1 });
+    for (let round = 0; round < 2; round += 1) await kit.tick(SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+    const [row] = await kit.rows();
+    expect(row).toMatchObject({ state: "asked", trouble: "unavailable" });
+    return row?.name ?? "";
+  };
+
+  it("gives up what may have been made for a pool that is gone, and says what to look for", async () => {
+    const name = await untilUnsure();
+    kit.setPool(false);
+    kit.setDemand({});
+    for (let round = 0; round < 10; round += 1) await kit.tick(60 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      {
+        state: "asked",
+        trouble: expect.stringContaining("put the pool back, or it is given up at"),
+      },
+    ]);
+    for (let round = 0; round < 10; round += 1) await kit.tick(60 * SECOND);
+    expect(await kit.rows()).toMatchObject([
+      {
+        state: "ended",
+        end_cause: "intended",
+        end_reason: expect.stringContaining(`look for ${name} at its provider (runpod)`),
+      },
+    ]);
+    const errors = kit.logged().filter(({ level }) => level === "error");
+    expect(errors).toMatchObject([{ machine: name, pool: "gpu", provider: "runpod" }]);
+    // Put back long after: what was made all the same is ended.
+    kit.setPool(true);
+    for (let round = 0; round < 20; round += 1) await kit.tick(30 * SECOND);
+    expect(kit.cloud.living(kit.now)).toEqual([]);
+  });
+
+  it("finds what was made for a pool that comes back in time", async () => {
+    await untilUnsure();
+    kit.setPool(false);
+    for (let round = 0; round < 5; round += 1) await kit.tick(60 * SECOND);
+    kit.setPool(true);
+    for (let round = 0; round < 2; round += 1) await kit.tick(10 * SECOND);
+    expect(await kit.rows()).toMatchObject([{ state: "starting", ref: "ref-0", trouble: null }]);
   });
 
   it("leaves a person's cordon when a machine that was to end is kept", async () => {

@@ -47,6 +47,18 @@ describe("the status", () => {
     });
   });
 
+  it("has as much of the timeline as is asked for, and says how much is left out", async () => {
+    await api.machines(SIX_OF_SEVEN);
+    const whole = (await status()).breaker;
+    const cut = (await api.call("GET", "?timelineLimit=3")).body.breaker;
+    expect(cut.timeline).toEqual(whole.timeline.slice(0, 3));
+    expect([whole.timelineLeftOut, cut.timelineLeftOut]).toEqual([0, 3]);
+    for (const limit of ["0", "1001", "-1", "many"]) {
+      expect((await api.call("GET", `?timelineLimit=${limit}`)).status, limit).toBe(400);
+    }
+    expect((await api.call("GET", "?timelineLimit=1000")).status).toBe(200);
+  });
+
   it("of nothing is all zeros and allowed", async () => {
     expect(await status()).toMatchObject({
       breaker: { state: "closed", rate: 0, seen: 0, spawning: "ALLOWED", timeline: [] },
@@ -99,12 +111,28 @@ describe("levers", () => {
     expect(then.levers).toEqual([lever]);
     expect(then.breaker).toMatchObject({ state: "closed", threshold: 0.9, spawning: "ALLOWED" });
     const undone = await api.call("DELETE", `/levers/${lever.id}`, { who: "key_bob/admin" });
-    expect(undone).toMatchObject({ status: 200, body: { id: lever.id, undoneBy: "key_bob" } });
+    expect(undone).toMatchObject({
+      status: 200,
+      body: { id: lever.id, undoneBy: "key_bob", undoneReason: null },
+    });
     expect((await status()).breaker).toMatchObject({ threshold: 0.8, spawning: "BLOCKED" });
     expect((await status()).levers).toEqual([]);
     // Once.
     const again = await api.call("DELETE", `/levers/${lever.id}`);
     expect(again).toMatchObject({ status: 404, body: { error: { code: "not_found" } } });
+  });
+
+  it("undone keeps why, where that is said", async () => {
+    const { body } = await setLever("threshold", 0.9);
+    const { id } = body as LeverView;
+    for (const reason of ["%20", "x".repeat(501)]) {
+      expect((await api.call("DELETE", `/levers/${id}?reason=${reason}`)).status).toBe(400);
+    }
+    const undone = await api.call("DELETE", `/levers/${id}?reason=all%20is%20well%20again`);
+    const told = { undoneBy: "key_ann", undoneReason: "all is well again" };
+    expect(undone.body).toMatchObject(told);
+    const { items } = (await api.call("GET", "/levers")).body as { items: LeverView[] };
+    expect(items).toMatchObject([{ ...told, undoneAt: expect.stringMatching(/Z$/) }]);
   });
 
   it("undone leaves what was set before it in force", async () => {
@@ -146,6 +174,65 @@ describe("levers", () => {
     expect(advice.text).toContain(`holdfast fleet undo ${(body as LeverView).id}`);
     const health = (await api.call("GET", "/health")).body as { problems: { what: string }[] };
     expect(health.problems.map(({ what }) => what).join("\n")).toContain("an outage");
+  });
+
+  it("a clear that reaches less far back than one in force is refused with what to do", async () => {
+    await api.machines(SIX_OF_SEVEN);
+    const [near, far] = [minutesAgo(3.5), minutesAgo(5.5)];
+    const { body } = await setLever("clear", near);
+    const { id } = body as LeverView;
+    const refused = await setLever("clear", far);
+    expect(refused).toMatchObject({ status: 400, body: { error: { code: "invalid_request" } } });
+    expect(refused.body.error.message).toBe(
+      `clear: expected an instant after ${near}, found ${far}: all failures before that one are cleared already, by ${id}. To have some of them back, undo it first`,
+    );
+    expect((await status()).breaker).toMatchObject({ failed: 3, clearedBefore: near });
+    // Further on it goes before the first, and undone leaves that in force.
+    const { body: further } = await setLever("clear", minutesAgo(1.5));
+    expect((await status()).breaker.failed).toBe(1);
+    await api.call("DELETE", `/levers/${(further as LeverView).id}`);
+    expect((await status()).breaker.failed).toBe(3);
+    await api.call("DELETE", `/levers/${id}`);
+    expect((await setLever("clear", far)).status).toBe(201);
+  });
+
+  it("of two clears at once the one that reaches furthest is in force", async () => {
+    const [near, far] = [minutesAgo(3.5), minutesAgo(5.5)];
+    for (const [n, at] of [near, far].entries()) {
+      await api.db.query(
+        `insert into fleet_levers (id, kind, value, reason, made_by)
+         values ($1, 'clear', $2, 'r', 'key_a')`,
+        [`lev_${n}`, String(Date.parse(at))],
+      );
+    }
+    expect((await status()).breaker.clearedBefore).toBe(near);
+  });
+
+  it("a second pause hides the first neither in the status nor in its reason", async () => {
+    const { body: first } = await setLever("pause", true, "an outage");
+    const { body: second } = await api.call("POST", "/levers", {
+      body: { kind: "pause", value: true, reason: "a new image" },
+      who: "key_bob/operator",
+    });
+    const both = await status();
+    expect(both.levers).toEqual([second, first]);
+    expect(both.breaker.reason).toBe(
+      "the fleet is paused by key_bob: a new image; and by key_ann: an outage",
+    );
+    await api.call("DELETE", `/levers/${(second as LeverView).id}`);
+    const one = await status();
+    expect(one.levers).toEqual([first]);
+    expect(one.breaker.reason).toBe("the fleet is paused by key_ann: an outage");
+    await api.call("DELETE", `/levers/${(first as LeverView).id}`);
+    expect((await status()).breaker.spawning).toBe("ALLOWED");
+  });
+
+  it("no more pauses than can be shown are in force at once", async () => {
+    for (let n = 0; n < 20; n += 1) expect((await setLever("pause", true)).status).toBe(201);
+    expect((await setLever("pause", true)).body.error.message).toBe(
+      "pause: 20 are in force already: undo those that are over (holdfast fleet levers)",
+    );
+    expect((await status()).levers).toHaveLength(20);
   });
 
   it("come in pages, newest first", async () => {

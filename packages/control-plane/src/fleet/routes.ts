@@ -1,6 +1,7 @@
 import {
   endMachineSchema,
   fleetMachineSchema,
+  fleetStatusQuerySchema,
   fleetStatusSchema,
   leverSchema,
   MAX_ID_LENGTH,
@@ -8,11 +9,14 @@ import {
   setLeverSchema,
   spawnSchema,
   systemHealthSchema,
+  undoLeverQuerySchema,
 } from "@holdfast/contract";
 import type { FastifyRequest } from "fastify";
 import { z } from "zod";
 import { ALLOWED, type Caller, type Role } from "../access/model.ts";
 import { readPage } from "../access/pages.ts";
+import { MAX_IDEMPOTENCY_KEY_LENGTH } from "../jobs/model.ts";
+import { readIdempotencyKey } from "../jobs/requests.ts";
 import type { HttpApp } from "../platform/http/server.ts";
 import type { HealthFacts } from "./advice.ts";
 import type { FleetService } from "./service.ts";
@@ -26,6 +30,16 @@ export interface FleetRoutesDeps {
 
 const tags = ["fleet"];
 const idParams = z.object({ id: z.string().max(MAX_ID_LENGTH) });
+
+const spawnHeadersSchema = z.looseObject({
+  "idempotency-key": z
+    .string()
+    .optional()
+    .meta({
+      description: `Any text of yours, at most ${MAX_IDEMPOTENCY_KEY_LENGTH} characters: the same key with the same body gives the same machines.`,
+    }),
+});
+const spawnedSchema = z.object({ machines: z.array(fleetMachineSchema) });
 
 /** `/api/v1/fleet`: how it is, its machines, and what may be set while it runs. */
 export function addFleetRoutes(app: HttpApp, deps: FleetRoutesDeps): void {
@@ -41,12 +55,14 @@ function addStatusRoutes(app: HttpApp, { identify, fleet, readiness }: FleetRout
       schema: {
         tags,
         summary: "The fleet: failure rate, machines, pools, and when machines may be started",
+        querystring: fleetStatusQuerySchema,
         response: { 200: fleetStatusSchema },
       },
     },
     async (request) => {
       await identify(request, ALLOWED.use);
-      return await fleet.status();
+      const { timelineLimit } = request.query;
+      return await fleet.status(timelineLimit === undefined ? undefined : Number(timelineLimit));
     },
   );
   app.get(
@@ -98,16 +114,18 @@ function addMachineRoutes(app: HttpApp, { identify, fleet }: FleetRoutesDeps): v
         tags,
         summary: "Start machines by a person's word; recorded with who and why",
         description:
-          "While the breaker is open it needs `force`, and the answer says what it risks.",
+          "While the breaker is open, or the budget has no room, it needs `force`, and the answer says what it risks. 202 when the machines are written down; 200 when the Idempotency-Key was used before with this body.",
+        headers: spawnHeadersSchema,
         body: spawnSchema,
-        response: { 202: z.object({ machines: z.array(fleetMachineSchema) }) },
+        response: { 200: spawnedSchema, 202: spawnedSchema },
       },
     },
     async (request, reply) => {
       const caller = await identify(request, ALLOWED.operate);
       const { pool, ...rest } = request.body;
-      const machines = await fleet.spawn({ ...rest, pool, by: caller.id });
-      return reply.code(202).send({ machines: [...machines] });
+      const key = readIdempotencyKey(request.headers["idempotency-key"]);
+      const { machines, isNew } = await fleet.spawn({ ...rest, pool, by: caller.id, key });
+      return reply.code(isNew ? 202 : 200).send({ machines: [...machines] });
     },
   );
   app.post(
@@ -169,12 +187,14 @@ function addLeverRoutes(app: HttpApp, { identify, fleet }: FleetRoutesDeps): voi
         tags,
         summary: "Undo a lever: what was set before it is in force again",
         params: idParams,
+        querystring: undoLeverQuerySchema,
         response: { 200: leverSchema },
       },
     },
     async (request) => {
       const caller = await identify(request, ALLOWED.operate);
-      return await fleet.undoLever(request.params.id, caller.id);
+      const { reason } = request.query;
+      return await fleet.undoLever(request.params.id, { by: caller.id, reason });
     },
   );
 }

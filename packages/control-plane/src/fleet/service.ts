@@ -10,41 +10,25 @@ import {
   lookAtBreaker,
   NEW_BREAKER,
   parseInstant,
-  spawnAllowance,
   toLifespan,
-  wantedMachine,
   type BreakerView,
 } from "@holdfast/fleet";
 import type { IdSource, Random } from "@holdfast/runtime";
-import { takeAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
-import type { FleetPool, FleetPorts, FleetSettings } from "./fleet-settings.ts";
+import type { FleetPorts, FleetSettings } from "./fleet-settings.ts";
 import { readLead } from "./lead-store.ts";
-import { leverProblem, leversInForce } from "./levers.ts";
+import { leverProblem, leversInForce, standingProblem } from "./levers.ts";
 import * as levers from "./lever-store.ts";
-import { machineName } from "./machine-name.ts";
 import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
-import { toStored } from "./stored-machine.ts";
+import { spawnMachines, type Spawned, type SpawnRequest } from "./spawn-service.ts";
 import * as store from "./store.ts";
 import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from "./views.ts";
 
 /** Machines that a status names. */
 const MACHINES_TOLD = 200;
-
-/** Key of the lock under which people start machines. */
-const SPAWN_LOCK = 4_801_402;
-
-/** What is to be started by a person's word. */
-export interface SpawnRequest {
-  readonly pool: string | undefined;
-  readonly count: number;
-  readonly force: boolean;
-  readonly reason: string;
-  readonly by: string;
-}
 
 /** A number about the fleet. */
 export interface FleetSample {
@@ -57,7 +41,8 @@ export interface FleetSample {
 
 /** See the head of this file. */
 export interface FleetService {
-  status(): Promise<FleetStatus>;
+  /** `timelineMax`: points of the timeline, {@link TIMELINE_POINTS} unless said otherwise. */
+  status(timelineMax?: number): Promise<FleetStatus>;
   health(checks: HealthFacts["checks"]): Promise<SystemHealth>;
   /** What alerts go by. */
   samples(): Promise<readonly FleetSample[]>;
@@ -77,9 +62,12 @@ export interface FleetService {
     lever: Pick<Lever, "kind" | "value" | "reason"> & { readonly by: string },
   ): Promise<LeverView>;
   /** Throws `not_found` for one that is not in force. */
-  undoLever(id: string, by: string): Promise<LeverView>;
-  /** Throws `spawning_blocked` while nothing is to be started and it is not forced. */
-  spawn(request: SpawnRequest): Promise<readonly FleetMachineView[]>;
+  undoLever(
+    id: string,
+    undone: { readonly by: string; readonly reason: string | undefined },
+  ): Promise<LeverView>;
+  /** See {@link spawnMachines} for what it throws. */
+  spawn(request: SpawnRequest): Promise<Spawned>;
   /** Throws `not_found` for one that is not there, or ends already. */
   endMachine(
     ref: string,
@@ -102,7 +90,7 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
   const { db, ids, log } = deps;
   const look = createLook(deps);
   return {
-    status: async () => toStatus(await look(), deps),
+    status: async (timelineMax) => toStatus(await look(), deps, timelineMax),
     async health(checks) {
       return judgeHealth({ fleet: toStatus(await look(), deps), checks });
     },
@@ -115,22 +103,25 @@ export function createFleetService(deps: FleetServiceDeps): FleetService {
     levers: async (page) => (await levers.listLevers(db, page)).map(toLeverView),
     async setLever({ kind, value: given, reason, by }) {
       const value = kind === "clear" ? parseInstant(given) : given;
-      const problem = leverProblem(kind, value ?? given, await levers.readNow(db));
+      const set = await levers.readLeversInForce(db);
+      const problem =
+        leverProblem(kind, value ?? given, await levers.readNow(db)) ??
+        standingProblem(kind, value, set);
       if (problem !== null) throw new HoldfastError("invalid_request", problem);
-      const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by };
+      const lever = { id: ids.next("lev"), kind, value, reason, madeBy: by, request: null };
       const made = await levers.insertLever(db, lever);
       log.warn({ kind, value, by, reason }, "lever of the fleet set");
       return toLeverView(made);
     },
-    async undoLever(id, by) {
-      const undone = await levers.undoLever(db, id, by);
+    async undoLever(id, { by, reason }) {
+      const undone = await levers.undoLever(db, id, { by, reason });
       if (undone === undefined) {
         throw new HoldfastError("not_found", `there is no lever ${id.slice(0, 64)} in force`);
       }
-      log.warn({ kind: undone.kind, by }, "lever of the fleet undone");
+      log.warn({ lever: id, kind: undone.kind, by, reason }, "lever of the fleet undone");
       return toLeverView(undone);
     },
-    spawn: async (request) => spawn(request, await look(), deps),
+    spawn: async (request) => await spawnMachines(request, await look(), deps),
     async endMachine(ref, request) {
       const machine = await store.findMachine(db, ref);
       if (machine === undefined) {
@@ -193,13 +184,13 @@ function createLook({ db, settings, ports }: FleetServiceDeps): () => Promise<Lo
   };
 }
 
-function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
+function toStatus(look: Look, { settings }: FleetServiceDeps, timelineMax?: number): FleetStatus {
   const { now, living, signs, demand, inForce } = look;
   const views = living.map((one) => toMachineView(one, signs.of(one), now));
   const count = (...states: readonly FleetMachineView["state"][]): number =>
     views.filter(({ state }) => states.includes(state)).length;
   const leverViews = inForce.levers.map(toLeverView);
-  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.paused);
+  const breaker = toBreakerView(look.breaker, inForce.breaker, inForce.pauses, timelineMax);
   const counts = {
     living: count("asked", "starting", "ready", "draining"),
     healthy: views.filter(({ isHealthy }) => isHealthy).length,
@@ -256,67 +247,4 @@ function toSamples(status: FleetStatus): readonly FleetSample[] {
     sample("fleet_machines_healthy", counts.healthy),
     sample("fleet_machines_expected", wanted),
   ];
-}
-
-/** What a forced start risks, for whoever is about to force it. */
-function riskOf({ breaker }: FleetStatus): string {
-  return `${breaker.reason}. A machine that is started now will probably fail as those before it did, and is paid for meanwhile`;
-}
-
-async function spawn(
-  request: SpawnRequest,
-  look: Look,
-  deps: FleetServiceDeps,
-): Promise<readonly FleetMachineView[]> {
-  const { db, ids, settings, log } = deps;
-  const pool = findPool(request.pool, settings);
-  const status = toStatus(look, deps);
-  const isPaused = look.inForce.paused !== null;
-  // Half-open lets one through while none is on its way; a person's word takes from the same.
-  const allowed = isPaused ? 0 : spawnAllowance(look.breaker, status.counts.starting);
-  if (!request.force && request.count > allowed) {
-    const why = isPaused ? status.breaker.reason : riskOf(status);
-    throw new HoldfastError("spawning_blocked", `${why}. Say force, and why, to start it anyway`);
-  }
-  const policy = settings.policy.pools.find(({ name }) => name === pool.name);
-  const value = { pool: pool.name, count: request.count, isForced: request.force };
-  const machines = Array.from({ length: request.count }, () => {
-    const given = {
-      id: ids.next("flm"),
-      name: machineName(pool.name, settings.installation, deps.random),
-      pool: pool.name,
-      provider: pool.provider.kind,
-      offer: pool.provider.offers[0] ?? null,
-      pricePerHour: policy?.pricePerHour ?? null,
-    };
-    return toStored(wantedMachine(given, look.now), { forcedBy: request.by });
-  });
-  await db.transaction(async (tx) => {
-    // One after the other: each counts what the one before has asked for.
-    await takeAdvisoryLock(tx, SPAWN_LOCK);
-    const own = (await store.readLiving(tx)).filter((one) => one.pool === pool.name).length;
-    if (policy !== undefined && own + request.count > policy.max) {
-      throw new HoldfastError(
-        "invalid_request",
-        `count: expected at most ${Math.max(0, policy.max - own)} more machines in ${pool.name} (max ${policy.max}, ${own} there), found ${request.count}`,
-      );
-    }
-    const lever = { id: ids.next("lev"), kind: "force", value } as const;
-    await levers.insertLever(tx, { ...lever, reason: request.reason, madeBy: request.by });
-    for (const machine of machines) await store.insertForced(tx, machine);
-  });
-  log.warn({ ...value, by: request.by, reason: request.reason }, "machines started by a person");
-  return machines.map((one) => toMachineView(one, look.signs.of(one), look.now));
-}
-
-function findPool(name: string | undefined, { pools }: FleetSettings): FleetPool {
-  const pool = name === undefined ? pools[0] : pools.find((one) => one.name === name);
-  if (pool !== undefined && (name !== undefined || pools.length === 1)) return pool;
-  const names = pools.map((one) => one.name).join(", ");
-  throw new HoldfastError(
-    "invalid_request",
-    pools.length === 0
-      ? "no pool is configured: name the fleet's file by HOLDFAST_FLEET_FILE"
-      : `pool: expected one of ${names}, found ${name ?? "none"}`,
-  );
 }

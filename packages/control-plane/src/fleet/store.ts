@@ -1,6 +1,7 @@
 /** Machines of the fleet, in SQL. Whatever the leader writes names its epoch. */
 import type { FailureKind, FleetMachineState, MachineOffer, ProviderKind } from "@holdfast/fleet";
 import { statement, toJson, toTimestamp, type Queryable } from "../platform/db.ts";
+import { leadsBy } from "./lead-store.ts";
 import { LeadLost, type EndRequest, type StoredMachine } from "./model.ts";
 
 interface MachineRow {
@@ -96,6 +97,18 @@ export async function readEnded(
   return rows.map(toMachine);
 }
 
+/** Those of these ids, in the order of the ids. */
+export async function readMachines(
+  db: Queryable,
+  ids: readonly string[],
+): Promise<StoredMachine[]> {
+  const { rows } = await db.query<MachineRow>(
+    "select * from fleet_machines where id = any($1) order by id",
+    [[...ids]],
+  );
+  return rows.map(toMachine);
+}
+
 /** One by its id or name. */
 export async function findMachine(db: Queryable, ref: string): Promise<StoredMachine | undefined> {
   const { rows } = await db.query<MachineRow>(
@@ -185,9 +198,7 @@ function toValues(one: StoredMachine): readonly unknown[] {
 }
 
 const PLACES = COLUMNS.map((_, index) => `$${index + 3}`).join(", ");
-/** The lead as a condition, by the time of the statement. */
-const LEADS =
-  "exists (select 1 from fleet_leader where epoch = $2 and leads_until > clock_timestamp())";
+const LEADS = leadsBy("$2");
 
 /** Writes a new machine down. Throws {@link LeadLost}. */
 export async function insertMachine(

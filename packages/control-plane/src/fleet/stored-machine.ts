@@ -30,7 +30,8 @@ export function toMade(
   provided: ProvidedMachine,
   now: number,
 ): StoredMachine {
-  return { ...machine, ...made(machine, provided, now), address: provided.address };
+  const { address } = provided;
+  return { ...machine, ...made(machine, provided, now), address, trouble: null };
 }
 
 /** It counts as ended from now on. */

@@ -34,7 +34,7 @@ describe("the breaker as people see it", () => {
   const { view } = lookAtBreaker(lifespans, DEFAULT_BREAKER_POLICY, NOW);
 
   it("is in the words of the contract", () => {
-    expect(toBreakerView(view, DEFAULT_BREAKER_POLICY, null)).toMatchObject({
+    expect(toBreakerView(view, DEFAULT_BREAKER_POLICY, [])).toMatchObject({
       state: "open",
       text: "85.7% (6/7 machines in last 30 minutes)",
       spawning: "BLOCKED",
@@ -44,11 +44,46 @@ describe("the breaker as people see it", () => {
     });
   });
 
+  const spread = (failures: number, policy = DEFAULT_BREAKER_POLICY) => {
+    const over = Array.from({ length: failures }, (_, n) => ({
+      machineId: `m${n}`,
+      spawnedAt: NOW - 25 * MINUTE,
+      healthyAt: null,
+      end: { at: NOW - 20 * MINUTE + n, cause: "failed", kind: "crash" } as const,
+    }));
+    const living = { machineId: "m", spawnedAt: NOW - MINUTE, healthyAt: null, end: null };
+    const looked = lookAtBreaker([...over, living], policy, NOW).view;
+    return { looked, shown: (max?: number) => toBreakerView(looked, policy, [], max) };
+  };
+  const instants = ({ timeline }: { readonly timeline: readonly { readonly at: string }[] }) =>
+    timeline.map(({ at }) => at);
+
+  it("has a timeline of bounded length, the soonest points of it, and says what it leaves out", () => {
+    const { looked, shown } = spread(250);
+    const all = looked.timeline.map(({ at }) => new Date(at).toISOString());
+    expect(all).toHaveLength(250);
+    // Spawning resumes with the 247th.
+    const resumesAt = shown().resumesAt ?? "";
+    expect(all.indexOf(resumesAt)).toBeGreaterThan(200);
+    expect(instants(shown())).toEqual([...all.slice(0, 99), resumesAt]);
+    expect(shown().timelineLeftOut).toBe(150);
+    expect(instants(shown(1))).toEqual([resumesAt]);
+    expect(shown(250)).toMatchObject({ timelineLeftOut: 0 });
+    expect(instants(shown(1_000))).toEqual(all);
+  });
+
+  it("of a breaker that is closed is the soonest points alone", () => {
+    const { looked, shown } = spread(3, { ...DEFAULT_BREAKER_POLICY, threshold: 1 });
+    expect(looked.resumesAt).toBeNull();
+    expect(shown(2)).toMatchObject({ timelineLeftOut: 1 });
+    expect(instants(shown(2))).toHaveLength(2);
+  });
+
   it("is blocked by a pause, with who set it and why, whatever the rate is", () => {
     const { view: calm } = lookAtBreaker([], DEFAULT_BREAKER_POLICY, NOW);
     const lever = { madeBy: "key_ann", reason: "an outage" } as Lever;
-    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, null).spawning).toBe("ALLOWED");
-    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, lever)).toMatchObject({
+    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, []).spawning).toBe("ALLOWED");
+    expect(toBreakerView(calm, DEFAULT_BREAKER_POLICY, [lever])).toMatchObject({
       state: "closed",
       spawning: "BLOCKED",
       reason: "the fleet is paused by key_ann: an outage",

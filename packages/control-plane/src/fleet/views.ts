@@ -1,5 +1,10 @@
 /** The fleet's values as the wire has them. Pure. */
-import type { FleetMachineView, FleetStatus, LeverView } from "@holdfast/contract";
+import {
+  TIMELINE_POINTS,
+  type FleetMachineView,
+  type FleetStatus,
+  type LeverView,
+} from "@holdfast/contract";
 import {
   rateText,
   reasonText,
@@ -87,9 +92,12 @@ export function toFailures(
 export function toBreakerView(
   view: BreakerView,
   policy: BreakerPolicy,
-  paused: Pick<Lever, "madeBy" | "reason"> | null,
+  pauses: readonly Pick<Lever, "madeBy" | "reason">[],
+  timelineMax = TIMELINE_POINTS,
 ): FleetStatus["breaker"] {
-  const isBlocked = paused !== null || view.state === "open" || view.probeAt !== null;
+  const timeline = toTimeline(view, timelineMax);
+  const isPaused = pauses.length > 0;
+  const isBlocked = isPaused || view.state === "open" || view.probeAt !== null;
   return {
     state: view.state === "half_open" ? "half-open" : view.state,
     rate: view.rate,
@@ -101,14 +109,28 @@ export function toBreakerView(
     minimum: policy.minimum,
     clearedBefore: orNull(policy.clearedBefore),
     spawning: isBlocked ? "BLOCKED" : "ALLOWED",
-    reason:
-      paused === null
-        ? reasonText(view, policy)
-        : `the fleet is paused by ${paused.madeBy}: ${paused.reason}`,
+    reason: isPaused ? pausedText(pauses) : reasonText(view, policy),
     since: orNull(view.since),
     resumesAt: orNull(view.resumesAt),
     probeAt: orNull(view.probeAt),
-    timeline: view.timeline.map(({ at, rate }) => ({ at: toInstant(at), rate })),
+    timeline: timeline.map(({ at, rate }) => ({ at: toInstant(at), rate })),
+    timelineLeftOut: view.timeline.length - timeline.length,
     causes: { ...view.causes },
   };
+}
+
+/** The soonest points, and the one that whoever waits looks for. */
+function toTimeline(
+  { timeline, resumesAt }: Pick<BreakerView, "timeline" | "resumesAt">,
+  max: number,
+): BreakerView["timeline"] {
+  if (timeline.length <= max) return timeline;
+  const resumes = timeline.slice(max).findLast(({ at }) => at === resumesAt);
+  const kept = timeline.slice(0, resumes === undefined ? max : max - 1);
+  return resumes === undefined ? kept : [...kept, resumes];
+}
+
+function pausedText(pauses: readonly Pick<Lever, "madeBy" | "reason">[]): string {
+  const each = pauses.map(({ madeBy, reason }) => `by ${madeBy}: ${reason}`);
+  return `the fleet is paused ${each.join("; and ")}`;
 }

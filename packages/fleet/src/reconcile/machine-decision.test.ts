@@ -57,8 +57,9 @@ const decide = (
 ) => {
   const listing = toListing(NOW, [provided()]);
   const seen = { ...NO_SIGNS, ...signs };
-  const facts = { machine, signs: seen, listing, pool: POOL, now: NOW, listeningSince: 0 };
-  return decideMachine({ ...facts, ...more }, POLICY);
+  const facts = { machine, signs: seen, listing, pool: POOL, now: NOW };
+  const word = { listeningSince: 0, wantedEnd: null };
+  return decideMachine({ ...facts, ...word, ...more }, POLICY);
 };
 const EMPTY = { listing: toListing(NOW, []) };
 
@@ -91,6 +92,50 @@ describe("a machine that is asked for", () => {
     ["ends without its pool", {}, { ...EMPTY, pool: null }, { kind: "end" }],
   ])("%s", (_, machine, facts, action) => {
     expect(decide({ ...ASKED, ...machine }, {}, facts)).toMatchObject(action);
+  });
+});
+
+describe("a machine that may have been made for a pool that is not in the settings any more", () => {
+  const asked: FleetMachine = { ...ASKED, askedCount: 1, unsureUntil: NOW - MINUTE };
+  const gone = { listing: null, pool: null };
+  const late = { ...gone, now: NOW + 14 * MINUTE };
+
+  it("is waited for, for the pool may come back, and says until when", () => {
+    const until = new Date(NOW + 14 * MINUTE).toISOString();
+    expect(decide(asked, {}, gone)).toEqual({
+      kind: "nothing",
+      reason: `its pool is not in the settings any more, so that nobody can say whether it was made: put the pool back, or it is given up at ${until}`,
+    });
+    expect(decide(asked, {}, { pool: null })).toMatchObject({ kind: "adopt" });
+  });
+
+  it("is given up after a quarter of an hour, with what a person should look for", () => {
+    expect(decide(asked, {}, { ...late, now: late.now - 1 })).toMatchObject({ kind: "nothing" });
+    expect(decide(asked, {}, late)).toEqual({
+      kind: "end",
+      reason:
+        "its pool is not in the settings any more, and it was never known whether it was made: look for hf-1 at its provider (runpod), and end it there",
+      isGivenUp: true,
+    });
+  });
+
+  it("is there as long as its agent is heard", () => {
+    const heard = { heartbeatAt: late.now - SECOND };
+    expect(decide(asked, heard, late)).toEqual({
+      kind: "nothing",
+      reason: "its pool is not in the settings any more, so it cannot be ended here",
+    });
+  });
+
+  it("and was ended is not waited for without end either", () => {
+    const end = { at: NOW, cause: "intended", kind: null, reason: "" } as const;
+    const ending: FleetMachine = { ...asked, state: "ending", end };
+    expect(decide(ending, {}, gone)).toMatchObject({ kind: "nothing" });
+    expect(decide(ending, { heartbeatAt: late.now }, late)).toMatchObject({ kind: "nothing" });
+    expect(decide(ending, {}, late)).toEqual({ kind: "forget" });
+    // Listed after all: it is ended.
+    const listed = { ...late, pool: POOL, listing: toListing(late.now, [provided()]) };
+    expect(decide(ending, {}, listed)).toEqual({ kind: "terminate" });
   });
 });
 
@@ -241,6 +286,24 @@ describe("a machine that is not needed", () => {
     expect(decide(draining, silent)).toMatchObject({ kind: "end" });
     const gone = { listing: toListing(NOW, [provided({ state: "ended" })]) };
     expect(decide(draining, { ...WELL, jobCount: 1 }, gone)).toMatchObject({ kind: "end" });
+  });
+
+  it("keeps a person's reason to the end, and says beside it what became of the jobs", () => {
+    const more = { wantedEnd: "key_ann wanted it ended: too slow" };
+    expect(decide(draining, WELL, more)).toEqual({ kind: "end", reason: more.wantedEnd });
+    const late = { ...draining, drainingSince: NOW - 30 * MINUTE };
+    expect(decide(late, { ...WELL, jobCount: 1 }, more)).toEqual({
+      kind: "end",
+      reason: "key_ann wanted it ended: too slow; its job was not done within 1800 s",
+    });
+    const silent = { heartbeatAt: NOW - 5 * MINUTE, jobCount: 1 };
+    expect(decide(draining, silent, more)).toMatchObject({
+      reason: expect.stringMatching(/^key_ann wanted it ended: too slow; .*nothing was heard/),
+    });
+    const gone = { ...more, listing: toListing(NOW, [provided({ state: "ended" })]) };
+    expect(decide(draining, WELL, gone)).toMatchObject({
+      reason: "key_ann wanted it ended: too slow; it has ended",
+    });
   });
 });
 

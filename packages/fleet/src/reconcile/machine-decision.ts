@@ -30,6 +30,8 @@ export type MachineAction =
       readonly reason: string;
       /** Its provider had no place for it. */
       readonly isUnplaced?: boolean;
+      /** It may be there, and nobody here can find out: a person should look. */
+      readonly isGivenUp?: boolean;
     }
   /** Tell its provider to end it. */
   | { readonly kind: "terminate" }
@@ -53,6 +55,8 @@ export interface MachineFacts {
   readonly now: number;
   /** Since when agents can be heard at all: silence before counts for nothing. */
   readonly listeningSince: number;
+  /** Who wants it ended and why, in words; null when nobody has said so. */
+  readonly wantedEnd: string | null;
 }
 
 /** The next thing to do about a machine. */
@@ -87,6 +91,8 @@ export function providedOf(
 const NO_POOL = "its pool is not in the settings any more, so it cannot be ended here";
 /** An agent that was heard of so lately is there. */
 const HEARD_MS = 60_000;
+/** One that may have been made, and whose pool is gone, is waited for: the pool may come back. */
+const UNLISTED_MS = 15 * 60_000;
 
 const nothing = (reason: string): MachineAction => ({ kind: "nothing", reason });
 const fail = (failure: FailureKind, reason: string): MachineAction => ({
@@ -95,13 +101,12 @@ const fail = (failure: FailureKind, reason: string): MachineAction => ({
   reason,
 });
 
-function decideAsked(
-  { machine, listing, pool, now }: MachineFacts,
-  policy: FleetPolicy,
-): MachineAction {
+function decideAsked(facts: MachineFacts, policy: FleetPolicy): MachineAction {
+  const { machine, listing, pool, now } = facts;
   const provided = providedOf(machine, listing);
   if (provided !== undefined) return { kind: "adopt", provided };
   const { unsureUntil, askedCount, nextAskAt } = machine;
+  if (pool === null && unsureUntil !== null) return decideUnlisted(facts, unsureUntil);
   // I1
   if (unsureUntil !== null && !isListedSince(listing, unsureUntil)) {
     return nothing("its provider was asked, and may have made it: its list is waited for");
@@ -117,11 +122,26 @@ function decideAsked(
   return { kind: "ask" };
 }
 
+/** Its pool is gone, and with it whoever could tell whether it was made: not for ever. */
+function decideUnlisted(facts: MachineFacts, unsureUntil: number): MachineAction {
+  const { name, provider } = facts.machine;
+  if (isHeard(facts)) return nothing(NO_POOL); // I5
+  const what = "its pool is not in the settings any more";
+  const until = unsureUntil + UNLISTED_MS;
+  if (facts.now < until) {
+    const instant = new Date(until).toISOString();
+    const words =
+      "so that nobody can say whether it was made: put the pool back, or it is given up";
+    return nothing(`${what}, ${words} at ${instant}`);
+  }
+  const look = `look for ${name} at its provider (${provider}), and end it there`;
+  const reason = `${what}, and it was never known whether it was made: ${look}`;
+  return { kind: "end", reason, isGivenUp: true };
+}
+
 /** An end that nobody here has asked for. */
-function decideLoss(
-  { machine, listing, signs, now }: MachineFacts,
-  { listLagMs }: FleetPolicy,
-): MachineAction | null {
+function decideLoss(facts: MachineFacts, { listLagMs }: FleetPolicy): MachineAction | null {
+  const { machine, listing, signs, now } = facts;
   if (machine.provider === "static") {
     return signs.hasSignedOff ? { kind: "end", reason: "its agent has signed off" } : null;
   }
@@ -135,9 +155,9 @@ function decideLoss(
         }
       : fail("crash", `its provider says that it ended${wordsOf(provided)}`);
   }
-  const isHeard = signs.heartbeatAt !== null && now - signs.heartbeatAt < HEARD_MS; // I5
   const isGone = provided === undefined && isListedSince(listing, madeAt(machine) + listLagMs);
-  if (isGone && !isHeard) return fail("crash", "its provider does not list it any more");
+  // I5
+  if (isGone && !isHeard(facts)) return fail("crash", "its provider does not list it any more");
   // Its agent went in good order, and its provider does not know it yet.
   if (signs.hasSignedOff && now - (signs.heartbeatAt ?? now) >= listLagMs) {
     return fail("crash", "its agent has signed off, and nobody had asked for it");
@@ -218,24 +238,32 @@ function staticSilence(
 }
 
 function decideDraining(
-  { machine, signs, listing, now, listeningSince }: MachineFacts,
+  { machine, signs, listing, now, listeningSince, wantedEnd }: MachineFacts,
   policy: FleetPolicy,
 ): MachineAction {
   const since = machine.drainingSince ?? now;
+  // A person's reason is the machine's; what the machine did meanwhile stands beside it.
+  const end = (what: string): MachineAction => ({
+    kind: "end",
+    reason: wantedEnd === null ? what : `${wantedEnd}; ${what}`,
+  });
   const { state } = providedOf(machine, listing) ?? { state: "running" };
-  if (state === "ended" || state === "ending") return { kind: "end", reason: "it has ended" };
+  if (state === "ended" || state === "ending") return end("it has ended");
   // I3
-  if (signs.jobCount === 0) return { kind: "end", reason: "it is not needed, and has no job" };
+  if (signs.jobCount === 0) {
+    return { kind: "end", reason: wantedEnd ?? "it is not needed, and has no job" };
+  }
   if (now - Math.max(signs.heartbeatAt ?? since, listeningSince) >= policy.heartbeatTimeoutMs) {
-    return { kind: "end", reason: "it was to end, and nothing was heard of it since" };
+    return end("it was to end, and nothing was heard of it since");
   }
   return now - since >= policy.drainTimeoutMs
-    ? { kind: "end", reason: `its job was not done within ${seconds(policy.drainTimeoutMs)}` }
+    ? end(`its job was not done within ${seconds(policy.drainTimeoutMs)}`)
     : nothing("its running jobs are waited for");
 }
 
 /** I2. Also for one that counts as ended: a provider may tell late that it made it after all. */
-function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPolicy): MachineAction {
+function decideEnding(facts: MachineFacts, policy: FleetPolicy): MachineAction {
+  const { machine, listing, pool, now } = facts;
   const { state, ref, terminatedAt, unsureUntil, nextAskAt } = machine;
   if (machine.provider === "static") {
     return state === "ended" ? nothing("it has ended") : { kind: "forget" };
@@ -252,6 +280,10 @@ function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPoli
   // Also one that has ended by itself, or is not listed: its disk may be paid for still.
   if ((ref !== null || provided !== undefined) && terminatedAt === null) return terminate;
   if (provided !== undefined) return { kind: "forget" };
+  // Nobody is left to ask.
+  if (pool === null && ref === null && now >= (unsureUntil ?? 0) + UNLISTED_MS && !isHeard(facts)) {
+    return { kind: "forget" };
+  }
   // Not in the list: made and not listed yet, or gone.
   const settledAt = Math.max(
     unsureUntil ?? 0,
@@ -261,6 +293,10 @@ function decideEnding({ machine, listing, now }: MachineFacts, policy: FleetPoli
   return isListedSince(listing, settledAt)
     ? { kind: "forget" }
     : nothing("its provider is asked whether it has ended");
+}
+
+function isHeard({ signs, now }: MachineFacts): boolean {
+  return signs.heartbeatAt !== null && now - signs.heartbeatAt < HEARD_MS;
 }
 
 function isListedSince(listing: PoolListing | null, instant: number): boolean {

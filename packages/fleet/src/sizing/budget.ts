@@ -1,0 +1,38 @@
+/** How many machines a budget leaves room for. Pure. */
+import type { FleetMachine, FleetPolicy, PoolPolicy } from "../reconcile/model.ts";
+
+/** Prices are not whole: a budget of 3 $ has room for three machines at 1 $. */
+const ROUNDING = 1e-9;
+
+/** What a budget has to say about more machines of a pool. US dollars an hour. */
+export type BudgetRoom =
+  | { readonly kind: "no_budget" }
+  /** There is a budget, and what a machine of the pool costs is not known. */
+  | { readonly kind: "price_unknown"; readonly budget: number }
+  | {
+      readonly kind: "room";
+      readonly budget: number;
+      /** Of all machines that are there, those that are to end included. */
+      readonly spent: number;
+      readonly price: number;
+      /** Machines that may be added; `Infinity` where they cost nothing. */
+      readonly machines: number;
+    };
+
+/** What the budget leaves for a pool, by the machines of all pools. */
+export function budgetRoom(
+  machines: readonly FleetMachine[],
+  pool: PoolPolicy,
+  { budgetPerHour: budget, pools }: Pick<FleetPolicy, "budgetPerHour" | "pools">,
+): BudgetRoom {
+  if (budget === null) return { kind: "no_budget" };
+  const { pricePerHour: price } = pool;
+  if (price === null) return { kind: "price_unknown", budget };
+  const priceOf = (one: FleetMachine): number =>
+    one.pricePerHour ?? pools.find(({ name }) => name === one.pool)?.pricePerHour ?? 0;
+  const spent = machines
+    .filter(({ state, provider }) => state !== "ended" && provider !== "static")
+    .reduce((sum, one) => sum + priceOf(one), 0);
+  const room = Math.max(0, Math.floor((budget - spent) / price + ROUNDING));
+  return { kind: "room", budget, spent, price, machines: price === 0 ? Infinity : room };
+}
