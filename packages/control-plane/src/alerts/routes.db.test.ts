@@ -81,6 +81,18 @@ test("says what is not there, and what has ended", async () => {
   });
 });
 
+test("an acknowledgement without a note keeps the note of the one before", async () => {
+  at.samples = [at.heat(90)];
+  await at.step();
+  const [alert] = await at.listed();
+  const acknowledge = async (body: object) =>
+    (await at.call("POST", `/api/v1/alerts/${alert?.id}/acknowledge`, body)).body["acknowledged"];
+  expect(await acknowledge({})).toMatchObject({ note: null });
+  expect(await acknowledge({ note: "fan ordered" })).toMatchObject({ note: "fan ordered" });
+  expect(await acknowledge({})).toMatchObject({ note: "fan ordered" });
+  expect(await acknowledge({ note: "fan is here" })).toMatchObject({ note: "fan is here" });
+});
+
 describe("rules", () => {
   const named = async (name: string) => {
     const { body } = await at.call("GET", "/api/v1/alerts/rules");
