@@ -49,6 +49,7 @@ export {
 } from "./rule.ts";
 export { ruleSet, type KnownRule, type RuleSource } from "./rule-set.ts";
 export {
+  findMistaken,
   MATCHERS_MAX,
   matches,
   matcherText,

@@ -298,7 +298,7 @@ describe("a silence", () => {
     at.samples = [at.heat(90)];
     await at.step();
     expect(at.told()).toEqual([]);
-    const ended = await at.call("DELETE", `/api/v1/alerts/silences/${made.id}`);
+    const ended = await at.call("DELETE", `/api/v1/alerts/silences/${made.silence.id}`);
     expect(ended).toMatchObject({ status: 200, body: { active: false } });
     await at.step();
     expect(at.told()).toEqual(["change m1 firing"]);

@@ -150,6 +150,48 @@ describe("rules", () => {
   });
 });
 
+test("a list by a rule that there is not is refused, and of one that is gone it shows what is kept", async () => {
+  expect(await at.call("GET", "/api/v1/alerts?rule=queue_odl")).toMatchObject({
+    status: 400,
+    body: { error: { message: expect.stringContaining("did you mean queue_old?") } },
+  });
+  expect(await at.call("GET", "/api/v1/alerts?rule=queue_old")).toMatchObject({ status: 200 });
+  at.samples = [at.heat(90)];
+  await at.step();
+  await at.db.query("update alerts set rule = 'long_gone'");
+  expect(await at.listed("?rule=long_gone&state=live")).toHaveLength(1);
+  expect(await at.call("GET", "/api/v1/alerts?rule=long_gone&state=resolved")).toMatchObject({
+    status: 200,
+    body: { items: [] },
+  });
+});
+
+test("a silence of a rule that there is not is refused; of labels it says how many alerts it fits", async () => {
+  const silence = (...matchers: string[]) =>
+    at.call("POST", "/api/v1/alerts/silences", { matchers, forSeconds: 60, reason: "x" });
+  for (const matcher of ["rule=too_hto", "rule!=too_hto", "rule=too_hto*"]) {
+    expect(await silence(matcher, "machine=m1")).toMatchObject({
+      status: 400,
+      body: { error: { code: "invalid_request", message: expect.stringContaining("expected") } },
+    });
+  }
+  const near = await silence("rule=too_hto");
+  expect(near.body).toMatchObject({
+    error: {
+      message: expect.stringMatching(
+        /^rule=too_hto: expected a rule of .*queue_old.*, found "too_hto"; did you mean too_hot\?$/,
+      ),
+    },
+  });
+  expect(await silence("severity=critcal")).toMatchObject({ status: 400 });
+  expect((await at.call("GET", "/api/v1/alerts/silences")).body["items"]).toEqual([]);
+  expect(await silence("machine=m1")).toMatchObject({ status: 201, body: { fitsNow: 0 } });
+  at.samples = [at.heat(90, "m1"), at.heat(90, "m2")];
+  await at.step();
+  expect(await silence("machine=m1")).toMatchObject({ status: 201, body: { fitsNow: 1 } });
+  expect(await silence("rule=too_*")).toMatchObject({ status: 201, body: { fitsNow: 2 } });
+});
+
 test("a silence has to say what it is for", async () => {
   const silence = (matchers: string[]) =>
     at.call("POST", "/api/v1/alerts/silences", { matchers, forSeconds: 60, reason: "x" });
