@@ -17,7 +17,7 @@ export {
   type Evaluation,
   type LiveAlert,
 } from "./evaluate.ts";
-export { cleanText, numberText, secondsText } from "./label-text.ts";
+export { cleanText, numberText, overSummary, secondsText } from "./label-text.ts";
 export {
   NOTICE_ITEMS_MAX,
   planNotification,

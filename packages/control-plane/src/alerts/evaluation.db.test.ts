@@ -47,8 +47,25 @@ describe("an alert", () => {
       { state: "resolved", value: 90, reason: "it is right again" },
     ]);
     expect(at.told()).toEqual(["change m1 firing", "change m1 resolved"]);
-    expect(at.channels[0]?.sent[1]?.alerts[0]).toMatchObject({ reason: "it is right again" });
+    expect(at.channels[0]?.sent[0]?.alerts[0]).toMatchObject({
+      summary: "m1 has 90 degrees",
+      value: 90,
+      lastValue: null,
+    });
+    expect(at.channels[0]?.sent[1]?.alerts[0]).toMatchObject({
+      reason: "it is right again",
+      summary: "Over after 1 min, it is right again; it was: m1 has 90 degrees",
+      value: null,
+      lastValue: 90,
+    });
     expect(await at.events()).toEqual(["alert.fired m1", "alert.resolved m1"]);
+    const { rows } = await at.db.query<{ summary: string }>(
+      "select payload ->> 'summary' as summary from events order by seq",
+    );
+    expect(rows.map(({ summary }) => summary)).toEqual([
+      "m1 has 90 degrees",
+      "Over after 1 min, it is right again; it was: m1 has 90 degrees",
+    ]);
     expect(at.told(1)).toEqual([]); // Not bad enough for that channel.
   });
 

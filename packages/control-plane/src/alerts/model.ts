@@ -59,9 +59,13 @@ export interface NoticedAlert extends NoticeItem {
   readonly rule: string;
   readonly severity: Severity;
   readonly labels: Labels;
+  /** Of a resolved one it says that it is over, and what it was. */
   readonly summary: string;
   readonly advice: string | null;
-  readonly value: number;
+  /** Null of a resolved one: what it is now nobody kept. */
+  readonly value: number | null;
+  /** Of a resolved one: the last value while it fired. */
+  readonly lastValue: number | null;
   readonly firedAt: number;
   /** Of a resolved one. */
   readonly resolvedAt: number | null;

@@ -299,6 +299,7 @@ function testAlert(id: string, channel: string, now: number): NoticedAlert {
     summary: `This is a test of the channel ${channel}; nothing is wrong`,
     advice: null,
     value: 1,
+    lastValue: null,
     firedAt: now,
     resolvedAt: null,
     reason: null,
