@@ -53,14 +53,19 @@ export function failedShares(
   ];
 }
 
-function sum(all: readonly EndsFrom[]): { readonly completed: number; readonly failed: number } {
+/** The ends of several times together. */
+export function sum(all: readonly EndsFrom[]): {
+  readonly completed: number;
+  readonly failed: number;
+} {
   return {
     completed: all.reduce((total, { completed }) => total + completed, 0),
     failed: all.reduce((total, { failed }) => total + failed, 0),
   };
 }
 
-function shareOf({ completed, failed }: Omit<EndsFrom, "at">): number {
+/** The share of failed ones; 0 when none ended. */
+export function shareOf({ completed, failed }: Omit<EndsFrom, "at">): number {
   const ended = completed + failed;
   return ended === 0 ? 0 : failed / ended;
 }

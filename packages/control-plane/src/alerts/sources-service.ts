@@ -9,6 +9,7 @@ import type { MachineTroubles } from "../machines/trouble-service.ts";
 import type { Db } from "../platform/db.ts";
 import { selectDeadChannels } from "./delivery-store.ts";
 import { pruneJobEnds, putJobEnds, selectJobEnds } from "./evaluation-store.ts";
+import { budgetBurn } from "./error-budget.ts";
 import { DAY_MS, failedShares, wholeQuarters } from "./failed-share.ts";
 import type { SampleSource } from "./sources.ts";
 import { bytesText, countText, percentText } from "./words.ts";
@@ -98,7 +99,12 @@ function queueSource({ jobs, jobTroubles }: SourcesDeps): SampleSource {
 function failureSource({ db, clock, jobTroubles }: SourcesDeps): SampleSource {
   return {
     name: "failures",
-    metrics: ["jobs_failed_share", "jobs_failed_share_rise"],
+    metrics: [
+      "jobs_failed_share",
+      "jobs_failed_share_rise",
+      "error_budget_burn_rate",
+      "error_budget_failed_jobs",
+    ],
     everyMs: HALF_MINUTE_MS,
     async read() {
       const now = clock.now();
@@ -116,7 +122,7 @@ function failureSource({ db, clock, jobTroubles }: SourcesDeps): SampleSource {
         at: quarterAt,
         ...ends,
       }));
-      return failedShares(minutes, quarters, now);
+      return [...failedShares(minutes, quarters, now), ...budgetBurn(minutes, now)];
     },
   };
 }

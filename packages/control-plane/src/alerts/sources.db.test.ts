@@ -166,6 +166,22 @@ test("the share of failed jobs is that of what has ended", async () => {
   expect(rise?.value).toBeCloseTo(6);
 });
 
+test("the error budget is that of what has ended, and cancelled jobs use up nothing of it", async () => {
+  const all = await kit.queueJobs(10);
+  const end = (state: string, from: number, to: number) =>
+    db.query(`update jobs set state = '${state}', ended_at = now() where id = any($1)`, [
+      all.slice(from, to),
+    ]);
+  await end("completed", 0, 3);
+  await end("cancelled", 3, 8);
+  expect(await samplesOf("error_budget_burn_rate")).toMatchObject([{ value: 0 }]);
+  await end("timeout", 8, 9);
+  const [burn] = await samplesOf("error_budget_burn_rate");
+  expect(burn?.value).toBeCloseTo(12.5);
+  expect(burn?.words).toMatch(/^1 of 4 jobs failed in the last hour, /);
+  expect(await samplesOf("error_budget_failed_jobs")).toMatchObject([{ value: 1 }]);
+});
+
 test("machines without heartbeats are told, without those that were ended on purpose", async () => {
   expect(await samplesOf("machines_silent_share")).toMatchObject([{ value: 0 }]);
   await kit.register();
