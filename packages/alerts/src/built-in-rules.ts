@@ -69,7 +69,11 @@ const JOBS: readonly AlertRule[] = [
     advice:
       "holdfast jobs list --status failed says why; statistics by class and machine say where.",
     when: above("jobs_failed_share", 0.1, 0.05),
-    alongside: [above("jobs_failed_share_rise", 3, 1.5)],
+    alongside: [
+      above("jobs_failed_share_rise", 3, 1.5),
+      // One or two are no rate: at night one job of three is a third. Three failed of three are told.
+      above("jobs_failed_recently", 2, 0),
+    ],
   },
   {
     ...DEFAULTS,

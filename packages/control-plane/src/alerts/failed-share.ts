@@ -33,7 +33,7 @@ export function wholeQuarters(minutes: readonly EndsFrom[], now: number): EndsFr
   return [...quarters].map(([at, ends]) => ({ at, ...ends }));
 }
 
-/** Samples of the share of failed jobs, and of how much more that is than on the day before. */
+/** Samples of the share of failed jobs, of how much more that is than on the day before, and of their number. */
 export function failedShares(
   minutes: readonly EndsFrom[],
   quarters: readonly EndsFrom[],
@@ -50,6 +50,7 @@ export function failedShares(
   return [
     { metric: "jobs_failed_share", labels: {}, value: share, words },
     { metric: "jobs_failed_share_rise", labels: {}, value: rise },
+    { metric: "jobs_failed_recently", labels: {}, value: recent.failed },
   ];
 }
 

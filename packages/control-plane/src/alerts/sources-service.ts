@@ -102,6 +102,7 @@ function failureSource({ db, clock, jobTroubles }: SourcesDeps): SampleSource {
     metrics: [
       "jobs_failed_share",
       "jobs_failed_share_rise",
+      "jobs_failed_recently",
       "error_budget_burn_rate",
       "error_budget_failed_jobs",
     ],
