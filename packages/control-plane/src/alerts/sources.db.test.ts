@@ -98,13 +98,24 @@ describe("a crash of ComfyUI", () => {
         labels: { machine: "box", instance },
         summary: expect.stringMatching(
           new RegExp(
-            `^ComfyUI crashed on box \\(${instance}\\): 1 time in 10 min, last during job \\d+$`,
+            `^ComfyUI crashed on box \\(${instance}\\): 1 time in 10 min, last during job \\d+, which runs again; its machine has not said how it is since$`,
           ),
         ),
       },
     ]);
     const { rows } = await db.query("select type, owner from events where type like 'alert.%'");
     expect(rows).toEqual([{ type: "alert.fired", owner: "fleet" }]);
+
+    // A while later it is back, and the job is done.
+    await db.query(
+      "update attempts set ended_at = now() - interval '1 min' where ended_at < now()",
+    );
+    await db.query("update machines set last_heartbeat_at = now()");
+    await db.query("update instances set state = 'healthy', reason = null");
+    await db.query("update jobs set state = 'completed', ended_at = now() where id = $1", [jobId]);
+    expect(await samplesOf("instance_deaths")).toMatchObject([
+      { words: expect.stringMatching(/, which completed after it; the instance is back$/) },
+    ]);
 
     await db.query(
       "update attempts set ended_at = now() - interval '11 min' where ended_at < now()",
