@@ -1,4 +1,5 @@
 /** From a sample to a channel and to its end, in spite of crashes, replicas and channels that are away. */
+import { parseAlertRule } from "@holdfast/alerts";
 import { pick, seededRandom } from "@holdfast/runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -8,7 +9,12 @@ import {
   type AlertsKit,
 } from "../../testing/alerts-kit.ts";
 import { pruneAlerts } from "./alert-store.ts";
-import { killOrphans, pruneDeliveries } from "./delivery-store.ts";
+import {
+  insertDelivery,
+  killOrphans,
+  pruneDeliveries,
+  selectDeadChannels,
+} from "./delivery-store.ts";
 import { CLAIM_MS, PAUSE_MS } from "./model.ts";
 import { MAX_TRIES } from "./retry.ts";
 
@@ -67,6 +73,30 @@ describe("an alert", () => {
       "Over after 1 min, it is right again; it was: m1 has 90 degrees",
     ]);
     expect(at.told(1)).toEqual([]); // Not bad enough for that channel.
+  });
+
+  test("of an endless value, or with advice that no database takes, holds up no other", async () => {
+    await at.close();
+    const parsed = parseAlertRule({
+      name: "odd",
+      severity: "warning",
+      summary: "\u0000 {value}",
+      advice: "open\u0000it",
+      when: { metric: "odd", above: 1 },
+    });
+    if (parsed.kind !== "ok" || parsed.value.kind !== "rule") throw new Error("not read");
+    at = await kit.open([parsed.value.rule, HEAT_RULE]);
+    at.samples = [{ metric: "odd", labels: { machine: "m0" }, value: Infinity }, at.heat(90)];
+    await at.step();
+    expect(at.told()).toEqual(["change m0 firing m1 firing"]);
+    expect((await at.listed()).find(({ rule }) => rule === "odd")).toMatchObject({
+      value: Number.MAX_VALUE,
+      advice: "open it",
+    });
+    const { rows } = await at.db.query<{ value: number | null }>(
+      "select (payload ->> 'value')::float8 as value from events order by seq",
+    );
+    expect(rows.map(({ value }) => value)).toEqual([Number.MAX_VALUE, 90]);
   });
 
   test("that goes on is written as it is now, and told no second time", async () => {
