@@ -263,6 +263,28 @@ describe("a channel", () => {
     expect((await at.alerts.channels())[0]?.pausedUntil).toBeNull();
   });
 
+  test("that was given up is well again once a test arrives there", async () => {
+    const [ops] = at.channels;
+    if (ops === undefined) throw new Error("no channel");
+    ops.outcome = { kind: "refused", reason: "404" };
+    at.samples = [at.heat(90)];
+    await at.step();
+    expect(await selectDeadChannels(at.db, ["ops"])).toEqual([{ channel: "ops", error: "404" }]);
+    // A test that fails as well says nothing new, and leaves it alone no longer than before.
+    const { pausedUntil } = (await at.alerts.channels())[0] ?? {};
+    await at.clock.advance(MINUTE);
+    await at.alerts.test("ops");
+    await at.deliverDue();
+    expect((await at.alerts.channels())[0]).toMatchObject({ pausedUntil });
+    ops.outcome = { kind: "sent" };
+    await at.alerts.test("ops");
+    await at.deliverDue();
+    expect(await selectDeadChannels(at.db, ["ops"])).toEqual([]);
+    // What it missed is told without waiting for the end of the pause.
+    await at.step();
+    expect(at.told()).toEqual(["test undefined firing", "change m1 firing"]);
+  });
+
   test("is told what changes soon after together", async () => {
     at.samples = [at.heat(90)];
     await at.step();
