@@ -1,5 +1,5 @@
 /** From a sample to a channel and to its end, in spite of crashes, replicas and channels that are away. */
-import { parseAlertRule } from "@holdfast/alerts";
+import { CHANNELS_MAX, parseAlertRule } from "@holdfast/alerts";
 import { pick, seededRandom } from "@holdfast/runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -283,6 +283,32 @@ describe("a channel", () => {
     // What it missed is told without waiting for the end of the pause.
     await at.step();
     expect(at.told()).toEqual(["test undefined firing", "change m1 firing"]);
+  });
+
+  test("that hangs holds up no other, as many as there may be", async () => {
+    const hanging = Array.from({ length: CHANNELS_MAX - 1 }, (_, n) => `slow${n}`);
+    const [ops] = at.channels;
+    if (ops === undefined) throw new Error("no channel");
+    for (const name of hanging) {
+      at.channels.push({
+        ...ops,
+        settings: { ...ops.settings, name },
+        send: () => new Promise(() => undefined),
+      });
+    }
+    const deliver = at.makeDeliverer();
+    const never = new AbortController().signal;
+    const make = (channel: string) =>
+      insertDelivery(
+        at.db,
+        { id: at.ids.next("ald"), channel, cause: "change", alerts: [] },
+        at.clock.now(),
+      );
+    for (const name of hanging) await make(name);
+    await deliver.startDue(never);
+    await make("ops");
+    await deliver.startDue(never);
+    await expect.poll(() => ops.sent.length).toBe(1);
   });
 
   test("is told what changes soon after together", async () => {

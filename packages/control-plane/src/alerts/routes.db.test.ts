@@ -245,6 +245,24 @@ test("channels are listed without their addresses, and tried", async () => {
   expect(all.body["items"]).toHaveLength(1);
 });
 
+test("tests of a channel that hangs are one test, and hold up no other channel", async () => {
+  const [ops, boss] = at.channels;
+  if (ops === undefined || boss === undefined) throw new Error("no channel");
+  ops.outcome = "hang";
+  const [first] = await at.alerts.test("ops");
+  const stopping = new AbortController();
+  const deliverer = at.makeDeliverer();
+  await deliverer.startDue(stopping.signal);
+  for (let n = 0; n < 60; n += 1) {
+    expect((await at.alerts.test("ops")).map(({ id }) => id)).toEqual([first?.id]);
+  }
+  await at.alerts.test("boss");
+  await deliverer.startDue(stopping.signal);
+  await expect.poll(() => boss.sent.length).toBe(1);
+  stopping.abort(new Error("stopping"));
+  await deliverer.idle();
+});
+
 test("a test does not wait behind a notification that cannot be delivered", async () => {
   const [ops] = at.channels;
   if (ops === undefined) throw new Error("no channel");
