@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { inject } from "vitest";
-import { createDb, type Db } from "../../packages/control-plane/src/platform/db.ts";
+import { createDb, type PoolDb } from "../../packages/control-plane/src/platform/db.ts";
 import { SILENT_LOG } from "../../packages/control-plane/src/platform/log.ts";
 import { databaseUrl } from "./postgres-global-setup.ts";
 
 /** A database of a test file's own. */
 export interface TestDatabase {
-  readonly db: Db;
+  readonly db: PoolDb;
   readonly url: string;
   /** Closes the pool and drops the database, also when somebody is still connected to it. */
   drop(): Promise<void>;

@@ -100,9 +100,18 @@ interface Seen {
 function indexObservation({ told, samples }: Observation): Seen {
   const usable = samples
     .filter(({ value }) => !Number.isNaN(value))
-    .map((sample) => ({ ...sample, labels: cleanLabels(sample.labels) }));
+    .map((sample) => ({
+      ...sample,
+      value: toFinite(sample.value),
+      labels: cleanLabels(sample.labels),
+    }));
   const byMetric = groupBy(usable, ({ metric }) => metric);
   return { told: new Set([...told, ...byMetric.keys()]), byMetric };
+}
+
+/** JSON has no number without end; as null it would make the alert unreadable for whoever is told. */
+function toFinite(value: number): number {
+  return Math.max(-Number.MAX_VALUE, Math.min(Number.MAX_VALUE, value));
 }
 
 function groupBy<T>(all: readonly T[], nameOf: (one: T) => string): Map<string, T[]> {

@@ -17,7 +17,7 @@ export {
   type Evaluation,
   type LiveAlert,
 } from "./evaluate.ts";
-export { cleanText, numberText, secondsText } from "./label-text.ts";
+export { cleanText, numberText, overSummary, secondsText } from "./label-text.ts";
 export {
   NOTICE_ITEMS_MAX,
   planNotification,
@@ -49,6 +49,7 @@ export {
 } from "./rule.ts";
 export { ruleSet, type KnownRule, type RuleSource } from "./rule-set.ts";
 export {
+  findMistaken,
   MATCHERS_MAX,
   matches,
   matcherText,

@@ -34,6 +34,7 @@ export function alertKey(rule: string, labels: Labels): string {
 
 const PLACEHOLDER = /\{([a-zA-Z_][a-zA-Z0-9_]*)\}/g;
 const PERCENT = 100;
+const MS_PER_SECOND = 1_000;
 
 /** A rule's summary for one sample; a name that nothing is known of stays as it is written. */
 export function fillSummary(
@@ -48,6 +49,16 @@ export function fillSummary(
     return Object.hasOwn(labels, name) ? (labels[name] ?? whole) : whole;
   });
   return cleanText(filled, SUMMARY_MAX);
+}
+
+/** The summary of an alert that is over: words of when it fired, alone, read as if it went on. */
+export function overSummary(over: {
+  readonly summary: string;
+  readonly reason: string;
+  readonly firedForMs: number;
+}): string {
+  const span = secondsText(over.firedForMs / MS_PER_SECOND);
+  return cleanText(`Over after ${span}, ${over.reason}; it was: ${over.summary}`, SUMMARY_MAX);
 }
 
 /** A number with two decimals at most. */

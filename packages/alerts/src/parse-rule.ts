@@ -1,5 +1,6 @@
 /** Alert rules as operators write them, and what is wrong with them in words. */
 import { BUILT_IN_RULES } from "./built-in-rules.ts";
+import { cleanText } from "./label-text.ts";
 import {
   listIn,
   parseList,
@@ -89,8 +90,11 @@ function readRule(value: unknown, path: string, problems: ReadingProblem[]): Rul
   const rule: AlertRule = {
     name,
     severity: read.choice("severity", SEVERITIES),
-    summary: read.text("summary", { max: SUMMARY_MAX }),
-    advice: read.has("advice") ? read.text("advice", { max: SUMMARY_MAX }) : null,
+    // What a file says is stored with every alert, and a NUL in it would keep all of them from being so.
+    summary: cleanText(read.text("summary", { max: SUMMARY_MAX }), SUMMARY_MAX),
+    advice: read.has("advice")
+      ? cleanText(read.text("advice", { max: SUMMARY_MAX }), SUMMARY_MAX)
+      : null,
     when: readThreshold(read.object("when", THRESHOLD_FIELDS)),
     alongside: read
       .list("alongside", ALONGSIDE_MAX)

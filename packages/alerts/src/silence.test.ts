@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { matcherText, matches, parseMatcher, silenceOf, type Matcher } from "./silence.ts";
+import {
+  findMistaken,
+  matcherText,
+  matches,
+  parseMatcher,
+  silenceOf,
+  type Matcher,
+} from "./silence.ts";
 
 const alert = {
   rule: "disk_nearly_full",
@@ -49,6 +56,28 @@ describe("a matcher", () => {
     const pattern = parseMatcher(`machine=${"a*".repeat(60)}`);
     const labels = { machine: "a".repeat(50_000) };
     expect(matches(pattern === undefined ? [] : [pattern], { ...alert, labels })).toBe(true);
+  });
+});
+
+describe("a matcher of what there is not", () => {
+  const mistake = (...texts: string[]): string | undefined => {
+    const read = texts.map((text) => parseMatcher(text)).filter((one) => one !== undefined);
+    const found = findMistaken(read, ["queue_old", "disk_nearly_full"]);
+    return found === undefined ? undefined : matcherText(found.matcher);
+  };
+
+  it.each(["rule=queue_odl", "rule!=queue_odl", "rule=quue*", "rule=", "severity=critcal"])(
+    "%s",
+    (text) => expect(mistake("machine=box", text)).toBe(text),
+  );
+
+  it.each(["rule=queue_old", "rule=*full", "rule!=queue_old", "severity=warn*", "machine=nobody"])(
+    "is not %s",
+    (text) => expect(mistake(text)).toBeUndefined(),
+  );
+
+  it("is none of a label that is named as a thing of the language", () => {
+    expect(mistake("constructor=x", "toString=x")).toBeUndefined();
   });
 });
 

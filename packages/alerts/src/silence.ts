@@ -1,6 +1,6 @@
 /** Which alerts are not to be delivered for a time. */
 import { cleanText } from "./label-text.ts";
-import { LABEL_NAME, LABEL_VALUE_MAX, type Labels, type Severity } from "./rule.ts";
+import { LABEL_NAME, LABEL_VALUE_MAX, SEVERITIES, type Labels, type Severity } from "./rule.ts";
 
 /** A condition on the rule, the severity or a label of an alert. */
 export interface Matcher {
@@ -43,6 +43,27 @@ export function parseMatcher(text: string): Matcher | undefined {
 /** A matcher as {@link parseMatcher} reads it. */
 export function matcherText({ name, isEqual, value }: Matcher): string {
   return `${name}${isEqual ? "=" : "!="}${value}`;
+}
+
+/**
+ * The first matcher that fits nothing for a typing error: of names of rules and severities it is known
+ * which there are. Undefined when there is none; of labels nobody knows what comes.
+ */
+export function findMistaken(
+  matchers: readonly Matcher[],
+  rules: readonly string[],
+): { readonly matcher: Matcher; readonly known: readonly string[] } | undefined {
+  for (const matcher of matchers) {
+    const known = namesOf(matcher.name, rules);
+    if (known === undefined || known.some((one) => fits(one, matcher.value))) continue;
+    return { matcher, known };
+  }
+  return undefined;
+}
+
+function namesOf(name: string, rules: readonly string[]): readonly string[] | undefined {
+  if (name === "rule") return rules;
+  return name === "severity" ? SEVERITIES : undefined;
 }
 
 /** Whether all matchers fit. A label that an alert does not have is empty. */

@@ -118,6 +118,16 @@ export const silenceSchema = z.object({
 export type SilenceView = z.infer<typeof silenceSchema>;
 export const silencePageSchema = pageSchema(silenceSchema);
 
+/** Answer to `POST /api/v1/alerts/silences`. */
+export const madeSilenceSchema = silenceSchema.extend({
+  fitsNow: z.int().meta({
+    description:
+      "Alerts, pending and firing, that it fits now: 0 of one that was made in advance, or has a typing error in a label.",
+  }),
+});
+/** See {@link madeSilenceSchema}. */
+export type MadeSilenceView = z.infer<typeof madeSilenceSchema>;
+
 /** `POST /api/v1/alerts/silences`. */
 export const createSilenceSchema = z.strictObject({
   matchers: z.array(z.string().max(MAX_MATCHER_LENGTH)).min(1).max(MAX_MATCHERS).meta({

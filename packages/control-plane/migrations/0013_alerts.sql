@@ -1,3 +1,4 @@
+--! was 01c3dd61e4a43909aac6be70a73e688f35721102a3055b34e7d106688961b1e2 (with the indexes of 0015)
 -- Alerts for operators: which there are and were, what each channel knows of them, what is on its way.
 
 create table alerts (
@@ -123,8 +124,3 @@ create table alert_job_ends (
   completed bigint not null,
   failed bigint not null
 ) with (fillfactor = 70);
-
--- What is looked for every few seconds, among rows of which hardly any is of the kind.
-create index jobs_poisoned on jobs (ended_at) where poison;
-create index attempts_died on attempts (ended_at) where outcome = 'instance_died';
-create index webhook_deliveries_dead on webhook_deliveries (ended_at) where state = 'dead';

@@ -19,6 +19,7 @@ export function noticed(more: Partial<NoticedAlert> = {}): NoticedAlert {
     summary: "The disk of box-1 is nearly full: 3 GB of 100 GB free",
     advice: "holdfast machine clean --dry-run says what can go there.",
     value: 0.03,
+    lastValue: null,
     firedAt: NOTICED_AT - 5 * MINUTE,
     resolvedAt: null,
     reason: null,
@@ -73,6 +74,9 @@ export function describeAlertChannel(name: string, open: () => Promise<ChannelGr
         rule: "queue_old",
         resolvedAt: NOTICED_AT,
         reason: "it is right again",
+        summary: "Over after 5 min, it is right again; it was: The oldest job has waited 11 min",
+        value: null,
+        lastValue: 660,
       });
       expect(await send(notification(noticed(), resolved))).toEqual({ kind: "sent" });
       const all = await ground.received();
@@ -83,6 +87,9 @@ export function describeAlertChannel(name: string, open: () => Promise<ChannelGr
         ]),
       );
       expect(all[0]?.text).toContain("The disk of box-1 is nearly full: 3 GB of 100 GB free");
+      // Whoever reads nothing but the text sees that it is over, and what is to be done about it no more.
+      const over = all[0]?.text.slice(all[0].text.indexOf(resolved.summary)) ?? "";
+      expect(over).toContain("Over after 5 min, it is right again; it was: The oldest job");
     });
 
     it("delivers as many alerts as a notification may have, with odd texts", async () => {

@@ -100,9 +100,17 @@ async function openBench({ db }: TestDatabase, rules: readonly AlertRule[]) {
         ? { told: [], samples: [] }
         : { told: ["heat", ...state.samples.map(({ metric }) => metric)], samples: state.samples },
   };
-  const ruleService = createRuleService({ db, log: SILENT_LOG, fileRules: [] });
+  const fileRules = rules.map((rule) => ({ kind: "rule", rule }) as const);
+  const ruleService = createRuleService({ db, log: SILENT_LOG, fileRules });
   const onDue = (): void => undefined;
-  const alerts = createAlertService({ db, ids, channels, onDue, databaseNow });
+  const alerts = createAlertService({
+    db,
+    ids,
+    rules: ruleService,
+    channels,
+    onDue,
+    databaseNow,
+  });
   const makeDeliverer = () =>
     createDeliverer({ db, random: seededRandom(2), log: SILENT_LOG, channels, databaseNow });
   const deliverer = makeDeliverer();

@@ -8,6 +8,7 @@ export {
   type FileProblem,
 } from "./file-problem.ts";
 export { joinFindings, pathText, type Finding, type Findings, type YamlPath } from "./finding.ts";
+export { nearestName } from "./nearest-name.ts";
 export { parseYaml, type ParsedYaml, type YamlProblem } from "./parse-yaml.ts";
 export {
   shapeProblems,

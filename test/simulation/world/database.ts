@@ -10,6 +10,7 @@ import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import {
   createDb,
   type Db,
+  type PoolDb,
   type Statement,
 } from "../../../packages/control-plane/src/platform/db.ts";
 import { SILENT_LOG } from "../../../packages/control-plane/src/platform/log.ts";
@@ -68,7 +69,7 @@ export interface SimTemplate {
 }
 
 const common = { clock: systemClock, random: systemRandom, log: SILENT_LOG };
-const admin = (url: string): Db =>
+const admin = (url: string): PoolDb =>
   createDb({ ...common, target: url, applicationName: "holdfast-simulation", max: 1 });
 
 /** Makes the database that simulations are copies of. */

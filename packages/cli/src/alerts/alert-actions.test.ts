@@ -175,17 +175,23 @@ describe("holdfast alerts", () => {
 
   it("silences, ends silences and acknowledges", async () => {
     const made = { id: "sil_1", endsAt: "2026-01-31T14:00:00.000Z", matchers: ["rule=x"] };
-    answers["POST /api/v1/alerts/silences"] = made;
+    answers["POST /api/v1/alerts/silences"] = [0, 1, 2].map((fitsNow) => ({ ...made, fitsNow }));
     await silence(["rule=x"], { url, for: 7_200_000, reason: "known" }, context);
     expect(calls[0]?.body).toEqual({ matchers: ["rule=x"], forSeconds: 7_200, reason: "known" });
-    expect(lines).toEqual(["sil_1  silenced until 2026-01-31T14:00:00.000Z: rule=x"]);
+    const words = "sil_1  silenced until 2026-01-31T14:00:00.000Z: rule=x";
+    expect(lines.splice(0)).toEqual([`${words} (fits no alert now)`]);
+    for (const _ of [1, 2]) await silence(["rule=x"], { url, for: 1_000, reason: "x" }, context);
+    expect(lines.splice(0)).toEqual([
+      `${words} (fits 1 alert now)`,
+      `${words} (fits 2 alerts now)`,
+    ]);
     answers["DELETE /api/v1/alerts/silences/sil_1"] = made;
     await unsilence(["sil_1"], { url }, context);
-    expect(lines[1]).toBe("sil_1  ended");
+    expect(lines[0]).toBe("sil_1  ended");
     answers["POST /api/v1/alerts/alt_1/acknowledge"] = ALERT;
     await ack(["alt_1"], { url, note: "on it" }, context);
     expect(calls.at(-1)?.body).toEqual({ note: "on it" });
-    expect(lines[2]).toBe("alt_1  acknowledged: The oldest [2J job");
+    expect(lines[1]).toBe("alt_1  acknowledged: The oldest [2J job");
   });
 });
 

@@ -1,4 +1,10 @@
-import type { AlertDeliveryView, AlertRuleView, AlertView, SilenceView } from "@holdfast/contract";
+import type {
+  AlertDeliveryView,
+  AlertRuleView,
+  AlertView,
+  MadeSilenceView,
+  SilenceView,
+} from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { fieldOf, type ApiClient } from "../api/api-client.ts";
@@ -75,9 +81,16 @@ export async function silence(
   const made = (await apiClientFor(options, context).json(`${BASE}/silences`, {
     method: "POST",
     json: { matchers, forSeconds, reason: options.reason },
-  })) as SilenceView;
-  const words = `${made.id}  silenced until ${made.endsAt}: ${made.matchers.join(" ")}`;
+  })) as MadeSilenceView;
+  const words = `${made.id}  silenced until ${made.endsAt}: ${made.matchers.join(" ")} (${fitsText(made.fitsNow)})`;
   context.terminal.line(options.json === true ? JSON.stringify(made) : plainText(words));
+}
+
+/** A server of before does not tell it. */
+function fitsText(fitsNow: number | undefined): string {
+  if (fitsNow === undefined) return "how many alerts it fits is not told";
+  if (fitsNow === 0) return "fits no alert now";
+  return `fits ${fitsNow} alert${fitsNow === 1 ? "" : "s"} now`;
 }
 
 /** `holdfast alerts silences`. */

@@ -173,7 +173,7 @@ export async function findAlert(db: Queryable, id: string): Promise<StoredAlert 
   return rows[0] === undefined ? undefined : toAlert(rows[0]);
 }
 
-/** Writes that somebody is at an alert, unless it has ended. */
+/** Writes that somebody is at an alert, unless it has ended. Without a note the one before stays. */
 export async function acknowledgeAlert(
   db: Queryable,
   id: string,
@@ -181,7 +181,8 @@ export async function acknowledgeAlert(
   note: string | null,
 ): Promise<StoredAlert | undefined> {
   const { rows } = await db.query<AlertRow>(
-    `update alerts set acknowledged_at = now(), acknowledged_by = $2, acknowledge_note = $3
+    `update alerts set acknowledged_at = now(), acknowledged_by = $2,
+       acknowledge_note = coalesce($3, acknowledge_note)
      where id = $1 and state <> 'resolved' returning *`,
     [id, by, note],
   );

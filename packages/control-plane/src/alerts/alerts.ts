@@ -64,7 +64,7 @@ export function createAlerts(options: AlertsOptions): Alerts {
   const loops = createAlertLoops({ ...options, channels, rules, observer });
   const onDue = (): void => loops.deliver.wake();
   return {
-    alerts: createAlertService({ ...options, channels, onDue }),
+    alerts: createAlertService({ ...options, rules, channels, onDue }),
     rules,
     loops: [loops.deliver, loops.evaluate, loops.prune],
     async close() {

@@ -97,7 +97,12 @@ async function record(
       delayMs: decision.kind === "retry" ? decision.delayMs : 0,
       nowMs,
     });
-    if (!isOurs || delivery.cause === "test") return;
+    if (!isOurs) return;
+    if (delivery.cause === "test") {
+      // Who mended a channel tries it: what is waiting goes now, and nobody is alerted of it any more.
+      if (decision.kind === "delivered") await markChannel(tx, delivery.channel, null, 0, nowMs);
+      return;
+    }
     const firing = idsOf(delivery, "firing");
     if (decision.kind === "delivered") {
       await markTold(tx, delivery.channel, firing, "yes", nowMs);

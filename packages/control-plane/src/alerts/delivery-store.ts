@@ -213,6 +213,19 @@ export async function forgetTold(
   ]);
 }
 
+/** The test of a channel that is under way. */
+export async function findPendingTest(
+  db: Queryable,
+  channel: string,
+): Promise<Delivery | undefined> {
+  const { rows } = await db.query<DeliveryRow>(
+    `select * from alert_deliveries
+     where state = 'pending' and cause = 'test' and channel = $1 order by id limit 1`,
+    [channel],
+  );
+  return rows[0] === undefined ? undefined : toDelivery(rows[0]);
+}
+
 /** Writes how a channel's last notification ended: arrived, or given up with a pause. */
 export async function markChannel(
   tx: Queryable,

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import {
   evaluateAlerts,
+  overSummary,
   planNotification,
   silenceOf,
   type AlertChange,
@@ -166,7 +167,8 @@ async function writeChanges(
     if (change.kind !== "resolved") return [];
     const { reason } = change;
     const firedForMs = now - (alert.firedAt ?? now);
-    return [toEvent(deps.ids, "alert.resolved", { ...facts, reason, firedForMs })];
+    const summary = overSummary({ summary: alert.summary, reason, firedForMs });
+    return [toEvent(deps.ids, "alert.resolved", { ...facts, summary, reason, firedForMs })];
   });
 }
 
@@ -252,8 +254,14 @@ function toNoticed(
   now: number,
 ): readonly NoticedAlert[] {
   if (alert === undefined) return [];
-  const { fingerprint, rule, severity, labels, summary, advice, value } = alert;
+  const { fingerprint, rule, severity, labels, advice, value } = alert;
+  const firedAt = alert.firedAt ?? now;
   const isOver = item.status === "resolved";
+  const reason = alert.reason ?? "it is over";
+  const firedForMs = (alert.resolvedAt ?? now) - firedAt;
+  const summary = isOver
+    ? overSummary({ summary: alert.summary, reason, firedForMs })
+    : alert.summary;
   return [
     {
       ...item,
@@ -263,8 +271,9 @@ function toNoticed(
       labels,
       summary,
       advice,
-      value,
-      firedAt: alert.firedAt ?? now,
+      value: isOver ? null : value,
+      lastValue: isOver ? value : null,
+      firedAt,
       resolvedAt: isOver ? alert.resolvedAt : null,
       reason: isOver ? alert.reason : null,
     },

@@ -1,4 +1,5 @@
 /** From a sample to a channel and to its end, in spite of crashes, replicas and channels that are away. */
+import { CHANNELS_MAX, parseAlertRule } from "@holdfast/alerts";
 import { pick, seededRandom } from "@holdfast/runtime";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -8,7 +9,12 @@ import {
   type AlertsKit,
 } from "../../testing/alerts-kit.ts";
 import { pruneAlerts } from "./alert-store.ts";
-import { killOrphans, pruneDeliveries } from "./delivery-store.ts";
+import {
+  insertDelivery,
+  killOrphans,
+  pruneDeliveries,
+  selectDeadChannels,
+} from "./delivery-store.ts";
 import { CLAIM_MS, PAUSE_MS } from "./model.ts";
 import { MAX_TRIES } from "./retry.ts";
 
@@ -47,9 +53,50 @@ describe("an alert", () => {
       { state: "resolved", value: 90, reason: "it is right again" },
     ]);
     expect(at.told()).toEqual(["change m1 firing", "change m1 resolved"]);
-    expect(at.channels[0]?.sent[1]?.alerts[0]).toMatchObject({ reason: "it is right again" });
+    expect(at.channels[0]?.sent[0]?.alerts[0]).toMatchObject({
+      summary: "m1 has 90 degrees",
+      value: 90,
+      lastValue: null,
+    });
+    expect(at.channels[0]?.sent[1]?.alerts[0]).toMatchObject({
+      reason: "it is right again",
+      summary: "Over after 1 min, it is right again; it was: m1 has 90 degrees",
+      value: null,
+      lastValue: 90,
+    });
     expect(await at.events()).toEqual(["alert.fired m1", "alert.resolved m1"]);
+    const { rows } = await at.db.query<{ summary: string }>(
+      "select payload ->> 'summary' as summary from events order by seq",
+    );
+    expect(rows.map(({ summary }) => summary)).toEqual([
+      "m1 has 90 degrees",
+      "Over after 1 min, it is right again; it was: m1 has 90 degrees",
+    ]);
     expect(at.told(1)).toEqual([]); // Not bad enough for that channel.
+  });
+
+  test("of an endless value, or with advice that no database takes, holds up no other", async () => {
+    await at.close();
+    const parsed = parseAlertRule({
+      name: "odd",
+      severity: "warning",
+      summary: "\u0000 {value}",
+      advice: "open\u0000it",
+      when: { metric: "odd", above: 1 },
+    });
+    if (parsed.kind !== "ok" || parsed.value.kind !== "rule") throw new Error("not read");
+    at = await kit.open([parsed.value.rule, HEAT_RULE]);
+    at.samples = [{ metric: "odd", labels: { machine: "m0" }, value: Infinity }, at.heat(90)];
+    await at.step();
+    expect(at.told()).toEqual(["change m0 firing m1 firing"]);
+    expect((await at.listed()).find(({ rule }) => rule === "odd")).toMatchObject({
+      value: Number.MAX_VALUE,
+      advice: "open it",
+    });
+    const { rows } = await at.db.query<{ value: number | null }>(
+      "select (payload ->> 'value')::float8 as value from events order by seq",
+    );
+    expect(rows.map(({ value }) => value)).toEqual([Number.MAX_VALUE, 90]);
   });
 
   test("that goes on is written as it is now, and told no second time", async () => {
@@ -216,6 +263,54 @@ describe("a channel", () => {
     expect((await at.alerts.channels())[0]?.pausedUntil).toBeNull();
   });
 
+  test("that was given up is well again once a test arrives there", async () => {
+    const [ops] = at.channels;
+    if (ops === undefined) throw new Error("no channel");
+    ops.outcome = { kind: "refused", reason: "404" };
+    at.samples = [at.heat(90)];
+    await at.step();
+    expect(await selectDeadChannels(at.db, ["ops"])).toEqual([{ channel: "ops", error: "404" }]);
+    // A test that fails as well says nothing new, and leaves it alone no longer than before.
+    const { pausedUntil } = (await at.alerts.channels())[0] ?? {};
+    await at.clock.advance(MINUTE);
+    await at.alerts.test("ops");
+    await at.deliverDue();
+    expect((await at.alerts.channels())[0]).toMatchObject({ pausedUntil });
+    ops.outcome = { kind: "sent" };
+    await at.alerts.test("ops");
+    await at.deliverDue();
+    expect(await selectDeadChannels(at.db, ["ops"])).toEqual([]);
+    // What it missed is told without waiting for the end of the pause.
+    await at.step();
+    expect(at.told()).toEqual(["test undefined firing", "change m1 firing"]);
+  });
+
+  test("that hangs holds up no other, as many as there may be", async () => {
+    const hanging = Array.from({ length: CHANNELS_MAX - 1 }, (_, n) => `slow${n}`);
+    const [ops] = at.channels;
+    if (ops === undefined) throw new Error("no channel");
+    for (const name of hanging) {
+      at.channels.push({
+        ...ops,
+        settings: { ...ops.settings, name },
+        send: () => new Promise(() => undefined),
+      });
+    }
+    const deliver = at.makeDeliverer();
+    const never = new AbortController().signal;
+    const make = (channel: string) =>
+      insertDelivery(
+        at.db,
+        { id: at.ids.next("ald"), channel, cause: "change", alerts: [] },
+        at.clock.now(),
+      );
+    for (const name of hanging) await make(name);
+    await deliver.startDue(never);
+    await make("ops");
+    await deliver.startDue(never);
+    await expect.poll(() => ops.sent.length).toBe(1);
+  });
+
   test("is told what changes soon after together", async () => {
     at.samples = [at.heat(90)];
     await at.step();
@@ -298,7 +393,7 @@ describe("a silence", () => {
     at.samples = [at.heat(90)];
     await at.step();
     expect(at.told()).toEqual([]);
-    const ended = await at.call("DELETE", `/api/v1/alerts/silences/${made.id}`);
+    const ended = await at.call("DELETE", `/api/v1/alerts/silences/${made.silence.id}`);
     expect(ended).toMatchObject({ status: 200, body: { active: false } });
     await at.step();
     expect(at.told()).toEqual(["change m1 firing"]);

@@ -1,3 +1,4 @@
+import { BUILT_IN_RULES, evaluateAlerts, NO_ALERTS } from "@holdfast/alerts";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { DAY_MS, failedShares, QUARTER_MS, wholeQuarters, type EndsFrom } from "./failed-share.ts";
@@ -15,7 +16,14 @@ const quarter = (ago: number, completed: number, failed: number): EndsFrom => ({
   failed,
 });
 const values = (minutes: EndsFrom[], quarters: EndsFrom[]): number[] =>
-  failedShares(minutes, quarters, NOW).map(({ value }) => value);
+  failedShares(minutes, quarters, NOW)
+    .slice(0, 2)
+    .map(({ value }) => value);
+const fires = (minutes: EndsFrom[]): boolean => {
+  const rules = BUILT_IN_RULES.filter(({ name }) => name === "jobs_failing");
+  const samples = failedShares(minutes, [quarter(4, 100, 1)], NOW);
+  return evaluateAlerts(rules, { told: [], samples }, NO_ALERTS, NOW).changes.length > 0;
+};
 
 describe("the share of failed jobs", () => {
   it("is that of the last 15 minutes, against the day before them", () => {
@@ -24,6 +32,7 @@ describe("the share of failed jobs", () => {
     expect(samples).toMatchObject([
       { metric: "jobs_failed_share", value: 0.2, words: "4 of 20; on the day before 2.5%" },
       { metric: "jobs_failed_share_rise", value: 8 },
+      { metric: "jobs_failed_recently", value: 4 },
     ]);
   });
 
@@ -42,6 +51,14 @@ describe("the share of failed jobs", () => {
     ];
     expect(values([minute(1, 1, 1)], [...others, quarter(2, 9, 1)])).toEqual([0.5, 5]);
   });
+});
+
+it("is no alert for one or two failed jobs, however few others there were", () => {
+  expect(fires([minute(1, 2, 1)])).toBe(false);
+  expect(fires([minute(1, 0, 1), minute(9, 0, 1)])).toBe(false);
+  expect(fires([minute(1, 0, 2), minute(9, 0, 1)])).toBe(true);
+  expect(fires([minute(1, 20, 3)])).toBe(true);
+  expect(fires([minute(1, 97, 3)])).toBe(false);
 });
 
 it("keeps a quarter once it is over, with every minute in it", () => {

@@ -33,7 +33,7 @@ export function wholeQuarters(minutes: readonly EndsFrom[], now: number): EndsFr
   return [...quarters].map(([at, ends]) => ({ at, ...ends }));
 }
 
-/** Samples of the share of failed jobs, and of how much more that is than on the day before. */
+/** Samples of the share of failed jobs, of how much more that is than on the day before, and of their number. */
 export function failedShares(
   minutes: readonly EndsFrom[],
   quarters: readonly EndsFrom[],
@@ -50,17 +50,23 @@ export function failedShares(
   return [
     { metric: "jobs_failed_share", labels: {}, value: share, words },
     { metric: "jobs_failed_share_rise", labels: {}, value: rise },
+    { metric: "jobs_failed_recently", labels: {}, value: recent.failed },
   ];
 }
 
-function sum(all: readonly EndsFrom[]): { readonly completed: number; readonly failed: number } {
+/** The ends of several times together. */
+export function sum(all: readonly EndsFrom[]): {
+  readonly completed: number;
+  readonly failed: number;
+} {
   return {
     completed: all.reduce((total, { completed }) => total + completed, 0),
     failed: all.reduce((total, { failed }) => total + failed, 0),
   };
 }
 
-function shareOf({ completed, failed }: Omit<EndsFrom, "at">): number {
+/** The share of failed ones; 0 when none ended. */
+export function shareOf({ completed, failed }: Omit<EndsFrom, "at">): number {
   const ended = completed + failed;
   return ended === 0 ? 0 : failed / ended;
 }

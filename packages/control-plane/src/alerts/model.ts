@@ -14,7 +14,13 @@
  * A5 Secrets of channels are in files, read when they are used, and reach no log, row or answer. Of an
  *    address only the host is shown.
  */
-import type { ChannelSettings, Labels, NoticeItem, Severity } from "@holdfast/alerts";
+import {
+  CHANNELS_MAX,
+  type ChannelSettings,
+  type Labels,
+  type NoticeItem,
+  type Severity,
+} from "@holdfast/alerts";
 import type { ALERT_DELIVERY_STATES, ALERT_STATES } from "@holdfast/contract";
 
 /** State of an alert in the database. */
@@ -59,9 +65,13 @@ export interface NoticedAlert extends NoticeItem {
   readonly rule: string;
   readonly severity: Severity;
   readonly labels: Labels;
+  /** Of a resolved one it says that it is over, and what it was. */
   readonly summary: string;
   readonly advice: string | null;
-  readonly value: number;
+  /** Null of a resolved one: what it is now nobody kept. */
+  readonly value: number | null;
+  /** Of a resolved one: the last value while it fired. */
+  readonly lastValue: number | null;
   readonly firedAt: number;
   /** Of a resolved one. */
   readonly resolvedAt: number | null;
@@ -121,8 +131,8 @@ export const CLAIM_MS = 90_000;
 /** A try ends after this; mail servers greet slowly on purpose. */
 export const TRY_TIMEOUT_MS = 15_000;
 export const MAIL_TIMEOUT_MS = 45_000;
-/** Tries of one replica at the same time. */
-export const MAX_TRIES_AT_ONCE = 8;
+/** Tries of one replica at the same time: a notification and a test of each channel, so that none waits. */
+export const MAX_TRIES_AT_ONCE = 2 * CHANNELS_MAX;
 /** What has ended is kept for so long: alerts, deliveries, silences. */
 export const KEEP_ENDED_MS = 30 * 24 * 60 * 60 * 1_000;
 /** A notification of a channel that nobody has configured any more is given up after this. */

@@ -81,6 +81,18 @@ test("says what is not there, and what has ended", async () => {
   });
 });
 
+test("an acknowledgement without a note keeps the note of the one before", async () => {
+  at.samples = [at.heat(90)];
+  await at.step();
+  const [alert] = await at.listed();
+  const acknowledge = async (body: object) =>
+    (await at.call("POST", `/api/v1/alerts/${alert?.id}/acknowledge`, body)).body["acknowledged"];
+  expect(await acknowledge({})).toMatchObject({ note: null });
+  expect(await acknowledge({ note: "fan ordered" })).toMatchObject({ note: "fan ordered" });
+  expect(await acknowledge({})).toMatchObject({ note: "fan ordered" });
+  expect(await acknowledge({ note: "fan is here" })).toMatchObject({ note: "fan is here" });
+});
+
 describe("rules", () => {
   const named = async (name: string) => {
     const { body } = await at.call("GET", "/api/v1/alerts/rules");
@@ -138,6 +150,48 @@ describe("rules", () => {
   });
 });
 
+test("a list by a rule that there is not is refused, and of one that is gone it shows what is kept", async () => {
+  expect(await at.call("GET", "/api/v1/alerts?rule=queue_odl")).toMatchObject({
+    status: 400,
+    body: { error: { message: expect.stringContaining("did you mean queue_old?") } },
+  });
+  expect(await at.call("GET", "/api/v1/alerts?rule=queue_old")).toMatchObject({ status: 200 });
+  at.samples = [at.heat(90)];
+  await at.step();
+  await at.db.query("update alerts set rule = 'long_gone'");
+  expect(await at.listed("?rule=long_gone&state=live")).toHaveLength(1);
+  expect(await at.call("GET", "/api/v1/alerts?rule=long_gone&state=resolved")).toMatchObject({
+    status: 200,
+    body: { items: [] },
+  });
+});
+
+test("a silence of a rule that there is not is refused; of labels it says how many alerts it fits", async () => {
+  const silence = (...matchers: string[]) =>
+    at.call("POST", "/api/v1/alerts/silences", { matchers, forSeconds: 60, reason: "x" });
+  for (const matcher of ["rule=too_hto", "rule!=too_hto", "rule=too_hto*"]) {
+    expect(await silence(matcher, "machine=m1")).toMatchObject({
+      status: 400,
+      body: { error: { code: "invalid_request", message: expect.stringContaining("expected") } },
+    });
+  }
+  const near = await silence("rule=too_hto");
+  expect(near.body).toMatchObject({
+    error: {
+      message: expect.stringMatching(
+        /^rule=too_hto: expected a rule of .*queue_old.*, found "too_hto"; did you mean too_hot\?$/,
+      ),
+    },
+  });
+  expect(await silence("severity=critcal")).toMatchObject({ status: 400 });
+  expect((await at.call("GET", "/api/v1/alerts/silences")).body["items"]).toEqual([]);
+  expect(await silence("machine=m1")).toMatchObject({ status: 201, body: { fitsNow: 0 } });
+  at.samples = [at.heat(90, "m1"), at.heat(90, "m2")];
+  await at.step();
+  expect(await silence("machine=m1")).toMatchObject({ status: 201, body: { fitsNow: 1 } });
+  expect(await silence("rule=too_*")).toMatchObject({ status: 201, body: { fitsNow: 2 } });
+});
+
 test("a silence has to say what it is for", async () => {
   const silence = (matchers: string[]) =>
     at.call("POST", "/api/v1/alerts/silences", { matchers, forSeconds: 60, reason: "x" });
@@ -189,6 +243,24 @@ test("channels are listed without their addresses, and tried", async () => {
   });
   const all = await at.call("GET", "/api/v1/alerts/deliveries?channel=boss&state=delivered");
   expect(all.body["items"]).toHaveLength(1);
+});
+
+test("tests of a channel that hangs are one test, and hold up no other channel", async () => {
+  const [ops, boss] = at.channels;
+  if (ops === undefined || boss === undefined) throw new Error("no channel");
+  ops.outcome = "hang";
+  const [first] = await at.alerts.test("ops");
+  const stopping = new AbortController();
+  const deliverer = at.makeDeliverer();
+  await deliverer.startDue(stopping.signal);
+  for (let n = 0; n < 60; n += 1) {
+    expect((await at.alerts.test("ops")).map(({ id }) => id)).toEqual([first?.id]);
+  }
+  await at.alerts.test("boss");
+  await deliverer.startDue(stopping.signal);
+  await expect.poll(() => boss.sent.length).toBe(1);
+  stopping.abort(new Error("stopping"));
+  await deliverer.idle();
 });
 
 test("a test does not wait behind a notification that cannot be delivered", async () => {

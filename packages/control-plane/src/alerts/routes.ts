@@ -13,6 +13,7 @@ import {
   createSilenceSchema,
   listAlertDeliveriesQuerySchema,
   listAlertsQuerySchema,
+  madeSilenceSchema,
   pageQuerySchema,
   silenceIdSchema,
   silencePageSchema,
@@ -28,7 +29,14 @@ import { readPage } from "../access/pages.ts";
 import type { Access } from "../access/service.ts";
 import type { RuleService } from "./rule-service.ts";
 import type { AlertService } from "./service.ts";
-import { toAlertView, toChannelView, toDeliveryView, toRuleView, toSilenceView } from "./views.ts";
+import {
+  toAlertView,
+  toChannelView,
+  toDeliveryView,
+  toMadeSilenceView,
+  toRuleView,
+  toSilenceView,
+} from "./views.ts";
 
 /** What the routes of alerts need. */
 export interface AlertRouteOptions {
@@ -185,9 +193,10 @@ const silenceRoutes: FastifyPluginAsyncZod<AlertRouteOptions> = async (app, opti
       schema: {
         tags,
         summary: "Keep alerts from being delivered for a time",
-        description: "They are shown all the same, and delivered afterwards if they still fire.",
+        description:
+          "They are shown all the same, and delivered afterwards if they still fire. A rule or severity that there is not is refused.",
         body: createSilenceSchema,
-        response: { 201: silenceSchema },
+        response: { 201: madeSilenceSchema },
       },
     },
     async (request, reply) => {
@@ -195,7 +204,7 @@ const silenceRoutes: FastifyPluginAsyncZod<AlertRouteOptions> = async (app, opti
       const { matchers, forSeconds, reason } = request.body;
       const wanted = { matchers, forMs: forSeconds * MS_PER_SECOND, reason };
       const made = await alerts.silence(caller.id, wanted);
-      return reply.code(201).send(toSilenceView(made, clock.now()));
+      return reply.code(201).send(toMadeSilenceView(made, clock.now()));
     },
   );
 

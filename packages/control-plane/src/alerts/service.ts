@@ -1,23 +1,22 @@
 /** Alerts as operators use them: look, acknowledge, silence, try the channels. */
 import {
+  entryName,
   isAtLeast,
   matches,
-  MATCHERS_MAX,
-  parseMatcher,
   SEVERITIES,
   SILENCE_MS_MAX,
   silenceOf,
   type ChannelSettings,
-  type Matcher,
   type Severity,
 } from "@holdfast/alerts";
-import { HoldfastError } from "@holdfast/contract";
+import { ALERT_STATES, HoldfastError } from "@holdfast/contract";
 import type { IdSource } from "@holdfast/runtime";
 import { toPage, type PageRequest } from "../access/pages.ts";
 import type { Db } from "../platform/db.ts";
 import { acknowledgeAlert, findAlert, selectAlerts, selectLive } from "./alert-store.ts";
 import {
   findDelivery,
+  findPendingTest,
   insertDelivery,
   selectDeliveries,
   selectStandings,
@@ -32,6 +31,8 @@ import {
   type NoticedAlert,
   type StoredAlert,
 } from "./model.ts";
+import type { RuleService } from "./rule-service.ts";
+import { readMatchers, unknownRule } from "./silence-matchers.ts";
 import {
   endSilence,
   insertSilence,
@@ -71,8 +72,17 @@ export interface AlertCount {
   readonly count: number;
 }
 
+/** A silence that was made, and how many of the alerts of now it fits. */
+export interface MadeSilence {
+  readonly silence: StoredSilence;
+  readonly fitsNow: number;
+}
+
 interface SilenceActions {
-  /** Throws `invalid_request` for what is no matcher, and when there are too many silences. */
+  /**
+   * Throws `invalid_request` for what is no matcher, for a rule that there is not, and when there are too
+   * many silences.
+   */
   silence(
     by: string,
     wanted: {
@@ -80,14 +90,14 @@ interface SilenceActions {
       readonly forMs: number;
       readonly reason: string;
     },
-  ): Promise<StoredSilence>;
+  ): Promise<MadeSilence>;
   listSilences(page: PageRequest): Promise<Page<StoredSilence>>;
   endSilence(id: string): Promise<StoredSilence>;
 }
 
 interface ChannelActions {
   channels(): Promise<readonly ShownChannel[]>;
-  /** Sends a test to one channel, or to all. Throws `alert_channels_missing`. */
+  /** Sends a test to one channel, or to all; one that is under way stands for another. Throws `alert_channels_missing`. */
   test(channel: string | undefined): Promise<readonly Delivery[]>;
   listDeliveries(
     filter: { readonly channel: string | null; readonly state: DeliveryState | null },
@@ -98,6 +108,7 @@ interface ChannelActions {
 
 /** Alerts for operators; what is not there is `not_found`. */
 export interface AlertService extends SilenceActions, ChannelActions {
+  /** Throws `invalid_request` for a rule that there is not and of which no alert is kept. */
   list(
     filter: {
       readonly states: readonly AlertState[];
@@ -117,6 +128,7 @@ export interface AlertService extends SilenceActions, ChannelActions {
 export interface AlertServiceDeps {
   readonly db: Db;
   readonly ids: IdSource;
+  readonly rules: Pick<RuleService, "list">;
   readonly channels: readonly AlertChannel[];
   /** Told that a notification is due now. */
   readonly onDue: () => void;
@@ -151,6 +163,7 @@ export function createAlertService(deps: AlertServiceDeps): AlertService {
         { cursor: page.cursor, limit: page.limit + 1 },
       );
       const { items, next } = toPage(rows, page.limit);
+      if (items.length === 0 && rule !== null) await expectRule(deps, rule);
       return { items: await shown(items), next };
     },
     get: async (id) => await showOne(found(await findAlert(db, id), id)),
@@ -173,16 +186,35 @@ export function createAlertService(deps: AlertServiceDeps): AlertService {
   };
 }
 
-function silenceActions({ db, ids, databaseNow }: AlertServiceDeps): SilenceActions {
+async function ruleNames({ rules }: AlertServiceDeps): Promise<readonly string[]> {
+  return (await rules.list()).map(({ entry }) => entryName(entry));
+}
+
+/** Alerts of a rule that is gone are listed as long as they are kept. */
+async function expectRule(deps: AlertServiceDeps, rule: string): Promise<void> {
+  const names = await ruleNames(deps);
+  if (names.includes(rule)) return;
+  const any = { states: ALERT_STATES, severities: SEVERITIES, rule };
+  const kept = await selectAlerts(deps.db, any, { cursor: null, limit: 1 });
+  if (kept.length === 0) throw unknownRule(rule, names);
+}
+
+function silenceActions(deps: AlertServiceDeps): SilenceActions {
+  const { db, ids, databaseNow } = deps;
   const nowMs = (): number | null => databaseNow?.() ?? null;
   return {
     async silence(by, wanted) {
       const { reason, forMs } = wanted;
-      const matchers = readMatchers(wanted.matchers);
+      const live = await selectLive(db);
+      // A rule that was just taken away still has its alerts until the next evaluation.
+      const rules = new Set([...(await ruleNames(deps)), ...live.map(({ rule }) => rule)]);
+      const matchers = readMatchers(wanted.matchers, [...rules]);
       if (forMs > SILENCE_MS_MAX) throw new HoldfastError("invalid_request", "at most 90 days");
       const silence = { id: ids.next("sil"), matchers, reason, createdBy: by };
       const made = await insertSilence(db, silence, forMs, MAX_SILENCES, nowMs());
-      if (made !== undefined) return made;
+      if (made !== undefined) {
+        return { silence: made, fitsNow: live.filter((alert) => matches(matchers, alert)).length };
+      }
       const message = `expected at most ${MAX_SILENCES} silences in force; end one first`;
       throw new HoldfastError("invalid_request", message);
     },
@@ -221,6 +253,12 @@ function channelActions(deps: AlertServiceDeps): ChannelActions {
       const now = await readInstant(db, nowMs());
       const made: Delivery[] = [];
       for (const { settings } of wanted) {
+        // One at a time: tests of a channel that hangs must not take the room of notifications.
+        const pending = await findPendingTest(db, settings.name);
+        if (pending !== undefined) {
+          made.push(pending);
+          continue;
+        }
         const alerts = [testAlert(ids.next("alt"), settings.name, now)];
         const delivery = {
           id: ids.next("ald"),
@@ -257,29 +295,6 @@ function countAlerts(alerts: readonly ShownAlert[]): AlertCount[] {
   );
 }
 
-/** Fits an alert that there is not: what would fit every alert has to be said, by `rule=*`. */
-const NO_ALERT = { rule: "", severity: "info", labels: {} } as const;
-
-function readMatchers(texts: readonly string[]): readonly Matcher[] {
-  if (texts.length === 0 || texts.length > MATCHERS_MAX) {
-    throw new HoldfastError("invalid_request", `expected 1 to ${MATCHERS_MAX} matchers`);
-  }
-  const matchers = texts.map((text) => {
-    const matcher = parseMatcher(text);
-    if (matcher !== undefined) return matcher;
-    throw new HoldfastError(
-      "invalid_request",
-      `expected a matcher such as rule=disk_nearly_full or machine!=box-*, found ${JSON.stringify(text)}`,
-    );
-  });
-  const isOfAll = matches(matchers, NO_ALERT) && !matchers.some(({ name }) => name === "rule");
-  if (!isOfAll) return matchers;
-  throw new HoldfastError(
-    "invalid_request",
-    "these matchers fit alerts that have none of the labels too; say rule=* beside them if that is meant",
-  );
-}
-
 function testAlert(id: string, channel: string, now: number): NoticedAlert {
   return {
     id,
@@ -291,6 +306,7 @@ function testAlert(id: string, channel: string, now: number): NoticedAlert {
     summary: `This is a test of the channel ${channel}; nothing is wrong`,
     advice: null,
     value: 1,
+    lastValue: null,
     firedAt: now,
     resolvedAt: null,
     reason: null,

@@ -1,5 +1,5 @@
 /** The sources of alerts' samples that there are. */
-import type { Sample } from "@holdfast/alerts";
+import { secondsText, type Sample } from "@holdfast/alerts";
 import type { Clock } from "@holdfast/runtime";
 import { LOCAL_CALLER } from "../access/model.ts";
 import type { JobsService } from "../jobs/service.ts";
@@ -9,6 +9,8 @@ import type { MachineTroubles } from "../machines/trouble-service.ts";
 import type { Db } from "../platform/db.ts";
 import { selectDeadChannels } from "./delivery-store.ts";
 import { pruneJobEnds, putJobEnds, selectJobEnds } from "./evaluation-store.ts";
+import { crashWords } from "./crash-words.ts";
+import { budgetBurn } from "./error-budget.ts";
 import { DAY_MS, failedShares, wholeQuarters } from "./failed-share.ts";
 import type { SampleSource } from "./sources.ts";
 import { bytesText, countText, percentText } from "./words.ts";
@@ -98,7 +100,13 @@ function queueSource({ jobs, jobTroubles }: SourcesDeps): SampleSource {
 function failureSource({ db, clock, jobTroubles }: SourcesDeps): SampleSource {
   return {
     name: "failures",
-    metrics: ["jobs_failed_share", "jobs_failed_share_rise"],
+    metrics: [
+      "jobs_failed_share",
+      "jobs_failed_share_rise",
+      "jobs_failed_recently",
+      "error_budget_burn_rate",
+      "error_budget_failed_jobs",
+    ],
     everyMs: HALF_MINUTE_MS,
     async read() {
       const now = clock.now();
@@ -116,7 +124,7 @@ function failureSource({ db, clock, jobTroubles }: SourcesDeps): SampleSource {
         at: quarterAt,
         ...ends,
       }));
-      return failedShares(minutes, quarters, now);
+      return [...failedShares(minutes, quarters, now), ...budgetBurn(minutes, now)];
     },
   };
 }
@@ -142,14 +150,12 @@ function crashSource({ jobTroubles }: SourcesDeps): SampleSource {
     metrics: ["instance_deaths"],
     everyMs: EVERY_TIME,
     read: async () =>
-      (await jobTroubles.instanceDeaths(DEATHS_WITHIN_MS)).map(
-        ({ machine, instance, deaths, jobNumber }) => ({
-          metric: "instance_deaths",
-          labels: { machine, instance },
-          value: deaths,
-          words: `${countText(deaths, "time")} in 10 min, last during job ${jobNumber}`,
-        }),
-      ),
+      (await jobTroubles.instanceDeaths(DEATHS_WITHIN_MS)).map((deaths) => ({
+        metric: "instance_deaths",
+        labels: { machine: deaths.machine, instance: deaths.instance },
+        value: deaths.deaths,
+        words: crashWords(deaths, secondsText(DEATHS_WITHIN_MS / MS_PER_SECOND)),
+      })),
   };
 }
 

@@ -98,13 +98,24 @@ describe("a crash of ComfyUI", () => {
         labels: { machine: "box", instance },
         summary: expect.stringMatching(
           new RegExp(
-            `^ComfyUI crashed on box \\(${instance}\\): 1 time in 10 min, last during job \\d+$`,
+            `^ComfyUI crashed on box \\(${instance}\\): 1 time in 10 min, last during job \\d+, which runs again; its machine has not said how it is since$`,
           ),
         ),
       },
     ]);
     const { rows } = await db.query("select type, owner from events where type like 'alert.%'");
     expect(rows).toEqual([{ type: "alert.fired", owner: "fleet" }]);
+
+    // A while later it is back, and the job is done.
+    await db.query(
+      "update attempts set ended_at = now() - interval '1 min' where ended_at < now()",
+    );
+    await db.query("update machines set last_heartbeat_at = now()");
+    await db.query("update instances set state = 'healthy', reason = null");
+    await db.query("update jobs set state = 'completed', ended_at = now() where id = $1", [jobId]);
+    expect(await samplesOf("instance_deaths")).toMatchObject([
+      { words: expect.stringMatching(/, which completed after it; the instance is back$/) },
+    ]);
 
     await db.query(
       "update attempts set ended_at = now() - interval '11 min' where ended_at < now()",
@@ -164,6 +175,22 @@ test("the share of failed jobs is that of what has ended", async () => {
   ]);
   const [rise] = await samplesOf("jobs_failed_share_rise");
   expect(rise?.value).toBeCloseTo(6);
+});
+
+test("the error budget is that of what has ended, and cancelled jobs use up nothing of it", async () => {
+  const all = await kit.queueJobs(10);
+  const end = (state: string, from: number, to: number) =>
+    db.query(`update jobs set state = '${state}', ended_at = now() where id = any($1)`, [
+      all.slice(from, to),
+    ]);
+  await end("completed", 0, 3);
+  await end("cancelled", 3, 8);
+  expect(await samplesOf("error_budget_burn_rate")).toMatchObject([{ value: 0 }]);
+  await end("timeout", 8, 9);
+  const [burn] = await samplesOf("error_budget_burn_rate");
+  expect(burn?.value).toBeCloseTo(12.5);
+  expect(burn?.words).toMatch(/^1 of 4 jobs failed in the last hour, /);
+  expect(await samplesOf("error_budget_failed_jobs")).toMatchObject([{ value: 1 }]);
 });
 
 test("machines without heartbeats are told, without those that were ended on purpose", async () => {

@@ -5,11 +5,12 @@ import type {
   AlertDeliveryView,
   AlertRuleView,
   AlertView,
+  MadeSilenceView,
   SilenceView,
 } from "@holdfast/contract";
 import { toInstant, toInstantOrNull } from "../access/pages.ts";
 import type { Delivery } from "./model.ts";
-import type { RuleFacts, ShownAlert, ShownChannel } from "./service.ts";
+import type { MadeSilence, RuleFacts, ShownAlert, ShownChannel } from "./service.ts";
 import type { StoredSilence } from "./silence-store.ts";
 
 /** An alert. */
@@ -78,6 +79,11 @@ export function toSilenceView(silence: StoredSilence, now: number): SilenceView 
     endsAt: toInstant(endsAt),
     active: startsAt <= now && now < endsAt,
   };
+}
+
+/** A silence that was just made. */
+export function toMadeSilenceView({ silence, fitsNow }: MadeSilence, now: number): MadeSilenceView {
+  return { ...toSilenceView(silence, now), fitsNow };
 }
 
 /** A channel. */

@@ -10,6 +10,8 @@ import {
   type UnservedNeeds,
 } from "./trouble-store.ts";
 
+export type { InstanceDeaths };
+
 /** Questions about jobs in trouble; each answer has at most so many entries. */
 export interface JobTroubles {
   /** How jobs ended, by the minute, for as long as that is counted: two hours. */

@@ -1,5 +1,7 @@
 /** What went wrong with jobs lately, in SQL: for whoever alerts operators. */
+import type { InstanceState } from "@holdfast/contract";
 import type { Queryable } from "../platform/db.ts";
+import type { JobState } from "./model.ts";
 
 /** A job that was set aside because two instances died during it. */
 export interface PoisonedJob {
@@ -29,9 +31,17 @@ export interface InstanceDeaths {
   readonly instance: string;
   readonly machine: string;
   readonly deaths: number;
-  /** The job of the last death. */
+  /** The job of the last death, and what became of it. */
   readonly jobNumber: number;
+  readonly jobState: JobState;
+  readonly now: InstanceNow;
 }
+
+/** How an instance is that died. `silent`: its machine has not told since; `gone`: it was removed. */
+export type InstanceNow =
+  | { readonly kind: "known"; readonly state: InstanceState; readonly reason: string | null }
+  | { readonly kind: "silent" }
+  | { readonly kind: "gone" };
 
 /** Instances that died during an attempt within this time. */
 export async function readInstanceDeaths(
@@ -39,10 +49,14 @@ export async function readInstanceDeaths(
   withinMs: number,
   limit: number,
 ): Promise<InstanceDeaths[]> {
-  const { rows } = await db.query<InstanceDeaths & Record<string, unknown>>(
+  const { rows } = await db.query<DeathsRow>(
     `select coalesce(max(i.name), a.instance_id) as instance,
        coalesce(max(m.name), max(a.machine_id)) as machine, count(*)::int as deaths,
-       (array_agg(j.number order by a.ended_at desc))[1] as "jobNumber"
+       (array_agg(j.number order by a.ended_at desc))[1] as "jobNumber",
+       (array_agg(j.state order by a.ended_at desc))[1] as "jobState",
+       max(i.state) as state, max(i.reason) as reason,
+       coalesce(bool_or(m.state = 'online') and max(m.last_heartbeat_at) > max(a.ended_at), false)
+         as "isTold"
      from attempts a
      join jobs j on j.id = a.job_id
      left join instances i on i.id = a.instance_id
@@ -52,7 +66,26 @@ export async function readInstanceDeaths(
      group by a.instance_id order by max(a.ended_at) desc limit $2`,
     [withinMs, limit],
   );
-  return rows;
+  return rows.map(({ state, reason, isTold, ...deaths }) => ({
+    ...deaths,
+    now: toInstanceNow(state, reason, isTold),
+  }));
+}
+
+interface DeathsRow extends Omit<InstanceDeaths, "now"> {
+  readonly state: InstanceState | null;
+  readonly reason: string | null;
+  /** Its machine sent a heartbeat since: what was told before the last death says nothing of now. */
+  readonly isTold: boolean;
+}
+
+function toInstanceNow(
+  state: InstanceState | null,
+  reason: string | null,
+  isTold: boolean,
+): InstanceNow {
+  if (state === null) return { kind: "gone" };
+  return isTold ? { kind: "known", state, reason } : { kind: "silent" };
 }
 
 /** Needs that no machine can serve, while jobs wait that have them. */

@@ -86,6 +86,16 @@ export interface Db extends Queryable {
   close(): Promise<void>;
 }
 
+/** A {@link Db} that can also do what Postgres does in no transaction: migrations need it, and nobody else. */
+export interface PoolDb extends Db {
+  /**
+   * Runs `fn` on a connection that nobody else gets, outside of any transaction and without a limit of
+   * time. The connection is ended afterwards, and what was set
+   * on it or locked by it with it.
+   */
+  session<T>(fn: (on: Queryable) => Promise<T>): Promise<T>;
+}
+
 /** How to make a {@link Db}. */
 export interface DbOptions {
   readonly target: PgTarget;
@@ -142,7 +152,7 @@ export function clientConfig(
 }
 
 /** Opens a pool. Connects lazily: the first query tells whether the database is there. */
-export function createDb(options: DbOptions): Db {
+export function createDb(options: DbOptions): PoolDb {
   const { clock, random, log } = options;
   const timeoutMs = options.statementTimeoutMs ?? DEFAULT_STATEMENT_TIMEOUT_MS;
   // The pool hands every new client its own options; asking the target here instead lets a
@@ -212,9 +222,29 @@ export function createDb(options: DbOptions): Db {
         }
       }
     },
+    async session(fn) {
+      try {
+        return await inSession(pool, fn);
+      } catch (error) {
+        lost(error);
+        throw error;
+      }
+    },
     load: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close: () => (closing ??= pool.end()),
   };
+}
+
+async function inSession<T>(pool: Pool, fn: (on: Queryable) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  client.on("error", ignoreDeath);
+  try {
+    await client.query("set statement_timeout = 0");
+    return await fn({ query: (text, values) => runQuery(client, text, values) });
+  } finally {
+    client.off("error", ignoreDeath);
+    client.release(true);
+  }
 }
 
 function ignoreDeath(): void {

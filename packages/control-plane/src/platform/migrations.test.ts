@@ -7,11 +7,13 @@ const file = (version: number, over: Partial<Migration> = {}): Migration => ({
   name: `step_${version}`,
   checksum: `sum-${version}`,
   breaking: false,
+  was: null,
+  indexes: null,
   sql: "",
   ...over,
 });
 const taken = (version: number, over: Partial<AppliedMigration> = {}): AppliedMigration => {
-  const { sql: _sql, ...rest } = file(version);
+  const { sql: _sql, was: _was, indexes: _indexes, ...rest } = file(version);
   return { ...rest, ...over };
 };
 
@@ -41,6 +43,13 @@ describe("planMigrations", () => {
     const plan = planMigrations([file(1)], [taken(1, { checksum: "other" })]);
     expect(plan).toMatchObject({ kind: "refuse", reason: "edited" });
     expect(plan.kind === "refuse" && plan.message).toContain("0001_step_1");
+  });
+
+  test("a file that says what it was before is taken for the same", () => {
+    const plan = planMigrations([file(1, { was: "other" })], [taken(1, { checksum: "other" })]);
+    expect(plan).toMatchObject({ kind: "apply", pending: [] });
+    const edited = planMigrations([file(1, { was: "other" })], [taken(1, { checksum: "third" })]);
+    expect(edited).toMatchObject({ kind: "refuse", reason: "edited" });
   });
 
   test("a file that is gone from the middle is refused", () => {

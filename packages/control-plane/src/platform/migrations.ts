@@ -3,7 +3,8 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Db, Queryable } from "./db.ts";
+import type { PoolDb, Queryable } from "./db.ts";
+import { buildIndexes, parseIndexBuilds, type IndexBuild } from "./index-builds.ts";
 import type { Log } from "./log.ts";
 
 /** One migration file. `breaking`: processes older than it cannot live with what it does. */
@@ -12,11 +13,15 @@ export interface Migration {
   readonly name: string;
   readonly checksum: string;
   readonly breaking: boolean;
+  /** Its checksum before it was changed in a way that means nothing to who took it. */
+  readonly was: string | null;
+  /** What it builds outside of a transaction; null of a file that runs in one, as most do. */
+  readonly indexes: readonly IndexBuild[] | null;
   readonly sql: string;
 }
 
 /** What the database remembers of a migration it took. */
-export type AppliedMigration = Omit<Migration, "sql">;
+export type AppliedMigration = Omit<Migration, "sql" | "was" | "indexes">;
 
 /** What to do about a database, given the files and what it took already. */
 export type MigrationPlan =
@@ -43,6 +48,8 @@ export class MigrationError extends Error {
 
 const FILE_NAME = /^(\d{4})_([a-z0-9_]+)\.sql$/;
 const BREAKING = /^--!\s*breaking\b/m;
+const CONCURRENTLY = /^--!\s*concurrently\b/m;
+const WAS = /^--!\s*was ([0-9a-f]{64})\b/m;
 /** Any constant will do, as long as every release uses the same. */
 const LOCK_KEY = 7_283_280_001;
 
@@ -70,10 +77,22 @@ export async function readMigrations(folder: string): Promise<Migration[]> {
       name: match[2],
       checksum: createHash("sha256").update(sql).digest("hex"),
       breaking: BREAKING.test(sql),
+      was: WAS.exec(sql)?.[1] ?? null,
+      indexes: readIndexes(file, sql),
       sql,
     });
   }
   return migrations;
+}
+
+function readIndexes(file: string, sql: string): readonly IndexBuild[] | null {
+  if (!CONCURRENTLY.test(sql)) return null;
+  const indexes = parseIndexBuilds(sql);
+  if (indexes !== undefined) return indexes;
+  throw new MigrationError(
+    "bad_folder",
+    `${file}: expected nothing but statements like create index concurrently x on y (z), as --! concurrently says`,
+  );
 }
 
 /**
@@ -103,7 +122,7 @@ export function planMigrations(
         "missing",
         `the database took migration ${label}, but its file is not here: restore the file, or use the release it belongs to`,
       );
-    } else if (file.checksum !== past.checksum) {
+    } else if (past.checksum !== file.checksum && past.checksum !== file.was) {
       return refuse(
         "edited",
         `migration ${label} was edited after the database took it: restore the file and put the change into a new one`,
@@ -133,17 +152,26 @@ function migrationLabel(migration: Pick<Migration, "version" | "name">): string 
 
 /**
  * Brings the database up to date, forward only. Each file runs in a transaction of its own, under
- * an advisory lock, so any number of replicas may start at once. Returns what this call applied.
+ * an advisory lock, so any number of replicas may start at once; one that says `--! concurrently` is
+ * built outside of it first (`index-builds.ts`). Returns what this call applied.
  * Throws {@link MigrationError} when files and history do not fit.
  */
 export async function migrate(
-  db: Db,
+  db: PoolDb,
   options: { readonly folder: string; readonly log: Log },
 ): Promise<readonly AppliedMigration[]> {
   const files = await readMigrations(options.folder);
   const applied: AppliedMigration[] = [];
+  const built = new Set<number>();
   for (;;) {
-    const next = await db.transaction((tx) => applyNext(tx, files), { statementTimeoutMs: 0 });
+    const next = await db.transaction((tx) => applyNext(tx, files, built), {
+      statementTimeoutMs: 0,
+    });
+    if (next.toBuild !== undefined) {
+      await buildIndexes(db, next.toBuild.indexes ?? [], options.log);
+      built.add(next.toBuild.version);
+      continue;
+    }
     for (const past of next.unknown) {
       if (applied.length === 0)
         options.log.warn(
@@ -160,7 +188,13 @@ export async function migrate(
 async function applyNext(
   tx: Queryable,
   files: readonly Migration[],
-): Promise<{ applied?: AppliedMigration; unknown: readonly AppliedMigration[] }> {
+  built: ReadonlySet<number>,
+): Promise<{
+  readonly applied?: AppliedMigration;
+  /** Not applied before its indexes are there. */
+  readonly toBuild?: Migration;
+  readonly unknown: readonly AppliedMigration[];
+}> {
   await takeAdvisoryLock(tx, LOCK_KEY);
   await tx.query(`create table if not exists schema_migrations (
     version integer primary key,
@@ -176,11 +210,14 @@ async function applyNext(
   if (plan.kind === "refuse") throw new MigrationError(plan.reason, plan.message);
   const next = plan.pending[0];
   if (next === undefined) return { unknown: plan.unknown };
-  await tx.query(next.sql);
+  if (next.indexes !== null && !built.has(next.version)) {
+    return { toBuild: next, unknown: plan.unknown };
+  }
+  if (next.indexes === null) await tx.query(next.sql);
   await tx.query(
     "insert into schema_migrations (version, name, checksum, breaking) values ($1, $2, $3, $4)",
     [next.version, next.name, next.checksum, next.breaking],
   );
-  const { sql: _sql, ...applied } = next;
-  return { applied, unknown: plan.unknown };
+  const { version, name, checksum, breaking } = next;
+  return { applied: { version, name, checksum, breaking }, unknown: plan.unknown };
 }

@@ -46,7 +46,8 @@ function toAlertmanager(alert: NoticedAlert, endsAt: number) {
   const isOver = status === "resolved";
   return {
     labels: { ...labels, alertname: rule, severity, source: "holdfast" },
-    annotations: { summary, ...(advice === null ? {} : { description: advice }) },
+    // What is to be done about it is of no use once it is over.
+    annotations: { summary, ...(advice === null || isOver ? {} : { description: advice }) },
     startsAt: new Date(firedAt).toISOString(),
     endsAt: new Date(isOver ? (resolvedAt ?? firedAt) : endsAt).toISOString(),
   };

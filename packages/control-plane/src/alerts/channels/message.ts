@@ -1,17 +1,16 @@
 /** A notification in words, for people. */
-import { secondsText, SEVERITIES } from "@holdfast/alerts";
+import { SEVERITIES } from "@holdfast/alerts";
 import type { NoticedAlert, Notification } from "../model.ts";
 
 /** Alerts that a text lists; the others are counted. */
 const LISTED_MAX = 20;
-const MS_PER_SECOND = 1_000;
 
 /** One alert in words. */
 export interface AlertLine {
   readonly alert: NoticedAlert;
   /** `CRITICAL`, or `RESOLVED`. */
   readonly head: string;
-  /** The summary, and of a resolved one how long it was and why it is over. */
+  /** The summary. */
   readonly text: string;
 }
 
@@ -40,10 +39,8 @@ function rank({ status, severity }: NoticedAlert): number {
 }
 
 function toLine(alert: NoticedAlert): AlertLine {
-  const { status, severity, summary, firedAt, resolvedAt, reason } = alert;
-  if (status === "firing") return { alert, head: severity.toUpperCase(), text: summary };
-  const span = secondsText(((resolvedAt ?? firedAt) - firedAt) / MS_PER_SECOND);
-  return { alert, head: "RESOLVED", text: `${summary} (after ${span}: ${reason ?? "it is over"})` };
+  const { status, severity, summary } = alert;
+  return { alert, head: status === "firing" ? severity.toUpperCase() : "RESOLVED", text: summary };
 }
 
 /** The whole notification as plain text. */
