@@ -134,7 +134,7 @@ describe("how many machines are asked for", () => {
   it("goes on with the next pool where one is blocked", () => {
     const blockedPools = new Map([["a", "none left"]]);
     expect(decide({ ...jobs(3), blockedPools }).pools).toMatchObject([
-      { pool: "a", desired: 0, ask: 0 },
+      { pool: "a", desired: 0, ask: 0, held: "none left" },
       { pool: "b", desired: 3, ask: 3 },
     ]);
   });
@@ -269,6 +269,15 @@ describe("which machines end", () => {
     ];
     expect(decide({ machines }).drop).toEqual(["m1", "m3"]);
     expect(decide({ ...jobs(2), machines }).drop).toEqual(["m1"]);
+  });
+
+  it("drops what was asked for in a pool that is blocked: what cannot be asked is no failure", () => {
+    const asked = { state: "asked", ref: null, createdAt: null, healthyAt: null } as const;
+    const machines = [machine("m1", asked), machine("m2", { ...asked, unsureUntil: NOW + 1 })];
+    const blockedPools = new Map([["a", "it does not answer"]]);
+    const rules = policy({ pools: [pool("a", { min: 2 })] });
+    expect(decide({ machines, blockedPools }, rules).drop).toEqual(["m1"]);
+    expect(decide({ machines }, rules).drop).toEqual([]);
   });
 
   it("lets another pool start while one is asked in vain", () => {

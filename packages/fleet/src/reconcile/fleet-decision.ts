@@ -9,6 +9,8 @@
  *     works here: then it is written down.
  * I4. What one pool cannot take the next one gets: only what works in a pool, or may be started there, is
  *     taken off the demand, however many machines it should have.
+ * I5. A machine that a blocked pool surely has not made is dropped, and asked for anew by and by: else a
+ *     provider that is away would be asked for each in vain until each counts as a failed machine.
  */
 import { spawnAllowance, type BreakerView } from "../breaker/breaker.ts";
 import type { ProvidedMachine, ProviderKind } from "../provider/model.ts";
@@ -44,7 +46,7 @@ export interface PoolDecision {
   readonly living: number;
   /** Machines to ask for now. */
   readonly ask: number;
-  /** Why no more are asked for, although they are wanted; null when all are. */
+  /** Why no more are asked for: although they are wanted, or whenever some will be. Null when all are. */
   readonly held: string | null;
 }
 
@@ -85,10 +87,14 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
     const total = own.filter(
       ({ state, terminatedAt }) => state !== "ending" || terminatedAt === null,
     ).length;
-    const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
+    const blocked = facts.blockedPools.get(pool.name) ?? null;
+    const { ask, held } =
+      missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: blocked };
     pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
     const over = working.length - wanted;
-    const unmade = living.filter(isSurelyUnmade).slice(0, Math.max(0, over));
+    const unmadeAll = living.filter(isSurelyUnmade);
+    // I5
+    const unmade = blocked === null ? unmadeAll.slice(0, Math.max(0, over)) : unmadeAll;
     drop.push(...unmade.map(({ id }) => id));
     const left = working.filter((one) => !unmade.includes(one));
     drain.push(...unneeded(facts, left, wanted, policy).map(({ id }) => id));
