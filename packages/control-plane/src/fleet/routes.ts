@@ -14,7 +14,7 @@ import { z } from "zod";
 import { ALLOWED, type Caller, type Role } from "../access/model.ts";
 import { readPage } from "../access/pages.ts";
 import type { HttpApp } from "../platform/http/server.ts";
-import type { HealthFacts } from "./advice.ts";
+import type { HealthFacts } from "./system-health.ts";
 import type { FleetService } from "./service.ts";
 
 /** What the routes of the fleet need. */

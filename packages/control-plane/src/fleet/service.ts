@@ -19,7 +19,7 @@ import type { IdSource, Random } from "@holdfast/runtime";
 import { takeAdvisoryLock } from "../platform/advisory-lock.ts";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
-import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
+import { adviceOf } from "./advice.ts";
 import type { FleetPool, FleetPorts, FleetSettings } from "./fleet-settings.ts";
 import { readLead } from "./lead-store.ts";
 import { leverProblem, leversInForce } from "./levers.ts";
@@ -29,6 +29,7 @@ import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
 import { toStored } from "./stored-machine.ts";
 import * as store from "./store.ts";
+import { judgeHealth, type HealthFacts } from "./system-health.ts";
 import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from "./views.ts";
 
 /** Machines that a status names. */
@@ -207,7 +208,7 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
     draining: count("draining"),
     ending: count("ending"),
   };
-  return {
+  const status: Omit<FleetStatus, "advice"> = {
     breaker,
     counts,
     machines: views.toReversed().slice(0, MACHINES_TOLD),
@@ -228,15 +229,15 @@ function toStatus(look: Look, { settings }: FleetServiceDeps): FleetStatus {
         max: pool.max,
         desired: stored?.decision?.desired ?? null,
         living: own.length,
-        held: stored?.decision?.held ?? null,
+        held: stored?.decision?.held ?? stored?.reason ?? null,
         blockedUntil: blockedUntil === null ? null : toInstant(blockedUntil),
       };
     }),
     levers: leverViews,
     costPerHour: living.reduce((sum, { pricePerHour }) => sum + (pricePerHour ?? 0), 0),
-    advice: adviceOf({ breaker, counts, levers: leverViews }),
     isLed: look.isLed,
   };
+  return { ...status, advice: adviceOf(status) };
 }
 
 function toSamples(status: FleetStatus): readonly FleetSample[] {
