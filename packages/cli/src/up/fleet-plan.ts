@@ -102,6 +102,7 @@ async function providerFactory(
         return createLocalProvider({
           ...common,
           settings: pool.local,
+          poolMax: pool.max,
           defaultRoot: join(settings.home, "fleet"),
           defaultCommand: [process.execPath, process.argv[1] ?? "holdfast", "agent"],
           baseEnv: { HOME: tmpdir(), ...Object.fromEntries(given) },
