@@ -109,7 +109,8 @@ const JOBS: readonly AlertRule[] = [
     name: "error_budget_burning",
     severity: "critical",
     summary: "The error budget is used up {value} times as fast as it may be: {words}",
-    advice: "See which objective it is, and what failed since.",
+    advice:
+      "See what fails (holdfast jobs list --status failed), and what changed in the last hour.",
     // 12 % of the jobs. Less may be chance in an hour; 14.4, as for budgets of a thousandth, would be late.
     when: above("error_budget_burn_rate", 6, 3),
     // With fewer failed jobs an hour it is chance as well: one of three at night is no breach.

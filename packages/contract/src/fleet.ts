@@ -83,7 +83,7 @@ export const poolViewSchema = z.object({
   max: z.int(),
   desired: z.int().nullable(),
   living: z.int(),
-  /** Why no more machines are started although they are wanted. */
+  /** Why no more machines are started although they are wanted, or would be if they were. */
   held: z.string().nullable(),
   blockedUntil: instantSchema.nullable(),
 });

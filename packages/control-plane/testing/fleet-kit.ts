@@ -8,6 +8,7 @@ import {
   type BreakerPolicy,
   type Demand,
   type FleetPolicy,
+  type ProviderTrouble,
 } from "@holdfast/fleet";
 import type { MachineProvider } from "@holdfast/providers";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
@@ -62,11 +63,13 @@ export async function createFleetKit(
   const ids = createIdSource(systemClock, systemRandom);
   let world = { cloud: new FakeCloud({ ...WELL, ...options.cloud }, seededRandom(1)), now: BEGIN };
   let demand = NOTHING;
+  let trouble: ProviderTrouble | null = null;
   let kill: Kill | null = null;
   let steps = 0;
   let hasPool = true;
   let lines: string[] = [];
   const log = createLog({ level: "debug", write: (line) => void lines.push(line) });
+  let creates = 0;
   let reconciler: Reconciler;
   let leaders = 0;
 
@@ -124,8 +127,17 @@ export async function createFleetKit(
       kind: "runpod",
       offers: [{ gpuType: null, zone: null, isSpot: false }],
       list: () =>
-        step(async () => ({ kind: "ok", value: world.cloud.list(world.now).machines }) as const),
-      create: ({ name }) => step(async () => world.cloud.create(name, world.now)),
+        step(async () =>
+          trouble === null
+            ? ({ kind: "ok", value: world.cloud.list(world.now).machines } as const)
+            : ({ kind: "trouble", trouble } as const),
+        ),
+      create: ({ name }) =>
+        step(async () => {
+          creates += 1;
+          if (trouble !== null) return { kind: "trouble", trouble } as const;
+          return world.cloud.create(name, world.now);
+        }),
       terminate: (ref) =>
         step(async () => {
           if (world.cloud.isDeaf) return NO_ANSWER;
@@ -206,6 +218,15 @@ export async function createFleetKit(
     setDemand(more: Partial<Demand>) {
       demand = { ...NOTHING, ...more };
     },
+    /** What the provider says to every question from now on; null: it answers again. */
+    setTrouble(kind: ProviderTrouble["kind"] | null) {
+      trouble =
+        kind === null ? null : { kind, message: kind, retryAfterMs: null, mayHaveHappened: false };
+    },
+    /** How often a machine was asked for. */
+    get creates() {
+      return creates;
+    },
     newLeader,
     /** Another leader, whose `fleet.yaml` has the pool, or not. */
     setPool(isThere: boolean) {
@@ -228,6 +249,8 @@ export async function createFleetKit(
       demand = NOTHING;
       lines = [];
       hasPool = true;
+      trouble = null;
+      creates = 0;
       newLeader();
     },
     /** What leaders have logged since the last reset. */

@@ -29,8 +29,9 @@ export interface MachineProvider {
    */
   terminate(ref: string, signal: AbortSignal): Promise<Provided<null>>;
   /**
-   * What is wrong with the pool's settings as far as the provider can tell (key refused, unknown GPU
-   * type), in words; empty when nothing is.
+   * What is wrong with the pool's settings as far as the provider can tell (an unknown GPU type), in
+   * words; empty when nothing is. A key that is refused, or may not do this, is `unauthorized`: it can be
+   * put right without touching the settings.
    */
   check(signal: AbortSignal): Promise<Provided<readonly string[]>>;
   /** Lets go of connections; machines live on. */

@@ -16,6 +16,7 @@ export interface LocalOverrides {
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly failpoints?: Failpoints;
   readonly clock?: Clock;
+  readonly poolMax?: number;
 }
 
 /** See the head of this file. */
@@ -45,6 +46,7 @@ export async function openLocalWorld(script = "exec sleep 600"): Promise<LocalWo
       }),
       label,
       clock: over.clock ?? systemClock,
+      poolMax: over.poolMax ?? MAX_MACHINES,
       defaultRoot: root,
       defaultCommand: [program],
       baseEnv: { PATH: process.env["PATH"] ?? "", HOME: folder },

@@ -85,6 +85,15 @@ describe("the status of a fleet", () => {
     );
   });
 
+  it("makes up no reason where none is told", () => {
+    const [pool] = fleet().pools;
+    const blockedUntil = "2026-01-31T12:11:00.000Z";
+    const pools = pool === undefined ? [] : [{ ...pool, held: null, blockedUntil }];
+    expect(statusLines(fleet({ pools }), LOOK).join("\n")).toContain(
+      "blocked, and the control plane does not tell why; asked again in 1 min 0 s",
+    );
+  });
+
   it("lets nothing from outside steer the screen", () => {
     const advice = { kind: "wait", text: "a\u001B[2Jb" } as const;
     expect(statusLines(fleet({ advice }), LOOK).join("\n")).not.toContain("\u001B");

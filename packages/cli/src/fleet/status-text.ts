@@ -99,7 +99,9 @@ function poolLines(pools: FleetStatus["pools"], { now, columns }: Look): readonl
 function heldText({ held, blockedUntil }: FleetStatus["pools"][number], now: number): string {
   const leftMs = blockedUntil === null ? 0 : Date.parse(blockedUntil) - now;
   const again = leftMs > 0 ? `; asked again in ${durationText(leftMs)}` : "";
-  return held === null && again === "" ? "" : `${held ?? "the provider"}${again}`;
+  if (held === null && again === "") return "";
+  // Older control planes tell no reason of a pool that nothing is wanted of.
+  return `${held ?? "blocked, and the control plane does not tell why"}${again}`;
 }
 
 function section(

@@ -29,8 +29,8 @@ export function fleetFilePath(settings: ControlPlaneSettings): string | null {
 
 /**
  * Reads the file; undefined where there is none. Throws {@link CommandFailure} with every problem, those
- * included that providers find in their pools: an unknown GPU type, a key that is refused. A provider
- * that does not answer is no problem of the file.
+ * included that providers find in their pools: an unknown GPU type. A provider that does not answer, or
+ * refuses the key, is no problem of the file: it is told, and its pool is blocked until that is over.
  */
 export async function readFleetPlan(
   settings: ControlPlaneSettings,
@@ -110,6 +110,7 @@ async function providerFactory(
         return createLocalProvider({
           ...common,
           settings: pool.local,
+          poolMax: pool.max,
           defaultRoot: join(settings.home, "fleet"),
           defaultCommand: [process.execPath, process.argv[1] ?? "holdfast", "agent"],
           baseEnv: { HOME: tmpdir(), ...Object.fromEntries(given) },
@@ -168,7 +169,7 @@ async function checkPools(
         // A key that is refused stops its pool and nothing else: jobs and other pools go on.
         warn(
           kind === "unauthorized"
-            ? `pool ${name} is refused by its provider, no machine of it can be started: ${message}`
+            ? `pool ${name} is blocked, its provider refuses the key: ${message}; it is asked again by itself (holdfast fleet status)`
             : `pool ${name} could not be checked: ${message}`,
         );
       } catch {

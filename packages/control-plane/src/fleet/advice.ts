@@ -1,28 +1,39 @@
-/** What a person should do about the fleet now (CONTRACTS C2), and how the whole system is. Pure. */
-import type { FleetStatus, LeverView, SystemHealth } from "@holdfast/contract";
+/** What a person should do about the fleet now (CONTRACTS C2). Pure. */
+import type { FleetStatus, LeverView } from "@holdfast/contract";
+import { REFUSED_WORDS } from "./pool-blocks.ts";
 
-type Facts = Pick<FleetStatus, "breaker" | "counts" | "levers">;
+type Advice = FleetStatus["advice"];
+type Facts = Omit<FleetStatus, "advice">;
+type Pool = FleetStatus["pools"][number];
 
-/** Under the threshold: nothing. Over it: wait while a machine is healthy, else look for the cause. */
-export function adviceOf({ breaker, counts, levers }: Facts): FleetStatus["advice"] {
-  const pause = pauseOf({ levers });
+/** A job that has waited for so long is a problem. */
+export const LONG_WAIT_MS = 10 * 60_000;
+/** A fleet that may start machines has begun to, after so long a wait of a job. */
+export const SOON_MS = 60_000;
+
+/**
+ * Over the threshold: wait while a machine is healthy, else look for the cause. Under it: nothing, but what
+ * is wrong although the rate is not: too few machines for a check, a pool that is blocked, jobs that starve.
+ */
+export function adviceOf(fleet: Facts): Advice {
+  const { breaker } = fleet;
+  const pause = pauseOf(fleet);
   if (pause !== undefined) return { kind: "wait", text: `${pauseText(pause)}; ${undoText(pause)}` };
-  if (breaker.spawning === "ALLOWED" && breaker.state === "closed") {
+  if (breaker.state === "open") return openAdvice(fleet);
+  const found = [
+    ...(breaker.state === "half-open" ? [halfOpenAdvice(fleet)] : failureAdvice(fleet)),
+    ...blockedPools(fleet).map((pool) => blockedAdvice(pool)),
+    ...starvingAdvice(fleet),
+  ];
+  if (found.length === 0) {
     return { kind: "normal", text: "nothing to do: the failure rate is under the threshold" };
   }
-  if (breaker.state === "half-open") {
-    return {
-      kind: counts.healthy > 0 ? "wait" : "investigate",
-      text:
-        breaker.probeAt === null
-          ? "one machine is tried at a time until one is healthy"
-          : `machines that were tried have failed: the next one is tried at ${breaker.probeAt}`,
-    };
-  }
-  const causes = Object.entries(breaker.causes)
-    .filter(([, count]) => count > 0)
-    .toSorted(([, one], [, other]) => other - one)
-    .map(([kind, count]) => `${count} × ${kind}`);
+  const kinds = found.map(({ kind }) => kind);
+  const kind = (["investigate", "wait"] as const).find((one) => kinds.includes(one)) ?? "normal";
+  return { kind, text: found.map(({ text }) => text).join("; ") };
+}
+
+function openAdvice({ breaker, counts }: Facts): Advice {
   if (counts.healthy > 0) {
     const machines = counts.healthy === 1 ? "1 machine works" : `${counts.healthy} machines work`;
     return {
@@ -32,157 +43,130 @@ export function adviceOf({ breaker, counts, levers }: Facts): FleetStatus["advic
   }
   return {
     kind: "investigate",
-    text: `no machine works, and none may be started: find out why they fail (${causes.join(", ") || "no cause is known"})`,
+    text: `no machine works, and none may be started: find out why they fail (${causesText(breaker) || "no cause is known"})`,
   };
 }
 
-function pauseOf({ levers }: Pick<FleetStatus, "levers">): LeverView | undefined {
+function halfOpenAdvice({ breaker, counts }: Facts): Advice {
+  return {
+    kind: counts.healthy > 0 ? "wait" : "investigate",
+    text:
+      breaker.probeAt === null
+        ? "one machine is tried at a time until one is healthy"
+        : `machines that were tried have failed: the next one is tried at ${breaker.probeAt}`,
+  };
+}
+
+/** Failures that do not stop anything: told where nothing works, or where there are too few for a check. */
+function failureAdvice(fleet: Facts): readonly Advice[] {
+  const { breaker, counts, pools } = fleet;
+  const isChecked = breaker.seen >= breaker.minimum;
+  if (breaker.failed === 0 || (isChecked && counts.healthy > 0)) return [];
+  const look = "look at their reasons (holdfast fleet machines --all)";
+  const most = pools.reduce((sum, { max }) => sum + max, 0);
+  const few =
+    most > 0 && most < breaker.minimum
+      ? ` (the pools have at most ${most}; holdfast fleet minimum sets it)`
+      : "";
+  const check = isChecked
+    ? "the failure rate is under the threshold"
+    : `the check begins at ${breaker.minimum}${few}`;
+  return [
+    {
+      kind: counts.healthy === 0 && isWanted(fleet) ? "investigate" : "normal",
+      text: `${failuresText(fleet)}; ${check}; ${look}`,
+    },
+  ];
+}
+
+function blockedAdvice(pool: Pool): Advice {
+  const text = `pool ${pool.name}: ${pool.held}`;
+  if (isRefused(pool)) return { kind: "investigate", text };
+  return { kind: "wait", text: `${text}; it is asked again at ${pool.blockedUntil}` };
+}
+
+function starvingAdvice(fleet: Facts): readonly Advice[] {
+  const { queuedTasks, oldestQueuedMs, counts } = fleet;
+  if (oldestQueuedMs === null || queuedTasks === 0) return [];
+  const works = counts.healthy > 0;
+  if (oldestQueuedMs <= (works || counts.starting > 0 ? LONG_WAIT_MS : SOON_MS)) return [];
+  const waits = `the oldest of ${queuedTasks} queued jobs has waited for ${waitText(oldestQueuedMs)}`;
+  return works
+    ? [
+        {
+          kind: "wait",
+          text: `${waits}: its page says what for (holdfast jobs list --status queued --oldest)`,
+        },
+      ]
+    : [
+        {
+          kind: "investigate",
+          text: `${waits}, and no machine works: see what holds the pools back`,
+        },
+      ];
+}
+
+/** Blocked, and that matters: a person has to put it right, or its machines are wanted now. */
+export function blockedPools({
+  pools,
+  queuedTasks,
+}: Pick<Facts, "pools" | "queuedTasks">): readonly Pool[] {
+  return pools.filter((pool) => {
+    const { held, blockedUntil, desired, living, max } = pool;
+    if (held === null || blockedUntil === null || max === 0) return false;
+    return isRefused(pool) || queuedTasks > 0 || (desired ?? 0) > living;
+  });
+}
+
+/** What is in the pool's way does not go away by itself. */
+export function isRefused({ held }: Pool): boolean {
+  return held?.startsWith(REFUSED_WORDS) === true;
+}
+
+/** Some machine should be there: for a job, or always. */
+export function isWanted({ queuedTasks, runningTasks, pools, counts }: Facts): boolean {
+  const isDesired = pools.some(({ desired, min }) => (desired ?? min) > 0);
+  return queuedTasks + runningTasks > 0 || counts.starting > 0 || isDesired;
+}
+
+/** `4 of 4 machines failed (3 × crash, 1 × no_start), the last one hf-a: its provider says that it ended`. */
+export function failuresText({ breaker, failures }: Pick<Facts, "breaker" | "failures">): string {
+  const { failed, seen } = breaker;
+  const causes = causesText(breaker);
+  const last = failures[0];
+  const machines = seen === 1 ? "machine" : "machines";
+  return [
+    `${failed} of ${seen} ${machines} failed`,
+    causes === "" ? "" : ` (${causes})`,
+    last === undefined ? "" : `, the last one ${last.name}: ${last.reason ?? "no reason is known"}`,
+  ].join("");
+}
+
+/** The most frequent first. */
+function causesText({ causes }: Facts["breaker"]): string {
+  return Object.entries(causes)
+    .filter(([, count]) => count > 0)
+    .toSorted(([, one], [, other]) => other - one)
+    .map(([kind, count]) => `${count} × ${kind}`)
+    .join(", ");
+}
+
+/** How long a job has waited, in words. */
+export function waitText(ms: number): string {
+  return `${Math.round(ms / 60_000)} min`;
+}
+
+/** The pause in force, if there is one. */
+export function pauseOf({ levers }: Pick<FleetStatus, "levers">): LeverView | undefined {
   return levers.find(({ kind }) => kind === "pause");
 }
 
-function pauseText({ madeBy, reason }: LeverView): string {
+/** Who has paused the fleet, and why. */
+export function pauseText({ madeBy, reason }: LeverView): string {
   return `nothing is started or ended: the fleet is paused by ${madeBy} (${reason})`;
 }
 
-function undoText({ id }: LeverView): string {
+/** How a pause is ended. */
+export function undoText({ id }: LeverView): string {
   return `when it may go on: holdfast fleet undo ${id}`;
-}
-
-/** What the system's health is judged from. */
-export interface HealthFacts {
-  readonly fleet: FleetStatus;
-  /** What a job needs to start: each part, and what is wrong with it. */
-  readonly checks: readonly {
-    readonly name: string;
-    readonly ok: boolean;
-    readonly reason: string | null;
-  }[];
-}
-
-/** A job that has waited for so long is a problem. */
-const LONG_WAIT_MS = 10 * 60_000;
-
-type Problem = SystemHealth["problems"][number];
-
-/** Healthy, degraded (work is done, or is about to be, and something is wrong), or down (no work can be done). */
-export function judgeHealth({ fleet, checks }: HealthFacts): SystemHealth {
-  const problems: readonly Problem[] = [
-    ...checks.filter(({ ok }) => !ok).flatMap((check) => checkProblems(check, fleet)),
-    ...breakerProblems(fleet),
-    ...poolProblems(fleet),
-    ...queueProblems(fleet),
-    ...strayProblems(fleet),
-    ...(fleet.isLed ? [] : [NO_LEADER]),
-  ];
-  const state = problems.some(({ severity }) => severity === "down")
-    ? "down"
-    : problems.length > 0
-      ? "degraded"
-      : "healthy";
-  return { state, problems: [...problems], fleet };
-}
-
-const NO_LEADER: Problem = {
-  severity: "degraded",
-  what: "no replica leads the fleet",
-  advice: "one takes over within 10 s; if this stays, look at the control plane's log",
-};
-
-function checkProblems(
-  { name, reason }: HealthFacts["checks"][number],
-  fleet: FleetStatus,
-): readonly Problem[] {
-  const what = `${name}: ${reason ?? "not ready"}`;
-  if (name === "hold") {
-    const advice =
-      "release the emergency stop when it is safe (POST /api/error-recovery/emergency-stop/release)";
-    return [{ severity: "degraded", what, advice }];
-  }
-  if (name !== "instance") {
-    return [{ severity: "down", what, advice: "see docs/operations.md, readyz 503" }];
-  }
-  if (isAtZeroOnPurpose(fleet)) return [];
-  if (isOnItsWay(fleet)) {
-    const advice = "a machine is on its way: wait for it (holdfast fleet machines)";
-    return [{ severity: "degraded", what, advice }];
-  }
-  const advice =
-    "see why (holdfast fleet machines --all), and where the log of one is (holdfast fleet show NAME)";
-  return [{ severity: "down", what, advice }];
-}
-
-function breakerProblems(fleet: FleetStatus): readonly Problem[] {
-  const { breaker, counts, queuedTasks, advice } = fleet;
-  const problems: Problem[] = [];
-  const pause = pauseOf(fleet);
-  if (pause !== undefined) {
-    problems.push({ severity: "degraded", what: pauseText(pause), advice: undoText(pause) });
-  }
-  if (breaker.state !== "closed") {
-    problems.push({
-      severity: counts.healthy === 0 && queuedTasks > 0 ? "down" : "degraded",
-      what: `failure rate ${breaker.text}: spawning ${breaker.spawning}`,
-      advice: `${advice.kind}: ${advice.text}`,
-    });
-  }
-  return problems;
-}
-
-function poolProblems(fleet: FleetStatus): readonly Problem[] {
-  // What holds every pool back is told already.
-  if (fleet.breaker.state !== "closed" || pauseOf(fleet) !== undefined) return [];
-  return fleet.pools
-    .filter(({ held, desired, living }) => held !== null && (desired ?? 0) > living)
-    .filter(({ held }) => held?.startsWith("machines are started gradually") !== true)
-    .map(({ name, held }) => ({
-      severity: "degraded",
-      what: `pool ${name}: ${held}`,
-      advice: "see fleet.yaml",
-    }));
-}
-
-/** Machines of pools that are gone from the file: nobody here can end them. */
-function strayProblems({ pools, machines }: FleetStatus): readonly Problem[] {
-  const known = new Set(["static", ...pools.map(({ name }) => name)]);
-  const strays = machines.filter(({ pool }) => !known.has(pool));
-  if (strays.length === 0) return [];
-  const names = [...new Set(strays.map(({ pool }) => pool))].join(", ");
-  return [
-    {
-      severity: "degraded",
-      what: `machines of pools that are not in fleet.yaml any more (${names}): ${strays.length}; nobody ends them, and they may be paid for`,
-      advice: "put the pool back with `max: 0` until they are gone, or end them at their provider",
-    },
-  ];
-}
-
-function queueProblems({
-  queuedTasks,
-  runningTasks,
-  oldestQueuedMs,
-}: FleetStatus): readonly Problem[] {
-  if (oldestQueuedMs === null || oldestQueuedMs <= LONG_WAIT_MS) return [];
-  return [
-    {
-      severity: runningTasks === 0 ? "down" : "degraded",
-      what: `the oldest of ${queuedTasks} queued jobs has waited for ${Math.round(oldestQueuedMs / 60_000)} min`,
-      advice: "its page says what it waits for (holdfast jobs list --status queued --oldest)",
-    },
-  ];
-}
-
-/** Nothing waits, and the pools may be empty: no machine, or the last one draining, is no fault. */
-function isAtZeroOnPurpose({ pools, queuedTasks, counts, breaker }: FleetStatus): boolean {
-  return (
-    pools.length > 0 &&
-    queuedTasks === 0 &&
-    counts.living === counts.draining &&
-    breaker.state === "closed" &&
-    pools.every(({ min }) => min === 0)
-  );
-}
-
-/** Machines come up and none fails too often: what waits is served soon, if it has not waited for long. */
-function isOnItsWay({ counts, breaker, oldestQueuedMs }: FleetStatus): boolean {
-  return counts.starting > 0 && breaker.state === "closed" && (oldestQueuedMs ?? 0) <= LONG_WAIT_MS;
 }

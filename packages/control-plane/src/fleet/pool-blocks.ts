@@ -1,5 +1,5 @@
-/** Pools that are asked for nothing for a while: no capacity, a refused key, a wrong request. */
-import type { PoolDecision, ProviderTrouble } from "@holdfast/fleet";
+/** Pools that are asked for nothing for a while: no capacity, a refused key, a wrong request, no answer. */
+import type { PoolDecision, Provided, ProviderTrouble } from "@holdfast/fleet";
 import { backoffMs, type BackoffPolicy, type Random } from "@holdfast/runtime";
 import type { StoredPool } from "./model.ts";
 
@@ -7,6 +7,24 @@ import type { StoredPool } from "./model.ts";
 const NO_CAPACITY: BackoffPolicy = { initialMs: 30_000, factor: 2, maxMs: 600_000, jitter: 0.2 };
 /** Nothing helps but a person: asked again now and then, for the person may have been there. */
 const REFUSED: BackoffPolicy = { initialMs: 60_000, factor: 2, maxMs: 900_000, jitter: 0.2 };
+/** It may be back at once. */
+const AWAY: BackoffPolicy = { initialMs: 5_000, factor: 2, maxMs: 600_000, jitter: 0.2 };
+
+/** How the reason of a block begins that only a person ends. */
+export const REFUSED_WORDS = "the provider refuses";
+const AWAY_WORDS = "the provider does not answer as it should";
+const EMPTY_WORDS = "the provider has none now";
+
+const BLOCKING: Readonly<
+  Partial<
+    Record<ProviderTrouble["kind"], { readonly policy: BackoffPolicy; readonly words: string }>
+  >
+> = {
+  unauthorized: { policy: REFUSED, words: REFUSED_WORDS },
+  invalid: { policy: REFUSED, words: REFUSED_WORDS },
+  unavailable: { policy: AWAY, words: AWAY_WORDS },
+  capacity: { policy: NO_CAPACITY, words: EMPTY_WORDS },
+};
 
 /** Which pools are blocked. Kept by the leader; written down, so that the next one knows. */
 export interface PoolBlocks {
@@ -18,40 +36,75 @@ export interface PoolBlocks {
     offerCount: number,
     now: number,
   ): void;
+  /**
+   * Takes in what came of asking for the pool's machines: where that is refused, or not answered, nothing
+   * is asked for; where it is answered again, what only this had shown is gone.
+   */
+  noteListed(pool: string, answer: Provided<unknown>, now: number): void;
   /** A machine was made: what was in the way is gone. */
   noteMade(pool: string): void;
   /** Blocked pools with the reason. */
   at(now: number): ReadonlyMap<string, string>;
   /** As it is written down. */
   stored(decision: PoolDecision, now: number): StoredPool;
-  /** Takes over what another leader wrote, of pools that nothing is known of here. */
+  /** Takes over what another leader wrote: once, of pools that nothing is known of here. */
   restore(pools: readonly StoredPool[]): void;
+  /** Forgets what an earlier lead saw. */
+  reset(): void;
 }
 
 interface Block {
   readonly until: number;
   readonly reason: string;
   readonly failures: number;
+  /** Over as soon as the provider tells its machines. */
+  readonly endsByList: boolean;
 }
 
 /** Makes the {@link PoolBlocks}. */
 export function createPoolBlocks(random: Random): PoolBlocks {
   const blocks = new Map<string, Block>();
-  const block = (pool: string, policy: BackoffPolicy, reason: string, now: number): void => {
+  /** Pools whose machines were not told when they were asked for last. */
+  const unlisted = new Set<string>();
+  /** Pools of which more is known here than was written down. */
+  const known = new Set<string>();
+  const block = (
+    pool: string,
+    { kind, message, retryAfterMs }: ProviderTrouble,
+    { now, endsByList }: { readonly now: number; readonly endsByList: boolean },
+  ): void => {
+    const { policy, words } = BLOCKING[kind] ?? {};
+    if (policy === undefined) return;
+    known.add(pool);
     const failures = (blocks.get(pool)?.failures ?? 0) + 1;
-    blocks.set(pool, { until: now + backoffMs(policy, failures, random), reason, failures });
+    const pauseMs = retryAfterMs ?? backoffMs(policy, failures, random);
+    const until = now + Math.min(policy.maxMs, pauseMs);
+    blocks.set(pool, { until, reason: `${words}: ${message}`, failures, endsByList });
   };
   return {
-    note(pool, { kind, message }, offerIndex, offerCount, now) {
-      if (kind === "unauthorized" || kind === "invalid") {
-        block(pool, REFUSED, `the provider refuses: ${message}`, now);
-      } else if (kind === "unavailable") {
-        block(pool, NO_CAPACITY, `the provider does not answer as it should: ${message}`, now);
-      } else if (kind === "capacity" && offerIndex + 1 >= offerCount) {
-        block(pool, NO_CAPACITY, `the provider has none now: ${message}`, now);
+    note(pool, trouble, offerIndex, offerCount, now) {
+      if (trouble.kind === "capacity" && offerIndex + 1 < offerCount) return;
+      block(pool, trouble, { now, endsByList: unlisted.has(pool) });
+    },
+    noteListed(pool, answer, now) {
+      const found = blocks.get(pool);
+      if (answer.kind === "ok") {
+        unlisted.delete(pool);
+        if (found?.endsByList === true) blocks.delete(pool);
+        return;
+      }
+      unlisted.add(pool);
+      if (found === undefined || found.until <= now) {
+        block(pool, answer.trouble, { now, endsByList: true });
+      } else if (!found.reason.startsWith(EMPTY_WORDS)) {
+        // A request showed it first: it is the same trouble.
+        blocks.set(pool, { ...found, endsByList: true });
       }
     },
-    noteMade: (pool) => void blocks.delete(pool),
+    noteMade(pool) {
+      known.add(pool);
+      blocks.delete(pool);
+    },
     at(now) {
       const blocked = [...blocks].filter(([, { until }]) => until > now);
       return new Map(blocked.map(([pool, { reason }]) => [pool, reason]));
@@ -69,9 +122,16 @@ export function createPoolBlocks(random: Random): PoolBlocks {
     },
     restore(pools) {
       for (const { name, blockedUntil: until, reason, failures } of pools) {
-        if (blocks.has(name) || until === null || reason === null) continue;
-        blocks.set(name, { until, reason, failures });
+        if (known.has(name)) continue;
+        known.add(name);
+        if (until === null || reason === null) continue;
+        // What it came of is not written down; a person who restarts has mended something.
+        const endsByList = !reason.startsWith(EMPTY_WORDS);
+        blocks.set(name, { until, reason, failures, endsByList });
       }
+    },
+    reset() {
+      for (const all of [blocks, unlisted, known]) all.clear();
     },
   };
 }

@@ -104,6 +104,7 @@ class FleetReconciler implements Reconciler {
     this.#listedAt.clear();
     this.#pings.reset();
     this.#signs.reset();
+    this.#blocks.reset();
   }
 
   async round(lead: Lead, signal: AbortSignal): Promise<RoundSummary> {
@@ -172,6 +173,7 @@ class FleetReconciler implements Reconciler {
       this.#listedAt.set(name, askedAt);
       this.#calls.begin(`list of ${name}`, `list of ${name}`, async () => {
         const answer = await callProvider(clock, signal, (limited) => provider.list(limited));
+        this.#blocks.noteListed(name, answer, dbClock.now());
         if (answer.kind === "ok") this.#listings.set(name, toListing(askedAt, answer.value));
         else log.warn({ pool: name, ...answer.trouble }, "provider does not tell its machines");
       });
@@ -297,7 +299,9 @@ class FleetReconciler implements Reconciler {
   ): Promise<void> {
     if (machine === undefined || machine.forcedBy !== null) return;
     if (this.#calls.has(machine.id)) return;
-    const end = { cause: "intended", kind: null, reason: "it is not needed any more" } as const;
+    const { trouble } = machine;
+    const reason = trouble === null ? "it is not needed any more" : `it was not made: ${trouble}`;
+    const end = { cause: "intended", kind: null, reason } as const;
     await store.updateMachine(tx, lead.epoch, toEnded(machine, end, now), machine.state);
   }
 

@@ -291,6 +291,38 @@ describe("the leader of a fleet", () => {
     expect(await cordoned()).toEqual(["ins_other"]);
   });
 
+  it("blocks a pool whose key is refused, tells why with nothing to do, and ends that with a new key", async () => {
+    await kit.reset();
+    kit.setTrouble("unauthorized");
+    await kit.tick(10 * SECOND);
+    const told = await kit.tick(10 * SECOND);
+    expect(told?.pools[0]).toMatchObject({
+      desired: 0,
+      held: "the provider refuses: unauthorized",
+    });
+    kit.setDemand(MUCH);
+    for (let round = 0; round < 40; round += 1) await kit.tick(30 * SECOND);
+    expect(kit.creates).toBeLessThan(10);
+    kit.setTrouble(null);
+    for (let round = 0; round < 4; round += 1) await kit.tick(10 * SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+  });
+
+  it("counts no machine as failed while its provider cannot be reached", async () => {
+    await kit.reset();
+    kit.setDemand(MUCH);
+    kit.setTrouble("unavailable");
+    let summary: Awaited<ReturnType<typeof kit.tick>>;
+    for (let round = 0; round < 120; round += 1) summary = await kit.tick(10 * SECOND);
+    expect((await kit.rows()).filter(({ end_cause: cause }) => cause === "failed")).toEqual([]);
+    expect(summary).toMatchObject({ breaker: { seen: 0 } });
+    expect(summary?.pools[0]?.held).toContain("does not answer");
+    expect(kit.creates).toBeLessThan(15);
+    kit.setTrouble(null);
+    for (let round = 0; round < 4; round += 1) await kit.tick(10 * SECOND);
+    expect(kit.cloud.living(kit.now)).toHaveLength(1);
+  });
+
   it("has another name for its machines in a database that was copied elsewhere", async () => {
     const { db } = kit;
     await db.query("truncate fleet_identity");

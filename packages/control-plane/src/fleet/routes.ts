@@ -18,7 +18,7 @@ import { readPage } from "../access/pages.ts";
 import { MAX_IDEMPOTENCY_KEY_LENGTH } from "../jobs/model.ts";
 import { readIdempotencyKey } from "../jobs/requests.ts";
 import type { HttpApp } from "../platform/http/server.ts";
-import type { HealthFacts } from "./advice.ts";
+import type { HealthFacts } from "./system-health.ts";
 import type { FleetService } from "./service.ts";
 
 /** What the routes of the fleet need. */

@@ -16,7 +16,7 @@ import {
 import type { IdSource, Random } from "@holdfast/runtime";
 import type { Db } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
-import { adviceOf, judgeHealth, type HealthFacts } from "./advice.ts";
+import { adviceOf } from "./advice.ts";
 import type { FleetPorts, FleetSettings } from "./fleet-settings.ts";
 import { readLead } from "./lead-store.ts";
 import { leverProblem, leversInForce, standingProblem } from "./levers.ts";
@@ -25,6 +25,7 @@ import type { Lever, LeversInForce, StoredMachine } from "./model.ts";
 import { createSigns, type Signs } from "./signs.ts";
 import { spawnMachines, type Spawned, type SpawnRequest } from "./spawn-service.ts";
 import * as store from "./store.ts";
+import { judgeHealth, type HealthFacts } from "./system-health.ts";
 import { toBreakerView, toFailures, toInstant, toLeverView, toMachineView } from "./views.ts";
 
 /** Machines that a status names. */
@@ -198,7 +199,7 @@ function toStatus(look: Look, { settings }: FleetServiceDeps, timelineMax?: numb
     draining: count("draining"),
     ending: count("ending"),
   };
-  return {
+  const status: Omit<FleetStatus, "advice"> = {
     breaker,
     counts,
     machines: views.toReversed().slice(0, MACHINES_TOLD),
@@ -219,15 +220,15 @@ function toStatus(look: Look, { settings }: FleetServiceDeps, timelineMax?: numb
         max: pool.max,
         desired: stored?.decision?.desired ?? null,
         living: own.length,
-        held: stored?.decision?.held ?? null,
+        held: stored?.decision?.held ?? stored?.reason ?? null,
         blockedUntil: blockedUntil === null ? null : toInstant(blockedUntil),
       };
     }),
     levers: leverViews,
     costPerHour: living.reduce((sum, { pricePerHour }) => sum + (pricePerHour ?? 0), 0),
-    advice: adviceOf({ breaker, counts, levers: leverViews }),
     isLed: look.isLed,
   };
+  return { ...status, advice: adviceOf(status) };
 }
 
 function toSamples(status: FleetStatus): readonly FleetSample[] {

@@ -23,7 +23,7 @@ export function reasonText(view: BreakerView, policy: BreakerPolicy): string {
     case "open":
       return `failure rate ${rate} is at or over the threshold of ${threshold}`;
     case "half_open":
-      return `failure rate ${rate} fell under the threshold of ${threshold}; one machine at a time until one is healthy`;
+      return `${halfOpenText(view, policy)}; ${nextText(view)}`;
     case "closed":
       return view.isChecked
         ? `failure rate ${rate} is under the threshold of ${threshold}`
@@ -31,6 +31,19 @@ export function reasonText(view: BreakerView, policy: BreakerPolicy): string {
     default:
       return assertNever(view.state);
   }
+}
+
+/** Failures that left the window may leave too few machines for a rate: theirs may be as high as ever. */
+function halfOpenText(view: BreakerView, { windowMs, minimum, threshold }: BreakerPolicy): string {
+  return view.isChecked
+    ? `failure rate ${rateText(view, windowMs)} fell under the threshold of ${percent(threshold)}`
+    : `${view.failed} of ${view.seen} machines in the last ${spanText(windowMs)} failed, fewer machines than the ${minimum} that a check needs`;
+}
+
+function nextText({ probeAt }: BreakerView): string {
+  return probeAt === null
+    ? "one machine at a time until one is healthy"
+    : `those that were tried have failed too: the next one is tried at ${new Date(probeAt).toISOString()}`;
 }
 
 /** A share with one decimal, whole numbers without: `80%`, `85.7%`. */

@@ -63,7 +63,7 @@ export interface ProviderTrouble {
   readonly kind:
     /** It has none of this offer now: another one may be had. No machine's failure. */
     | "capacity"
-    /** Too many calls. */
+    /** Too many calls, or room that is about to be free: the same is asked for again soon. */
     | "rate_limited"
     /** The key is refused, or may not do this: nothing helps but a person. */
     | "unauthorized"

@@ -1,3 +1,4 @@
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ProvidedMachine } from "../provider/model.ts";
 import { decideFleet, decideUnknown, type FleetFacts } from "./fleet-decision.ts";
@@ -133,9 +134,85 @@ describe("how many machines are asked for", () => {
   it("goes on with the next pool where one is blocked", () => {
     const blockedPools = new Map([["a", "none left"]]);
     expect(decide({ ...jobs(3), blockedPools }).pools).toMatchObject([
-      { pool: "a", desired: 0, ask: 0 },
+      { pool: "a", desired: 0, ask: 0, held: "none left" },
       { pool: "b", desired: 3, ask: 3 },
     ]);
+  });
+
+  it("goes on with the next pool where one is blocked that should always have a machine", () => {
+    const blockedPools = new Map([["a", "status 401"]]);
+    const rules = policy({ pools: [pool("a", { min: 1 }), pool("b", { max: 3 })] });
+    const asked = machine("m1", { state: "asked", ref: null, createdAt: null, healthyAt: null });
+    for (const machines of [[], [asked]]) {
+      expect(decide({ ...jobs(8), blockedPools, machines }, rules).pools).toMatchObject([
+        { pool: "a", desired: 1, ask: 0 },
+        { pool: "b", desired: 3, ask: 3 },
+      ]);
+    }
+    // What serves there serves on.
+    const living = { ...jobs(3), blockedPools, machines: [machine("m1")] };
+    expect(decide(living, rules).pools[1]).toMatchObject({ desired: 2 });
+  });
+
+  it("goes on with the next pool where the budget or people keep the one before from starting", () => {
+    const dear = pool("a", { pricePerHour: 10 });
+    const rules = policy({ budgetPerHour: 5, pools: [dear, pool("b", { pricePerHour: 0 })] });
+    expect(decide(jobs(2), rules).pools[1]).toMatchObject({ desired: 2, ask: 2 });
+    const unknown = { ...dear, pricePerHour: null };
+    expect(
+      decide(jobs(2), { ...rules, pools: [unknown, pool("b", { pricePerHour: 0 })] }).pools[1],
+    ).toMatchObject({ ask: 2 });
+    const machines = ["m1", "m2", "m3", "m4"].map((id) => machine(id));
+    const signsOf = (): MachineSigns => ({ ...idleFor(0), isSetAside: true });
+    expect(decide({ ...jobs(2), machines, signsOf }).pools[1]).toMatchObject({ ask: 2 });
+  });
+
+  it("gives pools that may start what blocked ones cannot take, whichever those are", () => {
+    const anyPool = fc.record({
+      min: fc.integer({ min: 0, max: 3 }),
+      more: fc.integer({ min: 0, max: 5 }),
+      each: fc.integer({ min: 1, max: 3 }),
+      isBlocked: fc.boolean(),
+      made: fc.integer({ min: 0, max: 4 }),
+      unmade: fc.integer({ min: 0, max: 2 }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(anyPool, { minLength: 1, maxLength: 5 }),
+        fc.integer({ min: 0, max: 40 }),
+        (drawn, waiting) => {
+          const pools = drawn.map(({ min, more, each }, index) =>
+            pool(`p${index}`, { min, max: min + more, instancesPerMachine: each }),
+          );
+          const machines = drawn.flatMap(({ made, unmade }, index) => {
+            const own = { pool: `p${index}` };
+            const asked = { ...own, state: "asked", ref: null, createdAt: null } as const;
+            const { max } = pools[index] as PoolPolicy;
+            return [
+              ...Array.from({ length: Math.min(max, made) }, (_, at) =>
+                machine(`m${index}-${at}`, own),
+              ),
+              ...Array.from({ length: unmade }, (_, at) => machine(`u${index}-${at}`, asked)),
+            ];
+          });
+          const blockedPools = new Map(
+            drawn.flatMap(({ isBlocked }, index) => (isBlocked ? [[`p${index}`, "away"]] : [])),
+          );
+          // Jobs longer than the target: an instance each.
+          const { demand } = jobs(waiting);
+          const decision = decide({ machines, blockedPools, demand }, policy({ pools }));
+          let served = 0;
+          let isRoomLeft = false;
+          for (const [index, { desired }] of decision.pools.entries()) {
+            const { isBlocked, each, made } = drawn[index] as (typeof drawn)[number];
+            const { max } = pools[index] as PoolPolicy;
+            served += (isBlocked ? Math.min(desired, made, max) : desired) * each;
+            isRoomLeft ||= !isBlocked && desired < max;
+          }
+          expect(served >= waiting || !isRoomLeft).toBe(true);
+        },
+      ),
+    );
   });
 
   it("asks for none whose price is unknown under a budget", () => {
@@ -213,6 +290,15 @@ describe("which machines end", () => {
     ];
     expect(decide({ machines }).drop).toEqual(["m1", "m3"]);
     expect(decide({ ...jobs(2), machines }).drop).toEqual(["m1"]);
+  });
+
+  it("drops what was asked for in a pool that is blocked: what cannot be asked is no failure", () => {
+    const asked = { state: "asked", ref: null, createdAt: null, healthyAt: null } as const;
+    const machines = [machine("m1", asked), machine("m2", { ...asked, unsureUntil: NOW + 1 })];
+    const blockedPools = new Map([["a", "it does not answer"]]);
+    const rules = policy({ pools: [pool("a", { min: 2 })] });
+    expect(decide({ machines, blockedPools }, rules).drop).toEqual(["m1"]);
+    expect(decide({ machines }, rules).drop).toEqual([]);
   });
 
   it("lets another pool start while one is asked in vain", () => {

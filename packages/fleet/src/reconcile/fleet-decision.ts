@@ -7,6 +7,10 @@
  *     than what is wanted would be left.
  * I3. What a provider lists under our label and nobody here has written down is ended, unless its agent
  *     works here: then it is written down.
+ * I4. What one pool cannot take the next one gets: only what works in a pool, or may be started there, is
+ *     taken off the demand, however many machines it should have.
+ * I5. A machine that a blocked pool surely has not made is dropped, and asked for anew by and by: else a
+ *     provider that is away would be asked for each in vain until each counts as a failed machine.
  */
 import { spawnAllowance, type BreakerView } from "../breaker/breaker.ts";
 import type { ProvidedMachine, ProviderKind } from "../provider/model.ts";
@@ -45,7 +49,7 @@ export interface PoolDecision {
   readonly living: number;
   /** Machines to ask for now. */
   readonly ask: number;
-  /** Why no more are asked for, although they are wanted; null when all are. */
+  /** Why no more are asked for: although they are wanted, or whenever some will be. Null when all are. */
   readonly held: string | null;
 }
 
@@ -86,10 +90,14 @@ export function decideFleet(facts: FleetFacts, policy: FleetPolicy): FleetDecisi
     const total = own.filter(
       ({ state, terminatedAt }) => state !== "ending" || terminatedAt === null,
     ).length;
-    const { ask, held } = missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: null };
+    const blocked = facts.blockedPools.get(pool.name) ?? null;
+    const { ask, held } =
+      missing > 0 ? limits.take(pool, missing, total) : { ask: 0, held: blocked };
     pools.push({ pool: pool.name, desired: wanted, living: living.length, ask, held });
     const over = working.length - wanted;
-    const unmade = living.filter(isSurelyUnmade).slice(0, Math.max(0, over));
+    const unmadeAll = living.filter(isSurelyUnmade);
+    // I5
+    const unmade = blocked === null ? unmadeAll.slice(0, Math.max(0, over)) : unmadeAll;
     drop.push(...unmade.map(({ id }) => id));
     const left = working.filter((one) => !unmade.includes(one));
     drain.push(...unneeded(facts, left, wanted, policy).map(({ id }) => id));
@@ -134,19 +142,73 @@ function desiredByPool(facts: FleetFacts, policy: FleetPolicy): ReadonlyMap<stri
       provider === ("static" satisfies ProviderKind) && facts.signsOf(id).isHealthy,
   ).length;
   let left = Math.max(0, desiredInstances(facts.demand, policy) - given);
+  let spent = spentPerHour(facts.machines, policy);
   const desired = new Map<string, number>();
   for (const pool of policy.pools) {
-    const room = facts.blockedPools.has(pool.name) ? livingIn(facts, pool) : pool.max;
+    const there = usableIn(facts, pool);
     const machines = Math.ceil(left / pool.instancesPerMachine);
-    const count = Math.min(pool.max, Math.max(pool.min, Math.min(machines, room)));
+    const useful = facts.blockedPools.has(pool.name) ? Math.min(machines, there) : machines;
+    const count = Math.min(pool.max, Math.max(pool.min, useful));
     desired.set(pool.name, count);
-    left = Math.max(0, left - count * pool.instancesPerMachine);
+    // I4
+    const served = Math.min(count, there + startable(facts, policy, { pool, there, spent }));
+    spent += Math.max(0, served - there) * (pool.pricePerHour ?? 0);
+    left = Math.max(0, left - served * pool.instancesPerMachine);
   }
   return desired;
 }
 
-function livingIn({ machines }: FleetFacts, { name }: PoolPolicy): number {
-  return machines.filter((one) => one.pool === name && isLiving(one)).length;
+/** Machines of a pool that work, or soon will: in one that is asked for nothing only those that were made. */
+function usableIn(
+  { machines, signsOf, blockedPools }: FleetFacts,
+  { name }: Pick<PoolPolicy, "name">,
+): number {
+  const isBlocked = blockedPools.has(name);
+  return machines.filter((one) => {
+    if (one.pool !== name) return false;
+    if (one.state === "ready") return !signsOf(one.id).isSetAside;
+    return one.state === "starting" || (!isBlocked && isLivingOrKept(one));
+  }).length;
+}
+
+/** How many more a pool may have beside those `there`, as far as itself and the budget go. */
+function startable(
+  { machines, signsOf, blockedPools }: FleetFacts,
+  { budgetPerHour }: FleetPolicy,
+  {
+    pool,
+    there,
+    spent,
+  }: { readonly pool: PoolPolicy; readonly there: number; readonly spent: number },
+): number {
+  if (blockedPools.has(pool.name)) return 0;
+  if (budgetPerHour !== null && pool.pricePerHour === null) return 0;
+  const setAside = machines.filter(
+    ({ pool: name, state, id }) =>
+      name === pool.name && state === "ready" && signsOf(id).isSetAside,
+  ).length;
+  const affordable = affordableMachines(budgetPerHour, spent, pool.pricePerHour ?? 0);
+  return Math.max(0, Math.min(pool.max - setAside - there, affordable));
+}
+
+/** A machine that is to end is kept where it is needed after all. */
+function isLivingOrKept(machine: FleetMachine): boolean {
+  return isLiving(machine) || machine.state === "draining";
+}
+
+function spentPerHour(machines: readonly FleetMachine[], policy: FleetPolicy): number {
+  return machines
+    .filter(isPaid)
+    .reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);
+}
+
+function isPaid({ state, provider }: FleetMachine): boolean {
+  return state !== "ended" && provider !== ("static" satisfies ProviderKind);
+}
+
+function affordableMachines(budgetPerHour: number | null, spent: number, price: number): number {
+  if (budgetPerHour === null || price === 0) return Infinity;
+  return Math.max(0, Math.floor((budgetPerHour - spent) / price + 1e-9));
 }
 
 /** I2. The longest without a job first, the last pool's before. */
@@ -177,7 +239,7 @@ function createLimits(
     total: number,
   ): { readonly ask: number; readonly held: string | null };
 } {
-  const paid = machines.filter(({ state, provider }) => state !== "ended" && provider !== "static");
+  const paid = machines.filter(isPaid);
   // What waits for a provider that does not answer keeps nobody else from starting.
   const onTheWay = paid.filter(
     ({ state, pool }) => state === "starting" || (state === "asked" && !blockedPools.has(pool)),
@@ -185,7 +247,7 @@ function createLimits(
   let ofBreaker = spawnAllowance(breaker, onTheWay);
   const allowed = startAllowance(lifespans, policy) + countLost(lifespans, now);
   let ofStart = Math.max(0, allowed - onTheWay);
-  let spent = paid.reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);
+  let spent = spentPerHour(machines, policy);
   return {
     take(pool, missing, total) {
       const reason = blockedPools.get(pool.name);
@@ -198,10 +260,7 @@ function createLimits(
         };
       }
       const price = pool.pricePerHour ?? 0;
-      const ofBudget =
-        budgetPerHour === null || price === 0
-          ? Infinity
-          : Math.max(0, Math.floor((budgetPerHour - spent) / price + 1e-9));
+      const ofBudget = affordableMachines(budgetPerHour, spent, price);
       const limits: readonly (readonly [number, string])[] = [
         [ofBreaker, breakerWords(breaker)],
         [

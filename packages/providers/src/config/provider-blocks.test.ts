@@ -19,7 +19,7 @@ it("what may be left out has a default", () => {
     config: {
       pools: [
         { runpod: { ...good, baseUrl: "https://api.runpod.io/v2", gpuCount: 1, ports: [] } },
-        { local: { maxMachines: 1, graceSeconds: 60, logMaxMb: 20, keepEnded: 5 } },
+        { local: { graceSeconds: 60, logMaxMb: 20, keepEnded: 5 } },
       ],
     },
   });
@@ -55,4 +55,29 @@ it("shows no key in a problem", () => {
   const told = problems("runpod", { ...good, apiKeyFile: undefined, apiKey: secret });
   expect(told).not.toEqual([]);
   expect(told.join()).not.toContain("rpa_secret");
+});
+
+it("a local pool has room for as many machines as it may have, or is refused in its place", () => {
+  const read = (pool: string) =>
+    readFleetFile(`version: 1
+pools:
+  - name: a
+    provider: local
+${pool}`);
+  expect(read("    max: 3\n    local: { maxMachines: 3 }\n").kind).toBe("ok");
+  expect(read("    max: 3\n    local: {}\n").kind).toBe("ok");
+  expect(read("    max: 3\n    local:\n      maxMachines: 2\n")).toMatchObject({
+    problems: [
+      {
+        line: 7,
+        column: 20,
+        message: "expected at least `max` of the pool (3), found 2: raise it, or leave it out",
+      },
+    ],
+  });
+  expect(read("    max: 65\n")).toMatchObject({
+    problems: [
+      { line: 5, column: 10, message: "expected at most 64 machines of one host, found 65" },
+    ],
+  });
 });

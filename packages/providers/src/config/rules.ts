@@ -1,5 +1,7 @@
 /** Rules between the keys of `fleet.yaml`. They look at what was written, whatever else is wrong with it. */
+import type { ProviderKind } from "@holdfast/fleet";
 import type { Finding, YamlPath } from "@holdfast/yaml-file";
+import { LOCAL_MACHINES_MAX } from "../local/settings.ts";
 import type { ProviderBlocks } from "./provider-blocks.ts";
 
 type Written = Readonly<Record<string, unknown>>;
@@ -16,6 +18,7 @@ export function fleetRules(value: Written, blocks: ProviderBlocks): readonly Fin
     ...doubleNames(pools),
     ...pools.flatMap((pool) => [
       ...turnedLimits(pool),
+      ...narrowHost(pool),
       ...doubleVariables(pool),
       ...otherBlocks(pool, blocks),
       ...missingBlock(pool, blocks),
@@ -52,6 +55,20 @@ function doubleNames(pools: readonly WrittenPool[]): readonly Finding[] {
 function turnedLimits({ path, value: { min, max } }: WrittenPool): readonly Finding[] {
   if (typeof min !== "number" || typeof max !== "number" || min <= max) return [];
   return [{ path: [...path, "min"], message: `expected at most \`max\` (${max}), found ${min}` }];
+}
+
+/** A pool that may have more machines than its host takes would run into that for ever. */
+function narrowHost({ path, value }: WrittenPool): readonly Finding[] {
+  const { provider, max, local } = value;
+  if (provider !== ("local" satisfies ProviderKind) || typeof max !== "number") return [];
+  const room = isMapping(local) ? local["maxMachines"] : undefined;
+  if (typeof room === "number" && room < max) {
+    const message = `expected at least \`max\` of the pool (${max}), found ${room}: raise it, or leave it out`;
+    return [{ path: [...path, "local", "maxMachines"], message }];
+  }
+  if (max <= LOCAL_MACHINES_MAX) return [];
+  const message = `expected at most ${LOCAL_MACHINES_MAX} machines of one host, found ${max}`;
+  return [{ path: [...path, "max"], message }];
 }
 
 function doubleVariables({ path, value: { env, envFiles } }: WrittenPool): readonly Finding[] {

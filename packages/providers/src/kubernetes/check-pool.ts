@@ -1,6 +1,6 @@
 /** What is wrong with a pool's settings, as far as its cluster can tell. */
 import type { MachineOffer, Provided } from "@holdfast/fleet";
-import { ok } from "../provided.ts";
+import { ok, trouble } from "../provided.ts";
 import { statusOf } from "./api-trouble.ts";
 import { podOf } from "./pod-spec.ts";
 import { troubled, type PodPool } from "./pods.ts";
@@ -26,18 +26,18 @@ export async function checkPool(
   const denied: string[] = [];
   for (const { resource, verb } of NEEDED) {
     const access = await mayDo(pool, resource, verb, signal);
-    if (access.kind === "trouble") return asWords(access);
+    if (access.kind === "trouble") return asFinding(access);
     if (!access.value) denied.push(`${verb} ${resource}`);
   }
   const { namespace } = pool.settings;
-  const ofRights =
-    denied.length === 0
-      ? []
-      : [`may not ${denied.join(", ")} in the namespace ${namespace}: give it a Role that can`];
+  const ofRights = `may not ${denied.join(", ")} in the namespace ${namespace}: give it a Role that can`;
   // Without the right to make pods the trial says nothing but that.
-  if (denied.includes("create pods")) return ok(ofRights);
+  if (denied.includes("create pods")) return trouble("unauthorized", ofRights);
   const trial = await tryPod(pool, offer, signal);
-  return trial.kind === "trouble" ? asWords(trial) : ok([...ofRights, ...trial.value]);
+  if (denied.length === 0) return trial.kind === "trouble" ? asFinding(trial) : trial;
+  // Rights can be given while this runs; what is wrong in the file cannot be mended there.
+  const findings = trial.kind === "ok" ? trial.value : [];
+  return findings.length === 0 ? trouble("unauthorized", ofRights) : ok([ofRights, ...findings]);
 }
 
 async function mayDo(
@@ -79,13 +79,13 @@ async function tryPod(
   const refused = troubled(answer);
   // No room now is no mistake.
   if (refused.trouble.kind === "capacity") return ok([]);
-  return asWords(refused);
+  return asFinding(refused);
 }
 
-/** What only a person can put right is what was asked for; anything else is why nothing can be said. */
-function asWords(
+/** What is wrong in the file is what was asked for; a key that is refused may be renewed meanwhile. */
+function asFinding(
   found: Extract<Provided<never>, { readonly kind: "trouble" }>,
 ): Provided<readonly string[]> {
   const { kind, message } = found.trouble;
-  return kind === "unauthorized" || kind === "invalid" ? ok([message]) : found;
+  return kind === "invalid" ? ok([message]) : found;
 }

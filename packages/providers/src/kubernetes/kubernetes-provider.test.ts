@@ -327,13 +327,21 @@ describe("what is wrong with the settings", () => {
     expect(await listed()).toEqual([]);
   });
 
-  test("rights that are missing, all at once", async () => {
+  test("rights that are missing, all at once: no mistake in the file, for they can be given", async () => {
     world.standIn.cluster.denied.add("delete pods").add("create secrets");
-    expect(await said()).toEqual([
-      "may not delete pods, create secrets in the namespace default: give it a Role that can",
+    expect(troubleOf(await provider.check(signal))).toMatchObject({
+      kind: "unauthorized",
+      message:
+        "may not delete pods, create secrets in the namespace default: give it a Role that can",
+    });
+    expect(await said({ namespace: "nowhere" })).toEqual([
+      expect.stringMatching(/^may not delete pods/),
+      "there is no namespace nowhere",
     ]);
     world.standIn.cluster.denied.add("create pods");
-    expect((await said())[0]).toMatch(/^may not create pods, delete pods, create secrets/);
+    expect(troubleOf(await provider.check(signal)).message).toMatch(
+      /^may not create pods, delete pods, create secrets/,
+    );
   });
 
   test("a namespace that is not there", async () => {
@@ -354,11 +362,12 @@ describe("what is wrong with the settings", () => {
     expect(await said()).toEqual([]);
   });
 
-  test("a key that is refused", async () => {
+  test("not a key that is refused: it is renewed without a start", async () => {
     const kubeconfig = await world.kubeconfig("another-token");
-    expect(await said({ kubeconfig })).toEqual([
-      "the cluster answered 401: it does not take the key",
-    ]);
+    expect(troubleOf(await world.provider(LABEL, { kubeconfig }).check(signal))).toMatchObject({
+      kind: "unauthorized",
+      message: "the cluster answered 401: it does not take the key",
+    });
   });
 
   test("a kubeconfig that cannot be used", async () => {

@@ -235,11 +235,28 @@ test("a machine that is ending takes room until it has ended", async () => {
   await provider.create(ask("m-1"), signal);
   await expect.poll(() => livingIn("m-1")).toBe(1);
   await provider.terminate("m-1", signal);
+  // It is there soon: no reason to go elsewhere, nor to ask ever more seldom.
   expect(await provider.create(ask("m-2"), signal)).toMatchObject({
-    trouble: { kind: "capacity", message: expect.stringContaining("`maxMachines` is 1") as string },
+    trouble: {
+      kind: "rate_limited",
+      message: expect.stringContaining("1 of them end, and `maxMachines` is 1") as string,
+      retryAfterMs: 10_000,
+      mayHaveHappened: false,
+    },
   });
   await becomes("m-1", provider, "ended");
   expect(await provider.create(ask("m-2"), signal)).toMatchObject({ kind: "ok" });
+});
+
+test("there is room for as many machines as its pool may have, unless the settings say more", async () => {
+  world = await openLocalWorld();
+  const provider = open({ settings: { maxMachines: undefined }, poolMax: 1 });
+  await provider.create(ask("m-1"), signal);
+  expect(await provider.create(ask("m-2"), signal)).toMatchObject({
+    trouble: { kind: "capacity", retryAfterMs: 10_000 },
+  });
+  const wider = open({ settings: { maxMachines: 2 }, poolMax: 1 });
+  expect(await wider.create(ask("m-2"), signal)).toMatchObject({ kind: "ok" });
 });
 
 test("a log is kept within its size while the machine goes on writing it", async () => {

@@ -34,6 +34,8 @@ export interface LocalProviderOptions {
   readonly settings: LocalSettings;
   readonly label: FleetLabel;
   readonly clock: Clock;
+  /** Machines that the pool may have: there is room for them when the settings do not say. */
+  readonly poolMax: number;
   /** Where the machines' folders are when the settings do not say. Absolute. */
   readonly defaultRoot: string;
   /** What is started when the settings do not say, one word an entry: how this program starts its agent. */
@@ -45,6 +47,8 @@ export interface LocalProviderOptions {
 }
 
 const MB = 1024 * 1024;
+/** Room of our own is free as soon as a machine has ended: asked again then, not ever more seldom. */
+const ROOM_RETRY_MS = 10_000;
 
 /** Makes a provider; nothing is read or written before its first call. */
 export function createLocalProvider(options: LocalProviderOptions): MachineProvider {
@@ -54,23 +58,23 @@ export function createLocalProvider(options: LocalProviderOptions): MachineProvi
 class LocalProvider implements MachineProvider {
   readonly kind = "local";
   readonly offers = [LOCAL_OFFER];
-  readonly #settings;
   readonly #label;
   readonly #clock;
   readonly #baseEnv;
   readonly #failpoints;
   readonly #root;
+  readonly #maxMachines;
   readonly #command;
   readonly #machines;
   readonly #turns = createTurns();
 
   constructor(options: LocalProviderOptions) {
-    this.#settings = options.settings;
     this.#label = checkedLabel(options.label);
     this.#clock = options.clock;
     this.#baseEnv = options.baseEnv;
     this.#failpoints = options.failpoints ?? NO_FAILPOINTS;
     this.#root = options.settings.root ?? options.defaultRoot;
+    this.#maxMachines = options.settings.maxMachines ?? options.poolMax;
     this.#command = options.settings.command ?? options.defaultCommand;
     const { graceSeconds, logMaxMb, keepEnded } = options.settings;
     const limits = { graceMs: graceSeconds * 1_000, logMaxBytes: logMaxMb * MB, keepEnded };
@@ -138,16 +142,28 @@ class LocalProvider implements MachineProvider {
       if (record !== undefined) return await this.#sameName(record, signal);
       const listed = await this.list(signal);
       if (listed.kind === "trouble") return listed;
-      const { maxMachines } = this.#settings;
-      const living = listed.value.filter((one) => one.state !== "ended").length;
-      if (living < maxMachines) return ok(null);
-      const words = `${living} machines run or end already, and \`maxMachines\` is ${maxMachines}`;
-      return trouble("capacity", `${what}: ${words}`);
+      return this.#roomTrouble(what, listed.value) ?? ok(null);
     });
     if (before.kind === "trouble") return before;
     if (before.value !== null) return ok(before.value);
     // From here on a machine may be there, whatever the disk does.
     return await diskTrouble(what, true, () => this.#start(request, what, signal));
+  }
+
+  #roomTrouble(
+    what: string,
+    listed: readonly ProvidedMachine[],
+  ): ReturnType<typeof trouble> | undefined {
+    const maxMachines = this.#maxMachines;
+    const living = listed.filter(({ state }) => state !== "ended");
+    if (living.length < maxMachines) return undefined;
+    const ending = living.filter(({ state }) => state === "ending").length;
+    const some = ending === 0 ? "" : `, ${ending} of them end`;
+    const words = `${living.length} machines are there${some}, and \`maxMachines\` is ${maxMachines}`;
+    // Where one ends there is room soon: it is waited for.
+    return trouble(ending > 0 ? "rate_limited" : "capacity", `${what}: ${words}`, {
+      retryAfterMs: ROOM_RETRY_MS,
+    });
   }
 
   /** The name was used before: it is that machine, or somebody else's. */

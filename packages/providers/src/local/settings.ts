@@ -2,6 +2,9 @@
 import { z } from "zod";
 import { absolutePath, texts, wholeNumber } from "../settings-fields.ts";
 
+/** Most machines of one host. */
+export const LOCAL_MACHINES_MAX = 64;
+
 /** Settings below `local:`. */
 export const localSettingsSchema = z.strictObject(
   {
@@ -11,7 +14,11 @@ export const localSettingsSchema = z.strictObject(
     command: texts(1, 100)
       .optional()
       .describe("What is started, one word an entry; without it `holdfast agent`."),
-    maxMachines: wholeNumber(1, 64).default(1).describe("Machines at a time."),
+    maxMachines: wholeNumber(1, LOCAL_MACHINES_MAX)
+      .optional()
+      .describe(
+        "Machines at a time, those that are ending included: at least the pool's `max`, which it is when it is left out.",
+      ),
     graceSeconds: wholeNumber(0, 3_600)
       .default(60)
       .describe("From SIGTERM, at which an agent lets its jobs go, to SIGKILL."),

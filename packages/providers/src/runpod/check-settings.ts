@@ -30,7 +30,7 @@ type Get = (
   fine?: readonly number[],
 ) => Promise<Provided<{ readonly status: number; readonly body: string }>>;
 
-/** Every finding in words, or the trouble that came between; a refused key or address is a finding. */
+/** Every finding in words, or the trouble that came between, a refused key; a wrong address is a finding. */
 export async function checkSettings(
   settings: RunpodSettings,
   get: Get,
@@ -98,7 +98,7 @@ function findingOr(
   answer: Extract<Provided<unknown>, { kind: "trouble" }>,
 ): Provided<readonly string[]> {
   const { kind, message } = answer.trouble;
-  return kind === "unauthorized" || kind === "invalid" ? ok([message]) : answer;
+  return kind === "invalid" ? ok([message]) : answer;
 }
 
 function nearWords(name: string, known: readonly string[]): string {

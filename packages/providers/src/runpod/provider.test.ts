@@ -232,7 +232,9 @@ test("the key is read from its file whenever it is used, and a bad file says wha
     await writeFile(apiKeyFile, "two\nlines");
     const message = expect.stringContaining("something else than one key") as string;
     expect(await provider.list(signal)).toMatchObject({ trouble: { message } });
-    expect(await provider.check(signal)).toEqual({ kind: "ok", value: [message] });
+    expect(await provider.check(signal)).toMatchObject({
+      trouble: { kind: "unauthorized", message },
+    });
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -334,7 +336,9 @@ test("check names what RunPod does not know, and what is near it", async () => {
     "`networkVolumeId`: RunPod has no volume vol2",
   ]);
   expect(await findings({ networkVolumeId: "vol1", dataCenters: ["US-KS-2"] })).toEqual([]);
-  expect((await findings({ apiKey: "some-other-key" }))[0]).toContain("check the key");
+  expect(await open({ apiKey: "some-other-key" }).check(signal)).toMatchObject({
+    trouble: { kind: "unauthorized", message: expect.stringContaining("check the key") as string },
+  });
   expect((await findings({ baseUrl: `${world.standIn.baseUrl}/v9` }))[0]).toContain("404");
   world.standIn.fail(["catalog"], { kind: "answer", status: 200, body: "<html>" });
   expect(await open().check(signal)).toMatchObject({ trouble: { kind: "unavailable" } });
