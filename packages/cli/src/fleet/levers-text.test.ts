@@ -19,7 +19,13 @@ it.each<[LeverView["kind"], LeverView["value"], string]>([
 });
 
 it("levers are told with who and why, and on demand with what became of them", () => {
-  const undone = { ...LEVER, id: "lev_2", undoneBy: "key_bob", undoneAt: LEVER.madeAt };
+  const undone = {
+    ...LEVER,
+    id: "lev_2",
+    undoneBy: "key_bob",
+    undoneAt: LEVER.madeAt,
+    undoneReason: "it holds",
+  };
   const look = { now: NOW, columns: 120 };
   expect(leverLines([LEVER], look)).toEqual([
     "LEVER  SETS           BY       SET            WHY",
@@ -30,7 +36,7 @@ it("levers are told with who and why, and on demand with what became of them", (
   expect(leverLines(all, look, new Set(["lev_1"]))).toEqual([
     "LEVER  SETS              BY       SET            STATE                            WHY",
     "lev_1  threshold 90%     key_ann  5 min 0 s ago  in force                         the image is mended",
-    "lev_2  threshold 90%     key_ann  5 min 0 s ago  undone 5 min 0 s ago by key_bob  the image is mended",
+    "lev_2  threshold 90%     key_ann  5 min 0 s ago  undone 5 min 0 s ago by key_bob  the image is mended; undone: it holds",
     "lev_3  threshold 90%     key_ann  5 min 0 s ago  replaced                         the image is mended",
     "lev_4  1 machine in gpu  key_ann  5 min 0 s ago  done                             the image is mended",
   ]);

@@ -27,9 +27,14 @@ export function leverLines(
     { head: "BY", cell: ({ madeBy }) => madeBy, isId: true },
     { head: "SET", cell: ({ madeAt }) => agoText(madeAt, now) },
     ...(inForce === undefined ? [] : [state(inForce)]),
-    { head: "WHY", cell: ({ reason }) => reason },
+    { head: "WHY", cell: whyOf },
   ];
   return textTable(levers, shape, columns);
+}
+
+/** Why it was set and, where it was undone, why that. */
+function whyOf({ reason, undoneReason }: LeverView): string {
+  return undoneReason === null ? reason : `${reason}; undone: ${undoneReason}`;
 }
 
 function stateOf(
