@@ -84,6 +84,7 @@ function itemWords(node: SchemaNode): string {
   const kinds = alternatives(node).map((one) => {
     if (one.type === "integer") return "whole numbers";
     if (one.type === "number") return "numbers";
+    if (one.type === "array") return "lists";
     return one.type === "object" ? "mappings" : "texts";
   });
   return [...new Set(kinds)].join(" and ");
