@@ -21,3 +21,25 @@ export {
   EXPERIMENT_EXAMPLE_GRAPH,
   experimentReference,
 } from "./spec/reference.ts";
+export {
+  decideHealth,
+  DEFAULT_HEALTH_POLICY,
+  healthRecord,
+  resultText,
+  unhealthyServices,
+  type HealthDecision,
+  type HealthPolicy,
+  type HealthPurpose,
+  type HealthRecord,
+  type ServiceAnswer,
+  type ServiceResult,
+  type UnhealthyService,
+} from "./health.ts";
+export {
+  attemptEndLines,
+  attemptLines,
+  bannerLines,
+  checkLines,
+  PRE_FLIGHT_ADVISED_FROM,
+  runLines,
+} from "./lines.ts";
