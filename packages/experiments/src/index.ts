@@ -43,3 +43,23 @@ export {
   PRE_FLIGHT_ADVISED_FROM,
   runLines,
 } from "./lines.ts";
+export { foldHistory, type ExperimentHistory } from "./results/history.ts";
+export {
+  readResults,
+  readStarts,
+  recordLine,
+  RESULTS_FILE,
+  STARTS_FILE,
+  type FileTail,
+  type RecordFile,
+  type ResultRecord,
+  type StartRecord,
+} from "./results/record.ts";
+export {
+  createSchedule,
+  type RunEnd,
+  type Schedule,
+  type ScheduleFacts,
+  type ScheduleStep,
+  type ScheduleView,
+} from "./schedule.ts";
