@@ -1,7 +1,7 @@
 import type { Graph } from "@holdfast/comfyui/protocol";
 import { assertNever } from "@holdfast/runtime";
 import type { Option } from "./spec/options.ts";
-import type { Combinations } from "./expansion/combinations.ts";
+import type { Combinations, Draws } from "./expansion/combinations.ts";
 
 /** An input of a graph's node. */
 export interface GraphInput {
@@ -26,7 +26,7 @@ export interface PlannedDimension {
 /** Where the choices of a run come from. */
 export type RunSource =
   | { readonly kind: "grid"; readonly combinations: Combinations }
-  | { readonly kind: "random"; readonly combinations: Combinations }
+  | { readonly kind: "random"; readonly draws: Draws }
   /** The choices of each run, in the order of the dimensions. */
   | { readonly kind: "list"; readonly runs: readonly (readonly Option[])[] };
 

@@ -72,7 +72,9 @@ export function typeWords(node: SchemaNode): string {
     case "array":
       return `a list of ${node.items === undefined ? "values" : itemWords(node.items)}`;
     case "object":
-      return typeof node.additionalProperties === "object"
+      // `{}`: keys of any kind, which nothing need be said of.
+      return typeof node.additionalProperties === "object" &&
+        Object.keys(node.additionalProperties).length > 0
         ? `a mapping of names to ${itemWords(node.additionalProperties)}`
         : "a mapping";
     default:

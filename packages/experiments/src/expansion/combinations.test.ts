@@ -1,6 +1,7 @@
 import { seededRandom } from "@holdfast/runtime";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { createFreeDraws } from "./free-draws.ts";
 import { createCombinations, type Exclusion } from "./combinations.ts";
 
 interface Case {
@@ -88,28 +89,34 @@ describe("combinations", () => {
 
   test("by chance are as likely as their weights, what is left out aside", () => {
     // a: 3 to 1, b: 1 to 1, without (1, 1): shares 3/7, 3/7, 1/7.
-    const combinations = of(
-      [
-        [0.75, 0.25],
-        [0.5, 0.5],
-      ],
-      [
-        new Map([
-          [0, new Set([1])],
-          [1, new Set([1])],
-        ]),
-      ],
-    );
-    const random = seededRandom(1);
-    const counts = new Map<string, number>();
-    for (let draw = 0; draw < 7_000; draw += 1) {
-      const key = combinations.draw(random).join();
-      counts.set(key, (counts.get(key) ?? 0) + 1);
+    const weights = [
+      [0.75, 0.25],
+      [0.5, 0.5],
+    ];
+    const both: Exclusion = new Map([
+      [0, new Set([1])],
+      [1, new Set([1])],
+    ]);
+    // Counted or drawn again: the one is as likely as the other.
+    for (const draws of [of(weights, [both]), createFreeDraws(weights, [both], seededRandom(2))]) {
+      const random = seededRandom(1);
+      const counts = new Map<string, number>();
+      for (let draw = 0; draw < 7_000; draw += 1) {
+        const key = draws?.draw(random).join() ?? "";
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+      }
+      expect([...counts.keys()].sort()).toEqual(["0,0", "0,1", "1,0"]);
+      expect(counts.get("0,0")).toBeCloseTo(3_000, -2.5);
+      expect(counts.get("0,1")).toBeCloseTo(3_000, -2.5);
+      expect(counts.get("1,0")).toBeCloseTo(1_000, -2.5);
     }
-    expect([...counts.keys()].sort()).toEqual(["0,0", "0,1", "1,0"]);
-    expect(counts.get("0,0")).toBeCloseTo(3_000, -2.5);
-    expect(counts.get("0,1")).toBeCloseTo(3_000, -2.5);
-    expect(counts.get("1,0")).toBeCloseTo(1_000, -2.5);
+  });
+
+  test("are not drawn again where next to nothing is left", () => {
+    const weights = [Array.from({ length: 1_000 }, () => 1)];
+    const most: Exclusion = new Map([[0, new Set(Array.from({ length: 999 }, (_, at) => at))]]);
+    expect(createFreeDraws(weights, [most], seededRandom(2))).toBeUndefined();
+    expect(of(weights, [most]).draw(seededRandom(2))).toEqual([999]);
   });
 
   test("of a thousand million are counted without going through them", () => {

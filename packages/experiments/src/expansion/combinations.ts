@@ -12,17 +12,24 @@ import type { Random } from "@holdfast/runtime";
 /** A combination that has all of these is left out: option numbers by the number of the choice. */
 export type Exclusion = ReadonlyMap<number, ReadonlySet<number>>;
 
-/** Combinations, each as the option's number of every choice. */
-export interface Combinations {
-  /** Of all together: their number where every weight is 1; 0 when nothing is left. */
-  readonly mass: number;
-  /** The n-th in the order of nested loops, the last choice fastest. For weights of 1 alone. */
-  at(rank: number): readonly number[];
+/** Combinations by chance, each as the option's number of every choice. */
+export interface Draws {
   /** One by chance: each as likely as the product of its weights, the excluded ones never. */
   draw(random: Random): readonly number[];
 }
 
-/** Moves that are looked at in all (about a second): hundreds of entangled exclusions are no experiment. */
+/** Combinations that are counted. */
+export interface Combinations extends Draws {
+  /** Of all together: their number where every weight is 1; 0 when nothing is left. */
+  readonly mass: number;
+  /** The n-th in the order of nested loops, the last choice fastest. For weights of 1 alone. */
+  at(rank: number): readonly number[];
+}
+
+/**
+ * Moves that are looked at in all: about a second. What is beyond is drawn otherwise, so this is part
+ * of the promise that an experiment's runs are the same for ever.
+ */
 const MOVES_MAX = 1_000_000;
 
 /**

@@ -102,6 +102,27 @@ describe("a sequence", () => {
     expect((counts.get("misty") ?? 0) / 4_000).toBeCloseTo(1 / 2, 1);
   });
 
+  test("of chance takes more constraints than a grid can count", () => {
+    const names = Array.from({ length: 40 }, (_, at) => `d${at}`);
+    const spec = (mode: string): string =>
+      [
+        `name: c\nworkflow: w\nmode: ${mode}\ndimensions:`,
+        ...names.map((name) => `  ${name}: [1, 2, 3, 4, 5, 6, 7, 8, 9]`),
+        "constraints:",
+        ...names.slice(0, 20).map((name, at) => `  - {${name}: 1, d${at + 20}: 1}`),
+      ].join("\n");
+    expect(() => readPlan(spec("grid"), textGraph(""))).toThrow("take `mode: random`");
+    const plan = readPlan(spec("random"), textGraph(""));
+    for (const { values } of experimentSequence(plan, 200).runs()) {
+      expect(
+        names.slice(0, 20).some((name, at) => values[name] === 1 && values[`d${at + 20}`] === 1),
+      ).toBe(false);
+    }
+    // A grid of two values each is small enough, and its constraints still cannot be counted.
+    const small = spec("grid").replaceAll(", 3, 4, 5, 6, 7, 8, 9]", "]");
+    expect(() => readPlan(small, textGraph(""))).toThrow("too many that depend on each other");
+  });
+
   test("of a list has its runs, without what is left out", () => {
     const plan = readPlan(
       `name: l

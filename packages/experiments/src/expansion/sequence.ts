@@ -87,7 +87,7 @@ function choicesAt({ source, dimensions, seed }: ExperimentPlan, index: number):
     case "grid":
       return chosen(source.combinations.at(index % source.combinations.mass));
     case "random":
-      return chosen(source.combinations.draw(runRandom(seed, index, PURPOSE.choice)));
+      return chosen(source.draws.draw(runRandom(seed, index, PURPOSE.choice)));
     case "list":
       return source.runs[index % source.runs.length] ?? [];
     default:

@@ -1,6 +1,8 @@
 /** Where an experiment's choices come from: its values, weights and constraints, without the graph. */
+import { seededRandom } from "@holdfast/runtime";
 import type { Finding } from "@holdfast/yaml-file";
 import { createCombinations, type Exclusion } from "../expansion/combinations.ts";
+import { createFreeDraws } from "../expansion/free-draws.ts";
 import type { RunSource } from "../plan.ts";
 import type { ExperimentMode, ExperimentSpec, LoraStack, Scalar } from "./model.ts";
 import { stackOption, type Option } from "./options.ts";
@@ -28,17 +30,26 @@ export function planSource(
         `${size.toExponential(1)}: take \`mode: random\``,
     );
   }
-  const combinations = createCombinations(
-    dimensions.map((one) => weightsOf(one, mode)),
-    toExclusions(constraints, dimensions),
-  );
+  const weights = dimensions.map((one) => weightsOf(one, mode));
+  const exclusions = toExclusions(constraints, dimensions);
+  const combinations = createCombinations(weights, exclusions);
   if (combinations === undefined) {
-    return invalid(["constraints"], "there are too many that depend on each other: take fewer");
+    // A grid has to be counted; chance can be drawn again.
+    const draws =
+      mode === "random" ? createFreeDraws(weights, exclusions, seededRandom(spec.seed)) : undefined;
+    if (draws !== undefined) return { kind: "ok", source: { kind: "random", draws } };
+    return invalid(["constraints"], TOO_ENTANGLED);
   }
   if (combinations.mass === 0) return invalid(["constraints"], NOTHING_LEFT);
-  return { kind: "ok", source: { kind: mode, combinations } };
+  return {
+    kind: "ok",
+    source: mode === "grid" ? { kind: mode, combinations } : { kind: mode, draws: combinations },
+  };
 }
 
+const TOO_ENTANGLED =
+  "there are too many that depend on each other to count what they leave: take fewer, or " +
+  "`mode: random` where most is left";
 const NOTHING_LEFT = "they leave out every run: remove one, or add values";
 
 function planList(spec: ExperimentSpec, dimensions: readonly SoundDimension[]): SourcePlan {

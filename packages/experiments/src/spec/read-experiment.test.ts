@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { readPlan, textGraph, told } from "../../testing/read-plan.ts";
+import { experimentSequence } from "../expansion/sequence.ts";
+import { runLines } from "../lines.ts";
 import { roundLength } from "../plan.ts";
 import { EXPERIMENT_EXAMPLE, EXPERIMENT_EXAMPLE_GRAPH, experimentReference } from "./reference.ts";
 import { EXPERIMENT_FILE_MAX, readExperiment } from "./read-experiment.ts";
@@ -126,6 +128,9 @@ dimensions:
       "e:3:27: dimensions.run: expected another name: every run has `run` by itself",
       "e:4:16: fragments.a: is a dimension already: take another name",
     ]);
+    expect(of("dimensions: {__proto__: [x], constructor: [y]}\n")).toEqual([
+      'e:3:25: dimensions.__proto__: expected another name: "__proto__" is not taken',
+    ]);
     expect(of("dimensions: {a: [x], a b: [y]}\n")[0]).toContain("beginning with a letter");
     expect(dimension("[x]", "title: '{b}_{a}_{index}'\n")).toEqual([
       'e:5:8: title: there is no dimension "b"; did you mean "a"?',
@@ -242,6 +247,9 @@ dimensions:
         'e:3:8: graph["1"]: Input "b" of node "1" links to node "2", which the graph does not have.',
       ],
     );
+    expect(told('name: e\ngraph: {"1": 7}\n', graph)).toEqual([
+      'e:2:14: graph["1"]: expected a mapping, found the number 7',
+    ]);
     const many = Array.from({ length: 17 }, (_, at) => `  d${at}: {min: 1, max: 10}\n`).join("");
     expect(told(`name: e\nworkflow: w\ndimensions:\n${many}`, textGraph(""))[0]).toContain(
       "found about 1.0e+17: take `mode: random`",
@@ -258,5 +266,8 @@ dimensions:
       expect(meaning, path).not.toBe("");
     }
     expect(page).toContain(EXPERIMENT_EXAMPLE.trimEnd());
+    const plan = readPlan(EXPERIMENT_EXAMPLE, EXPERIMENT_EXAMPLE_GRAPH);
+    const run = experimentSequence(plan, 250).runAt(99);
+    expect(page).toContain(runLines(run, 250).join("\n"));
   });
 });

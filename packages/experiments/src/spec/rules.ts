@@ -49,6 +49,11 @@ function nameRules({ dimensions }: SoundParts): readonly Finding[] {
       const message = `expected another name: every run has \`${one.name}\` by itself`;
       return [{ path: [one.part, one.name], message }];
     }
+    if (one.name === "__proto__") {
+      // zod leaves it out of every record without a word.
+      const message = 'expected another name: "__proto__" is not taken';
+      return [{ path: [one.part, one.name], message }];
+    }
     if (one.part === "dimensions" || !first.has(one.name)) return [];
     return [{ path: [one.part, one.name], message: "is a dimension already: take another name" }];
   });
