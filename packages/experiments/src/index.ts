@@ -43,6 +43,7 @@ export {
   PRE_FLIGHT_ADVISED_FROM,
   runLines,
 } from "./lines.ts";
+export { bestRuns, type BestBy, type BestRuns, type RankedRun } from "./results/best.ts";
 export { foldHistory, type ExperimentHistory } from "./results/history.ts";
 export {
   readResults,
