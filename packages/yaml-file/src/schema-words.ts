@@ -72,7 +72,9 @@ export function typeWords(node: SchemaNode): string {
     case "array":
       return `a list of ${node.items === undefined ? "values" : itemWords(node.items)}`;
     case "object":
-      return typeof node.additionalProperties === "object"
+      // `{}`: keys of any kind, which nothing need be said of.
+      return typeof node.additionalProperties === "object" &&
+        Object.keys(node.additionalProperties).length > 0
         ? `a mapping of names to ${itemWords(node.additionalProperties)}`
         : "a mapping";
     default:
@@ -84,6 +86,7 @@ function itemWords(node: SchemaNode): string {
   const kinds = alternatives(node).map((one) => {
     if (one.type === "integer") return "whole numbers";
     if (one.type === "number") return "numbers";
+    if (one.type === "array") return "lists";
     return one.type === "object" ? "mappings" : "texts";
   });
   return [...new Set(kinds)].join(" and ");

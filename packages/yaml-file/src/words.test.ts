@@ -96,6 +96,8 @@ describe("the schema in words", () => {
     expect(typeWords({ type: "number", exclusiveMinimum: 0 })).toBe("a number, over 0");
     expect(typeWords({ type: "integer", minimum: 1 })).toBe("a whole number, 1 or more");
     expect(typeWords({ type: "array" })).toBe("a list of values");
+    expect(typeWords({ type: "object", additionalProperties: {} })).toBe("a mapping");
+    expect(typeWords({ type: "array", items: { type: "array" } })).toBe("a list of lists");
   });
 });
 

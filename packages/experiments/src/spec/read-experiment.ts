@@ -1,0 +1,189 @@
+import { parseGraph, type Graph, type GraphNode } from "@holdfast/comfyui/protocol";
+import {
+  inFileOrder,
+  listedProblems,
+  ofWholeFile,
+  placed,
+  readMapping,
+  schemaTree,
+  shapeProblems,
+  type FileForm,
+  type FileProblem,
+  type Finding,
+  type YamlPath,
+  type YamlPlaces,
+} from "@holdfast/yaml-file";
+import type { ExperimentPlan, GraphInput, PlannedDimension, RunSource } from "../plan.ts";
+import { findInput, graphRules, namedInputs } from "./graph-rules.ts";
+import { experimentSchema, VALUES_MAX, type ExperimentSpec } from "./model.ts";
+import { planSource } from "./plan-source.ts";
+import { experimentRules } from "./rules.ts";
+import { soundParts, type SoundDimension } from "./sound-parts.ts";
+
+/** Largest file that is read, in characters: it may have the graph inside. */
+export const EXPERIMENT_FILE_MAX = 4 * 1024 * 1024;
+
+/** An experiment that can be worked with, or everything that is wrong with its file. */
+export type ExperimentReading =
+  | { readonly kind: "ok"; readonly experiment: ReadExperiment }
+  | { readonly kind: "invalid"; readonly problems: readonly FileProblem[] };
+
+/** An experiment without its graph yet. */
+export interface ReadExperiment {
+  readonly spec: ExperimentSpec;
+  /** The file that has the graph, as seen from the experiment's own; or the graph. */
+  readonly workflow:
+    | { readonly kind: "file"; readonly path: string }
+    | { readonly kind: "inline"; readonly graph: Graph };
+  /** Puts both together; `graph` is what `parseGraph` let through. */
+  plan(graph: Graph): PlanReading;
+}
+
+/** An experiment that can be run, or what of it does not fit its graph. */
+export type PlanReading =
+  | {
+      readonly kind: "ok";
+      readonly plan: ExperimentPlan;
+      /** Unwise, but not wrong. */
+      readonly warnings: readonly FileProblem[];
+    }
+  | { readonly kind: "invalid"; readonly problems: readonly FileProblem[] };
+
+const WORDS = {
+  empty: "the file is empty: expected `name`, `workflow` and `dimensions`",
+  notMapping: "expected a mapping (`name: castle`, `dimensions: …`) at the top of the file",
+};
+
+/** Inputs that get a run's own seed where they hold a number. */
+const SEED_INPUTS: ReadonlySet<string> = new Set(["seed", "noise_seed"]);
+
+/**
+ * Reads an experiment, YAML or JSON: its form, its keys and values, the rules between them, and
+ * whether its constraints leave anything. The graph comes later, by `plan`, because it may lie in
+ * another file, which somebody else reads.
+ */
+export function readExperiment(text: string): ExperimentReading {
+  if (text.length > EXPERIMENT_FILE_MAX) {
+    const message = `expected at most ${EXPERIMENT_FILE_MAX} characters, found ${text.length}`;
+    return invalid([ofWholeFile(message)]);
+  }
+  const form: FileForm = { name: "an experiment", schema: schemaTree(experimentSchema) };
+  const mapping = readMapping(text, form.schema, WORDS);
+  if (mapping.kind === "refused") return invalid(mapping.problems);
+  const { value, places } = mapping;
+  const parsed = experimentSchema.safeParse(value);
+  const written = { value, sourceOf: (path: YamlPath) => places.sourceOf(path) };
+  const shape = parsed.success ? [] : shapeProblems(parsed.error.issues, written, form);
+  const parts = soundParts(value, VALUES_MAX);
+  const rules = experimentRules(parts);
+  const graph = parsed.success ? inlineGraph(parsed.data) : undefined;
+  const problems = [
+    ...shape.map((one) => placed(one, places, one.part)),
+    ...[...rules.problems, ...(graph?.problems ?? [])].map((one) => placed(one, places, "value")),
+  ];
+  if (problems.length > 0 || !parsed.success) return invalid(problems);
+  const source = planSource(parsed.data, parts.dimensions);
+  if (source.kind === "invalid") return invalid([placed(source.problem, places, "value")]);
+  const planned = { spec: parsed.data, dimensions: parts.dimensions, source: source.source };
+  return {
+    kind: "ok",
+    experiment: {
+      spec: parsed.data,
+      workflow:
+        graph === undefined
+          ? { kind: "file", path: parsed.data.workflow ?? "" }
+          : { kind: "inline", graph: graph.graph },
+      plan: (given) => withGraph(planned, given, places, rules.warnings),
+    },
+  };
+}
+
+interface InlineGraph {
+  readonly graph: Graph;
+  readonly problems: readonly Finding[];
+}
+
+function inlineGraph({ graph }: ExperimentSpec): InlineGraph | undefined {
+  if (graph === undefined) return undefined;
+  const parse = parseGraph(graph);
+  if (parse.kind === "graph") return { graph: parse.graph, problems: [] };
+  const nodeId = parse.details?.["nodeId"];
+  const path = typeof nodeId === "string" ? ["graph", nodeId] : ["graph"];
+  return { graph: {}, problems: [{ path, message: parse.message }] };
+}
+
+interface Planned {
+  readonly spec: ExperimentSpec;
+  readonly dimensions: readonly SoundDimension[];
+  readonly source: RunSource;
+}
+
+function withGraph(
+  { spec, dimensions, source }: Planned,
+  graph: Graph,
+  places: YamlPlaces,
+  earlier: readonly Finding[],
+): PlanReading {
+  const { problems, warnings } = graphRules(dimensions, graph);
+  if (problems.length > 0) return invalid(problems.map((one) => placed(one, places, "value")));
+  const planned = dimensions.map((one) => toPlanned(one, graph));
+  const plan: ExperimentPlan = {
+    name: spec.name,
+    seed: spec.seed,
+    title: spec.title ?? titleOf(spec, dimensions),
+    graph,
+    dimensions: planned,
+    source,
+    seedInputs: seedInputs(graph),
+  };
+  const told = [...earlier, ...warnings].map((one) => placed(one, places, "value"));
+  return { kind: "ok", plan, warnings: inFileOrder(told) };
+}
+
+/** The first two dimensions, or the experiment's name where it has none. */
+function titleOf(spec: ExperimentSpec, dimensions: readonly SoundDimension[]): string {
+  const named = dimensions.slice(0, 2).map(({ name }) => `{${name}}`);
+  return named.length === 0 ? spec.name : named.join("_");
+}
+
+function toPlanned(dimension: SoundDimension, graph: Graph): PlannedDimension {
+  const { name, spec, options } = dimension;
+  const heading = spec.as ?? ownHeading(dimension);
+  const isNamed = heading === "Tech" && options.some(({ value }) => typeof value !== "string");
+  return {
+    name,
+    options,
+    inputs: namedInputs(dimension).flatMap(({ written }) => findInput(graph, written) ?? []),
+    loraNodes: (spec.nodes ?? []).map((id) => String(id)),
+    heading,
+    label: spec.label ?? (isNamed ? "{name}={value}" : "{value}"),
+  };
+}
+
+/** Where a dimension is told that does not say it itself. */
+function ownHeading({ part, spec, options }: SoundDimension): string | null {
+  if (part === "fragments") return null;
+  if (spec.nodes !== undefined) return "LoRAs";
+  return options.every(({ value }) => typeof value === "string") ? "Subject" : "Tech";
+}
+
+function seedInputs(graph: Graph): readonly GraphInput[] {
+  return Object.entries(graph).flatMap(([nodeId, node]) =>
+    Object.keys(node.inputs)
+      .filter((input) => SEED_INPUTS.has(input) && isNumber(node, input))
+      .map((input) => ({ nodeId, input })),
+  );
+}
+
+/** Text of digits is a number that JavaScript would have rounded (`quoteBigIntegers`). */
+function isNumber(node: GraphNode, input: string): boolean {
+  const value = node.inputs[input];
+  return typeof value === "number" || (typeof value === "string" && /^\d{16,20}$/.test(value));
+}
+
+function invalid(problems: readonly FileProblem[]): {
+  readonly kind: "invalid";
+  readonly problems: readonly FileProblem[];
+} {
+  return { kind: "invalid", problems: listedProblems(problems) };
+}
