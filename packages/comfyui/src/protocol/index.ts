@@ -84,6 +84,13 @@ export {
   type DeviceStats,
   type SystemStats,
 } from "./system-stats.ts";
+export {
+  fillTemplate,
+  findTemplateVariables,
+  type FilledTemplate,
+  type TemplateValue,
+  type TemplateVariable,
+} from "./template.ts";
 export { isRefusedForSure, validateGraph } from "./validate.ts";
 export type { ValidationIssue } from "./validation-issue.ts";
 export {
