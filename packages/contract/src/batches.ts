@@ -12,7 +12,7 @@ import {
 } from "./jobs.ts";
 import { pageQuerySchema, pageSchema } from "./pages.ts";
 
-/** States of a batch. The last three are ends; only `attention` is left again, by a regenerate. */
+/** States of a batch. The last three are ends; a regenerate leaves them again. */
 export const BATCH_STATUSES = ["running", "paused", "completed", "attention", "cancelled"] as const;
 /** One of {@link BATCH_STATUSES}. */
 export type BatchStatus = (typeof BATCH_STATUSES)[number];
@@ -230,6 +230,9 @@ export const pageVersionSchema = z.object({
   by: z.string().meta({ description: "Who asked for it." }),
   createdAt: instantSchema,
   outputs: z.array(outputSchema).meta({ description: "Empty when its job failed or was removed." }),
+  outputsRemoved: z.boolean().meta({
+    description: "Its job was removed when its time was over, and its outputs with it.",
+  }),
 });
 
 /** `GET /api/v1/batches/{ref}/pages/{page}`. */
@@ -244,7 +247,9 @@ export const regenerateBatchSchema = z.strictObject({
   pages: z.array(pageNumberSchema).min(1).max(MAX_PAGES).optional().meta({
     description: "Default: all that need it.",
   }),
-  force: z.boolean().optional().meta({ description: "Those that are done or rendering as well." }),
+  force: z.boolean().optional().meta({
+    description: "Of the pages named, those that are done or rendering as well.",
+  }),
 });
 /** Body of `POST /api/v1/batches/{ref}/pages/{page}/regenerate`. */
 export const regeneratePageSchema = z.strictObject({
