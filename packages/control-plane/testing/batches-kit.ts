@@ -10,7 +10,7 @@ import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import type { Caller } from "../src/access/model.ts";
-import { createBookTick, type BatchLoopDeps } from "../src/batches/loop.ts";
+import { createBookRounds, type BatchLoopDeps } from "../src/batches/loop.ts";
 import type { BookPlanning } from "../src/batches/ports.ts";
 import { createBatchService } from "../src/batches/service.ts";
 import { applyOverrides } from "../src/jobs/overrides.ts";
@@ -112,11 +112,11 @@ export async function createBatchesKit() {
       wakes: () => wakes,
       deps,
       /** One round, as after a wake or a second: what nobody noted is looked for in each. */
-      tick: () => createBookTick(deps)(never),
+      tick: () => createBookRounds(deps).round(never),
       /** Rounds until there is nothing to do at once. */
       async settle(): Promise<void> {
         for (let round = 0; round < 500; round += 1) {
-          if ((await createBookTick(deps)(never)) === "idle") return;
+          if ((await createBookRounds(deps).round(never)) === "idle") return;
         }
         throw new Error("there is always more to do");
       },

@@ -273,6 +273,14 @@ export async function readDueBatches(
   return rows.map(({ id }) => id);
 }
 
+/** Whether there is any batch for which something may have to be done by itself. */
+export async function readHasLiving(db: Queryable): Promise<boolean> {
+  const { rows } = await db.query<{ found: boolean }>(
+    "select exists (select from batches where wake_at is not null) as found",
+  );
+  return rows[0]?.found === true;
+}
+
 /** Living books by status, and their pages by state, for metrics. */
 export async function readBookGauges(db: Queryable): Promise<{
   readonly books: readonly { readonly status: string; readonly count: number }[];

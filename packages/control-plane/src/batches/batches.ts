@@ -2,7 +2,7 @@
 import type { EventType } from "@holdfast/contract";
 import type { Clock, Random, Service } from "@holdfast/runtime";
 import type { Log } from "../platform/log.ts";
-import { createBookLoop, createBookRemovalLoop } from "./loop.ts";
+import { createBookLoop, createBookRemovalLoop, createBookRounds } from "./loop.ts";
 import { createBatchService, type BatchService, type BatchServiceDeps } from "./service.ts";
 import type { StepDeps } from "./step-service.ts";
 
@@ -36,7 +36,8 @@ const TURNS: ReadonlySet<EventType> = new Set([
 
 /** Makes books; loops do not run before they are started. */
 export function createBatches(options: BatchesOptions): Batches {
-  const books = createBookLoop(options);
+  const rounds = createBookRounds(options);
+  const books = createBookLoop(options, rounds);
   const removal = createBookRemovalLoop(options);
   const service = createBatchService({
     ...options,
@@ -57,6 +58,8 @@ export function createBatches(options: BatchesOptions): Batches {
     },
     loops: [books, removal],
     wake(written) {
+      // Without a book, thousands of jobs that end wake nobody; a look a second finds the first.
+      if (!rounds.hasLiving()) return;
       if (written === undefined || written.some((type) => TURNS.has(type))) books.wake();
     },
   };

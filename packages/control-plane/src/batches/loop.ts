@@ -1,7 +1,7 @@
 import type { Clock, Random } from "@holdfast/runtime";
 import type { Log } from "../platform/log.ts";
 import { createLoop, type Loop } from "../platform/loop.ts";
-import { changeBatch, readDueBatches } from "./batch-store.ts";
+import { changeBatch, readDueBatches, readHasLiving } from "./batch-store.ts";
 import { markRemoved, removeMarked } from "./removal-store.ts";
 import { stepBatch, takeUpLost, type StepDeps, type Stepped } from "./step-service.ts";
 
@@ -27,46 +27,60 @@ const REMOVE_EVERY_MS = 10 * 60_000;
 const REMOVED_PAGES = 500;
 const MARKED_BOOKS = 100;
 
-/** One round over all books for which there is something to do; bounded. */
-export function createBookTick(
-  deps: BatchLoopDeps,
-): (signal: AbortSignal) => Promise<"more" | "idle"> {
+/** Brings books on, round by round. */
+export interface BookRounds {
+  /** One round over all books for which there is something to do; bounded. */
+  round(signal: AbortSignal): Promise<"more" | "idle">;
+  /** Whether any book was to be brought on when that was last looked at, a second ago at most. */
+  hasLiving(): boolean;
+}
+
+/** Makes rounds. */
+export function createBookRounds(deps: BatchLoopDeps): BookRounds {
   const { clock, log } = deps;
   let lookedAt = Number.NEGATIVE_INFINITY;
+  let hasLiving = true;
+  const onBroken = (batchId: string, err: unknown): void =>
+    log.warn({ err, batchId }, "step of a book failed, trying again");
   const stepSafely = async (batchId: string): Promise<Stepped> => {
     try {
       return await stepBatch(deps, batchId);
-    } catch (err) {
-      log.warn({ err, batchId }, "step of a book failed, trying again");
+    } catch (error) {
+      onBroken(batchId, error);
       await changeBatch(deps.db, batchId, { wakeInMs: BROKEN_WAIT_MS });
       return "idle";
     }
   };
-  return async (signal) => {
-    const due = await readDueBatches(deps.db, DUE_BATCHES, DUE_TURNS);
-    let hasMore = false;
-    for (let from = 0; from < due.length && !signal.aborted; from += AT_ONCE) {
-      const steps = await Promise.all(due.slice(from, from + AT_ONCE).map(stepSafely));
-      hasMore ||= steps.includes("more");
-      // There may be others behind these.
-      hasMore ||= due.length >= DUE_BATCHES && steps.includes("idle");
-    }
-    if (clock.elapsed() - lookedAt >= LOOK_EVERY_MS) {
-      lookedAt = clock.elapsed();
-      hasMore = (await takeUpLost(deps)) === "more" || hasMore;
-    }
-    return hasMore ? "more" : "idle";
+  return {
+    hasLiving: () => hasLiving,
+    async round(signal) {
+      const due = await readDueBatches(deps.db, DUE_BATCHES, DUE_TURNS);
+      let hasMore = false;
+      hasLiving ||= due.length > 0;
+      for (let from = 0; from < due.length && !signal.aborted; from += AT_ONCE) {
+        const steps = await Promise.all(due.slice(from, from + AT_ONCE).map(stepSafely));
+        hasMore ||= steps.includes("more");
+        // There may be others behind these.
+        hasMore ||= due.length >= DUE_BATCHES && steps.includes("idle");
+      }
+      if (clock.elapsed() - lookedAt >= LOOK_EVERY_MS) {
+        lookedAt = clock.elapsed();
+        hasLiving = await readHasLiving(deps.db);
+        hasMore = (await takeUpLost(deps, onBroken)) === "more" || hasMore;
+      }
+      return hasMore ? "more" : "idle";
+    },
   };
 }
 
-/** Brings books on. Every replica may run it. */
-export function createBookLoop(deps: BatchLoopDeps): Loop {
+/** The loop of the rounds. Every replica may run it. */
+export function createBookLoop(deps: BatchLoopDeps, rounds: BookRounds): Loop {
   return createLoop({
     ...deps,
     name: "batches:books",
     everyMs: LOOK_EVERY_MS,
     restMs: REST_MS,
-    tick: createBookTick(deps),
+    tick: (signal) => rounds.round(signal),
   });
 }
 

@@ -181,6 +181,35 @@ it("whoever crashes with a page that was renewed meanwhile leaves no job running
   expect(rows).toEqual([{ state: "cancelled" }, { state: "queued" }]);
 });
 
+it("another round that comes late, after its page was renewed, is cancelled", async () => {
+  const jobs = kit.jobsKit.makeJobs();
+  let during: () => Promise<unknown> = async () => undefined;
+  const slow = kit.replica({
+    jobs: {
+      ...jobs,
+      async retry(...given) {
+        await during();
+        return await jobs.retry(...given);
+      },
+    },
+  });
+  const { id } = await make(slow, book(1));
+  await slow.settle();
+  const [first = ""] = await jobsOf(slow, id);
+  await kit.end([first], { state: "failed" });
+  await slow.settle();
+  await kit.passPauses();
+  during = async () => {
+    const other = kit.replica();
+    await other.batches.regenerate(ANN, id, { pages: [1], force: true });
+    await kit.passStale();
+    await other.settle();
+  };
+  await slow.settle();
+  expect(await slow.jobs.get(ANN, first)).toMatchObject({ status: "cancelled" });
+  expect((await pagesOf(slow, id))[0]).toMatchObject({ version: 2, status: "rendering" });
+});
+
 it("2,100 flagged pages are renewed in steps", async () => {
   const replica = kit.replica();
   const { id } = await make(replica, book(2_100, { paused: true }));

@@ -10,7 +10,7 @@ import {
   statesOf,
   type BatchesKit,
 } from "../../testing/batches-kit.ts";
-import { ANN, graph, withImage } from "../../testing/jobs-kit.ts";
+import { ANN, withImage } from "../../testing/jobs-kit.ts";
 
 let kit: BatchesKit;
 beforeAll(async () => void (kit = await createBatchesKit()));
@@ -47,6 +47,8 @@ it("pages become jobs in order, as many as the window has room for", async () =>
 it("in order a page waits until the one before has ended, its retries included", async () => {
   const replica = kit.replica();
   const { id } = await make(replica, book(3, { parallel: false, maxRetries: 1 }));
+  await replica.settle();
+  await kit.passPauses();
   await replica.settle();
   expect(await statesOf(replica, id)).toBe("1 rendering, 2 pending, 3 pending");
   await kit.end(await jobsOf(replica, id), { state: "failed" });
@@ -265,7 +267,7 @@ it("node classes that the key may not use are its pages' trouble", async () => {
 
 it("a book that breaks does not keep the others from theirs", async () => {
   const jobs = kit.jobsKit.makeJobs();
-  const broken = await make(kit.replica(), book(1, { graph: graph(1, "broken.safetensors") }));
+  const broken = await make(kit.replica(), book(1));
   const replica = kit.replica({
     jobs: {
       ...jobs,
@@ -278,4 +280,10 @@ it("a book that breaks does not keep the others from theirs", async () => {
   const { id } = await make(replica, book(1));
   await replica.settle();
   expect(await statesOf(replica, id)).toBe("1 rendering");
+  // What was begun of it is taken up, and breaks again, with another's beside it.
+  await kit.db.query("update book_pages set releasing_since = now(), job_id = null");
+  await kit.passStale();
+  await replica.settle();
+  expect(await jobsOf(replica, id)).not.toContain("");
+  expect(await jobsOf(replica, broken.id)).toEqual([""]);
 });

@@ -74,21 +74,37 @@ export async function stepBatch(deps: StepDeps, batchId: string): Promise<Steppe
   return hasMore || isDue ? "more" : "idle";
 }
 
-/** Takes up what somebody has begun and not brought to its end: it crashed, or is slow. */
-export async function takeUpLost(deps: StepDeps): Promise<Stepped> {
+/**
+ * Takes up what somebody has begun and not brought to its end: it crashed, or is slow. What breaks of one
+ * batch is told to `onBroken`, and the others have their turn.
+ */
+export async function takeUpLost(
+  deps: StepDeps,
+  onBroken: (batchId: string, error: unknown) => void,
+): Promise<Stepped> {
   const stale = await takeStaleReleases(deps.db, STALE_PAGES);
   const byBatch = new Map<string, ReleasedPage[]>();
   for (const page of stale) {
-    byBatch.set(page.batchId, [...(byBatch.get(page.batchId) ?? []), page]);
+    const all = byBatch.get(page.batchId) ?? [];
+    byBatch.set(page.batchId, all);
+    all.push(page);
   }
   let hasMore = stale.length === STALE_PAGES;
+  const each = async (id: string, work: (batch: Batch) => Promise<unknown>): Promise<void> => {
+    try {
+      const batch = await readBatch(deps.db, { id });
+      if (batch !== undefined) await work(batch);
+    } catch (error) {
+      onBroken(id, error);
+    }
+  };
   for (const [id, pages] of byBatch) {
-    const batch = await readBatch(deps.db, { id });
-    if (batch !== undefined) hasMore = (await giveOut(deps, batch, pages)) || hasMore;
+    await each(id, async (batch) => {
+      hasMore = (await giveOut(deps, batch, pages)) || hasMore;
+    });
   }
   for (const id of await readStrayBatches(deps.db, STRAY_BATCHES)) {
-    const batch = await readBatch(deps.db, { id });
-    if (batch !== undefined) await endStrays(deps, batch);
+    await each(id, (batch) => endStrays(deps, batch));
   }
   return hasMore ? "more" : "idle";
 }
