@@ -267,6 +267,9 @@ export type RegeneratePage = z.infer<typeof regeneratePageSchema>;
 export const regeneratedSchema = z.object({
   batch: batchSchema,
   regenerated: z.array(pageNumberSchema),
+  warnings: z.array(z.string()).meta({
+    description: "Values that were left out, or put elsewhere than one may think.",
+  }),
 });
 
 /** Body of `POST /admin/books/{book_id}/regenerate-page/{page}`; all of it may be left out. */

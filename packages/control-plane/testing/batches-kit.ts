@@ -46,7 +46,7 @@ const PLANNING: BookPlanning = {
     };
     const applied = applyOverrides(template as CreateBatch["graph"] as never, all);
     return applied.kind === "applied"
-      ? { kind: "planned", set: all }
+      ? { kind: "planned", set: all, warnings: [] }
       : { kind: "refused", code: "override_unmatched", message: applied.reason };
   },
 };

@@ -20,6 +20,7 @@ export interface PlannedBefore {
 export interface PlannedVersion {
   readonly kind: "planned";
   readonly set: Readonly<Record<string, unknown>>;
+  readonly warnings: readonly string[];
 }
 
 /** See the members. */

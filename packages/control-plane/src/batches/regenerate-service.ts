@@ -10,7 +10,6 @@ import type { Db } from "../platform/db.ts";
 import { changeBatch, lockBatch } from "./batch-store.ts";
 import { toError } from "./create-service.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
-import { fittingValues } from "./fitting-values.ts";
 import { CHANGE_STEP, isOver, type Batch } from "./model.ts";
 import { readGraphs, readPage, readPageStates } from "./page-store.ts";
 import type { BookPlanning } from "./ports.ts";
@@ -27,6 +26,8 @@ export interface RegenerateDeps {
 export interface Regenerated {
   readonly batchId: string;
   readonly pages: readonly number[];
+  /** What became of values otherwise than was asked for. */
+  readonly warnings: readonly string[];
 }
 
 /** Renders pages anew; an ended batch runs again. Earlier versions are kept. */
@@ -70,7 +71,7 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
       renewed.push(...(await renew(db, batch, step, states, version)));
     }
     onDue();
-    return { batchId: batch.id, pages: renewed };
+    return { batchId: batch.id, pages: renewed, warnings: [] };
   };
 
   return {
@@ -106,18 +107,19 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
       assertFree(batch, [page], states);
       const hasChange = Object.values(change).some((value) => value !== undefined);
       let planned: NewVersion["planned"];
+      let warnings: readonly string[] = [];
       if (hasChange) {
         const graph = (await readGraphs(db, batch.id, [page.graphNo])).get(page.graphNo);
-        const set = fittingValues(graph, page.overrides);
-        const next = planning.page({ graph, set }, change);
+        const next = planning.page({ graph, set: page.overrides }, change);
         if (next.kind === "refused") throw toError(next);
         planned = { overrides: next.set };
+        ({ warnings } = next);
       }
       const version = { by: caller.id, ...(planned !== undefined && { planned }) };
       const renewed = await renewAll(batch, [number], states, version);
       // It began to render between the look and the lock.
       if (renewed.pages.length === 0) throw busy(batch, [{ page: number, state: "rendering" }]);
-      return renewed;
+      return { ...renewed, warnings };
     },
   };
 }

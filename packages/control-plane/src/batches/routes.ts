@@ -12,6 +12,7 @@ import {
   regenerateBatchSchema,
   regeneratedSchema,
   regeneratePageSchema,
+  type BatchView,
 } from "@holdfast/contract";
 import { z } from "zod";
 import { ALLOWED } from "../access/model.ts";
@@ -220,12 +221,12 @@ function addRegenerateRoutes(app: HttpApp, { identify, batches }: BatchRoutesDep
     },
     async (request) => {
       const caller = await identify(request, ALLOWED.use);
-      const { batchId, pages } = await batches.regenerate(
+      const { batchId, pages, warnings } = await batches.regenerate(
         caller,
         request.params.ref,
         request.body ?? {},
       );
-      return { batch: await batches.view(batchId), regenerated: [...pages] };
+      return toAnswer(await batches.view(batchId), pages, warnings);
     },
   );
   app.post(
@@ -242,13 +243,17 @@ function addRegenerateRoutes(app: HttpApp, { identify, batches }: BatchRoutesDep
     async (request) => {
       const caller = await identify(request, ALLOWED.use);
       const { ref, page } = request.params;
-      const { batchId, pages } = await batches.regeneratePage(
+      const { batchId, pages, warnings } = await batches.regeneratePage(
         caller,
         ref,
         Number(page),
         request.body ?? {},
       );
-      return { batch: await batches.view(batchId), regenerated: [...pages] };
+      return toAnswer(await batches.view(batchId), pages, warnings);
     },
   );
+}
+
+function toAnswer(batch: BatchView, pages: readonly number[], warnings: readonly string[]) {
+  return { batch, regenerated: [...pages], warnings: [...warnings] };
 }

@@ -66,21 +66,33 @@ test.each([true, false])(
 );
 
 test("a malformed page is flagged, the rest is rendered, and it is mended by other values", async () => {
-  const pages = [{ set: { "1.color": 5 } }, { set: { "9.color": 6 } }, { set: { "1.color": 7 } }];
+  const pages = [5, 6, 7, 8].map((color) => ({
+    set: { [`${color % 2 === 0 ? 9 : 1}.color`]: color },
+  }));
   const { id, number } = await make({ graph: template, pages });
-  expect(await ended(id)).toMatchObject({ status: "attention", pages: { done: 2, attention: 1 } });
+  expect(await ended(id)).toMatchObject({ status: "attention", pages: { done: 2, attention: 2 } });
   const flagged = await system.client.call<{ items: BookPageView[] }>(
     "GET",
     `/api/v1/batches/${id}/pages?status=attention`,
   );
   expect(flagged.items).toMatchObject([
     { page: 2, retry_count: 1, image_error: [{ final: false }, { final: true }] },
+    { page: 4 },
   ]);
-  // What fitted nothing goes with that.
+  // What fitted nothing is left out with that.
   const mended = await system.client.call("POST", `/admin/books/${number}/regenerate-page/2`, {
     overrides: { "1.color": 6 },
   });
   expect(mended).toEqual({ success: true, book_id: String(number), regenerated: [2] });
-  const after = await ended(id);
-  expect(after.status).toBe("completed");
+  const other = await system.client.call("POST", `/api/v1/batches/${id}/pages/4/regenerate`, {
+    set: { "1.color": 8 },
+  });
+  expect(other).toMatchObject({
+    regenerated: [4],
+    warnings: [expect.stringContaining("9.color")],
+  });
+  await until("all pages are done", async () => {
+    const { status } = await ended(id);
+    return status === "completed" ? true : undefined;
+  });
 });
