@@ -151,6 +151,21 @@ it("a priority that changes while a page is given out reaches that page's job", 
   expect((await kit.db.query("select priority from jobs")).rows).toEqual([{ priority: 9 }]);
 });
 
+it("a priority that changes while a page waits for its round counts for that round", async () => {
+  const replica = kit.replica();
+  const { id } = await make(replica, book(1));
+  await replica.settle();
+  await kit.end(await jobsOf(replica, id), { state: "failed" });
+  await replica.settle();
+  await replica.batches.change(ANN, id, { priority: 9 });
+  await replica.settle();
+  await kit.passPauses();
+  await replica.settle();
+  expect((await kit.db.query("select priority, state from jobs")).rows).toEqual([
+    { priority: 9, state: "queued" },
+  ]);
+});
+
 it("a window stays one where pages go in order", async () => {
   const replica = kit.replica();
   const { id } = await make(replica, book(2, { parallel: false }));

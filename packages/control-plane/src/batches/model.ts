@@ -94,8 +94,8 @@ export function isOver(batch: Pick<Batch, "endedAt">): boolean {
 
 /** Pages that are jobs at one time, unless a batch says otherwise. */
 export const DEFAULT_WINDOW = 256;
-/** Pages given out by one step. */
-export const RELEASE_STEP = 100;
+/** Pages given out by one step: each asks the database for something, and others do as well. */
+export const RELEASE_STEP = 50;
 /** Pages settled by one step. */
 export const SETTLE_STEP = 500;
 /** Pages that a cancel or a regenerate changes in one transaction. */

@@ -195,16 +195,14 @@ async function note(
       wait ??= outcome;
     }
   }
-  const { hasEnded, hasStrays } = await noteJobs(tx, batch.id, made);
+  const { hasEnded, isOutranked, hasStrays } = await noteJobs(tx, batch.id, made);
   if (back.length > 0) await putBackPages(tx, batch.id, back);
   const told = await noteRefused(deps, tx, locked, refused);
-  // Jobs that were made by a priority of before.
-  const isOutOfDate = made.length > 0 && locked.batch.priority !== batch.priority;
-  const isDue = hasEnded || refused.length > 0 || isOutOfDate;
+  const isDue = hasEnded || refused.length > 0 || isOutranked;
   const change: BatchChange = {
     ...(wait !== undefined && { wakeInMs: wait.afterMs }),
     ...(wait?.reason !== locked.batch.waitingReason && { waitingReason: wait?.reason ?? null }),
-    ...(isOutOfDate && { spreadsPriority: true }),
+    ...(isOutranked && { spreadsPriority: true }),
     ...(isDue && { wakeInMs: 0 }),
   };
   await changeBatch(tx, batch.id, change);

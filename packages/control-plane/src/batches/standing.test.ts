@@ -39,6 +39,12 @@ describe("progress", () => {
     });
   });
 
+  it("is 100 percent when the last page has ended, and not before", () => {
+    const counts = { ...NONE, done: 9_999, pending: 1 };
+    const pace = { pages: 0, ms: 0 };
+    expect(progressOf({ ...batch, counts, pageCount: 10_000 }, pace).percent).toBe(99.9);
+  });
+
   it("is unknown before a page has ended", () => {
     expect(progressOf(batch, { pages: 0, ms: 0 })).toMatchObject({
       pagesPerMinute: null,

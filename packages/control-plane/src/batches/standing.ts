@@ -32,7 +32,8 @@ export function progressOf(
   const { counts } = batch;
   const ended = counts.done + counts.attention + counts.cancelled;
   const left = batch.pageCount - ended;
-  const percent = Math.round((ended / Math.max(1, batch.pageCount)) * 1_000) / 10;
+  // Down: 100 is for what is over.
+  const percent = Math.floor((ended / Math.max(1, batch.pageCount)) * 1_000) / 10;
   const isKnown = pace.pages > 0 && pace.ms > 0;
   const perMs = isKnown ? pace.pages / pace.ms : null;
   const isGoing = batch.status === "running" && !isOver(batch) && left > 0;

@@ -220,18 +220,30 @@ const NOTE_STRAYS = statement(
    from unnest($2::int[], $3::int[], $4::text[]) as r (page, version, job_id)
    where v.batch_id = $1 and v.page = r.page and v.version = r.version`,
 );
-const HAS_ENDED = statement(
-  "batches.noted_ended",
-  `select exists (select from jobs where id = any($1::text[]) and ended_at is not null) as ended`,
+const NOTED = statement(
+  "batches.noted",
+  `select coalesce(bool_or(j.ended_at is not null), false) as "hasEnded",
+     coalesce(bool_or(j.ended_at is null and j.priority <> b.priority), false) as "isOutranked"
+   from jobs j, batches b where j.id = any($1::text[]) and b.id = $2`,
 );
 
-/** Notes the jobs of pages that were given out; tells whether one has ended already. */
+/** What is to be done about jobs that were just noted. */
+export interface NotedJobs {
+  /** One of them has ended already. */
+  readonly hasEnded: boolean;
+  /** One of them has another priority than the batch: that was changed meanwhile, or while it rested. */
+  readonly isOutranked: boolean;
+  /** One of them is of a page that is another version by now. */
+  readonly hasStrays: boolean;
+}
+
+/** Notes the jobs of pages that were given out. */
 export async function noteJobs(
   tx: Transaction,
   batchId: string,
   made: readonly MadeJob[],
-): Promise<{ readonly hasEnded: boolean; readonly hasStrays: boolean }> {
-  if (made.length === 0) return { hasEnded: false, hasStrays: false };
+): Promise<NotedJobs> {
+  if (made.length === 0) return { hasEnded: false, isOutranked: false, hasStrays: false };
   const values = [
     batchId,
     made.map(({ page }) => page.page),
@@ -240,8 +252,12 @@ export async function noteJobs(
   ];
   await tx.query(NOTE, values);
   const strays = await tx.query(NOTE_STRAYS, values);
-  const { rows } = await tx.query<{ ended: boolean }>(HAS_ENDED, [values[3]]);
-  return { hasEnded: rows[0]?.ended === true, hasStrays: strays.rowCount > 0 };
+  const { rows } = await tx.query<Omit<NotedJobs, "hasStrays"> & Record<string, unknown>>(NOTED, [
+    values[3],
+    batchId,
+  ]);
+  const noted = rows[0] ?? { hasEnded: false, isOutranked: false };
+  return { ...noted, hasStrays: strays.rowCount > 0 };
 }
 
 /** Pages that were given out and that the queue did not take: they wait again. */
