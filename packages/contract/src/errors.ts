@@ -88,6 +88,13 @@ export const ERROR_CODES = {
     status: 422,
     meaning: "An override names a node or input that is not there.",
   },
+  // Books.
+  batch_ended: { status: 409, meaning: "The batch has ended; that cannot be done any more." },
+  batch_not_ended: { status: 409, meaning: "The batch has not ended yet." },
+  page_busy: {
+    status: 409,
+    meaning: "A page is rendering, or is done: it is rendered anew only by force.",
+  },
   // Error recovery.
   error_pattern_invalid: {
     status: 422,

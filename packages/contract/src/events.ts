@@ -1,6 +1,7 @@
 /** Holdfast's own events: one union keyed by `type`. Payloads carry ids and facts, not whole rows. */
 import { z } from "zod";
 import { alertIdSchema, alertSeveritySchema } from "./alerts.ts";
+import { BATCH_STATUSES, batchIdSchema, imageErrorSchema, PAGE_STATUSES } from "./batches.ts";
 import { attemptIdSchema, instantSchema, jobIdSchema } from "./ids.ts";
 import { jobErrorSchema } from "./jobs.ts";
 
@@ -15,6 +16,9 @@ const base = {
 };
 const jobFacts = { jobId: jobIdSchema, number: z.int(), batchId: z.string().nullable() };
 const attemptFacts = { ...jobFacts, attemptId: attemptIdSchema, attempt: z.int() };
+
+const bookFacts = { batchId: batchIdSchema, batchNumber: z.int(), name: z.string().nullable() };
+const bookPageFacts = { page: z.int(), version: z.int(), jobId: jobIdSchema.nullable() };
 
 const alertFacts = {
   alertId: alertIdSchema,
@@ -40,6 +44,21 @@ export const eventSchema = z.discriminatedUnion("type", [
     rung: z.string(),
     loss: z.enum(["none", "pixels", "size", "content"]),
     explain: z.string(),
+  }),
+  event("book.created", { ...bookFacts, pages: z.int(), by: z.string() }),
+  event("book.page.done", { ...bookFacts, ...bookPageFacts }),
+  event("book.page.retry", {
+    ...bookFacts,
+    ...bookPageFacts,
+    error: imageErrorSchema,
+    retryCount: z.int(),
+    retryAt: instantSchema,
+  }),
+  event("book.page.failed", { ...bookFacts, ...bookPageFacts, error: imageErrorSchema }),
+  event("book.done", {
+    ...bookFacts,
+    status: z.enum(BATCH_STATUSES),
+    pages: z.record(z.enum(PAGE_STATUSES), z.int()),
   }),
   event("attempt.started", { ...attemptFacts, instanceId: z.string() }),
   event("attempt.failed", {

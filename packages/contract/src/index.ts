@@ -1,6 +1,7 @@
 export * from "./agent.ts";
 export type { BlobSource, ControlPlaneLink } from "./agent-link.ts";
 export * from "./alerts.ts";
+export * from "./batches.ts";
 export * from "./enrolment.ts";
 export * from "./error-recovery.ts";
 export { ERROR_CODES, HoldfastError, isHoldfastError, type ErrorCode } from "./errors.ts";

@@ -50,6 +50,21 @@ export function registerGauges(metrics: Metrics, db: Db, services: Services): vo
       }
     },
   );
+  metrics.gauge("holdfast_books", "Books that have not ended", ["status"], async (gauge) => {
+    for (const { status, count } of (await services.batches.gauges()).books) {
+      gauge.set({ status }, count);
+    }
+  });
+  metrics.gauge(
+    "holdfast_book_pages",
+    "Pages of those books that have not ended",
+    ["state"],
+    async (gauge) => {
+      for (const [state, count] of Object.entries((await services.batches.gauges()).pages)) {
+        gauge.set({ state }, count);
+      }
+    },
+  );
   metrics.gauge("holdfast_db_connections", "Connections of the pool", ["use"], (gauge) => {
     const load = db.load();
     gauge.set({ use: "busy" }, load.total - load.idle);

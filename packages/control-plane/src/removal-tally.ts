@@ -9,6 +9,7 @@ export const REMOVED_KINDS = [
   "idempotency_key",
   "event",
   "webhook_delivery",
+  "book_row",
   "alert",
   "alert_delivery",
   "machine",

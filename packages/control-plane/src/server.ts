@@ -7,6 +7,8 @@ import { alertRoutes } from "./alerts/routes.ts";
 import { enrolmentRoutes } from "./access/enrolment-routes.ts";
 import { accessRoutes } from "./access/routes.ts";
 import { hasAnyKey } from "./access/service.ts";
+import { bookFileRoutes } from "./batches/file-routes.ts";
+import { addBatchRoutes } from "./batches/routes.ts";
 import { unavailable } from "./files/blob-service.ts";
 import { sendBlob } from "./files/download.ts";
 import { fileRoutes } from "./files/routes.ts";
@@ -73,6 +75,13 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     jobs: services.jobs,
     watch: services.watch,
     feed: services.feed,
+  });
+  addBatchRoutes(app, { identify, batches: services.batches });
+  await app.register(bookFileRoutes, {
+    identify,
+    clock,
+    books: services.batches.reader,
+    blobs: services.blobs,
   });
   addMachineRoutes(app, {
     identify,

@@ -15,6 +15,8 @@ import { createGuardedFetch, type GuardedFetch } from "./access/guarded-fetch.ts
 import { createAccess, hasAnyKey, type Access } from "./access/service.ts";
 import { LOCAL_CALLER } from "./access/model.ts";
 import { parseUrlRules } from "./access/url-rules.ts";
+import type { Batches } from "./batches/batches.ts";
+import { createBookFeature } from "./books.ts";
 import { createBlobKeeper, type BlobKeeper } from "./files/blob-service.ts";
 import { createCircuitStore } from "./files/circuit-store.ts";
 import { createCollector, createUnusedFilesLoop } from "./files/loop.ts";
@@ -101,6 +103,7 @@ export interface Services {
   readonly fleet: FleetService;
   readonly webhooks: WebhookService;
   readonly alerts: Alerts;
+  readonly batches: Batches["service"];
   readonly patterns: PatternService;
   readonly recovery: RecoveryService;
   readonly statistics: RecoveryStatisticsService;
@@ -157,8 +160,10 @@ export async function createServices(options: ServicesOptions): Promise<Services
   const onEvents = (written: readonly EventType[]): void => {
     feed.wake(written);
     hooks.fanOut.wake();
+    books.wake(written);
     notifier.notify(EVENTS_CHANNEL);
   };
+  listener.on(EVENTS_CHANNEL, () => books.wake());
   const patterns = createPatternService({
     db,
     log,
@@ -257,6 +262,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fetch: guarded,
     onRemoved: (count) => removals.add("webhook_delivery", count),
   });
+  const books = createBookFeature({ ...options, jobs, removals, graphLimits, onEvents });
   const fleet = await createFleetFeature(options, { jobs, scheduler, machines, onEvents });
   const alerts = createAlerts({
     ...base,
@@ -308,6 +314,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     fleet: fleet.service,
     webhooks,
     alerts,
+    batches: books.service,
     patterns,
     recovery,
     statistics,
@@ -330,6 +337,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       hooks.deliver,
       hooks.prune,
       ...alerts.loops,
+      ...books.loops,
       patternLoop,
       scheduler,
       ...fleet.loops,

@@ -14,6 +14,12 @@ export interface CancelManyRequest {
   readonly tag?: string | undefined;
 }
 
+/** Which priority the live jobs of a batch get. */
+export interface PrioritizeRequest {
+  readonly batchId: string;
+  readonly priority: number;
+}
+
 /** What callers change about their jobs. */
 export interface ChangeService {
   /** Cancels at once, whatever it does. Again: the same answer. Throws `job_ended`. */
@@ -28,6 +34,11 @@ export interface ChangeService {
    * `job_not_ended`, `job_ended`, `retry_limit_reached`.
    */
   retry(caller: Caller, ref: string, options?: RetryOptions): Promise<JobView>;
+  /** Gives live jobs of a batch another priority, a bounded number; `more` as in `cancelMany`. */
+  prioritize(
+    caller: Caller,
+    request: PrioritizeRequest,
+  ): Promise<{ readonly changed: number; readonly more: boolean }>;
 }
 
 /** How to retry by hand. `force` lifts the other limits. */
@@ -37,6 +48,11 @@ export interface RetryOptions {
   readonly from?: readonly JobState[];
   /** Retries by hand that a job may have; its own policy comes first. By default any number. */
   readonly maxRetries?: number;
+  /**
+   * The round that the next one is wanted after. A job in another round is left as it is: so a retry
+   * whose answer was lost can be asked for again.
+   */
+  readonly afterRound?: number;
 }
 
 /** What the change service is made of. */
@@ -77,7 +93,7 @@ function refusalOf(job: changes.LockedJob, options: RetryOptions): HoldfastError
   );
 }
 
-/** Jobs ended in one transaction of a cancel by batch or tag. */
+/** Jobs changed in one transaction of a cancel by batch or tag, or of a new priority. */
 const CANCEL_STEP = 500;
 
 /** Makes the change service. */
@@ -127,20 +143,31 @@ export function createChangeService(deps: ChangeDeps): ChangeService {
     async retry(caller, ref, options = {}) {
       const { job } = await find(caller, ref);
       let requirementId: number | null = null;
-      await db.transaction(async (tx) => {
+      const isRedriven = await db.transaction(async (tx) => {
         const locked = await changes.lockJob(tx, job.id);
         if (locked === undefined) throw gone(job.id);
+        if (locked.round !== (options.afterRound ?? locked.round)) return false;
         const refused = refusalOf(locked, options);
         if (refused !== undefined) throw refused;
         const ownNeeds = job.plan?.ownNeeds;
         requirementId = ownNeeds === undefined ? null : await ensureRequirement(tx, ownNeeds);
         const told = { eventId: ids.next("evt"), by: caller.id };
-        await changes.redriveJob(tx, job.id, told, requirementId);
+        return await changes.redriveJob(tx, job.id, told, requirementId);
       });
+      if (!isRedriven) return await view(job.id);
       gauge.reserve(job.owner, 1).commit();
       ports.onEvents(["job.redriven", "job.held"]);
       ports.onQueued([{ id: requirementId ?? job.requirementId, needs: null }]);
       return await view(job.id);
+    },
+    async prioritize(caller, { batchId, priority }) {
+      for (let changed = 0; ;) {
+        if (changed >= MAX_JOBS_PER_CANCEL) return { changed, more: true };
+        const filter = { owner: ownerScope(caller), batchId, priority };
+        const step = await changes.prioritizeJobs(db, filter, CANCEL_STEP);
+        changed += step;
+        if (step < CANCEL_STEP) return { changed, more: false };
+      }
     },
   };
 }

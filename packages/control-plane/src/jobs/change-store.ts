@@ -1,4 +1,4 @@
-import { statement, type Transaction } from "../platform/db.ts";
+import { statement, type Queryable, type Transaction } from "../platform/db.ts";
 import { HOLD_SETTING, type JobState } from "./model.ts";
 
 /** A job that is locked for a change, and what the change is decided by. */
@@ -152,4 +152,27 @@ export async function redriveJob(
     [jobId, told.eventId, told.by, requirementId],
   );
   return rowCount > 0;
+}
+
+/** Gives live jobs of a batch another priority, at most `limit`; returns how many. */
+export async function prioritizeJobs(
+  db: Queryable,
+  filter: {
+    readonly owner: string | null;
+    readonly batchId: string;
+    readonly priority: number;
+  },
+  limit: number,
+): Promise<number> {
+  const { rowCount } = await db.query(
+    `with target as (
+       select id from jobs
+       where batch_id = $2 and state in ('queued', 'processing', 'recovering') and priority <> $3
+         and ($1::text is null or owner = $1)
+       order by id limit $4 for update
+     )
+     update jobs j set priority = $3 from target where j.id = target.id`,
+    [filter.owner, filter.batchId, filter.priority, limit],
+  );
+  return rowCount;
 }

@@ -168,3 +168,41 @@ describe("retry", () => {
     expect((await jobs.find(ANN, id)).job).toMatchObject({ lineage: 2, plan: null });
   });
 });
+
+describe("retry after a round", () => {
+  test("asked again for the same round it changes nothing, and opens no other", async () => {
+    const jobs = makeJobs();
+    const id = await one(jobs, ANN);
+    await startAttempt(id);
+    await endAttempt(id, "failed");
+    const again = () => jobs.retry(ANN, id, { afterRound: 1 });
+    await Promise.all([again(), again(), again()]);
+    await startAttempt(id);
+    await endAttempt(id, "failed");
+    expect(await again()).toMatchObject({ status: "failed" });
+    const { rows } = await database.db.query("select round from jobs where id = $1", [id]);
+    expect(rows).toEqual([{ round: 2 }]);
+    const events = await database.db.query(
+      "select 1 from events where job_id = $1 and type = 'job.redriven'",
+      [id],
+    );
+    expect(events.rowCount).toBe(1);
+  });
+});
+
+describe("priority of a batch", () => {
+  test("reaches its live jobs of that caller alone, however many they are", async () => {
+    const jobs = makeJobs();
+    const requests = Array.from({ length: 700 }, () => ({ graph: graph(), batchId: "p" }));
+    const { jobs: made } = await jobs.submit(ANN, requests);
+    const ended = made[0]?.job.id ?? "";
+    await jobs.cancel(ANN, ended);
+    const others = await one(jobs, BOB, { batchId: "p" });
+    const request = { batchId: "p", priority: 40 };
+    expect(await jobs.prioritize(ANN, request)).toEqual({ changed: 699, more: false });
+    expect(await jobs.prioritize(ANN, request)).toEqual({ changed: 0, more: false });
+    expect(await jobs.get(ANN, made[5]?.job.id ?? "")).toMatchObject({ priority: 40 });
+    expect(await jobs.get(ANN, ended)).toMatchObject({ priority: 0 });
+    expect(await jobs.get(BOB, others)).toMatchObject({ priority: 0 });
+  });
+});

@@ -259,6 +259,36 @@ export async function readOutputs(
   return { owner, outputs };
 }
 
+const OUTPUTS_OF = statement(
+  "jobs.outputs_of",
+  `select j.id as of_job, o.* from jobs j
+   left join outputs o on o.job_id = j.id and o.lineage = j.lineage
+   where j.id = any($1::text[]) order by j.id, o.node_id, o.ordinal limit $2`,
+);
+
+/**
+ * The outputs of several jobs' present lineages by job, each job's in the order of nodes and places;
+ * jobs that are not there are left out.
+ */
+export async function readOutputsOf(
+  db: Queryable,
+  jobIds: readonly string[],
+  limit: number,
+): Promise<ReadonlyMap<string, readonly Omit<OutputView, "url">[]>> {
+  const { rows } = await db.query<OutputRow & { readonly of_job: string }>(OUTPUTS_OF, [
+    jobIds,
+    limit,
+  ]);
+  const byJob = new Map<string, Omit<OutputView, "url">[]>();
+  for (const row of rows) {
+    const all = byJob.get(row.of_job) ?? [];
+    byJob.set(row.of_job, all);
+    // A job without outputs is one row without them.
+    if (row.id !== null) all.push(toOutput(row));
+  }
+  return byJob;
+}
+
 function toOutput(row: OutputRow): Omit<OutputView, "url"> {
   return {
     id: row.id,

@@ -35,6 +35,10 @@ const REMOVE = `with due as materialized (
     where state = $1 and ended_at is not null
       and ended_at < least(now() - make_interval(secs => $2::float8 / 1000), $3::timestamptz)
       and ended_at >= coalesce($4::timestamptz, '-infinity')
+      -- A book's pages stay together as long as it is rendered, and then as long as any job would.
+      and not exists (select from batches b where b.id = jobs.batch_id and b.removed_at is null
+        and (b.ended_at is null
+          or b.ended_at >= now() - make_interval(secs => $2::float8 / 1000)))
     order by ended_at limit $5 for update skip locked
   ),
   tried as (delete from attempts a using due where a.job_id = due.id returning 1),

@@ -70,6 +70,11 @@ export interface JobsService extends SubmitService, ChangeService, HoldService {
   attempts(caller: Caller, ref: string): Promise<AttemptView[]>;
   outputs(caller: Caller, ref: string): Promise<OutputView[]>;
   /**
+   * The outputs of jobs that the caller knows to be its own, by job; those that are not there any more
+   * are left out. At most {@link MAX_OUTPUTS_LISTED} altogether.
+   */
+  outputsOf(jobIds: readonly string[]): Promise<ReadonlyMap<string, readonly OutputView[]>>;
+  /**
    * The graph as it runs now: template, the caller's values, the plan of recovery in force; or as it
    * was submitted, without the plan.
    */
@@ -174,6 +179,10 @@ export function createJobsService(deps: JobsDeps): JobsService {
       const found = job && (await reads.readOutputs(db, job, MAX_OUTPUTS_LISTED));
       if (found === undefined || !maySee(caller, found.owner)) throw noSuchJob(ref);
       return found.outputs.map(toOutputView);
+    },
+    async outputsOf(jobIds) {
+      const found = await reads.readOutputsOf(db, jobIds, MAX_OUTPUTS_LISTED);
+      return new Map([...found].map(([id, outputs]) => [id, outputs.map(toOutputView)]));
     },
     async graph(caller, ref, as = "running") {
       const { job } = await find(caller, ref);

@@ -176,6 +176,20 @@ describe("the control plane's settings", () => {
     });
   });
 
+  test("pauses between rounds of a book's page are seconds", () => {
+    const read = (COMFY_RETRY_BACKOFF_SEC: string) =>
+      readControlPlaneSettings(facts({ COMFY_RETRY_BACKOFF_SEC }));
+    expect(readControlPlaneSettings(facts({}))).toMatchObject({
+      settings: { bookMaxRetries: 3, bookRetryBackoffSec: ["15", "45", "90"], parallelPages: true },
+    });
+    expect(read("0.5, 60")).toMatchObject({ settings: { bookRetryBackoffSec: ["0.5", "60"] } });
+    const bad = read("15,1m,90000");
+    expect(bad.kind === "invalid" && bad.problems.map((problem) => problem.message)).toEqual([
+      expect.stringContaining('expected seconds, at most 86400, found "1m"'),
+      expect.stringContaining('found "90000"'),
+    ]);
+  });
+
   test("fallback models are checkpoints by name", () => {
     const read = (HOLDFAST_FALLBACK_MODELS: string) =>
       readControlPlaneSettings(facts({ HOLDFAST_FALLBACK_MODELS }));

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -144,8 +144,11 @@ describe("indexes that are built while writers go on", () => {
   });
 
   test("of alerts are there, and a database that has them from an earlier 0013 goes on", async () => {
-    const shipped = () => migrate(database.db, { folder: migrationsFolder(), log: SILENT_LOG });
-    await shipped();
+    // The files of then: those that came after would have to be undone as well.
+    for (const file of await readdir(migrationsFolder())) {
+      if (file < "0016") await copyFile(join(migrationsFolder(), file), join(folder, file));
+    }
+    await run();
     const indexes = async () =>
       (
         await database.db.query(
@@ -161,7 +164,7 @@ describe("indexes that are built while writers go on", () => {
       "01c3dd61e4a43909aac6be70a73e688f35721102a3055b34e7d106688961b1e2",
     ]);
     await database.db.query("delete from schema_migrations where version >= 15");
-    expect((await shipped()).map(({ version }) => version)).toEqual([15]);
+    expect((await run()).map(({ version }) => version)).toEqual([15]);
     expect(await indexes()).toEqual(before);
   });
 });

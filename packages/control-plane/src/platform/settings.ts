@@ -63,6 +63,14 @@ function checkFallback(value: string): string | undefined {
     : `expected names of checkpoint files (.safetensors, .ckpt, .sft, .pt, .pth, .gguf), found ${JSON.stringify(value)}`;
 }
 
+const SECONDS_PER_DAY = 86_400;
+
+function checkSeconds(value: string): string | undefined {
+  return /^[0-9]{1,5}(?:\.[0-9]{1,3})?$/.test(value) && Number(value) <= SECONDS_PER_DAY
+    ? undefined
+    : `expected seconds, at most ${SECONDS_PER_DAY}, found ${JSON.stringify(value)}`;
+}
+
 function parsePatterns(value: unknown) {
   const parsed = parseCustomPatterns(value);
   if (parsed.kind === "ok") return { kind: "ok" as const, value: parsed.patterns };
@@ -249,6 +257,41 @@ const work = {
         "How long machines are listed of which nothing is heard, and instances that their agent names no more; 0 for ever.",
     },
     { min: 0, max: 876_000, default: 720 },
+  ),
+  batchRetentionHours: integerSetting(
+    {
+      env: "HOLDFAST_BATCH_RETENTION_HOURS",
+      unit: "hours",
+      meaning:
+        "How long books are kept after their end, with what their pages came to; not before their jobs are gone. 0 keeps them for ever.",
+    },
+    { min: 0, max: 876_000, default: 8_760 },
+  ),
+  bookMaxRetries: integerSetting(
+    {
+      env: "COMFY_MAX_RETRIES",
+      unit: "rounds",
+      meaning:
+        "Fresh rounds of a book's page whose job failed or ran out of time; then it is flagged. A book may say otherwise.",
+    },
+    { min: 0, max: 20, default: 3 },
+  ),
+  bookRetryBackoffSec: listSetting(
+    {
+      env: "COMFY_RETRY_BACKOFF_SEC",
+      unit: "seconds",
+      meaning: "Pauses before those rounds; the last repeats.",
+    },
+    checkSeconds,
+    ["15", "45", "90"],
+  ),
+  parallelPages: booleanSetting(
+    {
+      env: "COMFY_ALLOW_PARALLEL_PAGES",
+      meaning:
+        "Whether pages of a book run beside each other; without it each waits for the one before. A book may say otherwise.",
+    },
+    true,
   ),
   comfyuiUrls: listSetting(
     {

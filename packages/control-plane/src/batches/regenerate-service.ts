@@ -1,0 +1,193 @@
+import {
+  HoldfastError,
+  type PageStatus,
+  type RegeneratePage,
+  type regenerateBatchSchema,
+} from "@holdfast/contract";
+import type { z } from "zod";
+import type { Caller } from "../access/model.ts";
+import type { Db } from "../platform/db.ts";
+import { changeBatch, lockBatch } from "./batch-store.ts";
+import { toError } from "./create-service.ts";
+import { findBatch, goneBatch } from "./find-service.ts";
+import { CHANGE_STEP, isOver, type Batch } from "./model.ts";
+import { readGraphs, readPage, readPageStates } from "./page-store.ts";
+import type { BookPlanning } from "./ports.ts";
+import { renewPages, type NewVersion } from "./regenerate-store.ts";
+
+/** What rendering anew asks. */
+export interface RegenerateDeps {
+  readonly db: Db;
+  readonly planning: BookPlanning;
+  readonly onDue: () => void;
+}
+
+/** Which pages were given a new version. */
+export interface Regenerated {
+  readonly batchId: string;
+  readonly pages: readonly number[];
+  /** What became of values otherwise than was asked for. */
+  readonly warnings: readonly string[];
+}
+
+/** Renders pages anew; an ended batch runs again. Earlier versions are kept. */
+export interface RegenerateService {
+  /**
+   * The pages named, or all that need it. Throws `not_found`, `page_busy` for named ones that are done
+   * or rendering, unless forced, and `batch_not_ended` while a cancel is under way.
+   */
+  regenerate(
+    caller: Caller,
+    ref: string,
+    wanted: z.infer<typeof regenerateBatchSchema>,
+  ): Promise<Regenerated>;
+  /** One page, with other values where any are given; while it is rendering only by force. */
+  regeneratePage(
+    caller: Caller,
+    ref: string,
+    page: number,
+    wanted: RegeneratePage,
+  ): Promise<Regenerated>;
+}
+
+const FLAGGED: readonly PageStatus[] = ["attention"];
+const AT_REST: readonly PageStatus[] = ["attention", "cancelled", "pending"];
+const NAMED = 10;
+
+/** Makes the regenerate service. */
+export function createRegenerateService(deps: RegenerateDeps): RegenerateService {
+  const { db, planning, onDue } = deps;
+
+  const renewAll = async (
+    batch: Batch,
+    pages: readonly number[],
+    states: readonly PageStatus[],
+    version: NewVersion,
+  ): Promise<Regenerated> => {
+    const renewed: number[] = [];
+    // In steps: while a transaction runs, no event that follows it can be read.
+    for (let from = 0; from < pages.length; from += CHANGE_STEP) {
+      const step = pages.slice(from, from + CHANGE_STEP);
+      renewed.push(...(await renew(db, batch, step, states, version)));
+    }
+    onDue();
+    return { batchId: batch.id, pages: renewed, warnings: [] };
+  };
+
+  return {
+    async regenerate(caller, ref, { pages, force = false }) {
+      const batch = await findBatch(db, caller, ref);
+      const version = { by: caller.id };
+      if (pages === undefined) {
+        const flagged = await readPageStates(db, batch.id, { states: FLAGGED });
+        return await renewAll(
+          batch,
+          flagged.map(({ page }) => page),
+          FLAGGED,
+          version,
+        );
+      }
+      const wanted = [...new Set(pages)].sort((a, b) => a - b);
+      const found = await readPageStates(db, batch.id, { pages: wanted });
+      assertAllThere(batch, wanted, new Set(found.map(({ page }) => page)));
+      const states: readonly PageStatus[] = force ? [...AT_REST, "done", "rendering"] : AT_REST;
+      assertFree(batch, found, states);
+      return await renewAll(batch, wanted, states, version);
+    },
+    async regeneratePage(caller, ref, number, { force = false, ...change }) {
+      const batch = await findBatch(db, caller, ref);
+      const page = await readPage(db, batch.id, number);
+      if (page === undefined) throw noSuchPages(batch, [number]);
+      // It was named alone, so a picture that is there is meant; only what renders now is asked about.
+      const states: readonly PageStatus[] = [
+        ...AT_REST,
+        "done",
+        ...(force ? ["rendering" as const] : []),
+      ];
+      assertFree(batch, [page], states);
+      const hasChange = Object.values(change).some((value) => value !== undefined);
+      let planned: NewVersion["planned"];
+      let warnings: readonly string[] = [];
+      if (hasChange) {
+        const graph = (await readGraphs(db, batch.id, [page.graphNo])).get(page.graphNo);
+        const next = planning.page({ graph, set: page.overrides }, change);
+        if (next.kind === "refused") throw toError(next);
+        planned = { overrides: next.set };
+        ({ warnings } = next);
+      }
+      const version = { by: caller.id, ...(planned !== undefined && { planned }) };
+      const renewed = await renewAll(batch, [number], states, version);
+      // It began to render between the look and the lock.
+      if (renewed.pages.length === 0) throw busy(batch, [{ page: number, state: "rendering" }]);
+      return { ...renewed, warnings };
+    },
+  };
+}
+
+async function renew(
+  db: Db,
+  { id, number }: Batch,
+  pages: readonly number[],
+  states: readonly PageStatus[],
+  version: NewVersion,
+): Promise<number[]> {
+  return await db.transaction(async (tx) => {
+    const locked = await lockBatch(tx, id, "wait");
+    if (locked === undefined) throw goneBatch(id);
+    const { batch } = locked;
+    if (batch.status === "cancelled" && !isOver(batch)) {
+      throw new HoldfastError(
+        "batch_not_ended",
+        `batch ${number} is just being cancelled; ask again when it has ended`,
+        { retryAfterSeconds: 2, details: { batchId: id } },
+      );
+    }
+    const renewed = await renewPages(tx, id, pages, states, version);
+    if (renewed.length > 0) {
+      await changeBatch(tx, id, {
+        wakeInMs: 0,
+        ...(isOver(batch) && { status: "running", end: "never" }),
+      });
+    }
+    return renewed;
+  });
+}
+
+function assertAllThere(batch: Batch, wanted: readonly number[], found: ReadonlySet<number>): void {
+  const missing = wanted.filter((page) => !found.has(page));
+  if (missing.length > 0) throw noSuchPages(batch, missing);
+}
+
+function noSuchPages(batch: Batch, pages: readonly number[]): HoldfastError {
+  return new HoldfastError(
+    "not_found",
+    `batch ${batch.number} has no page ${listed(pages)}; it has ${batch.pageCount} pages`,
+  );
+}
+
+function assertFree(
+  batch: Batch,
+  pages: readonly { readonly page: number; readonly state: PageStatus }[],
+  states: readonly PageStatus[],
+): void {
+  const taken = pages.filter(({ state }) => !states.includes(state));
+  if (taken.length > 0) throw busy(batch, taken);
+}
+
+function busy(
+  batch: Batch,
+  taken: readonly { readonly page: number; readonly state: PageStatus }[],
+): HoldfastError {
+  const pages = taken.map(({ page }) => page);
+  const states = [...new Set(taken.map(({ state }) => state))].join(" or ");
+  return new HoldfastError(
+    "page_busy",
+    `page ${listed(pages)} of batch ${batch.number} is ${states}; say force to render it anew all the same`,
+    { details: { pages: pages.slice(0, NAMED) } },
+  );
+}
+
+function listed(pages: readonly number[]): string {
+  const shown = pages.slice(0, NAMED).join(", ");
+  return pages.length > NAMED ? `${shown}, … (${pages.length})` : shown;
+}
