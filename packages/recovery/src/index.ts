@@ -88,7 +88,7 @@ export {
   type InputPlace,
   type SamplingParameters,
 } from "./graph/sampling.ts";
-export { placesOfParameter } from "./graph/sampling-places.ts";
+export { placesOfParameter, seedPlaces } from "./graph/sampling-places.ts";
 export {
   checkpointNodes,
   LOAD_CLASS,

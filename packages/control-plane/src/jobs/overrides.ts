@@ -30,7 +30,8 @@ export function applyOverrides(
   return { kind: "applied", graph: set.length === 0 ? graph : applyPatch(graph, { set }) };
 }
 
-function findPlace(graph: Graph, name: string): Omit<InputValue, "value"> | undefined {
+/** The place that `node.input` names in a graph; undefined when there is none. */
+export function findPlace(graph: Graph, name: string): Omit<InputValue, "value"> | undefined {
   for (let dot = name.lastIndexOf("."); dot > 0; dot = name.lastIndexOf(".", dot - 1)) {
     const nodeId = name.slice(0, dot);
     const input = name.slice(dot + 1);
@@ -43,7 +44,8 @@ function findPlace(graph: Graph, name: string): Omit<InputValue, "value"> | unde
 /** How many names a message lists. */
 const NAMES_SHOWN = 10;
 
-function explainMiss(graph: Graph, name: string): string {
+/** Why a name fits nothing in a graph, with what there is. */
+export function explainMiss(graph: Graph, name: string): string {
   const dot = name.lastIndexOf(".");
   if (dot <= 0) return `"${name}" is not of the form node.input, for example 3.seed`;
   const nodeId = name.slice(0, dot);

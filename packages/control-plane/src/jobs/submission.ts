@@ -136,7 +136,10 @@ function bad(field: string, what: string): Refusal {
   return refuse("invalid_request", `${field} ${what}`, { field });
 }
 
-function findFieldProblem(request: SubmitJob): Refusal | undefined {
+/** What is wrong with the texts, values and metadata that go with a graph. */
+export function findFieldProblem(
+  request: Pick<SubmitJob, "name" | "batchId" | "tags" | "set" | "metadata">,
+): Refusal | undefined {
   const texts: readonly (readonly [string, string | undefined])[] = [
     ["name", request.name],
     ["batchId", request.batchId],

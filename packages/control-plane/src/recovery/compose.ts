@@ -1,7 +1,8 @@
 /** From prompt and parameters to the graph that runs: what fits nothing becomes a warning. Pure. */
-import { applyPatch, type Graph, type InputValue } from "@holdfast/comfyui/protocol";
-import { findPositiveTexts, placesOfParameter, type SamplingParameters } from "@holdfast/recovery";
+import { applyPatch, type Graph } from "@holdfast/comfyui/protocol";
+import { placesOfParameter, type SamplingParameters } from "@holdfast/recovery";
 import { applyOverrides } from "../jobs/overrides.ts";
+import { NO_PLACE_FOR_PROMPT, placePrompt } from "../jobs/prompt-places.ts";
 
 /** A graph with everything in its place, and what found none. */
 export interface Composed {
@@ -9,7 +10,6 @@ export interface Composed {
   readonly warnings: readonly string[];
 }
 
-const PROMPT_MARK = "{{prompt}}";
 /** Names of parameters, and what each is in a graph. */
 const NAMES: Readonly<Record<string, keyof SamplingParameters>> = {
   batch_size: "batch_size",
@@ -45,11 +45,9 @@ export function composeGraph(
   }
   if (prompt === null) return { graph: composed, warnings };
   // Last, and against the caller's own graph: a parameter's value is no place for a mark.
-  const set = promptPlaces(graph, prompt);
+  const set = placePrompt(graph, prompt);
   if (set.length === 0) {
-    warnings.push(
-      `prompt: the graph has no ${PROMPT_MARK} and no text that feeds a sampler's positive input; it runs with its own words`,
-    );
+    warnings.push(NO_PLACE_FOR_PROMPT);
     return { graph: composed, warnings };
   }
   return { graph: applyPatch(composed, { set }), warnings };
@@ -73,17 +71,4 @@ function placeParameter(graph: Graph, name: string, value: unknown): Graph | str
 
 function warningOf(name: string, why: string): string {
   return `${name.slice(0, NAME_SHOWN)}: ${why}; it was left out`;
-}
-
-function promptPlaces(graph: Graph, prompt: string): InputValue[] {
-  const marked = Object.entries(graph).flatMap(([nodeId, node]) =>
-    Object.entries(node.inputs).flatMap(([input, value]) =>
-      typeof value === "string" && value.includes(PROMPT_MARK)
-        ? // Not by a pattern: "$&" in a prompt is the caller's own text.
-          [{ nodeId, input, value: value.split(PROMPT_MARK).join(prompt) }]
-        : [],
-    ),
-  );
-  if (marked.length > 0) return marked;
-  return findPositiveTexts(graph).map((place) => ({ ...place, value: prompt }));
 }

@@ -1,6 +1,6 @@
 import type { Graph } from "@holdfast/comfyui/protocol";
 import { describe, expect, test } from "vitest";
-import { placesOfParameter } from "./sampling-places.ts";
+import { placesOfParameter, seedPlaces } from "./sampling-places.ts";
 
 const GRAPH: Graph = {
   "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "a.safetensors" } },
@@ -76,4 +76,23 @@ describe("the places of a parameter", () => {
     };
     expect(placesOfParameter(graph, "seed")).toEqual([{ nodeId: "2", input: "seed" }]);
   });
+});
+
+test("the places of seeds are all of them, whatever they hold, each once", () => {
+  const places = (graph: Graph): unknown =>
+    seedPlaces(graph).map(({ nodeId, input }) => [nodeId, input]);
+  expect(places(GRAPH)).toEqual([
+    ["9", "value"],
+    ["6", "noise_seed"],
+  ]);
+  const shared = {
+    ...GRAPH,
+    "6": { class_type: "KSampler", inputs: { seed: ["9", 0] } },
+    constructor: { class_type: "A", inputs: { seed: "18446744073709551615" } },
+  };
+  expect(places(shared)).toEqual([
+    ["9", "value"],
+    ["constructor", "seed"],
+  ]);
+  expect(places({ "1": { class_type: "A", inputs: { seed: "{{seed}}" } } })).toEqual([]);
 });

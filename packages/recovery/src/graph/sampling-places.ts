@@ -39,11 +39,24 @@ export function placesOfParameter(
     return withValueOfFirst(graph, sites, isNumber);
   }
   if (name === "model") return modelPlaces(graph);
-  const inputs = name === "seed" ? SEED_INPUTS : ["cfg"];
-  const places = Object.entries(graph).flatMap(([nodeId, node]) =>
+  const places = inputsNamed(graph, name === "seed" ? SEED_INPUTS : ["cfg"]);
+  return withValueOfFirst(graph, places, name === "seed" ? isSeed : isNumber);
+}
+
+/** Every place that holds a seed, whatever the seeds are. */
+export function seedPlaces(graph: Graph): readonly InputPlace[] {
+  const found = new Map<string, InputPlace>();
+  for (const place of inputsNamed(graph, SEED_INPUTS)) {
+    const held = holderOf(graph, place, isSeed)?.place;
+    if (held !== undefined) found.set(`${held.nodeId}\n${held.input}`, held);
+  }
+  return [...found.values()];
+}
+
+function inputsNamed(graph: Graph, inputs: readonly string[]): readonly InputPlace[] {
+  return Object.entries(graph).flatMap(([nodeId, node]) =>
     inputs.flatMap((input) => (inputOf(node, input) === undefined ? [] : [{ nodeId, input }])),
   );
-  return withValueOfFirst(graph, places, name === "seed" ? isSeed : isNumber);
 }
 
 const isNumber = (value: unknown): boolean => typeof value === "number" && Number.isFinite(value);
