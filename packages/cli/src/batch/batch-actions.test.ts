@@ -16,7 +16,8 @@ interface Call {
   readonly body: unknown;
   readonly key: unknown;
 }
-type Answer = unknown | ((response: ServerResponse) => void);
+/** What is sent as JSON, or what answers. */
+type Answer = object | ((response: ServerResponse) => void);
 
 let server: Server;
 let answers: Record<string, Answer>;
@@ -49,7 +50,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     key: request.headers["idempotency-key"],
   });
   const given = answers[`${method} ${path}`];
-  if (typeof given === "function") return void (given as (r: ServerResponse) => void)(response);
+  if (typeof given === "function") return given(response);
   response.statusCode = given === undefined ? 404 : 200;
   response.setHeader("content-type", "application/json");
   const missing = { error: { code: "not_found", message: "nothing is there" } };
@@ -193,8 +194,7 @@ describe("the archive of a book", () => {
   const END = Buffer.from([0x50, 0x4b, 0x05, 0x06, 0, 0]);
 
   it("is written whole, and never over another file unless told so", async () => {
-    answers[archive] = (response: ServerResponse) =>
-      response.end(Buffer.concat([Buffer.from("zip"), END]));
+    answers[archive] = (response) => void response.end(Buffer.concat([Buffer.from("zip"), END]));
     const output = join(folder, "b.zip");
     await holdfast("archive", "12", "--output", output);
     expect((await readFile(output)).subarray(0, 3).toString()).toBe("zip");
@@ -208,9 +208,9 @@ describe("the archive of a book", () => {
     const output = join(folder, "b.zip");
     const fetch = (): Promise<void> => holdfast("archive", "12", "--output", output);
     await expect(fetch()).rejects.toMatchObject({ exitCode: EXIT.refused });
-    answers[archive] = (response: ServerResponse) => response.end("zip without an end");
+    answers[archive] = (response) => void response.end("zip without an end");
     await expect(fetch()).rejects.toMatchObject({ exitCode: EXIT.unavailable });
-    answers[archive] = (response: ServerResponse) => {
+    answers[archive] = (response) => {
       response.write("zip");
       setImmediate(() => response.destroy());
     };
@@ -219,8 +219,8 @@ describe("the archive of a book", () => {
   });
 
   it("exits 5 when the server missed files", async () => {
-    answers[archive] = (response: ServerResponse) =>
-      response.end(Buffer.concat([Buffer.from("…MISSING.txt…"), END]));
+    answers[archive] = (response) =>
+      void response.end(Buffer.concat([Buffer.from("…MISSING.txt…"), END]));
     await holdfast("archive", "12", "--output", join(folder, "b.zip"));
     expect(process.exitCode).toBe(EXIT.outputsMissing);
   });
@@ -246,7 +246,7 @@ describe("the contact sheet of a book", () => {
 
   it("has its pictures beside it where that is wished", async () => {
     answers[sheet] = sendHtml;
-    answers["GET /api/v1/outputs/out_a/content"] = (response: ServerResponse) => {
+    answers["GET /api/v1/outputs/out_a/content"] = (response) => {
       response.setHeader("content-type", "image/png");
       response.end("png");
     };
@@ -259,7 +259,7 @@ describe("the contact sheet of a book", () => {
   });
 
   it("that is cut is not written", async () => {
-    answers[sheet] = (response: ServerResponse) => response.end("<html>");
+    answers[sheet] = (response) => void response.end("<html>");
     await expect(
       holdfast("contact-sheet", "12", "--output", join(folder, "s.html")),
     ).rejects.toMatchObject({ exitCode: EXIT.unavailable });

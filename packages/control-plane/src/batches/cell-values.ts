@@ -54,10 +54,15 @@ export function fitCell(cell: unknown, current: unknown): FittedValue {
   return { value: cell };
 }
 
-/** A cell for an input whose type nothing tells, such as one that is `{{seed}}` alone. */
-export function fitByKind(cell: unknown, kind: ColumnKind, input: string): unknown {
-  if (typeof cell !== "string" || kind === "text" || TEXT_NAME.test(input)) return cell;
+/** A cell where the graph does not tell a type, such as at an input that is `{{seed}}` alone. */
+export function readByKind<T>(cell: T, kind: ColumnKind): T | string | number | boolean {
+  if (typeof cell !== "string" || kind === "text") return cell;
   return kind === "truth" ? toTruth(cell) : (toNumber(cell, PLAIN_NUMBER) ?? cell);
+}
+
+/** Whether an input holds text by its name, the last part of `node.input`. */
+export function isTextInput(name: string): boolean {
+  return TEXT_NAME.test(name.slice(name.lastIndexOf(".") + 1));
 }
 
 /** Integers that a number would not hold stay text of the same digits, as everywhere on our wire. */

@@ -130,6 +130,11 @@ describe("a table", () => {
     ]);
   });
 
+  test("a variable that is all of a text and of another input is a text in the one alone", () => {
+    const graph = graphWith({ "3": { steps: "{{n}}" }, "6": { text: "{{n}}" } });
+    expect(sets({ graph, table: { csv: "n\n7" } })).toEqual([{ "3.steps": 7, "6.text": "7" }]);
+  });
+
   test("what fits no type is put in as it is, with a warning once a column", () => {
     const book = planned({ graph: GRAPH, table: { csv: "3.steps\nmany\n20\nfew" } });
     expect(book.pages.map(({ set }) => set["3.steps"])).toEqual(["many", 20, "few"]);
@@ -279,6 +284,15 @@ describe("a list of pages", () => {
     expect(
       sets({ graph: TEMPLATE, pages: [{ seed: 1, set: { "6.text": "all {{new}}" } }] }),
     ).toEqual([{ "3.seed": 1, "6.text": "all {{new}}" }]);
+  });
+
+  test("a prompt goes before a value for the input in which its mark stands", () => {
+    const graph = graphWith({ "7": { text: "no {{prompt}}" } });
+    const set = { "7.text": "x", "6.text": "y" };
+    expect(sets({ graph, pages: [{ set, prompt: "sea" }, { set }] })).toEqual([
+      { "7.text": "no sea", "6.text": "y" },
+      set,
+    ]);
   });
 
   test("prompt and seed without a place are warned of, once for all pages", () => {
@@ -446,4 +460,72 @@ test("whatever a table holds, each page's values are those of its row and fit it
       expect(planned(rows(...given)).pages).toEqual(book.pages);
     }),
   );
+});
+
+test("whatever is asked for, a book is planned whole or refused in words, and what is planned fits", () => {
+  const name = fc.constantFrom("x", "y", "x", "y", "1.a", "2.b.c", "__proto__", "page", "9.z");
+  const value = fc.oneof(
+    { weight: 40, arbitrary: fc.constantFrom<unknown>("b", 7, "7", true) },
+    fc.constantFrom<unknown>("{{x}}", "a {{y}} b", "{{ __proto__ }}{{x}}", "7", "", null, true, 7),
+    fc.constant(["1", 0]),
+    fc.constant(["9", 0]),
+    fc.constant({ deep: ["{{x}}"] }),
+    fc.string({ unit: "binary", maxLength: 5 }),
+  );
+  const set = fc
+    .tuple(fc.dictionary(name, value, { maxKeys: 3 }), fc.boolean())
+    .map(([some, hasAll]) => (hasAll ? { x: 1, y: "b", ...some } : some));
+  const inputs = fc.dictionary(fc.constantFrom("b", "b.c", "seed", "text"), value);
+  const graph = fc.tuple(inputs, inputs).map(([one, two]) => ({
+    "1": { class_type: "KSampler", inputs: { a: "{{x}}", ...one } },
+    "2": { class_type: "SaveImage", inputs: two },
+    "2.b": { class_type: "Note", inputs: { c: 1 } },
+  }));
+  const page = fc.record<NewPage>(
+    { page: fc.integer({ min: 1, max: 60 }), graph, set, prompt: fc.string(), seed: fc.nat() },
+    { requiredKeys: [] },
+  );
+  const cell = fc.constantFrom("", "7", "a b", '"q"', "x;y");
+  const csvText = fc
+    .tuple(
+      fc.array(name, { minLength: 1, maxLength: 3 }),
+      fc.array(fc.array(cell, { maxLength: 3 })),
+    )
+    .map(([head, lines]) => [head, ...lines].map((line) => line.join(",")).join("\n"));
+  const table = fc.oneof(
+    fc.record({ rows: fc.array(set, { maxLength: 4 }) }),
+    fc.record({ csv: fc.oneof(csvText, fc.string()) }),
+  );
+  const bind = fc.option(fc.dictionary(name, name, { maxKeys: 1 }), { nil: undefined });
+  const request: fc.Arbitrary<CreateBatch> = fc.oneof(
+    fc.record({ graph, pages: fc.array(page, { minLength: 1, maxLength: 4 }) }),
+    fc.record({ graph, set, pages: fc.array(page, { maxLength: 4 }) }),
+    fc.record({ graph, table }),
+    fc.record({ graph, set, table, bind }).map(({ bind: given, ...rest }) => ({
+      ...rest,
+      ...(given !== undefined && { bind: given }),
+    })),
+  );
+  let planningCount = 0;
+  fc.assert(
+    fc.property(request, (given) => {
+      const plan = planBook(given, FACTS);
+      if (plan.kind === "refused") {
+        expect(plan.message).not.toBe("");
+        return;
+      }
+      planningCount += 1;
+      const { pages, graphs } = plan.book;
+      const numbers = pages.map(({ page: number }) => number);
+      expect(numbers).toEqual([...new Set(numbers)].toSorted((a, b) => a - b));
+      for (const { graphNo, set: values, trouble } of pages) {
+        expect(JSON.stringify(values)).not.toContain("\\u0000");
+        if (trouble !== null) continue;
+        expect(applyOverrides(graphs[graphNo] as never, values).kind).toBe("applied");
+      }
+    }),
+    { numRuns: 2_000 },
+  );
+  // Not all of them are refused.
+  expect(planningCount).toBeGreaterThan(50);
 });

@@ -83,6 +83,16 @@ describe("a page that is made anew", () => {
     });
   });
 
+  test("leaves a value out that never fitted, and says so", () => {
+    expect(
+      planPage(graphWith("a house"), { "99.seed": 1, "3.seed": 2 }, { prompt: "sea" }),
+    ).toEqual({
+      kind: "planned",
+      set: { "3.seed": 2, "6.text": "sea" },
+      warnings: [expect.stringMatching(/^99\.seed: the graph has no node "99".*left out now$/)],
+    });
+  });
+
   test.each<[string, Changes, RegExp]>([
     ["an input that is not there", { set: { "9.x": 1 } }, /^override_unmatched: .*no node "9"/],
     ["a loose link", { set: { "3.positive": ["9", 0] } }, /^graph_dangling_link: after set/],

@@ -2,6 +2,7 @@
 import { parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
 import type { RegeneratePage } from "@holdfast/contract";
 import { MAX_OVERRIDES } from "../jobs/model.ts";
+import { explainMiss } from "../jobs/overrides.ts";
 import { findFieldProblem, refuse, type Refusal } from "../jobs/submission.ts";
 import { isFilledBy, readFilled } from "./filled-text.ts";
 import { fillPage, marksOf } from "./page-values.ts";
@@ -48,7 +49,8 @@ export function planPage(
   const touched = [...places.inputs.values()].filter((input) =>
     input.variables.some((name) => changed.has(name)),
   );
-  const kept = new Map(Object.entries(set));
+  const former = Object.entries(set).filter(([name]) => places.has(name));
+  const kept = new Map(former);
   for (const { name } of touched) kept.delete(name);
   const filled = fillPage(places, {
     variables: new Map([...knownValues(places, set, touched, changed), ...changed]),
@@ -60,10 +62,14 @@ export function planPage(
   if (filled.kind === "too_large" || filled.set.size > MAX_OVERRIDES) {
     return refuseBook("set", "the values come to more than one page may have; leave some out");
   }
-  const trouble = findFormTrouble(places, placed(places, filled.set), limits);
-  return trouble === null
-    ? { kind: "planned", set: Object.fromEntries(filled.set), warnings: filled.warnings }
-    : toRefusal(trouble);
+  const trouble = findFormTrouble(places, filled.set, limits);
+  if (trouble !== null) return toRefusal(trouble);
+  const misplaced = Object.keys(set).filter((name) => !places.has(name));
+  return {
+    kind: "planned",
+    set: Object.fromEntries(filled.set),
+    warnings: [...misplaced.map((name) => leftOutText(places, name)), ...filled.warnings],
+  };
 }
 
 function findChangeProblem(changes: Parameters<typeof planPage>[2]): Refusal | undefined {
@@ -73,16 +79,13 @@ function findChangeProblem(changes: Parameters<typeof planPage>[2]): Refusal | u
   return set === undefined ? undefined : findFieldProblem({ set });
 }
 
-function toRefusal({ code, message, details }: PageTrouble): Refusal {
-  return refuse(code, message, details);
+/** A value that never fitted kept the page from being rendered; anew it may be without it. */
+function leftOutText(places: TemplatePlaces, name: string): string {
+  return `${name.slice(0, 80)}: ${explainMiss(places.graph, name)}; it is left out now`;
 }
 
-/** Values of a page that never fitted stay its trouble; only those with a place have a form. */
-function placed(
-  places: TemplatePlaces,
-  set: ReadonlyMap<string, unknown>,
-): ReadonlyMap<string, unknown> {
-  return new Map([...set].filter(([name]) => places.has(name)));
+function toRefusal({ code, message, details }: PageTrouble): Refusal {
+  return refuse(code, message, details);
 }
 
 /** The values of variables that stand beside changed ones, as far as they are certain. */

@@ -1,7 +1,7 @@
 /** From a row of a table to what is wanted of its page. Pure. */
 import { isLink } from "@holdfast/comfyui/protocol";
 import { refuse, type Refusal } from "../jobs/submission.ts";
-import { fitByKind, fitCell } from "./cell-values.ts";
+import { fitCell, isTextInput, readByKind } from "./cell-values.ts";
 import type { Column } from "./columns.ts";
 import { isTemplateValue, type SetValues } from "./set-values.ts";
 import type { TableRow } from "./table.ts";
@@ -49,8 +49,7 @@ export function readRow(
           `expected a text, a number or true or false under "${column.name}", found ${shown(cell)}`,
         );
       }
-      const alone = variableValue(cell, column, places);
-      variables.set(column.name, { within: cell, alone });
+      variables.set(column.name, { within: cell, alone: readByKind(cell, column.kind) });
     }
     for (const name of column.inputs) {
       const { value, misfit } = inputValue(cell, name, column, places);
@@ -63,21 +62,6 @@ export function readRow(
   return { kind: "row", wish: { page, variables, direct, misfits } };
 }
 
-/** A variable may stand alone in several inputs; a text among them makes it a text. */
-function variableValue(
-  cell: string | number | boolean,
-  { name, kind }: Column,
-  places: TemplatePlaces,
-): string | number | boolean {
-  const inputs = (places.variables.get(name) ?? []).filter((input) => input.isAlone);
-  let value: unknown = cell;
-  for (const { input } of inputs) {
-    value = fitByKind(cell, kind, input);
-    if (typeof value === "string") break;
-  }
-  return isTemplateValue(value) ? value : cell;
-}
-
 function inputValue(
   cell: unknown,
   name: string,
@@ -85,9 +69,9 @@ function inputValue(
   places: TemplatePlaces,
 ): ReturnType<typeof fitCell> {
   const current = places.current(name);
-  const isOpen = isLink(current) || places.inputs.get(name)?.isAlone === true;
+  const isOpen = isLink(current) || current === null || places.inputs.get(name)?.isAlone === true;
   return isOpen
-    ? { value: fitByKind(cell, kind, name.slice(name.lastIndexOf(".") + 1)) }
+    ? { value: isTextInput(name) ? cell : readByKind(cell, kind) }
     : fitCell(cell, current);
 }
 

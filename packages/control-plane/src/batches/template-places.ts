@@ -11,8 +11,9 @@ import { seedPlaces } from "@holdfast/recovery";
 import { invariant } from "@holdfast/runtime";
 import { findPlace } from "../jobs/overrides.ts";
 import { placePrompt } from "../jobs/prompt-places.ts";
+import { isTextInput } from "./cell-values.ts";
 
-/** A value of a variable: within a text, and where the variable is all there is. */
+/** A value of a variable: within a text, and where the variable is all that an input other than a text is. */
 export interface VariableValue {
   readonly within: TemplateValue;
   readonly alone: TemplateValue;
@@ -164,7 +165,10 @@ export function fillInput(
 ): { readonly value: unknown } | undefined {
   if (input.variables.some((name) => !values.has(name))) return undefined;
   const [first] = input.variables;
-  if (input.isAlone && first !== undefined) return { value: values.get(first)?.alone };
+  if (input.isAlone && first !== undefined) {
+    const value = values.get(first);
+    return { value: isTextInput(input.input) ? value?.within : value?.alone };
+  }
   if (input.text !== null) {
     const { literals, names } = input.text;
     const pieces = names.map((name, index) => `${literals[index]}${values.get(name)?.within}`);
