@@ -48,8 +48,9 @@ it("says why a page is not done", () => {
     image_error: [],
   };
   expect(whyText(bookPage({ status: "pending", ...waiting }))).toBe(
-    "next round at 2026-01-31T12:05:00.000Z; no machine",
+    "next round at 2026-01-31T12:05:00.000Z",
   );
+  expect(whyText(bookPage({ status: "pending", ...waiting, retryAt: null }))).toBe("no machine");
 });
 
 it("lists books and pages", () => {

@@ -103,13 +103,17 @@ export function pageColumns(): readonly Column<BookPageView>[] {
   ];
 }
 
+function waitText({ retryAt, waitingReason }: BookPageView): readonly string[] {
+  if (retryAt !== null) return [`next round at ${retryAt}`];
+  return waitingReason === null ? [] : [waitingReason];
+}
+
 /** Why a page is not done: what it waits for, and its latest error. */
 export function whyText(page: BookPageView): string {
   if (page.status === "done") return "";
   const error = page.image_error.at(-1);
   const words = [
-    ...(page.retryAt === null ? [] : [`next round at ${page.retryAt}`]),
-    ...(page.waitingReason === null ? [] : [page.waitingReason]),
+    ...waitText(page),
     ...(error === undefined
       ? []
       : [`${error.class}${error.subclass === null ? "" : `/${error.subclass}`}: ${error.message}`]),

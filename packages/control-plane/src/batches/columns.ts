@@ -93,7 +93,7 @@ function findMissing(
     if (open === undefined) continue;
     return refuse(
       "invalid_request",
-      `table has no column "${variable}" for {{${variable}}} of ${open.name}; ${listed(table)}`,
+      `table has no column "${variable}" for {{${variable}}} of ${open.name}; ${listed(table)}, and set gives one value to all pages`,
       { field: "table", missing: variable },
     );
   }

@@ -42,7 +42,7 @@ const STYLE = `:root{color-scheme:light dark;--line:#d0d4da;--card:#fff;--page:#
 @media (prefers-color-scheme:dark){:root{--line:#343a42;--card:#1b1f24;--page:#121518;--text:#e8eaed;--soft:#a4acb6}}
 *{box-sizing:border-box}body{margin:0;font:15px/1.45 system-ui,sans-serif;background:var(--page);color:var(--text)}
 header,nav.end{padding:1rem 1.25rem}h1{margin:0 0 .25rem;font-size:1.3rem;overflow-wrap:anywhere}p{margin:.25rem 0}nav a{margin-right:1rem}
-a{color:inherit}.soft{color:var(--soft)}main{display:grid;gap:.75rem;padding:0 1.25rem;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr))}
+a{color:inherit}a[aria-current]{font-weight:700;text-decoration:none}.soft{color:var(--soft)}main{display:grid;gap:.75rem;padding:0 1.25rem;grid-template-columns:repeat(auto-fill,minmax(13rem,1fr))}
 article{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:.6rem;content-visibility:auto;contain-intrinsic-size:auto 15rem;overflow-wrap:anywhere}
 h2{font-size:1rem;margin:0 0 .35rem}h2 small{font-weight:400;color:var(--soft)}img{width:100%;height:auto;border-radius:.3rem;display:block;margin-bottom:.35rem;background:var(--line)}
 .badge{display:inline-block;padding:.05rem .5rem;border-radius:1rem;font-size:.85rem;border:1px solid currentColor}
@@ -93,7 +93,7 @@ function headOf(batch: BatchView, choice: SheetChoice): string {
     `All (${batch.pageCount})`,
     choice.status === undefined,
   );
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title><style>${STYLE}</style></head><body><header><h1>${title}</h1><p class="soft">${htmlText(batch.status)}, ${batch.progress.percent.toFixed(0)} % of ${batch.pageCount} pages have ended</p><nav aria-label="Which pages">${all}${filters}</nav></header><main>`;
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title><link rel="icon" href="/assets/icon.svg" type="image/svg+xml"><style>${STYLE}</style></head><body><header><h1>${title}</h1><p class="soft">${htmlText(batch.status)}, ${batch.progress.percent.toFixed(0)} % of ${batch.pageCount} pages have ended</p><nav aria-label="Which pages">${all}${filters}</nav></header><main>`;
 }
 
 function endOf(choice: SheetChoice, hasMore: boolean, last: number): string {
