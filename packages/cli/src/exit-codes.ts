@@ -3,7 +3,7 @@
  */
 export const EXIT = {
   ok: 0,
-  /** The job ended `failed`, or the command could not do its work. */
+  /** The job ended `failed`, pages of the book need attention, or the command could not do its work. */
   failed: 1,
   /** Wrong usage, a wrong setting, or a request that the server refused. */
   refused: 2,
@@ -12,9 +12,9 @@ export const EXIT = {
    * for `machine`: another installer is at work.
    */
   unavailable: 3,
-  /** The job was cancelled or ran out of its time. */
+  /** The job or the book was cancelled, or the job ran out of its time. */
   notFinished: 4,
-  /** The job completed, but not every output could be fetched and written. */
+  /** The job completed, but not every output could be fetched and written; so of a book's files. */
   outputsMissing: 5,
   /** Ended by Ctrl-C, as shells have it. */
   interrupted: 130,
@@ -26,13 +26,16 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** The exit codes in words, as `holdfast --help` and the README show them. */
 export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done; with --wait: completed, and with --out every output is there"],
-  [EXIT.failed, "the job failed, or the command could not do its work"],
+  [
+    EXIT.failed,
+    "the job failed, pages of the book need attention, or the command could not do its work",
+  ],
   [EXIT.refused, "wrong usage or setting, or the server refused the request"],
   [
     EXIT.unavailable,
     "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work",
   ],
-  [EXIT.notFinished, "the job was cancelled or ran out of time"],
+  [EXIT.notFinished, "the job or the book was cancelled, or the job ran out of time"],
   [EXIT.outputsMissing, "completed, but some outputs could not be fetched or written"],
   [EXIT.interrupted, "stopped by Ctrl-C"],
 ];

@@ -1,5 +1,6 @@
 import { Command, type CommanderError } from "commander";
 import { addAlerts } from "./commands/alerts.ts";
+import { addBatch } from "./commands/batch.ts";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -31,6 +32,7 @@ export function createProgram(context: CommandContext): Command {
   addServers(program, context);
   addSubmit(program, context);
   addJobs(program, context);
+  addBatch(program, context);
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);

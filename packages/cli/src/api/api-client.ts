@@ -11,7 +11,7 @@ export interface ServerAddress {
 
 /** One request. */
 export interface ApiRequest {
-  readonly method?: "GET" | "POST" | "PUT" | "DELETE";
+  readonly method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Sent as JSON. */
   readonly json?: unknown;
   /** Sent as it is; `contentType` says what it is. */

@@ -1,4 +1,3 @@
-import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_JOBS_PER_SUBMIT, type CheckpointMode, type JobView } from "@holdfast/contract";
 import { systemClock } from "@holdfast/runtime/system";
@@ -13,6 +12,7 @@ import type { Terminal } from "../terminal/terminal.ts";
 import { downloadOutputs, type Written } from "./download.ts";
 import { parseInput, uploadInput } from "./inputs.ts";
 import { readGraph } from "./read-graph.ts";
+import { readText } from "./read-text.ts";
 import { seedValues } from "./seeds.ts";
 import { parseSetValues } from "./set-values.ts";
 
@@ -33,9 +33,6 @@ export interface SubmitOptions extends ClientOptions {
   readonly idempotencyKey?: string;
   readonly strict?: boolean;
 }
-
-/** Largest workflow file read. */
-const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 /** `holdfast submit`. Sets the exit code as `exit-codes.ts` says. */
 export async function runSubmit(
@@ -67,33 +64,6 @@ export async function runSubmit(
     isQuiet: options.json === true && !terminal.isInteractive,
   });
   await finish(api, jobs, options, terminal);
-}
-
-async function readText(file: string): Promise<string> {
-  if (file === "-") {
-    const chunks: Buffer[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of process.stdin) {
-      const bytes = chunk as Buffer;
-      sizeBytes += bytes.length;
-      if (sizeBytes > MAX_FILE_BYTES) throw tooLarge("standard input");
-      chunks.push(bytes);
-    }
-    return Buffer.concat(chunks).toString("utf8");
-  }
-  const info = await stat(file).catch((cause: unknown) => {
-    throw new CommandFailure(EXIT.refused, `there is no file ${file}`, { cause });
-  });
-  if (!info.isFile()) throw new CommandFailure(EXIT.refused, `${file} is not a file`);
-  if (info.size > MAX_FILE_BYTES) throw tooLarge(file);
-  return await readFile(file, "utf8");
-}
-
-function tooLarge(source: string): CommandFailure {
-  return new CommandFailure(
-    EXIT.refused,
-    `${source} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MB: that is no workflow`,
-  );
 }
 
 /** The jobs to send: one, or as many as `--count` says, each with its own seed. */

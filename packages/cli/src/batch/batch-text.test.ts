@@ -1,0 +1,64 @@
+import { expect, it } from "vitest";
+import { book, bookPage } from "../../testing/book-facts.ts";
+import { textTable } from "../terminal/text-table.ts";
+import {
+  batchBar,
+  batchChange,
+  batchColumns,
+  batchLine,
+  pageColumns,
+  whyText,
+} from "./batch-text.ts";
+
+const ALL_DONE = { pending: 0, rendering: 0, attention: 0, done: 10, cancelled: 0 };
+
+it("tells a book in one line, in the words of screens", () => {
+  expect(batchLine(book())).toBe(
+    "book 12 cats: running, 4 Done, 1 Needs attention, 2 Rendering, 3 Pending, about 3 min 5 s left",
+  );
+  expect(batchLine(book({ name: "a\u001B[2J", status: "completed", pages: ALL_DONE }))).toBe(
+    "book 12 a [2J: completed, 10 Done",
+  );
+});
+
+it("draws a bar that is full only at the end, and fits the screen", () => {
+  expect(batchBar(book(), 200)).toMatch(/^█{12}░{12} {2}50 % {2}book 12 cats/);
+  const progress = { percent: 99.9, pagesPerMinute: null, secondsLeft: null };
+  expect(batchBar(book({ progress }), 200)).toMatch(/^█{23}░ {2}99 %/);
+  expect(batchBar(book(), 40)).toHaveLength(39);
+});
+
+it("has a line for a state, a tenth of the way and a page that needs attention, and for nothing else", () => {
+  const before = book();
+  const at = (percent: number): ReturnType<typeof book> =>
+    book({ progress: { ...before.progress, percent } });
+  expect(batchChange(undefined, before)).toMatch(/^50 % {2}book 12: running, 4 Done/);
+  expect(batchChange(before, at(59))).toBeUndefined();
+  expect(batchChange(before, at(60))).toMatch(/^60 %/);
+  expect(batchChange(before, book({ status: "paused" }))).toContain("paused");
+  expect(batchChange(before, book({ pages: { ...before.pages, attention: 2 } }))).toBeDefined();
+});
+
+it("says why a page is not done", () => {
+  expect(whyText(bookPage())).toBe("memory/vram: out of\nmemory");
+  expect(whyText(bookPage({ status: "done" }))).toBe("");
+  const waiting = {
+    retryAt: "2026-01-31T12:05:00.000Z",
+    waitingReason: "no machine",
+    image_error: [],
+  };
+  expect(whyText(bookPage({ status: "pending", ...waiting }))).toBe(
+    "next round at 2026-01-31T12:05:00.000Z",
+  );
+  expect(whyText(bookPage({ status: "pending", ...waiting, retryAt: null }))).toBe("no machine");
+});
+
+it("lists books and pages", () => {
+  const now = Date.parse("2026-01-31T12:10:00Z");
+  expect(textTable([book()], batchColumns(now), 200)[1]).toMatch(
+    /^12 {2}bat_\w+ {2}10 min 0 s {2}running +10 +4 +1 {2}3 min 5 s {2}cats$/,
+  );
+  expect(textTable([bookPage()], pageColumns(), 200)[1]).toMatch(
+    /3 {2}Needs attention +1 +3 +memory\/vram: out of memory$/,
+  );
+});

@@ -1,0 +1,122 @@
+/** Books in words. */
+import { PAGE_BADGES, PAGE_STATUSES, type BatchView, type BookPageView } from "@holdfast/contract";
+import { durationText } from "../terminal/durations.ts";
+import { plainText, shorten, type Column } from "../terminal/text-table.ts";
+
+const SECOND = 1000;
+const BAR_WIDTH = 24;
+
+/** How many pages are in each state, in the words of screens: `7 Done, 1 Needs attention`. */
+export function countsText({ pages }: BatchView): string {
+  const parts = PAGE_STATUSES.toReversed()
+    .filter((status) => (pages[status] ?? 0) > 0)
+    .map((status) => `${pages[status]} ${PAGE_BADGES[status]}`);
+  return parts.length === 0 ? "no pages" : parts.join(", ");
+}
+
+/** `about 3 min 5 s left`; empty where nobody knows, or nothing is left. */
+export function leftText({ status, progress }: BatchView): string {
+  if (status !== "running" || progress.secondsLeft === null) return "";
+  return `about ${durationText(Math.max(1, Math.round(progress.secondsLeft)) * SECOND)} left`;
+}
+
+/** A book in one line. */
+export function batchLine(batch: BatchView): string {
+  const name = batch.name === null ? "" : ` ${plainText(batch.name)}`;
+  const left = leftText(batch);
+  return `book ${batch.number}${name}: ${batch.status}, ${countsText(batch)}${left === "" ? "" : `, ${left}`}`;
+}
+
+/** The line to go by while a book is watched on a screen. */
+export function batchBar(batch: BatchView, columns: number): string {
+  const percent = Math.min(100, Math.max(0, batch.progress.percent));
+  const full = Math.floor((percent / 100) * BAR_WIDTH);
+  const bar = "█".repeat(full) + "░".repeat(BAR_WIDTH - full);
+  const shown = String(Math.floor(percent)).padStart(3);
+  return shorten(`${bar} ${shown} %  ${batchLine(batch)}`, columns - 1);
+}
+
+/** Plain lines tell progress in steps of so many percent. */
+const PLAIN_STEP = 10;
+
+/** The line to print where no bar can be drawn; undefined when nothing worth a line has changed. */
+export function batchChange(before: BatchView | undefined, now: BatchView): string | undefined {
+  const key = ({ status, progress, pages }: BatchView): string =>
+    [status, Math.floor(progress.percent / PLAIN_STEP), pages.attention ?? 0].join("|");
+  if (before !== undefined && key(before) === key(now)) return undefined;
+  const { number, name: _, ...rest } = now;
+  return `${Math.floor(now.progress.percent)} %  ${batchLine({ ...rest, number, name: null })}`;
+}
+
+/** The columns of a list of batches. `now` is epoch ms. */
+export function batchColumns(now: number): readonly Column<BatchView>[] {
+  return [
+    { head: "NO", cell: ({ number }) => String(number), isRight: true },
+    { head: "ID", cell: ({ id }) => id, isId: true },
+    {
+      head: "AGE",
+      cell: ({ createdAt }) => durationText(Math.max(0, now - Date.parse(createdAt))),
+    },
+    { head: "STATUS", cell: ({ status }) => status },
+    { head: "PAGES", cell: ({ pageCount }) => String(pageCount), isRight: true },
+    { head: "DONE", cell: ({ pages }) => String(pages.done ?? 0), isRight: true },
+    { head: "FLAGGED", cell: ({ pages }) => String(pages.attention ?? 0), isRight: true },
+    { head: "LEFT", cell: (batch) => leftText(batch).replace(/^about | left$/g, "") },
+    { head: "NAME", cell: ({ name, tags }) => name ?? tags.join(",") },
+  ];
+}
+
+/** What `batch show` tells, name and value. */
+export function batchFacts(batch: BatchView): readonly (readonly [string, string])[] {
+  const { progress } = batch;
+  const pace = progress.pagesPerMinute;
+  return [
+    ["book", `${batch.number}  ${batch.id}${batch.name === null ? "" : `  ${batch.name}`}`],
+    ["status", batch.status],
+    ["pages", `${batch.pageCount}: ${countsText(batch)}`],
+    ["progress", `${progress.percent.toFixed(1)} % have ended`],
+    ["pace", pace === null ? "" : `${pace.toFixed(1)} pages a minute`],
+    ["left", leftText(batch)],
+    ["order", batch.parallel ? `beside each other, at most ${batch.window}` : "one after another"],
+    ["priority", String(batch.priority)],
+    [
+      "retries",
+      `${batch.maxRetries} a page, after ${batch.retryBackoffSeconds.map((s) => `${s} s`).join(", ")}`,
+    ],
+    ["tags", batch.tags.join(", ")],
+    ["owner", batch.owner],
+    ["created", batch.createdAt],
+    ["ended", batch.endedAt ?? ""],
+  ];
+}
+
+/** The columns of a list of pages. */
+export function pageColumns(): readonly Column<BookPageView>[] {
+  return [
+    { head: "PAGE", cell: ({ page }) => String(page), isRight: true },
+    { head: "STATE", cell: ({ badge }) => badge },
+    { head: "VERSION", cell: ({ version }) => String(version), isRight: true },
+    { head: "RETRIES", cell: ({ retry_count: retries }) => String(retries), isRight: true },
+    { head: "JOB", cell: ({ jobId }) => jobId ?? "", isId: true },
+    { head: "NAME", cell: ({ name }) => name ?? "" },
+    { head: "WHY", cell: whyText },
+  ];
+}
+
+function waitText({ retryAt, waitingReason }: BookPageView): readonly string[] {
+  if (retryAt !== null) return [`next round at ${retryAt}`];
+  return waitingReason === null ? [] : [waitingReason];
+}
+
+/** Why a page is not done: what it waits for, and its latest error. */
+export function whyText(page: BookPageView): string {
+  if (page.status === "done") return "";
+  const error = page.image_error.at(-1);
+  const words = [
+    ...waitText(page),
+    ...(error === undefined
+      ? []
+      : [`${error.class}${error.subclass === null ? "" : `/${error.subclass}`}: ${error.message}`]),
+  ];
+  return words.join("; ");
+}
