@@ -3,6 +3,7 @@ import { addAlerts } from "./commands/alerts.ts";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addExperiment } from "./commands/experiment.ts";
 import { addFleet } from "./commands/fleet.ts";
 import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
@@ -31,6 +32,7 @@ export function createProgram(context: CommandContext): Command {
   addServers(program, context);
   addSubmit(program, context);
   addJobs(program, context);
+  addExperiment(program, context);
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);
