@@ -62,7 +62,7 @@ export async function findPm2(): Promise<string | undefined> {
 }
 
 /** What is there, or fetched into a folder beside it and moved there in one step. */
-async function kept(
+export async function kept(
   name: string,
   version: string,
   program: string,

@@ -25,7 +25,7 @@ const KNOWN: Readonly<Record<string, { readonly name: string; readonly path: str
 };
 
 /** A known service at a base URL. */
-export function knownService(key: keyof typeof KNOWN & string, baseUrl: string): CheckedService {
+export function knownService(key: string, baseUrl: string): CheckedService {
   const known = KNOWN[key];
   return {
     name: known?.name ?? key,

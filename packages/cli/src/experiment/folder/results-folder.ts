@@ -72,7 +72,7 @@ export async function openResultsFolder(path: string, clock: Clock): Promise<Ope
   const lock = await tryFileLock(join(path, LOCK_FILE), clock);
   if (lock.kind === "theirs") return { kind: "locked", pid: lock.pid };
   try {
-    return { kind: "open", folder: await openLocked(path, lock.release) };
+    return { kind: "open", folder: await openLocked(path, () => lock.release()) };
   } catch (error) {
     await lock.release();
     throw error;
