@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
-import type { RunOptions } from "../experiment/options.ts";
+import type { RunOptions, ShowOptions, SyncOptions } from "../experiment/options.ts";
 import { duration, positiveNumber, wholeNumber } from "./option-values.ts";
 
 /** Adds `holdfast experiment …`. */
@@ -9,6 +9,7 @@ export function addExperiment(program: Command, context: CommandContext): void {
     .command("experiment")
     .description("Render one graph with many values, check services, resume, compare");
   addRun(experiment, context);
+  addResults(experiment, context);
 }
 
 const RUN_HELP = `
@@ -63,6 +64,38 @@ function addRun(experiment: Command, context: CommandContext): void {
     .action(async (file: string, options: RunOptions) => {
       const { runExperiment } = await import("../experiment/run-experiment.ts");
       await runExperiment(file, options, context);
+    });
+}
+
+function addResults(experiment: Command, context: CommandContext): void {
+  experiment
+    .command("list")
+    .description("List experiments in a folder, newest first")
+    .argument("[folder]", "where --output was (default experiments)")
+    .option("--json", "one JSON object a line")
+    .action(async (folder: string | undefined, options: ShowOptions) => {
+      const { list } = await import("../experiment/list-experiments.ts");
+      await list(folder, options, context);
+    });
+  experiment
+    .command("show")
+    .description("How far an experiment is, and what failed")
+    .argument("<folder>", "of its results")
+    .option("--json", "print as JSON")
+    .action(async (folder: string, options: ShowOptions) => {
+      const { show } = await import("../experiment/list-experiments.ts");
+      await show(folder, options, context);
+    });
+  experiment
+    .command("sync")
+    .description("Bring to MLflow what it does not have yet")
+    .argument("<folder>", "of the experiment's results")
+    .option("--mlflow <url>", "where MLflow is (MLFLOW_TRACKING_URI)")
+    .option("--timeout <duration>", "wait at most so long (default 10min)", duration)
+    .option("--json", "print as JSON")
+    .action(async (folder: string, options: SyncOptions) => {
+      const { syncLog } = await import("../experiment/sync-log.ts");
+      await syncLog(folder, options, context);
     });
 }
 

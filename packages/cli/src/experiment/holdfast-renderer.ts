@@ -9,13 +9,14 @@ import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import { downFailure, isOfService } from "./failure-kind.ts";
-import type {
-  Rendered,
-  RenderedFile,
-  Renderer,
-  RenderFacts,
-  RenderRequest,
-  RunFailure,
+import {
+  lastingOutputs,
+  type Rendered,
+  type RenderedFile,
+  type Renderer,
+  type RenderFacts,
+  type RenderRequest,
+  type RunFailure,
 } from "./renderer.ts";
 import { shownUrl } from "./shown-url.ts";
 
@@ -136,7 +137,7 @@ async function toRendered(
 ): Promise<Rendered> {
   const facts = factsOf(job);
   const failure = failureOfJob(job);
-  const outputs = (await getOutputs(api, job.id)).filter(({ temporary }) => !temporary);
+  const outputs = lastingOutputs(await getOutputs(api, job.id));
   const folder = join(workFolder, "files", promptId);
   const written = await downloadOutputs(api, outputs, { folder, clock });
   const files = written.flatMap((one): readonly RenderedFile[] => {

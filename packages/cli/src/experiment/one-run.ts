@@ -22,6 +22,8 @@ export interface OneRunDeps {
   readonly clock: Clock;
   /** Called at once: a check may be printed before its start is on the disk. */
   readonly onStart: (run: ExperimentRun) => void;
+  /** Its start is on the disk. */
+  readonly onBegun: (run: ExperimentRun) => Promise<void>;
   /** Its result is on the disk. */
   readonly onEnd: (record: ResultRecord) => Promise<void>;
 }
@@ -42,6 +44,7 @@ export async function doRun(index: number, deps: OneRunDeps): Promise<RunEnd> {
   const startedAt = new Date(clock.now()).toISOString();
   const begun = clock.elapsed();
   await folder.noteStart({ index, attempt, promptId, startedAt });
+  await deps.onBegun(run);
   const graph = applyRun(deps.graph, run);
   const rendered = await renderer.render({ name: run.name, graph, promptId, earlier });
   const kept = await keep(rendered, { name: run.name, attempt }, deps);

@@ -22,3 +22,22 @@ export interface RunOptions {
   readonly timeout?: number;
   readonly json?: boolean;
 }
+
+/** Of `experiment list` and `show`. */
+export interface ShowOptions {
+  readonly json?: boolean;
+}
+
+/** Of `experiment sync`. */
+export interface SyncOptions extends ShowOptions {
+  readonly mlflow?: string;
+  readonly timeout?: number;
+}
+
+/** Of `experiment best`. */
+export interface BestOptions extends ShowOptions {
+  readonly by?: string;
+  readonly lowest?: boolean;
+  readonly command?: string;
+  readonly mark?: string;
+}

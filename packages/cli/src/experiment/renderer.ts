@@ -73,3 +73,11 @@ export interface Renderer {
   /** Leaves what is under way, to be found again by the next process. */
   close(): Promise<void>;
 }
+
+/** What is kept of a run's outputs: previews only where there is nothing else. */
+export function lastingOutputs<T extends { readonly temporary: boolean }>(
+  outputs: readonly T[],
+): readonly T[] {
+  const lasting = outputs.filter(({ temporary }) => !temporary);
+  return lasting.length > 0 ? lasting : outputs;
+}

@@ -7,11 +7,13 @@ import {
   type ExperimentSequence,
   type HealthPolicy,
 } from "@holdfast/experiments";
+import type { TrackingTarget } from "@holdfast/mlflow";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { readSettings } from "../up/settings.ts";
 import { loadExperiment, type LoadedExperiment } from "./load-experiment.ts";
+import { mlflowTarget } from "./mlflow-target.ts";
 import type { RunOptions } from "./options.ts";
 import { knownService, parseServices, type CheckedService } from "./services.ts";
 import { targetOf, type Target } from "./target.ts";
@@ -31,6 +33,8 @@ export interface RunRequest {
   readonly startFrom: number;
   /** `s3://…`, of `--store`. */
   readonly storeUrl: string | undefined;
+  /** The MLflow that is told of it. */
+  readonly mlflow: TrackingTarget | undefined;
   /** Where the results are. */
   readonly folder: string;
 }
@@ -46,7 +50,9 @@ export async function readRequest(
   options: RunOptions,
   context: CommandContext,
 ): Promise<RunRequest> {
-  const count = options.count ?? options.dryRun;
+  const { dryRun } = options;
+  const ofDryRun = dryRun === undefined ? undefined : dryRun + (options.startFrom ?? 0);
+  const count = options.count ?? ofDryRun;
   if (count === undefined) throw refused("--count: expected how many experiments to run");
   if (count > RUNS_MAX) throw refused(`--count: expected 1 to ${RUNS_MAX}, found ${count}`);
   const startFrom = startOf(options, count);
@@ -72,6 +78,7 @@ export async function readRequest(
       options.check === false ? Number.MAX_SAFE_INTEGER : settings.periodicHealthCheckInterval,
     startFrom,
     storeUrl: storeOf(options),
+    mlflow: mlflowTarget(options.mlflow, settings),
     folder: join(resolve(options.output ?? DEFAULT_OUTPUT), folder),
   };
 }

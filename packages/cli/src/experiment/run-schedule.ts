@@ -43,7 +43,9 @@ export async function runSchedule(
   };
   const check = async (experiment: number): Promise<void> => {
     const end = await work.check(experiment);
-    if (end.kind === "passed") schedule.checkPassed(end.wasDown);
+    // A service may have been down between two checks, and be back by itself.
+    const isBack = end.kind === "passed" && (end.wasDown || schedule.view().down.length > 0);
+    if (end.kind === "passed") schedule.checkPassed(isBack);
     else if (end.kind === "failed") schedule.checkFailed();
   };
   const run = async (index: number): Promise<void> => {

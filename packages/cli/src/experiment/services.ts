@@ -7,6 +7,8 @@ export interface CheckedService {
   /** As people know it: `ComfyUI`, `MinIO`. */
   readonly name: string;
   readonly url: string;
+  /** Base of an MLflow: its health alone says nothing, so one call is made as well. */
+  readonly mlflowBase?: string;
 }
 
 /** Asks one service once. Rejects when the signal is aborted. */
@@ -27,9 +29,11 @@ const KNOWN: Readonly<Record<string, { readonly name: string; readonly path: str
 /** A known service at a base URL. */
 export function knownService(key: string, baseUrl: string): CheckedService {
   const known = KNOWN[key];
+  const base = baseUrl.replace(/\/+$/, "");
   return {
     name: known?.name ?? key,
-    url: `${baseUrl.replace(/\/+$/, "")}${known?.path ?? ""}`,
+    url: `${base}${known?.path ?? ""}`,
+    ...(key === "mlflow" && { mlflowBase: base }),
   };
 }
 
@@ -63,9 +67,21 @@ export function parseServices(text: string): ParsedServices {
   return { kind: "ok", services };
 }
 
+/** Looks at an MLflow; see `mlflow-probe.ts`. */
+export type ProbeMlflow = (
+  baseUrl: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+) => Promise<ServiceAnswer>;
+
 /** Asks over HTTP: healthy is 200 to 299, in time. */
-export function createAskService(clock: Clock, fetchIt: typeof fetch = fetch): AskService {
-  return async ({ url }, timeoutMs, signal) => {
+export function createAskService(
+  clock: Clock,
+  ports: { readonly fetchIt?: typeof fetch; readonly probeMlflow: ProbeMlflow },
+): AskService {
+  const { fetchIt = fetch, probeMlflow } = ports;
+  return async ({ url, mlflowBase }, timeoutMs, signal) => {
+    if (mlflowBase !== undefined) return await probeMlflow(mlflowBase, timeoutMs, signal);
     const over = new AbortController();
     const ended = new AbortController();
     let isLate = false;

@@ -1,5 +1,5 @@
-/** Settings of experiments: how services are checked before and between runs (CONTRACTS C6, C7). */
-import { integerSetting, numberSetting } from "./config.ts";
+/** Settings of experiments: how services are checked (CONTRACTS C6, C7), and where MLflow is. */
+import { integerSetting, numberSetting, optionalTextSetting, secretSetting } from "./config.ts";
 
 /** The settings, under the names that the code uses. */
 export const EXPERIMENT_SETTINGS = {
@@ -36,4 +36,21 @@ export const EXPERIMENT_SETTINGS = {
     },
     { min: 1, max: 1_000_000, default: 10 },
   ),
+  mlflowTrackingUri: optionalTextSetting({
+    env: "MLFLOW_TRACKING_URI",
+    meaning:
+      "Address of the MLflow that is told of an experiment's runs and checks; without it none is.",
+  }),
+  mlflowTrackingUsername: optionalTextSetting({
+    env: "MLFLOW_TRACKING_USERNAME",
+    meaning: "User of MLflow.",
+  }),
+  mlflowTrackingPassword: secretSetting({
+    env: "MLFLOW_TRACKING_PASSWORD",
+    meaning: "… and its password.",
+  }),
+  mlflowTrackingToken: secretSetting({
+    env: "MLFLOW_TRACKING_TOKEN",
+    meaning: "Bearer token for MLflow, where there is no user and password.",
+  }),
 };

@@ -2,7 +2,13 @@ import type { AttemptOutcome, AttemptReport, CollectedOutput } from "@holdfast/c
 import type { FailureEvidence } from "@holdfast/recovery";
 import { assertNever } from "@holdfast/runtime";
 import { downFailure, failureOfEvidence } from "../failure-kind.ts";
-import type { Rendered, RenderedFile, RenderFacts, RunFailure } from "../renderer.ts";
+import {
+  lastingOutputs,
+  type Rendered,
+  type RenderedFile,
+  type RenderFacts,
+  type RunFailure,
+} from "../renderer.ts";
 
 /** What an attempt's report means for the run; `pathOf` says where bytes lie. */
 export function renderedOf(
@@ -19,9 +25,8 @@ export function renderedOf(
     ...(queueMs !== undefined && { queueMs }),
     ...(seen.vramPeakBytes !== undefined && { vramPeakBytes: seen.vramPeakBytes }),
   };
-  const files = ("outputs" in outcome ? (outcome.outputs ?? []) : [])
-    .filter(({ temporary }) => !temporary)
-    .map((output) => toFile(output, pathOf));
+  const given = "outputs" in outcome ? (outcome.outputs ?? []) : [];
+  const files = lastingOutputs(given).map((output) => toFile(output, pathOf));
   return { failure: failureOfOutcome(outcome), files, facts };
 }
 
