@@ -90,8 +90,11 @@ describe("MLflow", () => {
   it("whose host check refuses calls is unhealthy, though /health is green", async () => {
     mlflow.allowedHosts = ["mlflow.example"];
     const one = await ground.run([
-      ...["--count", "2", "--pre-flight"],
-      ...["--services", `comfyui=${ground.simulator().url},mlflow=${mlflow.url}`],
+      "--count",
+      "2",
+      "--pre-flight",
+      "--services",
+      `comfyui=${ground.simulator().url},mlflow=${mlflow.url}`,
     ]);
     expect(one.code).toBe(3);
     expect(one.output).toContain("[ERROR] MLflow returned HTTP 403");

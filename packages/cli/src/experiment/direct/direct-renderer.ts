@@ -37,6 +37,8 @@ const STARTING_MS = 15 * 60_000;
 /** … and one that answers us, until the agent has seen it. */
 const BACK_MS = 30_000;
 const STATS_MS = 5_000;
+/** Outcomes whose results are not on the disk by then are found again by the next process. */
+const STOP_MS = 500;
 
 /** Renders on one ComfyUI, by an agent of our own in this process. */
 export async function openDirectRenderer(options: DirectRendererOptions): Promise<Renderer> {
@@ -54,7 +56,12 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
     random,
     log,
     // What is in flight is what the caller said: nothing is staged beyond it, nothing is given back.
-    limits: { slotsPerInstance: slots, slotsMax: slots, stagedWaitMs: BEHIND_OTHERS_MS },
+    limits: {
+      slotsPerInstance: slots,
+      slotsMax: slots,
+      stagedWaitMs: BEHIND_OTHERS_MS,
+      stopMs: STOP_MS,
+    },
   });
   const client = createComfyClient({
     baseUrl: url,
