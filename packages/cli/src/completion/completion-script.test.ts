@@ -23,6 +23,7 @@ describe("the command line", () => {
         "simulator",
         "submit",
         "jobs",
+        "experiment",
         "alerts",
         "classify",
         "machine",
