@@ -56,6 +56,19 @@ export {
   type ResultRecord,
   type StartRecord,
 } from "./results/record.ts";
+export { comparedRuns, type RunExtras } from "./report/compared-runs.ts";
+export type {
+  BestMark,
+  ComparedDimension,
+  ComparedError,
+  ComparedImage,
+  ComparedRun,
+  ComparisonCounts,
+  ComparisonFacts,
+  EarlierEnd,
+} from "./report/comparison-facts.ts";
+export { comparisonPage } from "./report/comparison-page.ts";
+export { COMPARISON_RUNS_MAX } from "./report/page-model.ts";
 export {
   createSchedule,
   type RunEnd,
