@@ -1,5 +1,6 @@
 // Writes the documents that come from the code: docs/configuration.md, .env.example,
-// docs/errors.md, docs/machine-yaml.md, docs/fleet-yaml.md and docs/experiment-yaml.md. `--check` writes nothing and exits 1 when one of them is not fresh.
+// docs/errors.md, docs/machine-yaml.md, docs/fleet-yaml.md and docs/experiment-yaml.md, and the module
+// that holds the comparison page's assets (build again after that). `--check` writes nothing and exits 1 when one of them is not fresh.
 // Works on the build: run `npm run build` first.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +13,7 @@ import {
 } from "@holdfast/experiments";
 import { manifestReference, manifestTemplate } from "@holdfast/machine";
 import { FLEET_EXAMPLE, fleetReference } from "@holdfast/providers";
+import { comparisonAssets } from "./comparison-assets.mjs";
 
 const root = new URL("..", import.meta.url).pathname;
 const isCheck = process.argv.includes("--check");
@@ -23,6 +25,7 @@ const documents = {
   "docs/machine-yaml.md": machineYaml(),
   "docs/fleet-yaml.md": fleetYaml(),
   "docs/experiment-yaml.md": experimentYaml(),
+  "packages/experiments/src/report/page-assets.ts": comparisonAssets(root),
 };
 let stale = 0;
 for (const [file, text] of Object.entries(documents)) {

@@ -1,6 +1,7 @@
 /** An installed Chromium, and a page that is watched for everything a page must not do. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium, type Browser, type BrowserContextOptions, type Page } from "playwright-core";
 import { findProgram } from "../support/find-program.ts";
@@ -55,6 +56,30 @@ export async function openPage(
   path: string,
   options: BrowserContextOptions = {},
 ): Promise<WatchedPage> {
+  const isOwn = (url: URL): boolean => url.origin === base;
+  const watched = await watchPage(browser, isOwn, options);
+  await watched.page.goto(`${base}${path}`);
+  return watched;
+}
+
+/** Opens a file of a folder in a profile of its own. Anything outside the folder is not its own. */
+export async function openFile(
+  browser: Browser,
+  folder: string,
+  path: string,
+  options: BrowserContextOptions = {},
+): Promise<WatchedPage> {
+  const base = pathToFileURL(`${folder}/`).href;
+  const watched = await watchPage(browser, (url) => url.href.startsWith(base), options);
+  await watched.page.goto(`${base}${path}`);
+  return watched;
+}
+
+async function watchPage(
+  browser: Browser,
+  isOwn: (url: URL) => boolean,
+  options: BrowserContextOptions,
+): Promise<WatchedPage> {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 800 },
     colorScheme: "light",
@@ -71,12 +96,11 @@ export async function openPage(
   });
   page.on("pageerror", (error) => problems.push(`thrown: ${error.message}`));
   page.on("request", (request) => {
-    const { origin, protocol } = new URL(request.url());
-    if (origin !== base && protocol !== "data:" && protocol !== "blob:") {
+    const url = new URL(request.url());
+    if (!isOwn(url) && url.protocol !== "data:" && url.protocol !== "blob:") {
       problems.push(`request to ${request.url()}`);
     }
   });
-  await page.goto(`${base}${path}`);
   return { page, problems };
 }
 

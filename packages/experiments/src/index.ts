@@ -43,6 +43,7 @@ export {
   PRE_FLIGHT_ADVISED_FROM,
   runLines,
 } from "./lines.ts";
+export { bestRuns, type BestBy, type BestRuns, type RankedRun } from "./results/best.ts";
 export { foldHistory, type ExperimentHistory } from "./results/history.ts";
 export {
   readResults,
@@ -55,6 +56,19 @@ export {
   type ResultRecord,
   type StartRecord,
 } from "./results/record.ts";
+export { comparedRuns, type RunExtras } from "./report/compared-runs.ts";
+export type {
+  BestMark,
+  ComparedDimension,
+  ComparedError,
+  ComparedImage,
+  ComparedRun,
+  ComparisonCounts,
+  ComparisonFacts,
+  EarlierEnd,
+} from "./report/comparison-facts.ts";
+export { comparisonPage } from "./report/comparison-page.ts";
+export { COMPARISON_RUNS_MAX } from "./report/page-model.ts";
 export {
   createSchedule,
   type RunEnd,
