@@ -62,6 +62,7 @@ describe("ComfyUI dies at experiment 117 of 250", () => {
     expect(again).toEqual(["exp_0117", "exp_0118", "exp_0119", "exp_0120"]);
     expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(250));
     expect(existsSync(join(ground.results(), "images/exp_0249-1.png"))).toBe(true);
+    expect(readFileSync(join(ground.results(), "comparison.html"), "utf8")).toContain("exp_0249");
     // Only the run during which ComfyUI died may have been rendered twice.
     expect(ground.rendered.length).toBeLessThanOrEqual(251);
   });

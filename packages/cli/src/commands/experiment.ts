@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
-import type { RunOptions, ShowOptions, SyncOptions } from "../experiment/options.ts";
+import type { BestOptions, RunOptions, ShowOptions, SyncOptions } from "../experiment/options.ts";
 import { duration, positiveNumber, wholeNumber } from "./option-values.ts";
 
 /** Adds `holdfast experiment …`. */
@@ -10,6 +10,7 @@ export function addExperiment(program: Command, context: CommandContext): void {
     .description("Render one graph with many values, check services, resume, compare");
   addRun(experiment, context);
   addResults(experiment, context);
+  addComparing(experiment, context);
 }
 
 const RUN_HELP = `
@@ -96,6 +97,31 @@ function addResults(experiment: Command, context: CommandContext): void {
     .action(async (folder: string, options: SyncOptions) => {
       const { syncLog } = await import("../experiment/sync-log.ts");
       await syncLog(folder, options, context);
+    });
+}
+
+function addComparing(experiment: Command, context: CommandContext): void {
+  experiment
+    .command("best")
+    .description("Mark the best run: by a metric, by a command's verdict, or by hand")
+    .argument("<folder>", "of the experiment's results")
+    .option("--by <metric>", "the highest: duration_seconds, vram_peak_mb, … or score")
+    .option("--lowest", "the lowest instead")
+    .option("--command <cmd>", "score each run: gets its pictures, prints a number")
+    .option("--mark <run>", "this one: exp_0042")
+    .option("--json", "print as JSON")
+    .action(async (folder: string, options: BestOptions) => {
+      const { best } = await import("../experiment/choose-best.ts");
+      await best(folder, options, context);
+    });
+  experiment
+    .command("report")
+    .description("Write the page that compares the runs: comparison.html")
+    .argument("<folder>", "of the experiment's results")
+    .option("--json", "print as JSON")
+    .action(async (folder: string, options: ShowOptions) => {
+      const { report } = await import("../experiment/comparison-file.ts");
+      await report(folder, options, context);
     });
 }
 

@@ -14,6 +14,7 @@ import { plainText } from "../terminal/text-table.ts";
 import type { StopSignals } from "../up/stop-signals.ts";
 import { holdfastVersion } from "../version.ts";
 import { checkHealth, type HealthEnd } from "./check-health.ts";
+import { writeComparison } from "./comparison-file.ts";
 import { deliverLog } from "./deliver-log.ts";
 import type { ExperimentLog } from "./experiment-log.ts";
 import type { ResultsFolder } from "./folder/results-folder.ts";
@@ -72,7 +73,10 @@ export class ExperimentProcess {
     } finally {
       await this.#closeLog(end);
     }
-    if (end !== "unfit") this.#tellEnd(end);
+    if (end === "unfit") return;
+    const { file } = await writeComparison(this.#request.folder);
+    this.#tellEnd(end);
+    this.#terminal.note(`compare them: ${file}`);
   }
 
   async #isFit(): Promise<boolean> {

@@ -1,34 +1,15 @@
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import {
-  foldHistory,
-  readResults,
-  readStarts,
-  RESULTS_FILE,
-  runName,
-  STARTS_FILE,
-  type ExperimentHistory,
-  type ResultRecord,
-} from "@holdfast/experiments";
+import { runName, type ResultRecord } from "@holdfast/experiments";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { durationText } from "../terminal/durations.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
-import { readAbout, type AboutExperiment } from "./folder/about-file.ts";
-import { HEALTH_FILE } from "./folder/results-folder.ts";
-import { readTextOf } from "./folder/line-file.ts";
+import { readChecks, readFolder, type ReadFolder } from "./folder/read-folder.ts";
 import type { ShowOptions } from "./options.ts";
 import { requireExperiment } from "./require-experiment.ts";
 import { namesText } from "./summary.ts";
-
-/** An experiment's folder, read while whoever writes it may go on. */
-interface ReadFolder {
-  readonly path: string;
-  readonly about: AboutExperiment;
-  readonly history: ExperimentHistory;
-  readonly results: readonly ResultRecord[];
-}
 
 /** `holdfast experiment list`: the experiments in a folder, or the one that it is. */
 export async function list(
@@ -42,7 +23,10 @@ export async function list(
   });
   const folders = [root, ...names.map((name) => join(root, name))];
   const found: ReadFolder[] = [];
-  for (const folder of folders) found.push(...(await readFolder(folder)));
+  for (const folder of folders) {
+    const read = await readFolder(folder);
+    if (read !== undefined) found.push(read);
+  }
   found.sort((a, b) => b.about.createdAt.localeCompare(a.about.createdAt));
   if (options.json === true) {
     for (const one of found) terminal.line(JSON.stringify(toJson(one)));
@@ -67,7 +51,7 @@ export async function show(
   options: ShowOptions,
   { terminal }: CommandContext,
 ): Promise<void> {
-  const [read] = await readFolder(await requireExperiment(path));
+  const read = await readFolder(await requireExperiment(path));
   if (read === undefined) throw new CommandFailure(EXIT.failed, `${path} cannot be read`);
   if (options.json === true) return terminal.line(JSON.stringify(toJson(read)));
   for (const [name, value] of await factsOf(read)) {
@@ -105,17 +89,10 @@ async function factsOf(read: ReadFolder): Promise<readonly (readonly [string, st
 }
 
 async function lastCheck(path: string): Promise<string> {
-  const line = (await readTextOf(join(path, HEALTH_FILE))).trimEnd().split("\n").at(-1) ?? "";
-  try {
-    const { at, decision, services } = JSON.parse(line) as {
-      at: string;
-      decision: string;
-      services: readonly { message: string }[];
-    };
-    return `${at} ${decision}: ${services.map(({ message }) => message).join(", ")}`;
-  } catch {
-    return ""; // None was made yet, or it is being written.
-  }
+  const last = (await readChecks(path)).at(-1);
+  if (last === undefined) return "";
+  const { at, decision, services } = last;
+  return `${at} ${decision}: ${services.map(({ message }) => message).join(", ")}`;
 }
 
 /** The last end of each run that has not completed, in order. */
@@ -129,14 +106,6 @@ function lastFailures({ results, history }: ReadFolder): readonly ResultRecord[]
 function toRepeat({ history }: ReadFolder): readonly number[] {
   const { toRepeat: down, interrupted } = history;
   return [...down, ...interrupted.map(({ index }) => index)].sort((a, b) => a - b);
-}
-
-async function readFolder(path: string): Promise<readonly ReadFolder[]> {
-  const about = await readAbout(path);
-  if (about === undefined) return [];
-  const results = readResults(await readTextOf(join(path, RESULTS_FILE))).records;
-  const starts = readStarts(await readTextOf(join(path, STARTS_FILE))).records;
-  return [{ path, about, results, history: foldHistory(starts, results) }];
 }
 
 function toJson(read: ReadFolder): Record<string, unknown> {

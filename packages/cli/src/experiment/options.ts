@@ -33,3 +33,11 @@ export interface SyncOptions extends ShowOptions {
   readonly mlflow?: string;
   readonly timeout?: number;
 }
+
+/** Of `experiment best`. */
+export interface BestOptions extends ShowOptions {
+  readonly by?: string;
+  readonly lowest?: boolean;
+  readonly command?: string;
+  readonly mark?: string;
+}

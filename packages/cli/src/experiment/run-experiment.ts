@@ -13,6 +13,7 @@ import { holdfastVersion } from "../version.ts";
 import { dryRun } from "./dry-run.ts";
 import { ExperimentProcess } from "./experiment-process.ts";
 import { readAbout, writeAbout, writeWhole } from "./folder/about-file.ts";
+import { GRAPH_FILE, SPEC_FILE } from "./folder/read-folder.ts";
 import { openResultsFolder, type ResultsFolder } from "./folder/results-folder.ts";
 import type { RunOptions } from "./options.ts";
 import { readRequest, type RunRequest } from "./request.ts";
@@ -98,9 +99,9 @@ function untouchedText(path: string, startFrom: number): string {
 async function describeFolder(request: RunRequest): Promise<void> {
   const { folder, experiment, sequence, target } = request;
   const before = await readAbout(folder);
-  await writeWhole(join(folder, "spec.yaml"), experiment.specText);
+  await writeWhole(join(folder, SPEC_FILE), experiment.specText);
   const graph = JSON.stringify(experiment.plan.graph, null, 2);
-  await writeWhole(join(folder, "workflow.json"), `${graph}\n`);
+  await writeWhole(join(folder, GRAPH_FILE), `${graph}\n`);
   await writeAbout(folder, {
     version: 1,
     name: experiment.plan.name,
