@@ -9,10 +9,13 @@ export const EXIT = {
   refused: 2,
   /**
    * The server cannot be reached; for `up`, `server` and `agent`: somebody else has this data folder;
-   * for `machine`: another installer is at work.
+   * for `machine`: another installer is at work; for `experiment run`: pre-flight checks failed.
    */
   unavailable: 3,
-  /** The job or the book was cancelled, or the job ran out of its time. */
+  /**
+   * The job or the book was cancelled, or the job ran out of its time; for `experiment run`: a periodic
+   * check failed.
+   */
   notFinished: 4,
   /** The job completed, but not every output could be fetched and written; so of a book's files. */
   outputsMissing: 5,
@@ -33,9 +36,12 @@ export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.refused, "wrong usage or setting, or the server refused the request"],
   [
     EXIT.unavailable,
-    "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work",
+    "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work; experiment: pre-flight checks failed",
   ],
-  [EXIT.notFinished, "the job or the book was cancelled, or the job ran out of time"],
+  [
+    EXIT.notFinished,
+    "the job or the book was cancelled, or the job ran out of time; experiment: a periodic check failed",
+  ],
   [EXIT.outputsMissing, "completed, but some outputs could not be fetched or written"],
   [EXIT.interrupted, "stopped by Ctrl-C"],
 ];

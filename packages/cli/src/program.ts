@@ -4,6 +4,7 @@ import { addBatch } from "./commands/batch.ts";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
+import { addExperiment } from "./commands/experiment.ts";
 import { addFleet } from "./commands/fleet.ts";
 import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
@@ -33,6 +34,7 @@ export function createProgram(context: CommandContext): Command {
   addSubmit(program, context);
   addJobs(program, context);
   addBatch(program, context);
+  addExperiment(program, context);
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);

@@ -3,6 +3,8 @@
  * its folder and its children are. An entry of its own, because an agent or a command that needs these
  * would else load the whole of it: 30 MB and half a second of a core.
  */
+export type { BlobStore } from "./files/model.ts";
+export { openS3Store, parseS3Url } from "./files/s3-store.ts";
 export {
   adoptOrEnd,
   endChild,

@@ -24,6 +24,7 @@ describe("the command line", () => {
         "submit",
         "jobs",
         "batch",
+        "experiment",
         "alerts",
         "classify",
         "machine",

@@ -6,6 +6,7 @@ import {
 } from "@holdfast/recovery";
 import { join } from "node:path";
 import { alerting } from "./alerting-settings.ts";
+import { EXPERIMENT_SETTINGS } from "./experiment-settings.ts";
 import {
   booleanSetting,
   choiceSetting,
@@ -405,6 +406,7 @@ export function controlPlaneSettings(home: string) {
     ...alerting,
     ...FLEET_SETTINGS,
     ...MACHINE_SETTINGS,
+    ...EXPERIMENT_SETTINGS,
     ...logging,
   };
 }

@@ -1,0 +1,155 @@
+/**
+ * The folder of an experiment's results: what was begun, what ended, and which process is at it.
+ *
+ * I1  One process at a time writes into it.
+ * I2  A start or a result is on the disk when its promise resolves; a kill at any point leaves whole
+ *     lines and at most one torn one, which the next process cuts off.
+ */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  foldHistory,
+  readResults,
+  readStarts,
+  recordLine,
+  RESULTS_FILE,
+  STARTS_FILE,
+  type ExperimentHistory,
+  type HealthRecord,
+  type RecordFile,
+  type ResultRecord,
+  type StartRecord,
+} from "@holdfast/experiments";
+import type { Clock } from "@holdfast/runtime";
+import { tryFileLock } from "@holdfast/runtime/host";
+import { openLineFile, readTextOf, tailOf } from "./line-file.ts";
+
+/** Name of the file of health checks. */
+export const HEALTH_FILE = "health_checks.ndjson";
+/** Name of the folder of pictures and other outputs. */
+export const IMAGES_FOLDER = "images";
+/** Name of the folder of what is under way; of no use when no process is at it. */
+export const WORK_FOLDER = ".work";
+const LOCK_FILE = ".lock";
+
+/** How a run stands. */
+export interface RunStanding {
+  /** The how many-th start of it. */
+  readonly starts: number;
+  /** The last start, which its result follows unless the process was killed. */
+  readonly last: StartRecord | undefined;
+  /** Whether the last start has its result. */
+  readonly hasEnded: boolean;
+  readonly status: "none" | "completed" | "failed" | "down";
+}
+
+/** An open folder. */
+export interface ResultsFolder {
+  readonly path: string;
+  /** As it was when it was opened. */
+  readonly history: ExperimentHistory;
+  /** Lines that are no records though they are whole, in words. */
+  readonly damaged: readonly string[];
+  /** Of a run now. */
+  standing(index: number): RunStanding;
+  /** Runs that are so now, in the order of their numbers. */
+  runsThatAre(status: "completed" | "failed" | "down"): readonly number[];
+  noteStart(record: StartRecord): Promise<void>;
+  noteResult(record: ResultRecord): Promise<void>;
+  noteCheck(record: HealthRecord): Promise<void>;
+  /** Gives it to whoever wants it. */
+  close(): Promise<void>;
+}
+
+/** An open folder, or who has it. */
+export type OpenedFolder =
+  | { readonly kind: "open"; readonly folder: ResultsFolder }
+  | { readonly kind: "locked"; readonly pid: number };
+
+/** Opens a folder of results, and makes it where there is none. Throws what the disk says. */
+export async function openResultsFolder(path: string, clock: Clock): Promise<OpenedFolder> {
+  await mkdir(join(path, IMAGES_FOLDER), { recursive: true });
+  const lock = await tryFileLock(join(path, LOCK_FILE), clock);
+  if (lock.kind === "theirs") return { kind: "locked", pid: lock.pid };
+  try {
+    return { kind: "open", folder: await openLocked(path, () => lock.release()) };
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function openLocked(path: string, release: () => Promise<void>): Promise<ResultsFolder> {
+  const startsPath = join(path, STARTS_FILE);
+  const resultsPath = join(path, RESULTS_FILE);
+  const checksPath = join(path, HEALTH_FILE);
+  const startsText = await readTextOf(startsPath);
+  const resultsText = await readTextOf(resultsPath);
+  const checksText = await readTextOf(checksPath);
+  const starts = readStarts(startsText);
+  const results = readResults(resultsText);
+  const startsFile = await openLineFile(startsPath, startsText, starts.tail);
+  const resultsFile = await openLineFile(resultsPath, resultsText, results.tail);
+  const checksFile = await openLineFile(checksPath, checksText, tailOf(checksText));
+  const runs = new Map<number, RunStanding>();
+  for (const record of starts.records) addStart(runs, record);
+  for (const record of results.records) addResult(runs, record);
+  return {
+    path,
+    history: foldHistory(starts.records, results.records),
+    damaged: [...damagedLines(STARTS_FILE, starts), ...damagedLines(RESULTS_FILE, results)],
+    standing: (index) => runs.get(index) ?? UNTOUCHED,
+    runsThatAre: (status) =>
+      [...runs]
+        .flatMap(([index, run]) => (run.status === status ? [index] : []))
+        .sort((a, b) => a - b),
+    async noteStart(record) {
+      await startsFile.append(recordLine(record));
+      addStart(runs, record);
+    },
+    async noteResult(record) {
+      await resultsFile.append(recordLine(record));
+      addResult(runs, record);
+    },
+    noteCheck: (record) => checksFile.append(`${JSON.stringify(record)}\n`),
+    async close() {
+      for (const file of [startsFile, resultsFile, checksFile]) await file.close();
+      await release();
+    },
+  };
+}
+
+const UNTOUCHED: RunStanding = { starts: 0, last: undefined, hasEnded: true, status: "none" };
+
+function addStart(runs: Map<number, RunStanding>, record: StartRecord): void {
+  const run = runs.get(record.index) ?? UNTOUCHED;
+  if (record.attempt < run.starts) return;
+  runs.set(record.index, { ...run, starts: record.attempt, last: record, hasEnded: false });
+}
+
+function addResult(runs: Map<number, RunStanding>, record: ResultRecord): void {
+  const run = runs.get(record.index) ?? UNTOUCHED;
+  const isLast = record.attempt >= run.starts;
+  const isDown = record.error?.isInfrastructure === true;
+  const status = record.status === "completed" ? "completed" : isDown ? "down" : "failed";
+  runs.set(record.index, {
+    ...run,
+    starts: Math.max(run.starts, record.attempt),
+    hasEnded: run.hasEnded || isLast,
+    status: run.status === "completed" || !isLast ? run.status : status,
+    ...(status === "completed" && { status }),
+  });
+}
+
+const DAMAGED_TOLD = 5;
+
+function damagedLines(
+  name: string,
+  { damaged }: Pick<RecordFile<unknown>, "damaged">,
+): readonly string[] {
+  const told = damaged
+    .slice(0, DAMAGED_TOLD)
+    .map(({ line, message }) => `${name}:${line}: ${message}`);
+  const left = damaged.length - told.length;
+  return left > 0 ? [...told, `${name}: … and ${left} more`] : told;
+}

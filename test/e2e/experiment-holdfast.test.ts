@@ -1,0 +1,56 @@
+/** An experiment whose runs are jobs of a running Holdfast. */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readResults } from "@holdfast/experiments";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { prepareServed, type Served } from "../support/served.ts";
+
+const SPEC = `name: harbour
+graph:
+  "1": { class_type: EmptyImage, inputs: { width: 32, height: 32, batch_size: 1, color: 0 } }
+  "2": { class_type: SaveImage, inputs: { filename_prefix: "{{run}}", images: ["1", 0] } }
+dimensions:
+  color: { min: 0, max: 99, input: 1.color }
+`;
+
+let served: Served;
+beforeEach(async () => {
+  served = await prepareServed({ HEALTH_CHECK_RETRY_DELAY: "0.2" });
+  await served.start();
+});
+afterEach(async () => {
+  await served.close();
+});
+
+it("renders on a Holdfast, several at a time, and goes on where its server was away", async () => {
+  const spec = join(served.folder, "harbour.yaml");
+  writeFileSync(spec, SPEC);
+  const out = join(served.folder, "out");
+  const args = ["experiment", "run", spec, "--pre-flight", "--output", out];
+  const first = await served.run([...args, "--count", "15"]);
+  expect(first.output).toContain("[OK] Holdfast is healthy");
+  expect(first.output).toContain("15 of 15 experiments completed");
+  expect(first.code).toBe(0);
+  const [name = ""] = readdirSync(out);
+  const records = () =>
+    readResults(readFileSync(join(out, name, "results.ndjson"), "utf8")).records;
+  expect(
+    records()
+      .map(({ index }) => index)
+      .sort((a, b) => a - b),
+  ).toEqual(Array.from({ length: 15 }, (_, i) => i));
+  expect(records()[0]).toMatchObject({ metrics: { attempts: 1, loss: 0, recovery_used: 0 } });
+  expect(readdirSync(join(out, name, "images"))).toHaveLength(15);
+
+  await served.process().kill();
+  const down = await served.run([...args, "--count", "30", "--resume"]);
+  expect(down.code).toBe(3);
+  expect(down.output).toContain("[ERROR] Cannot connect to Holdfast server");
+  await served.start();
+  const rest = await served.run([...args, "--count", "30", "--resume"]);
+  expect(rest.output).toContain("30 of 30 experiments completed");
+  expect(rest.code).toBe(0);
+  expect(rest.output).not.toContain("exp_0014:");
+  const list = await served.run(["experiment", "list", out, "--json"]);
+  expect(JSON.parse(list.output)).toMatchObject({ name: "harbour", completed: 30, count: 30 });
+});

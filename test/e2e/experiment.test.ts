@@ -1,0 +1,189 @@
+/** The story of massive experiments: ComfyUI dies at 117 of 250, and nothing is wasted. */
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readStarts } from "@holdfast/experiments";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { experimentGround, type ExperimentGround } from "../support/experiment-ground.ts";
+import { until } from "../support/processes.ts";
+
+let ground: ExperimentGround;
+beforeEach(async () => {
+  ground = await experimentGround();
+});
+afterEach(async () => {
+  await ground.close();
+});
+
+const RULE = "=".repeat(70);
+const completed = (): readonly number[] =>
+  ground.records().flatMap(({ index, status }) => (status === "completed" ? [index] : []));
+const firstRuns = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
+const starts = () =>
+  readStarts(readFileSync(join(ground.results(), "starts.ndjson"), "utf8")).records;
+
+describe("ComfyUI dies at experiment 117 of 250", () => {
+  it("stops at 120 with how to resume, and repeats 117 to 119 before it goes on", async () => {
+    ground.killAfter(117);
+    const first = await ground.run(["--count", "250", "--pre-flight"]);
+    expect(first.code).toBe(4);
+    expect(first.output).toContain(
+      [
+        "[120/250] exp_0119: knight_119",
+        "  Subject: knight",
+        "  Tech: c=119",
+        "",
+        "[INFO] Periodic health check at experiment 120...",
+        "",
+        "[INFO] Running health checks (attempt 1/3)...",
+        "[ERROR] Cannot connect to ComfyUI server",
+        "[WARN] Health checks failed. Retrying in 0.2s...",
+      ].join("\n"),
+    );
+    expect(first.output).toContain(
+      [
+        RULE,
+        "[ERROR] PERIODIC HEALTH CHECK FAILED",
+        RULE,
+        "",
+        "Services are not healthy:",
+        "  - ComfyUI: Cannot connect to ComfyUI server",
+        "",
+        "Aborting after 120 experiments.",
+        "Use --start-from 120 to resume after fixing the issues.",
+      ].join("\n"),
+    );
+    expect(first.output).not.toContain("exp_0120");
+    expect(completed()).toEqual(firstRuns(117));
+
+    await ground.restart();
+    const second = await ground.run(["--count", "250", "--pre-flight", "--start-from", "120"]);
+    expect(second.code).toBe(0);
+    const again = second.output.match(/exp_\d{4}/g)?.slice(0, 4);
+    expect(again).toEqual(["exp_0117", "exp_0118", "exp_0119", "exp_0120"]);
+    expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(250));
+    expect(existsSync(join(ground.results(), "images/exp_0249-1.png"))).toBe(true);
+    expect(readFileSync(join(ground.results(), "comparison.html"), "utf8")).toContain("exp_0249");
+    // Only the run during which ComfyUI died may have been rendered twice.
+    expect(ground.rendered.length).toBeLessThanOrEqual(251);
+  });
+
+  it("is waited for with --on-unhealthy wait, and then what failed comes first", async () => {
+    ground.killAfter(117);
+    const one = ground.begin(["--count", "250", "--on-unhealthy", "wait"]);
+    await one.saw("[WARN] Services are not healthy. Waiting for them (--on-unhealthy wait)");
+    await ground.restart();
+    expect(await one.exited).toBe(0);
+    expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(250));
+    expect(completed().slice(117, 121)).toEqual([117, 118, 119, 120]);
+  });
+
+  it("wastes every run after it with --no-check, and says how many", async () => {
+    ground.killAfter(117);
+    const one = await ground.run(["--count", "250", "--no-check"]);
+    expect(one.code).toBe(1);
+    expect(one.output).toContain(
+      "133 failed because a service was down: exp_0117, exp_0118, exp_0119, exp_0120, exp_0121, " +
+        "exp_0122, exp_0123, exp_0124, exp_0125, exp_0126 and 123 more",
+    );
+    expect(completed()).toEqual(firstRuns(117));
+  });
+});
+
+describe("pre-flight checks", () => {
+  it("fail with exit code 3 before anything is rendered", async () => {
+    const one = await ground.run(["--count", "250", "--pre-flight"], {
+      COMFYUI_URL: "http://127.0.0.1:9",
+    });
+    expect(one.code).toBe(3);
+    expect(one.output).toContain(
+      [
+        RULE,
+        "[ERROR] PRE-FLIGHT CHECKS FAILED",
+        RULE,
+        "",
+        "One or more services are not healthy:",
+        "  - ComfyUI: Cannot connect to ComfyUI server",
+        "",
+        "Aborting experiment run. Please fix the issues and try again.",
+      ].join("\n"),
+    );
+    expect(one.output).not.toContain("exp_0000");
+  });
+
+  it("are recommended where many runs go without", async () => {
+    const one = await ground.run(["--count", "50"]);
+    expect(one.code).toBe(0);
+    expect(one.output).toContain("[WARN] 50 experiments without --pre-flight");
+  });
+
+  it("ask what --services names instead", async () => {
+    const one = await ground.run([
+      "--count",
+      "2",
+      "--pre-flight",
+      "--services",
+      `comfyui=${ground.simulator().url},minio=${ground.simulator().url}`,
+    ]);
+    expect(one.code).toBe(3);
+    expect(one.output).toContain("[ERROR] MinIO returned HTTP 404");
+  });
+});
+
+describe("a runner that is killed", () => {
+  it("goes on with --resume and does no finished run again", async () => {
+    const one = ground.begin(["--count", "60", "--in-flight", "2"]);
+    await one.saw("exp_0023");
+    await one.kill();
+    const before = completed();
+    const second = await ground.run(["--count", "60", "--resume", "--in-flight", "2"]);
+    expect(second.code).toBe(0);
+    const after = completed();
+    expect(after.slice(0, before.length)).toEqual(before);
+    expect([...after].sort((a, b) => a - b)).toEqual(firstRuns(60));
+    expect(new Set(after).size).toBe(60);
+    for (const index of before)
+      expect(second.output).not.toContain(`exp_00${index < 10 ? "0" : ""}${index}:`);
+    // What was in flight is found again by its prompt where ComfyUI has it.
+    const twice = starts().filter(({ attempt }) => attempt === 2);
+    for (const { index, promptId } of twice) {
+      expect(starts().find((start) => start.index === index)?.promptId).toBe(promptId);
+    }
+    expect(new Set(ground.rendered).size).toBe(60);
+    expect(ground.rendered).toHaveLength(60);
+  });
+
+  it("is refused without --resume, and while another process is at it", async () => {
+    const one = ground.begin(["--count", "2000"]);
+    await one.saw("exp_0003");
+    const beside = await ground.run(["--count", "2000", "--resume"]);
+    expect(beside.code).toBe(2);
+    expect(beside.output).toContain("is at this experiment");
+    await one.kill();
+    const anew = await ground.run(["--count", "2000"]);
+    expect(anew.code).toBe(2);
+    expect(anew.output).toContain("Go on with --resume or --start-from K");
+  });
+});
+
+describe("Ctrl-C", () => {
+  it("waits for what is in flight, and says how to go on", async () => {
+    const one = ground.begin(["--count", "5000"]);
+    await one.saw("exp_0005");
+    expect(await one.stop("SIGINT")).toBe(130);
+    expect(one.output()).toContain("--count 5000 --resume");
+    const ended = new Set(ground.records().map(({ index }) => index));
+    expect(new Set(starts().map(({ index }) => index))).toEqual(ended);
+    await until("the lock is free", () => !existsSync(join(ground.results(), ".lock")), 1_000);
+  });
+});
+
+describe("wrong usage", () => {
+  it("is exit code 2, and names the count", async () => {
+    const one = await ground.run(["--count", "250", "--start-from", "251"]);
+    expect(one.code).toBe(2);
+    expect(one.output).toContain("expected 0 to 250, for --count is 250, found 251");
+    const two = await ground.run(["--count", "2"], { HEALTH_CHECK_RETRIES: "three" });
+    expect(two.code).toBe(2);
+    expect(two.output).toContain("HEALTH_CHECK_RETRIES");
+  });
+});
