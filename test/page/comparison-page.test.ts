@@ -191,6 +191,32 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await brokenPictures(page)).toBe(0);
   });
 
+  it("shows hostile texts as texts", async () => {
+    const hostile = `</script><img src="https://elsewhere.example/" onerror="alert(1)"><b>x</b>`;
+    const facts = castleFacts(3);
+    await writeFile(
+      join(folder, "hostile.html"),
+      comparisonPage({
+        ...facts,
+        name: hostile,
+        dimensions: [{ name: hostile, values: [hostile, "tame"] }],
+        runs: facts.runs.map((run, at) => ({
+          ...run,
+          title: hostile,
+          values: { [hostile]: at === 0 ? hostile : "tame" },
+          metrics: { [hostile]: 1, __proto__: 1 },
+          error: { class: hostile, message: hostile },
+        })),
+        best: [{ index: 0, why: hostile }],
+      }),
+    );
+    const page = await open("hostile.html");
+    await cell(page, 0, 0).click();
+    expect(await title(page)).toBe(`exp_0000 ${hostile}`);
+    expect(await page.locator("h1").innerText()).toBe(hostile);
+    expect(await page.locator("[onerror], section b > b, .cell b > b").count()).toBe(0);
+  });
+
   it("says where its pictures are missing", async () => {
     await writeFile(
       join(folder, "moved.html"),

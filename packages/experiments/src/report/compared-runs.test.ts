@@ -24,8 +24,9 @@ const record = (index: number, over: Partial<ResultRecord> = {}): ResultRecord =
 const down = { class: "connection", message: "refused", isInfrastructure: true };
 const extras = { setOf: () => [], lossOf: () => 0 as const };
 
+const output = (stored: string) => ({ stored, sha256: "a".repeat(64), sizeBytes: 1 });
+
 test("records become runs: the end that counts, those before it, and pictures by their names", () => {
-  const output = (stored: string) => ({ stored, sha256: "a".repeat(64), sizeBytes: 1 });
   const runs = comparedRuns(
     [
       record(1, { status: "failed", error: down, attempt: 2 }),

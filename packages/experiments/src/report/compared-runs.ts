@@ -6,9 +6,9 @@ import type { ComparedRun, EarlierEnd } from "./comparison-facts.ts";
 /** What the records of results do not hold, asked for each run. */
 export interface RunExtras {
   /** What was put into the graph of run n. */
-  setOf(index: number): readonly InputValue[];
+  readonly setOf: (index: number) => readonly InputValue[];
   /** What recovery cost. */
-  lossOf(record: ResultRecord): ComparedRun["loss"];
+  readonly lossOf: (record: ResultRecord) => ComparedRun["loss"];
 }
 
 /**

@@ -2,6 +2,10 @@ import { describe, expect, test } from "vitest";
 import { comparedRun, comparisonFacts } from "../../testing/comparison-facts.ts";
 import { COMPARISON_RUNS_MAX, pageModel } from "./page-model.ts";
 
+const axes = (values: readonly Record<string, string | number>[]) =>
+  pageModel(comparisonFacts({ runs: values.map((one, at) => comparedRun(at, { values: one })) }))
+    .axes;
+
 describe("the page's data", () => {
   test("has each run in its order, with its values by number and nothing that says nothing", () => {
     const model = pageModel(
@@ -107,10 +111,6 @@ describe("the page's data", () => {
   });
 
   test("suggests axes that vary: the longer one downwards", () => {
-    const axes = (values: readonly Record<string, string | number>[]) =>
-      pageModel(
-        comparisonFacts({ runs: values.map((one, at) => comparedRun(at, { values: one })) }),
-      ).axes;
     expect(axes([{ sampler: "euler", steps: 20 }])).toEqual({ columns: null, rows: null });
     expect(axes([{ steps: 20 }, { steps: 40 }])).toEqual({ columns: 1, rows: null });
     expect(

@@ -5,7 +5,7 @@ import { relativeAddress } from "./escaping.ts";
 import type { ComparedRun, ComparisonCounts, ComparisonFacts } from "./comparison-facts.ts";
 import { isHealthy, outagesOf, type Outage } from "./outages.ts";
 
-/** Most runs that a page holds: about 20 MB, which a phone still opens. */
+/** Most runs that a page holds: some 8 MB where messages are short. */
 export const COMPARISON_RUNS_MAX = 20_000;
 /** Longest text of a value or a message, in characters. */
 const TEXT_MAX = 2_000;
