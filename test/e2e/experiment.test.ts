@@ -152,6 +152,24 @@ describe("a runner that is killed", () => {
     expect(ground.rendered).toHaveLength(60);
   });
 
+  it("comes to its end through any number of kills, and completes each run once", async () => {
+    const moments = [1, 90, 170, 40, 250, 10, 130];
+    for (const moment of moments) {
+      const already = ground.count();
+      const one = ground.begin(["--count", "80", "--resume", "--in-flight", "3"]);
+      await until("it renders", () => ground.count() > already, 20_000);
+      await new Promise((resolve) => setTimeout(resolve, moment));
+      await one.kill();
+    }
+    const last = await ground.run(["--count", "80", "--resume", "--in-flight", "3"]);
+    expect(last.code).toBe(0);
+    expect(completed()).toHaveLength(80);
+    expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(80));
+    // Each prompt was rendered once: one that was under way was found again.
+    expect(new Set(ground.rendered).size).toBe(ground.rendered.length);
+    expect(last.output).not.toContain("warning:");
+  });
+
   it("is refused without --resume, and while another process is at it", async () => {
     const one = ground.begin(["--count", "2000"]);
     await one.saw("exp_0003");

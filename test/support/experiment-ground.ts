@@ -43,6 +43,8 @@ export interface ExperimentGround {
   /** The folder of results. */
   results(): string;
   records(): readonly ResultRecord[];
+  /** Pictures that ComfyUI has saved so far. */
+  count(): number;
   close(): Promise<void>;
 }
 
@@ -104,6 +106,7 @@ export async function experimentGround(): Promise<ExperimentGround> {
     },
     results,
     records: () => readResults(readFileSync(join(results(), "results.ndjson"), "utf8")).records,
+    count: () => rendered.length,
     async close() {
       for (const one of started) await one.kill();
       await simulator.stop();

@@ -67,17 +67,25 @@ const DISK_CODES: ReadonlySet<string> = new Set([
 ]);
 
 async function openFolder(request: RunRequest): Promise<ResultsFolder> {
-  const { folder: path, options, startFrom } = request;
+  const { folder: path } = request;
   const opened = await openResultsFolder(path, systemClock);
   if (opened.kind === "locked") {
     const message = `${path}: process ${opened.pid} is at this experiment. Wait for it, or use another --output.`;
     throw new CommandFailure(EXIT.refused, message);
   }
-  const { folder } = opened;
+  try {
+    return await preparedFolder(request, opened.folder);
+  } catch (error) {
+    await opened.folder.close();
+    throw error;
+  }
+}
+
+async function preparedFolder(request: RunRequest, folder: ResultsFolder): Promise<ResultsFolder> {
+  const { folder: path, options, startFrom } = request;
   const { completed, failed, toRepeat, interrupted } = folder.history;
   const known = completed + failed + toRepeat.length + interrupted.length;
   if (known > 0 && options.resume !== true && options.startFrom === undefined) {
-    await folder.close();
     throw new CommandFailure(
       EXIT.refused,
       `${path} has ${known} runs of this experiment already. Go on with --resume or --start-from K, ` +
@@ -85,11 +93,9 @@ async function openFolder(request: RunRequest): Promise<ResultsFolder> {
     );
   }
   await describeFolder(request);
-  if (known === 0 && startFrom > 0) {
-    // Somebody may have changed the file since: then it is another experiment.
-    return { ...folder, damaged: [...folder.damaged, untouchedText(path, startFrom)] };
-  }
-  return folder;
+  if (known > 0 || startFrom === 0) return folder;
+  // Somebody may have changed the file since: then it is another experiment.
+  return { ...folder, damaged: [...folder.damaged, untouchedText(path, startFrom)] };
 }
 
 function untouchedText(path: string, startFrom: number): string {
