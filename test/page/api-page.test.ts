@@ -60,8 +60,9 @@ describe.skipIf(CHROMIUM === undefined)("the API page", () => {
   it("finds operations by words, and leads back", async () => {
     const page = await open({ viewport: { width: 390, height: 844 } });
     await page.locator(".operation-filter-input").fill("cancel");
-    await page.waitForFunction(() => document.querySelectorAll(".opblock").length === 2);
+    await page.waitForFunction(() => document.querySelectorAll(".opblock").length === 3);
     expect(await page.locator(".opblock-summary-path").allTextContents()).toEqual([
+      expect.stringContaining("cancel"),
       expect.stringContaining("cancel"),
       expect.stringContaining("cancel"),
     ]);
