@@ -125,6 +125,7 @@ export function fleet(more: Partial<FleetStatus> = {}): FleetStatus {
         living: 2,
         held: "too many machines fail: the breaker is open",
         blockedUntil: null,
+        blockKind: null,
       },
     ],
     levers: [LEVER],

@@ -75,6 +75,11 @@ export const breakerViewSchema = z.object({
   causes: z.record(z.string(), z.int()),
 });
 
+/** Why a pool is asked for nothing: a refused key or request, no answer, no machine to be had. */
+export const POOL_BLOCK_KINDS = ["refused", "away", "no_capacity"] as const;
+/** One of {@link POOL_BLOCK_KINDS}. */
+export type PoolBlockKind = (typeof POOL_BLOCK_KINDS)[number];
+
 /** A pool, and what the last round decided about it. */
 export const poolViewSchema = z.object({
   name: z.string(),
@@ -86,6 +91,8 @@ export const poolViewSchema = z.object({
   /** Why no more machines are started although they are wanted, or would be if they were. */
   held: z.string().nullable(),
   blockedUntil: instantSchema.nullable(),
+  /** What is in its way while it is blocked: only a person ends `refused`. */
+  blockKind: z.enum(POOL_BLOCK_KINDS).nullable(),
 });
 
 /** Points of a timeline, unless more are asked for, and at most. */

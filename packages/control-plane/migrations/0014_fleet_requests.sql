@@ -1,5 +1,5 @@
 -- What people ask of the fleet: why a lever was undone, and which machines a request started, so that one
--- whose answer was lost can be sent again.
+-- whose answer was lost can be sent again. And what is in the way of a pool that is blocked.
 
 alter table fleet_levers
   -- Why it was undone, where that was said.
@@ -17,3 +17,9 @@ alter table fleet_levers
 
 create unique index fleet_levers_by_request on fleet_levers (made_by, request_key)
   where request_key is not null;
+
+alter table fleet_pools
+  -- Null with a reason: written before this column was there.
+  add column block_kind text,
+  add constraint fleet_pools_block_kind_known
+    check (block_kind in ('refused', 'away', 'no_capacity'));

@@ -1,8 +1,9 @@
 import type { BlobStore } from "./files/model.ts";
+import { readEndedMachines } from "./fleet/store.ts";
 import { HOLD_SETTING } from "./jobs/model.ts";
 import { isPlaceable } from "./machines/eligibility.ts";
 import type { MachinesService } from "./machines/service.ts";
-import type { Db, Queryable } from "./platform/db.ts";
+import type { Db } from "./platform/db.ts";
 
 /** One thing that a job needs to start, and whether it is there. */
 export interface ReadinessCheck {
@@ -53,30 +54,6 @@ export async function checkReadiness(deps: ReadinessDeps): Promise<readonly Read
       return value === null || value === false ? null : "an emergency stop holds every job";
     }),
   ]);
-}
-
-/**
- * Which of these machines the fleet's leader has seen to end, or is ending: the last heartbeat of one that
- * was killed is believed for a while elsewhere. One that was found anew since is there again.
- */
-async function readEndedMachines(
-  db: Queryable,
-  machineIds: readonly string[],
-): Promise<ReadonlySet<string>> {
-  if (machineIds.length === 0) return new Set();
-  const { rows } = await db.query<{ readonly id: string }>(
-    `select id from (
-       select m.id, f.state from machines m
-       join fleet_machines f on f.machine_id = m.id
-       where m.id = any($1)
-       union all
-       select m.id, f.state from machines m
-       join fleet_machines f on f.name = m.name and f.provider <> 'static'
-       where m.id = any($1)) as fates
-     group by id having bool_and(state in ('ending', 'ended'))`,
-    [[...new Set(machineIds)]],
-  );
-  return new Set(rows.map(({ id }) => id));
 }
 
 async function check(

@@ -62,15 +62,25 @@ const POOL: FleetStatus["pools"][number] = {
   living: 1,
   held: null,
   blockedUntil: null,
+  blockKind: null,
 };
 const KEY_REFUSED: Partial<FleetStatus["pools"][number]> = {
   desired: 0,
   living: 0,
   held: "the provider refuses: status 401; check the key",
   blockedUntil: AT,
+  blockKind: "refused",
 };
-const NO_CAPACITY = { ...KEY_REFUSED, held: "the provider has none now: no GPU" };
-const AWAY = { ...KEY_REFUSED, held: "the provider does not answer as it should: no route" };
+const NO_CAPACITY: typeof KEY_REFUSED = {
+  ...KEY_REFUSED,
+  held: "the provider has none now: no GPU",
+  blockKind: "no_capacity",
+};
+const AWAY: typeof KEY_REFUSED = {
+  ...KEY_REFUSED,
+  held: "the provider does not answer as it should: no route",
+  blockKind: "away",
+};
 const failure = (name: string, reason: string): FleetStatus["failures"][number] => ({
   id: "flm_1",
   name,

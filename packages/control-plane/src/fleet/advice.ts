@@ -1,6 +1,5 @@
 /** What a person should do about the fleet now (CONTRACTS C2). Pure. */
 import type { FleetStatus, LeverView } from "@holdfast/contract";
-import { REFUSED_WORDS } from "./pool-blocks.ts";
 
 type Advice = FleetStatus["advice"];
 type Facts = Omit<FleetStatus, "advice">;
@@ -119,8 +118,8 @@ export function blockedPools({
 }
 
 /** What is in the pool's way does not go away by itself. */
-export function isRefused({ held }: Pool): boolean {
-  return held?.startsWith(REFUSED_WORDS) === true;
+export function isRefused({ blockKind }: Pool): boolean {
+  return blockKind === "refused";
 }
 
 /** Some machine should be there: for a job, or always. */

@@ -87,6 +87,7 @@ describe("a write of the leader that is under way", () => {
           writePool(tx, epoch, {
             name: "p",
             blockedUntil: null,
+            blockKind: null,
             reason: null,
             failures: 0,
             decision: null,

@@ -160,6 +160,7 @@ interface PoolRow {
   readonly name: string;
   readonly blocked_until: number | null;
   readonly reason: string | null;
+  readonly block_kind: StoredPool["blockKind"];
   readonly failures: number;
   readonly decision: PoolDecision | null;
 }
@@ -167,10 +168,11 @@ interface PoolRow {
 /** Pools as the leader has left them. */
 export async function readPools(db: Queryable): Promise<StoredPool[]> {
   const { rows } = await db.query<PoolRow>("select * from fleet_pools");
-  return rows.map(({ name, blocked_until: blockedUntil, reason, failures, decision }) => ({
+  return rows.map(({ name, blocked_until, reason, block_kind, failures, decision }) => ({
     name,
-    blockedUntil,
+    blockedUntil: blocked_until,
     reason,
+    blockKind: block_kind,
     failures,
     decision,
   }));
@@ -179,11 +181,12 @@ export async function readPools(db: Queryable): Promise<StoredPool[]> {
 /** Keeps how a pool is. Throws {@link LeadLost}. */
 export async function writePool(db: Queryable, epoch: number, pool: StoredPool): Promise<void> {
   const { rows } = await db.query(
-    `insert into fleet_pools (name, blocked_until, reason, failures, decision)
-     select $2, $3::timestamptz, $4, $5::int, $6::jsonb
+    `insert into fleet_pools (name, blocked_until, reason, failures, decision, block_kind)
+     select $2, $3::timestamptz, $4, $5::int, $6::jsonb, $7
      where ${leadsBy("$1")}
      on conflict (name) do update set blocked_until = excluded.blocked_until,
-       reason = excluded.reason, failures = excluded.failures, decision = excluded.decision
+       reason = excluded.reason, failures = excluded.failures, decision = excluded.decision,
+       block_kind = excluded.block_kind
      returning name`,
     [
       epoch,
@@ -192,6 +195,7 @@ export async function writePool(db: Queryable, epoch: number, pool: StoredPool):
       pool.reason,
       pool.failures,
       pool.decision === null ? null : toJson(pool.decision),
+      pool.blockKind,
     ],
   );
   if (rows.length === 0) throw new LeadLost();

@@ -6,6 +6,7 @@
  * I2. A machine is written down before its provider is asked for it, under a name that is used once.
  * I3. What people set while it runs is recorded with who and why, and can be undone.
  */
+import type { PoolBlockKind } from "@holdfast/contract";
 import type { BreakerPolicy, FleetMachine, PoolDecision } from "@holdfast/fleet";
 
 /** A machine with what only the database knows of it. */
@@ -68,6 +69,8 @@ export interface StoredPool {
   /** Epoch ms until which it is asked for nothing; null when it may be asked. */
   readonly blockedUntil: number | null;
   readonly reason: string | null;
+  /** What the reason is; null when it may be asked. */
+  readonly blockKind: PoolBlockKind | null;
   readonly failures: number;
   readonly decision: PoolDecision | null;
 }

@@ -1,4 +1,5 @@
 /** Pools that are asked for nothing for a while: no capacity, a refused key, a wrong request, no answer. */
+import type { PoolBlockKind } from "@holdfast/contract";
 import type { PoolDecision, Provided, ProviderTrouble } from "@holdfast/fleet";
 import { backoffMs, type BackoffPolicy, type Random } from "@holdfast/runtime";
 import type { StoredPool } from "./model.ts";
@@ -10,20 +11,20 @@ const REFUSED: BackoffPolicy = { initialMs: 60_000, factor: 2, maxMs: 900_000, j
 /** It may be back at once. */
 const AWAY: BackoffPolicy = { initialMs: 5_000, factor: 2, maxMs: 600_000, jitter: 0.2 };
 
-/** How the reason of a block begins that only a person ends. */
-export const REFUSED_WORDS = "the provider refuses";
-const AWAY_WORDS = "the provider does not answer as it should";
-const EMPTY_WORDS = "the provider has none now";
-
-const BLOCKING: Readonly<
-  Partial<
-    Record<ProviderTrouble["kind"], { readonly policy: BackoffPolicy; readonly words: string }>
-  >
+/** How the reason of each kind of block begins, and when the pool is asked again. */
+const KINDS: Readonly<
+  Record<PoolBlockKind, { readonly policy: BackoffPolicy; readonly words: string }>
 > = {
-  unauthorized: { policy: REFUSED, words: REFUSED_WORDS },
-  invalid: { policy: REFUSED, words: REFUSED_WORDS },
-  unavailable: { policy: AWAY, words: AWAY_WORDS },
-  capacity: { policy: NO_CAPACITY, words: EMPTY_WORDS },
+  refused: { policy: REFUSED, words: "the provider refuses" },
+  away: { policy: AWAY, words: "the provider does not answer as it should" },
+  no_capacity: { policy: NO_CAPACITY, words: "the provider has none now" },
+};
+
+const BLOCKING: Readonly<Partial<Record<ProviderTrouble["kind"], PoolBlockKind>>> = {
+  unauthorized: "refused",
+  invalid: "refused",
+  unavailable: "away",
+  capacity: "no_capacity",
 };
 
 /** Which pools are blocked. Kept by the leader; written down, so that the next one knows. */
@@ -56,6 +57,7 @@ export interface PoolBlocks {
 interface Block {
   readonly until: number;
   readonly reason: string;
+  readonly kind: PoolBlockKind;
   readonly failures: number;
   /** Over as soon as the provider tells its machines. */
   readonly endsByList: boolean;
@@ -70,16 +72,17 @@ export function createPoolBlocks(random: Random): PoolBlocks {
   const known = new Set<string>();
   const block = (
     pool: string,
-    { kind, message, retryAfterMs }: ProviderTrouble,
+    { kind: trouble, message, retryAfterMs }: ProviderTrouble,
     { now, endsByList }: { readonly now: number; readonly endsByList: boolean },
   ): void => {
-    const { policy, words } = BLOCKING[kind] ?? {};
-    if (policy === undefined) return;
+    const kind = BLOCKING[trouble];
+    if (kind === undefined) return;
+    const { policy, words } = KINDS[kind];
     known.add(pool);
     const failures = (blocks.get(pool)?.failures ?? 0) + 1;
     const pauseMs = retryAfterMs ?? backoffMs(policy, failures, random);
     const until = now + Math.min(policy.maxMs, pauseMs);
-    blocks.set(pool, { until, reason: `${words}: ${message}`, failures, endsByList });
+    blocks.set(pool, { until, reason: `${words}: ${message}`, kind, failures, endsByList });
   };
   return {
     note(pool, trouble, offerIndex, offerCount, now) {
@@ -96,7 +99,7 @@ export function createPoolBlocks(random: Random): PoolBlocks {
       unlisted.add(pool);
       if (found === undefined || found.until <= now) {
         block(pool, answer.trouble, { now, endsByList: true });
-      } else if (!found.reason.startsWith(EMPTY_WORDS)) {
+      } else if (found.kind !== "no_capacity") {
         // A request showed it first: it is the same trouble.
         blocks.set(pool, { ...found, endsByList: true });
       }
@@ -116,18 +119,19 @@ export function createPoolBlocks(random: Random): PoolBlocks {
         name: decision.pool,
         blockedUntil: isBlocked ? found.until : null,
         reason: isBlocked ? found.reason : null,
+        blockKind: isBlocked ? found.kind : null,
         failures: found?.failures ?? 0,
         decision,
       };
     },
     restore(pools) {
-      for (const { name, blockedUntil: until, reason, failures } of pools) {
+      for (const { name, blockedUntil: until, reason, blockKind, failures } of pools) {
         if (known.has(name)) continue;
         known.add(name);
         if (until === null || reason === null) continue;
         // What it came of is not written down; a person who restarts has mended something.
-        const endsByList = !reason.startsWith(EMPTY_WORDS);
-        blocks.set(name, { until, reason, failures, endsByList });
+        const kind = blockKind ?? "away";
+        blocks.set(name, { until, reason, kind, failures, endsByList: kind !== "no_capacity" });
       }
     },
     reset() {

@@ -222,6 +222,7 @@ function toStatus(look: Look, { settings }: FleetServiceDeps, timelineMax?: numb
         living: own.length,
         held: stored?.decision?.held ?? stored?.reason ?? null,
         blockedUntil: blockedUntil === null ? null : toInstant(blockedUntil),
+        blockKind: stored?.blockKind ?? null,
       };
     }),
     levers: leverViews,

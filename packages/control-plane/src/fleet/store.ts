@@ -290,3 +290,27 @@ export async function deleteOldMachines(
   );
   return rows.length;
 }
+
+/**
+ * Which of these agents' machines the fleet's leader has seen to end, or is ending: the last heartbeat of one that
+ * was killed is believed for a while elsewhere. One that was found anew since is there again.
+ */
+export async function readEndedMachines(
+  db: Queryable,
+  machineIds: readonly string[],
+): Promise<ReadonlySet<string>> {
+  if (machineIds.length === 0) return new Set();
+  const { rows } = await db.query<{ readonly id: string }>(
+    `select id from (
+       select m.id, f.state from machines m
+       join fleet_machines f on f.machine_id = m.id
+       where m.id = any($1)
+       union all
+       select m.id, f.state from machines m
+       join fleet_machines f on f.name = m.name and f.provider <> 'static'
+       where m.id = any($1)) as fates
+     group by id having bool_and(state in ('ending', 'ended'))`,
+    [[...new Set(machineIds)]],
+  );
+  return new Set(rows.map(({ id }) => id));
+}

@@ -14,6 +14,7 @@
  */
 import { spawnAllowance, type BreakerView } from "../breaker/breaker.ts";
 import type { ProvidedMachine, ProviderKind } from "../provider/model.ts";
+import { affordable, isPaid, spentPerHour } from "../sizing/budget.ts";
 import { desiredInstances, startAllowance } from "../sizing/desired-size.ts";
 import type { Lifespan } from "../lifespan.ts";
 import type {
@@ -142,7 +143,7 @@ function desiredByPool(facts: FleetFacts, policy: FleetPolicy): ReadonlyMap<stri
       provider === ("static" satisfies ProviderKind) && facts.signsOf(id).isHealthy,
   ).length;
   let left = Math.max(0, desiredInstances(facts.demand, policy) - given);
-  let spent = spentPerHour(facts.machines, policy);
+  let spent = spentPerHour(facts.machines, policy.pools);
   const desired = new Map<string, number>();
   for (const pool of policy.pools) {
     const there = usableIn(facts, pool);
@@ -187,28 +188,13 @@ function startable(
     ({ pool: name, state, id }) =>
       name === pool.name && state === "ready" && signsOf(id).isSetAside,
   ).length;
-  const affordable = affordableMachines(budgetPerHour, spent, pool.pricePerHour ?? 0);
-  return Math.max(0, Math.min(pool.max - setAside - there, affordable));
+  const ofBudget = affordable(budgetPerHour, spent, pool.pricePerHour ?? 0);
+  return Math.max(0, Math.min(pool.max - setAside - there, ofBudget));
 }
 
 /** A machine that is to end is kept where it is needed after all. */
 function isLivingOrKept(machine: FleetMachine): boolean {
   return isLiving(machine) || machine.state === "draining";
-}
-
-function spentPerHour(machines: readonly FleetMachine[], policy: FleetPolicy): number {
-  return machines
-    .filter(isPaid)
-    .reduce((sum, one) => sum + (one.pricePerHour ?? poolPrice(one, policy) ?? 0), 0);
-}
-
-function isPaid({ state, provider }: FleetMachine): boolean {
-  return state !== "ended" && provider !== ("static" satisfies ProviderKind);
-}
-
-function affordableMachines(budgetPerHour: number | null, spent: number, price: number): number {
-  if (budgetPerHour === null || price === 0) return Infinity;
-  return Math.max(0, Math.floor((budgetPerHour - spent) / price + 1e-9));
 }
 
 /** I2. The longest without a job first, the last pool's before. */
@@ -247,7 +233,7 @@ function createLimits(
   let ofBreaker = spawnAllowance(breaker, onTheWay);
   const allowed = startAllowance(lifespans, policy) + countLost(lifespans, now);
   let ofStart = Math.max(0, allowed - onTheWay);
-  let spent = spentPerHour(machines, policy);
+  let spent = spentPerHour(machines, policy.pools);
   return {
     take(pool, missing, total) {
       const reason = blockedPools.get(pool.name);
@@ -260,7 +246,7 @@ function createLimits(
         };
       }
       const price = pool.pricePerHour ?? 0;
-      const ofBudget = affordableMachines(budgetPerHour, spent, price);
+      const ofBudget = affordable(budgetPerHour, spent, price);
       const limits: readonly (readonly [number, string])[] = [
         [ofBreaker, breakerWords(breaker)],
         [
@@ -297,8 +283,4 @@ function breakerWords({ state, probeAt }: FleetFacts["breaker"]): string {
 
 function toInstant(ms: number): string {
   return new Date(ms).toISOString();
-}
-
-function poolPrice({ pool }: FleetMachine, { pools }: FleetPolicy): number | null {
-  return pools.find(({ name }) => name === pool)?.pricePerHour ?? null;
 }

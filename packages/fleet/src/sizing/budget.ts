@@ -28,11 +28,27 @@ export function budgetRoom(
   if (budget === null) return { kind: "no_budget" };
   const { pricePerHour: price } = pool;
   if (price === null) return { kind: "price_unknown", budget };
+  const spent = spentPerHour(machines, pools);
+  return { kind: "room", budget, spent, price, machines: affordable(budget, spent, price) };
+}
+
+/** What the machines that are there cost together, those that are to end included. US dollars an hour. */
+export function spentPerHour(
+  machines: readonly FleetMachine[],
+  pools: FleetPolicy["pools"],
+): number {
   const priceOf = (one: FleetMachine): number =>
     one.pricePerHour ?? pools.find(({ name }) => name === one.pool)?.pricePerHour ?? 0;
-  const spent = machines
-    .filter(({ state, provider }) => state !== "ended" && provider !== "static")
-    .reduce((sum, one) => sum + priceOf(one), 0);
-  const room = Math.max(0, Math.floor((budget - spent) / price + ROUNDING));
-  return { kind: "room", budget, spent, price, machines: price === 0 ? Infinity : room };
+  return machines.filter(isPaid).reduce((sum, one) => sum + priceOf(one), 0);
+}
+
+/** Machines at this price that a budget has room for; `Infinity` where there is none, or they cost nothing. */
+export function affordable(budget: number | null, spent: number, price: number): number {
+  if (budget === null || price === 0) return Infinity;
+  return Math.max(0, Math.floor((budget - spent) / price + ROUNDING));
+}
+
+/** Whether a machine is the fleet's to pay for. */
+export function isPaid({ state, provider }: FleetMachine): boolean {
+  return state !== "ended" && provider !== "static";
 }
