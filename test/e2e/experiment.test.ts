@@ -153,18 +153,21 @@ describe("a runner that is killed", () => {
   });
 
   it("comes to its end through any number of kills, and completes each run once", async () => {
-    const moments = [1, 90, 170, 40, 250, 10, 130];
-    for (const moment of moments) {
+    const count = 400;
+    const args = ["--count", String(count), "--resume", "--in-flight", "3"];
+    for (const moment of [1, 90, 170, 40, 250, 10, 130]) {
       const already = ground.count();
-      const one = ground.begin(["--count", "80", "--resume", "--in-flight", "3"]);
+      const one = ground.begin(args);
       await until("it renders", () => ground.count() > already, 20_000);
       await new Promise((resolve) => setTimeout(resolve, moment));
       await one.kill();
     }
-    const last = await ground.run(["--count", "80", "--resume", "--in-flight", "3"]);
+    // A quick machine would have ended it before the last kill, and shown nothing.
+    expect(ground.count()).toBeLessThan(count);
+    const last = await ground.run(args);
     expect(last.code).toBe(0);
-    expect(completed()).toHaveLength(80);
-    expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(80));
+    expect(completed()).toHaveLength(count);
+    expect([...completed()].sort((a, b) => a - b)).toEqual(firstRuns(count));
     // Each prompt was rendered once: one that was under way was found again.
     expect(new Set(ground.rendered).size).toBe(ground.rendered.length);
     expect(last.output).not.toContain("warning:");
