@@ -46,13 +46,6 @@ export function createBookFeature(options: BookFeatureOptions): Batches {
 function createPlanning(limits: GraphLimits): BookPlanning {
   return {
     book: (request, allowedClasses) => planBook(request, { allowedClasses, sha256, limits }),
-    page({ graph, set }, change) {
-      const wanted = {
-        ...(change.set !== undefined && { set: { ...change.set } }),
-        ...(change.prompt !== undefined && { prompt: change.prompt }),
-        ...(change.seed !== undefined && { seed: change.seed }),
-      };
-      return planPage(graph, set, wanted, limits);
-    },
+    page: (before, change) => planPage(before, change, limits),
   };
 }

@@ -29,6 +29,7 @@ const PLANNING: BookPlanning = {
         name: page.name ?? null,
         graphNo: 0,
         set: { ...request.set, ...page.set },
+        variables: new Map(),
         metadata: page.metadata ?? {},
         trouble:
           page.name === "troubled"
@@ -38,7 +39,7 @@ const PLANNING: BookPlanning = {
       warnings: [],
     },
   }),
-  page: ({ graph: template, set }, change) => {
+  page: ({ graph: template, set, variables }, change) => {
     const all = {
       ...set,
       ...change.set,
@@ -46,7 +47,7 @@ const PLANNING: BookPlanning = {
     };
     const applied = applyOverrides(template as CreateBatch["graph"] as never, all);
     return applied.kind === "applied"
-      ? { kind: "planned", set: all, warnings: [] }
+      ? { kind: "planned", set: all, variables, warnings: [] }
       : { kind: "refused", code: "override_unmatched", message: applied.reason };
   },
 };

@@ -61,7 +61,8 @@ function planListed(
   if (graph.kind === "bad") {
     const set = { ...request.set, ...given.set };
     const overspent = findOverspent(set, "pages", planning.budget);
-    return overspent ?? { ...shared, graphNo: graph.graphNo, set, trouble: graph.trouble };
+    const { graphNo, trouble } = graph;
+    return overspent ?? { ...shared, graphNo, set, variables: new Map(), trouble };
   }
   const { places, graphNo } = graph;
   if (places.unnameable !== undefined) {

@@ -1,16 +1,9 @@
-import { fillTemplate } from "@holdfast/comfyui/protocol";
-import * as fc from "fast-check";
+import type { CreateBatch, NewPage } from "@holdfast/contract";
 import { describe, expect, test } from "vitest";
-import { readFilled } from "./filled-text.ts";
+import { planBook } from "./plan-book.ts";
 import { planPage } from "./plan-page.ts";
-import {
-  fillInput,
-  findPlaces,
-  type TemplateInput,
-  type VariableValue,
-} from "./template-places.ts";
-
-type Changes = Parameters<typeof planPage>[2];
+import type { PlannedPage } from "./planned-book.ts";
+import type { PageChange } from "./ports.ts";
 
 function graphWith(text: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return {
@@ -22,12 +15,34 @@ function graphWith(text: string, more: Record<string, unknown> = {}): Record<str
     "5": { class_type: "EmptyLatentImage", inputs: { width: 8 } },
     "6": { class_type: "CLIPTextEncode", inputs: { text, clip: ["1", 1] } },
     "7": { class_type: "CLIPTextEncode", inputs: { text: "blurry", clip: ["1", 1], ...more } },
+    "8": { class_type: "SaveImage", inputs: { images: ["3", 0] } },
   };
 }
 
-function planned(graph: unknown, set: Record<string, unknown>, changes: Changes): unknown {
-  const plan = planPage(graph, set, changes);
+function planned(graph: unknown, set: Record<string, unknown>, changes: PageChange): unknown {
+  const plan = planPage({ graph, set, variables: new Map() }, changes);
   return plan.kind === "planned" ? plan.set : `${plan.code}: ${plan.message}`;
+}
+
+type Values = Pick<PlannedPage, "set" | "variables">;
+
+/** A page as a book has it at first. */
+const first = (graph: Record<string, unknown>, page: NewPage): Values =>
+  firstOf({ graph, pages: [page] });
+
+function firstOf(request: CreateBatch): Values {
+  const facts = { allowedClasses: null, sha256: (text: string) => text };
+  const plan = planBook(request, facts);
+  const [made] = plan.kind === "planned" ? plan.book.pages : [];
+  if (made === undefined) throw new Error(JSON.stringify(plan));
+  return made;
+}
+
+/** Its next version. */
+function next(graph: unknown, { set, variables }: Values, change: PageChange): Values {
+  const plan = planPage({ graph, set, variables }, change);
+  if (plan.kind === "refused") throw new Error(plan.message);
+  return plan;
 }
 
 describe("a page that is made anew", () => {
@@ -45,55 +60,62 @@ describe("a page that is made anew", () => {
     });
   });
 
-  test("puts a prompt beside the variables that stand in its text", () => {
-    const graph = graphWith("{{prompt}}, {{style}}, sharp");
-    const set = { "6.text": "a cat, oil, sharp" };
-    expect(planned(graph, set, { prompt: "a dog" })).toEqual({ "6.text": "a dog, oil, sharp" });
-    expect(planned(graph, set, { set: { style: "ink" } })).toEqual({
-      "6.text": "a cat, ink, sharp",
+  test("puts a prompt beside the variables that stand in its text, however the text reads", () => {
+    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
+    const one = first(graph, { prompt: "a, b", set: { style: "c, d" } });
+    expect(one.set).toEqual({ "6.text": "a, b, c, d", "7.title": "c, d" });
+    const two = next(graph, one, { prompt: "a dog" });
+    expect(two.set).toEqual({ "6.text": "a dog, c, d", "7.title": "c, d" });
+    const three = next(graph, two, { set: { style: "ink" } });
+    expect(three.set).toEqual({ "6.text": "a dog, ink", "7.title": "ink" });
+  });
+
+  test("keeps a variable's value while an input with it is given whole", () => {
+    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
+    const one = first(graph, { prompt: "a cat", set: { style: "oil" } });
+    const whole = next(graph, one, { set: { "6.text": "all of it" } });
+    expect(whole.set).toEqual({ "6.text": "all of it", "7.title": "oil" });
+    expect(next(graph, whole, { prompt: "a dog" }).set).toEqual({
+      "6.text": "a dog, oil",
+      "7.title": "oil",
     });
   });
 
-  test("knows a variable from where it stands alone", () => {
-    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
-    const set = { "6.text": "a cat, oil, wet", "7.title": "oil, wet" };
-    expect(planned(graph, set, { prompt: "a dog" })).toEqual({
-      ...set,
-      "6.text": "a dog, oil, wet",
+  test("keeps a table's values in the types they had", () => {
+    const graph = graphWith("{{n}} {{prompt}}", { count: "{{n}}" });
+    const page = firstOf({ graph, table: { csv: "n,prompt\n7,a cat" } });
+    expect(page.set).toEqual({ "6.text": "7 a cat", "7.count": 7 });
+    expect(next(graph, page, { prompt: "a dog" }).set).toEqual({
+      "6.text": "7 a dog",
+      "7.count": 7,
     });
   });
 
-  test.each([
-    ["a text that reads in two ways", { "6.text": "a, b, c" }],
-    ["a text that was put there whole", { "6.text": "something else" }],
-    ["no text yet", {}],
-    [
-      "a text that what stands alone does not explain",
-      { "6.text": "a cat, oil", "7.title": "ink" },
-    ],
-  ])("does not guess at %s", (_, set) => {
-    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
-    expect(planned(graph, set, { prompt: "a dog" })).toMatch(
-      /no value for \{\{style\}\} of 6\.text, which stands there beside \{\{prompt\}\}/,
-    );
-    const whole = { "6.text": "a dog, oil" };
-    expect(planned(graph, { ...set, "7.title": "t" }, { set: whole })).toEqual({
-      "7.title": "t",
-      ...whole,
+  test("asks for a variable that never had a value", () => {
+    const graph = graphWith("{{prompt}}, {{style}}");
+    const one = first(graph, { set: { "6.text": "something else" } });
+    expect(planPage({ graph, ...one }, { prompt: "a dog" })).toMatchObject({
+      kind: "refused",
+      message: expect.stringMatching(
+        /no value for \{\{style\}\} of 6\.text, which stands there beside \{\{prompt\}\}/,
+      ),
     });
+    expect(next(graph, one, { set: { "6.text": "a dog" } }).set).toEqual({ "6.text": "a dog" });
   });
 
   test("leaves a value out that never fitted, and says so", () => {
+    const set = { "99.seed": 1, "3.seed": 2 };
     expect(
-      planPage(graphWith("a house"), { "99.seed": 1, "3.seed": 2 }, { prompt: "sea" }),
+      planPage({ graph: graphWith("a house"), set, variables: new Map() }, { prompt: "sea" }),
     ).toEqual({
       kind: "planned",
       set: { "3.seed": 2, "6.text": "sea" },
+      variables: new Map(),
       warnings: [expect.stringMatching(/^99\.seed: the graph has no node "99".*left out now$/)],
     });
   });
 
-  test.each<[string, Changes, RegExp]>([
+  test.each<[string, PageChange, RegExp]>([
     ["an input that is not there", { set: { "9.x": 1 } }, /^override_unmatched: .*no node "9"/],
     ["a loose link", { set: { "3.positive": ["9", 0] } }, /^graph_dangling_link: after set/],
     ["text that cannot be stored", { prompt: "\0" }, /^invalid_request: prompt holds a NUL/],
@@ -108,37 +130,12 @@ describe("a page that is made anew", () => {
 
   test("warns of a prompt that has no place", () => {
     const graph = { "1": { class_type: "A", inputs: {} } };
-    expect(planPage(graph, {}, { prompt: "x", seed: 1 })).toMatchObject({
+    expect(
+      planPage({ graph, set: {}, variables: new Map() }, { prompt: "x", seed: 1 }),
+    ).toMatchObject({
       kind: "planned",
       set: {},
       warnings: [expect.stringContaining("prompt:"), expect.stringContaining("seed:")],
     });
   });
-});
-
-test("values read from a filled text are those that were put in, or none", () => {
-  const piece = fc.oneof(fc.string({ maxLength: 4 }), fc.constantFrom("", ", ", "a"));
-  const template = fc.array(fc.tuple(piece, fc.constantFrom("", "{{x}}", "{{y}}")), {
-    maxLength: 6,
-  });
-  fc.assert(
-    fc.property(template, piece, piece, (parts, x, y) => {
-      const text = parts.flat().join("");
-      fc.pre(![text, x, y].some((one) => one.includes("\0")));
-      const graph = { n: { class_type: "A", inputs: { i: text } } };
-      const input: TemplateInput | undefined = findPlaces(graph).inputs.get("n.i");
-      if (input === undefined) return;
-      const values = new Map<string, VariableValue>([
-        ["x", { within: x, alone: x }],
-        ["y", { within: y, alone: y }],
-      ]);
-      const filled = fillInput(input, values)?.value;
-      const whole = fillTemplate(graph, { x, y });
-      expect(whole.kind === "graph" && whole.graph["n"]?.inputs["i"]).toBe(filled);
-      for (const [name, value] of readFilled(input, filled, new Map()) ?? []) {
-        expect(value).toBe(values.get(name)?.within);
-      }
-    }),
-    { numRuns: 2_000 },
-  );
 });

@@ -1,25 +1,19 @@
 /** What books need of planning: pure functions, asked before anything is written. */
-import type { CreateBatch } from "@holdfast/contract";
+import type { CreateBatch, RegeneratePage } from "@holdfast/contract";
 import type { Refusal } from "../jobs/submission.ts";
-import type { PlannedBook } from "./planned-book.ts";
+import type { PlannedBook, PlannedPage } from "./planned-book.ts";
 
 /** What a caller changes about one page. */
-export interface PageChange {
-  readonly set?: Readonly<Record<string, unknown>> | undefined;
-  readonly prompt?: string | undefined;
-  readonly seed?: number | undefined;
-}
+export type PageChange = Readonly<Pick<RegeneratePage, "set" | "prompt" | "seed">>;
 
 /** A page as it is stored, for a plan of its next version. */
-export interface PlannedBefore {
+export interface PlannedBefore extends Pick<PlannedPage, "set" | "variables"> {
   readonly graph: unknown;
-  readonly set: Readonly<Record<string, unknown>>;
 }
 
 /** The next version of a page: all its values come together. */
-export interface PlannedVersion {
+export interface PlannedVersion extends Pick<PlannedPage, "set" | "variables"> {
   readonly kind: "planned";
-  readonly set: Readonly<Record<string, unknown>>;
   readonly warnings: readonly string[];
 }
 

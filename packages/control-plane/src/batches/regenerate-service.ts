@@ -110,9 +110,10 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
       let warnings: readonly string[] = [];
       if (hasChange) {
         const graph = (await readGraphs(db, batch.id, [page.graphNo])).get(page.graphNo);
-        const next = planning.page({ graph, set: page.overrides }, change);
+        const { overrides: set, variables } = page;
+        const next = planning.page({ graph, set, variables }, change);
         if (next.kind === "refused") throw toError(next);
-        planned = { overrides: next.set };
+        planned = next;
         ({ warnings } = next);
       }
       const version = { by: caller.id, ...(planned !== undefined && { planned }) };
