@@ -138,6 +138,43 @@ it("a crash between a retry and its note gives no second round", async () => {
   });
 });
 
+it("a note that comes rounds too late leaves a later round to whoever begins it", async () => {
+  const jobs = kit.jobsKit.makeJobs();
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const killed = kit.replica({
+    jobs: { ...jobs, retry: () => Promise.reject(new Error("killed")) },
+  });
+  let isFirst = true;
+  const slow = kit.replica({
+    jobs: {
+      ...jobs,
+      async submit(...given) {
+        const made = await jobs.submit(...given);
+        if (!isFirst) return made;
+        isFirst = false;
+        // Meanwhile another has taken the page over, its first round has failed, and whoever was to begin
+        // the second one is gone.
+        await kit.passStale();
+        await other.settle();
+        await kit.end(await jobsOf(other, id), { state: "failed" });
+        await other.settle();
+        await kit.passPauses();
+        await killed.tick();
+        return made;
+      },
+    },
+  });
+  await slow.settle();
+  await kit.passStale();
+  await other.settle();
+  const { rows } = await kit.db.query("select round, state from jobs");
+  expect(rows).toEqual([{ round: 2, state: "queued" }]);
+  await kit.end(await jobsOf(other, id));
+  await other.settle();
+  expect(await statesOf(other, id)).toBe("1 done");
+});
+
 it("two replicas give out and settle each page once", async () => {
   const replicas = [kit.replica(), kit.replica(), kit.replica()];
   const [first] = replicas;

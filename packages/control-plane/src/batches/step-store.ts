@@ -121,9 +121,10 @@ const SETTLE = statement(
      prompt_ids = coalesce(r.prompt_ids, p.prompt_ids),
      last_attempted_at = case when r.is_attempt then now() else p.last_attempted_at end,
      ended_at = case when r.state in ('attention', 'done', 'cancelled') then now() end
-   from json_to_recordset($2::json) as r (page int, version int, state text, retry_at timestamptz,
-     retry_count int, round int, image_errors jsonb, prompt_ids text[], is_attempt boolean)
-   where p.batch_id = $1 and p.page = r.page and p.version = r.version and p.state = 'rendering'
+   from json_to_recordset($2::json) as r (page int, version int, retried int, state text,
+     retry_at timestamptz, retry_count int, round int, image_errors jsonb, prompt_ids text[], is_attempt boolean)
+   where p.batch_id = $1 and p.page = r.page and p.version = r.version and p.retry_count = r.retried
+     and p.state = 'rendering'
    returning p.page`,
 );
 
@@ -144,6 +145,7 @@ export async function settlePages(
   const rows = settled.map(({ page, turn, round, promptIds, isAttempt }) => ({
     page: page.page,
     version: page.version,
+    retried: page.retryCount,
     state: STATE_OF[turn.kind],
     retry_at: turn.kind === "retry" ? toTimestamp(turn.retryAt) : null,
     retry_count: turn.kind === "retry" ? turn.retryCount : null,
@@ -209,8 +211,9 @@ const NOTE = statement(
   `update book_pages p set job_id = r.job_id, releasing_since = null,
      settled_round = case when p.job_id is distinct from r.job_id then 0 else p.settled_round end,
      last_attempted_at = now()
-   from unnest($2::int[], $3::int[], $4::text[]) as r (page, version, job_id)
+   from unnest($2::int[], $3::int[], $4::text[], $5::int[]) as r (page, version, job_id, retry_count)
    where p.batch_id = $1 and p.page = r.page and p.version = r.version
+     and p.retry_count = r.retry_count
      and p.state = 'rendering' and p.releasing_since is not null`,
 );
 /** Their page is another version by now: the job is nobody's. */
@@ -237,7 +240,10 @@ export interface NotedJobs {
   readonly hasStrays: boolean;
 }
 
-/** Notes the jobs of pages that were given out. */
+/**
+ * Notes the jobs of pages that were given out. A note that comes so late that the page is at another round
+ * by now counts for nothing: whoever gives that out has still to ask for it.
+ */
 export async function noteJobs(
   tx: Transaction,
   batchId: string,
@@ -250,7 +256,7 @@ export async function noteJobs(
     made.map(({ page }) => page.version),
     made.map(({ jobId }) => jobId),
   ];
-  await tx.query(NOTE, values);
+  await tx.query(NOTE, [...values, made.map(({ page }) => page.retryCount)]);
   const strays = await tx.query(NOTE_STRAYS, values);
   const { rows } = await tx.query<Omit<NotedJobs, "hasStrays"> & Record<string, unknown>>(NOTED, [
     values[3],
