@@ -1,9 +1,8 @@
 import type { CreateBatch, NewPage } from "@holdfast/contract";
 import { describe, expect, test } from "vitest";
 import { planBook } from "./plan-book.ts";
-import { planPage } from "./plan-page.ts";
+import { planPage, type PageChange } from "./plan-page.ts";
 import type { PlannedPage } from "./planned-book.ts";
-import type { PageChange } from "./ports.ts";
 
 function graphWith(text: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return {

@@ -1,24 +1,36 @@
 /** A page that is made anew with other values. Pure. */
 import { parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
+import type { RegeneratePage } from "@holdfast/contract";
 import { MAX_OVERRIDES } from "../jobs/model.ts";
 import { explainMiss } from "../jobs/overrides.ts";
 import { findFieldProblem, refuse, type Refusal } from "../jobs/submission.ts";
 import { fillPage, marksOf } from "./page-values.ts";
-import type { PageTrouble } from "./planned-book.ts";
-import type { PageChange, PlannedBefore, PlannedVersion } from "./ports.ts";
+import type { PageTrouble, PlannedPage } from "./planned-book.ts";
 import { isStorable, refuseBook, UNSTORABLE } from "./refuse-book.ts";
 import { findFormTrouble, readSet, toTrouble } from "./set-values.ts";
 import { findPlaces, type TemplatePlaces } from "./template-places.ts";
+
+/** What a caller changes about one page. */
+export type PageChange = Readonly<Pick<RegeneratePage, "set" | "prompt" | "seed">>;
+
+/** What planning a page anew came to: all its values, those of before that stay included. */
+export type PagePlanning =
+  | (Pick<PlannedPage, "set" | "variables"> & {
+      readonly kind: "planned";
+      readonly warnings: readonly string[];
+    })
+  | Refusal;
 
 /**
  * Puts other values into a page. An input in which a variable changes is filled anew, also where it had
  * been given a value as a whole; what else the page has stays.
  */
 export function planPage(
-  { graph, set, variables }: PlannedBefore,
+  before: Pick<PlannedPage, "set" | "variables"> & { readonly graph: unknown },
   changes: PageChange,
   limits?: GraphLimits,
-): PlannedVersion | Refusal {
+): PagePlanning {
+  const { graph, set, variables } = before;
   const problem = findChangeProblem(changes);
   if (problem !== undefined) return problem;
   const parsed = parseGraph(graph, limits);

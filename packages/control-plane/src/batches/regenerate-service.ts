@@ -1,3 +1,4 @@
+import type { GraphLimits } from "@holdfast/comfyui/protocol";
 import {
   HoldfastError,
   type PageStatus,
@@ -12,13 +13,13 @@ import { toError } from "./create-service.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
 import { CHANGE_STEP, isOver, type Batch } from "./model.ts";
 import { readGraphs, readPage, readPageStates } from "./page-store.ts";
-import type { BookPlanning } from "./ports.ts";
+import { planPage } from "./plan-page.ts";
 import { renewPages, type NewVersion } from "./regenerate-store.ts";
 
 /** What rendering anew asks. */
 export interface RegenerateDeps {
   readonly db: Db;
-  readonly planning: BookPlanning;
+  readonly graphLimits?: GraphLimits;
   readonly onDue: () => void;
 }
 
@@ -56,7 +57,7 @@ const NAMED = 10;
 
 /** Makes the regenerate service. */
 export function createRegenerateService(deps: RegenerateDeps): RegenerateService {
-  const { db, planning, onDue } = deps;
+  const { db, graphLimits, onDue } = deps;
 
   const renewAll = async (
     batch: Batch,
@@ -111,7 +112,7 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
       if (hasChange) {
         const graph = (await readGraphs(db, batch.id, [page.graphNo])).get(page.graphNo);
         const { overrides: set, variables } = page;
-        const next = planning.page({ graph, set, variables }, change);
+        const next = planPage({ graph, set, variables }, change, graphLimits);
         if (next.kind === "refused") throw toError(next);
         planned = next;
         ({ warnings } = next);

@@ -10,7 +10,7 @@ import {
   type BatchesKit,
   type Replica,
 } from "../../testing/batches-kit.ts";
-import { ANN, refusal } from "../../testing/jobs-kit.ts";
+import { ANN, graph, refusal } from "../../testing/jobs-kit.ts";
 
 let kit: BatchesKit;
 beforeAll(async () => void (kit = await createBatchesKit()));
@@ -105,9 +105,28 @@ it("a page with other values gets a job of them, and keeps both versions", async
   expect(await refusal(replica.batches.regeneratePage(ANN, id, 3, {}))).toBe("not_found");
 });
 
+it("a variable that is not changed keeps its value from version to version", async () => {
+  const replica = kit.replica();
+  const template = graph();
+  template["3"] = {
+    class_type: "SaveImage",
+    inputs: { images: ["2", 0], filename_prefix: "{{prompt}}-{{style}}" },
+  };
+  const pages = [{ prompt: "a-b", set: { style: "c-d" } }];
+  const { id } = await make(replica, book(1, { graph: template, pages }));
+  const overrides = async (): Promise<unknown> =>
+    (await replica.batches.page(ANN, id, 1)).job_metadata["overrides"];
+  await replica.batches.regeneratePage(ANN, id, 1, { prompt: "x" });
+  expect(await overrides()).toEqual({ "3.filename_prefix": "x-c-d" });
+  await replica.batches.regeneratePage(ANN, id, 1, { set: { style: "e" } });
+  await replica.batches.regenerate(ANN, id, { pages: [1] });
+  await replica.batches.regeneratePage(ANN, id, 1, { prompt: "y" });
+  expect(await overrides()).toEqual({ "3.filename_prefix": "y-e" });
+});
+
 it("a malformed page is mended by other values", async () => {
   const replica = kit.replica();
-  const { id } = await make(replica, book(1, { pages: [{ name: "troubled" }], maxRetries: 0 }));
+  const { id } = await make(replica, book(1, { pages: [{ set: { "9.x": 1 } }], maxRetries: 0 }));
   await replica.settle();
   expect(await statesOf(replica, id)).toBe("1 attention");
   // As it is, it stays what it is.

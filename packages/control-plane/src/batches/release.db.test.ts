@@ -1,5 +1,5 @@
 /** How pages become jobs: the window, the order, crashes, a full queue, malformed pages. */
-import { HoldfastError } from "@holdfast/contract";
+import { createBatchSchema, HoldfastError } from "@holdfast/contract";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
@@ -10,7 +10,7 @@ import {
   statesOf,
   type BatchesKit,
 } from "../../testing/batches-kit.ts";
-import { ANN, withImage } from "../../testing/jobs-kit.ts";
+import { ANN, graph, withImage } from "../../testing/jobs-kit.ts";
 
 let kit: BatchesKit;
 beforeAll(async () => void (kit = await createBatchesKit()));
@@ -241,7 +241,7 @@ it("a malformed page is tried twice and flagged, and the rest is rendered", asyn
     pages: [
       { set: { "2.seed": 1 } },
       { set: { "9.text": "nowhere" } },
-      { name: "troubled" },
+      { set: { "2.model": ["9", 0] } },
       { set: { "2.seed": 2 } },
     ],
   });
@@ -262,7 +262,7 @@ it("a malformed page is tried twice and flagged, and the rest is rendered", asyn
   expect((await pagesOf(replica, id))[2]).toMatchObject({
     needs_regeneration: true,
     badge: "Needs attention",
-    image_error: [{}, { message: "it fits nothing", node_id: "9", final: true }],
+    image_error: [{}, { subclass: "graph_dangling_link", node_id: "2", final: true }],
   });
   expect(await replica.batches.get(ANN, id)).toMatchObject({ status: "attention" });
   expect(await kit.told()).toEqual([
@@ -294,7 +294,8 @@ it("a page whose file arrives before its second try is rendered", async () => {
 
 it("node classes that the key may not use are its pages' trouble", async () => {
   const replica = kit.replica();
-  const { id } = await make(replica, book(1), { ...ANN, allowedClasses: ["SaveImage"] });
+  const request = createBatchSchema.parse({ pages: [{ graph: graph() }] });
+  const { id } = await make(replica, request, { ...ANN, allowedClasses: ["SaveImage"] });
   await replica.settle();
   expect((await pagesOf(replica, id))[0]).toMatchObject({
     image_error: [{ subclass: "node_class_forbidden" }],
