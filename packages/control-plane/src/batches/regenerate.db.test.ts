@@ -124,6 +124,22 @@ it("a variable that is not changed keeps its value from version to version", asy
   expect(await overrides()).toEqual({ "3.filename_prefix": "y-e" });
 });
 
+it("of changes that come together none is lost", async () => {
+  const replica = kit.replica();
+  const { id } = await make(replica, book(1, { paused: true }));
+  const changes = [
+    { seed: 7 },
+    { set: { "2.steps": 5 } },
+    { set: { "3.filename_prefix": "p" } },
+    { set: { "1.ckpt_name": "m" } },
+  ];
+  await Promise.all(changes.map((one) => replica.batches.regeneratePage(ANN, id, 1, one)));
+  expect((await replica.batches.page(ANN, id, 1)).job_metadata).toMatchObject({
+    version: 5,
+    overrides: { "2.seed": 7, "2.steps": 5, "3.filename_prefix": "p", "1.ckpt_name": "m" },
+  });
+});
+
 it("a malformed page is mended by other values", async () => {
   const replica = kit.replica();
   const { id } = await make(replica, book(1, { pages: [{ set: { "9.x": 1 } }], maxRetries: 0 }));
