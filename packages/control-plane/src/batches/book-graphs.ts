@@ -8,9 +8,13 @@ import { readSet, toTrouble, type SetValues } from "./set-values.ts";
 import { findPlaces, type TemplatePlaces } from "./template-places.ts";
 
 /** A graph of the book: looked over, or the reason why no job can be made of it. */
-export type BookGraph =
-  | { readonly kind: "places"; readonly graphNo: number; readonly places: TemplatePlaces }
-  | { readonly kind: "bad"; readonly graphNo: number; readonly trouble: PageTrouble };
+export type BookGraph = {
+  /** Its place in the book's list, which it gets when a page is made of it for the first time. */
+  readonly graphNo: () => number;
+} & (
+  | { readonly kind: "places"; readonly places: TemplatePlaces }
+  | { readonly kind: "bad"; readonly trouble: PageTrouble }
+);
 
 /** The graph that the pages share, and the values that all of them have. */
 export interface Common {
@@ -22,6 +26,7 @@ export interface Common {
 /** The graphs of a book, each once. */
 export interface Graphs {
   add(graph: unknown): BookGraph;
+  /** Those that pages are made of. */
   list(): readonly unknown[];
 }
 
@@ -36,7 +41,8 @@ export function createGraphs({ sha256, limits }: PlanningFacts): Graphs {
       const key = sha256(JSON.stringify(graph));
       const found = known.get(key);
       if (found !== undefined) return found;
-      const graphNo = list.push(graph) - 1;
+      let place: number | undefined;
+      const graphNo = (): number => (place ??= list.push(graph) - 1);
       const parsed = parseGraph(graph, limits);
       const added: BookGraph =
         parsed.kind === "graph"

@@ -315,12 +315,19 @@ describe("a list of pages", () => {
     const other = graphWith({ "3": { steps: 5 } });
     const pages = [{ graph: other, page: 3 }, { graph: structuredClone(other), page: 1 }, {}];
     const book = planned(list(...pages.map((page, i) => (i === 2 ? { page: 2 } : page))));
-    expect(book.graphs).toEqual([GRAPH, other]);
+    expect(book.graphs).toEqual([other, GRAPH]);
     expect(book.pages.map(({ page, graphNo }) => [page, graphNo])).toEqual([
-      [1, 1],
-      [2, 0],
-      [3, 1],
+      [1, 0],
+      [2, 1],
+      [3, 0],
     ]);
+  });
+
+  test("keeps no graph that none of its pages is made of", () => {
+    const other = graphWith({ "3": { steps: 5 } });
+    const book = planned(list({ graph: other }, { graph: other }));
+    expect(book.graphs).toEqual([other]);
+    expect(book.pages.map(({ graphNo }) => graphNo)).toEqual([0, 0]);
   });
 
   test("a page whose own graph is refused, or that an override does not fit, is trouble of its own", () => {
