@@ -1,24 +1,14 @@
-import type { CreateBatch, NewPage } from "@holdfast/contract";
+import type { CreateBatch } from "@holdfast/contract";
 import { describe, expect, test } from "vitest";
-import { planBook } from "./plan-book.ts";
+import { graphWith, planned, type Inputs } from "../../testing/planning-kit.ts";
 import { planPage, type PageChange } from "./plan-page.ts";
 import type { PlannedPage } from "./planned-book.ts";
 
-function graphWith(text: string, more: Record<string, unknown> = {}): Record<string, unknown> {
-  return {
-    "1": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "a" } },
-    "3": {
-      class_type: "KSampler",
-      inputs: { seed: 1, positive: ["6", 0], negative: ["7", 0], latent_image: ["5", 0] },
-    },
-    "5": { class_type: "EmptyLatentImage", inputs: { width: 8 } },
-    "6": { class_type: "CLIPTextEncode", inputs: { text, clip: ["1", 1] } },
-    "7": { class_type: "CLIPTextEncode", inputs: { text: "blurry", clip: ["1", 1], ...more } },
-    "8": { class_type: "SaveImage", inputs: { images: ["3", 0] } },
-  };
+function template(text: string, more: Inputs = {}): Record<string, unknown> {
+  return graphWith({ "6": { text }, "7": more });
 }
 
-function planned(graph: unknown, set: Record<string, unknown>, changes: PageChange): unknown {
+function anew(graph: unknown, set: Record<string, unknown>, changes: PageChange): unknown {
   const plan = planPage({ graph, set, variables: new Map() }, changes);
   return plan.kind === "planned" ? plan.set : `${plan.code}: ${plan.message}`;
 }
@@ -26,14 +16,9 @@ function planned(graph: unknown, set: Record<string, unknown>, changes: PageChan
 type Values = Pick<PlannedPage, "set" | "variables">;
 
 /** A page as a book has it at first. */
-const first = (graph: Record<string, unknown>, page: NewPage): Values =>
-  firstOf({ graph, pages: [page] });
-
-function firstOf(request: CreateBatch): Values {
-  const facts = { allowedClasses: null, sha256: (text: string) => text };
-  const plan = planBook(request, facts);
-  const [made] = plan.kind === "planned" ? plan.book.pages : [];
-  if (made === undefined) throw new Error(JSON.stringify(plan));
+function first(request: CreateBatch): Values {
+  const [made] = planned(request).pages;
+  if (made === undefined) throw new Error("a book without a page");
   return made;
 }
 
@@ -47,21 +32,21 @@ function next(graph: unknown, { set, variables }: Values, change: PageChange): V
 describe("a page that is made anew", () => {
   test("keeps its values but for the new ones", () => {
     const set = { "3.seed": 5, "6.text": "a cat" };
-    expect(planned(graphWith("a house"), set, {})).toEqual(set);
-    expect(planned(graphWith("a house"), set, { seed: 9, set: { "5.width": 16 } })).toEqual({
+    expect(anew(template("a house"), set, {})).toEqual(set);
+    expect(anew(template("a house"), set, { seed: 9, set: { "5.width": 16 } })).toEqual({
       "3.seed": 9,
       "5.width": 16,
       "6.text": "a cat",
     });
-    expect(planned(graphWith("a house"), set, { prompt: "a dog" })).toEqual({
+    expect(anew(template("a house"), set, { prompt: "a dog" })).toEqual({
       "3.seed": 5,
       "6.text": "a dog",
     });
   });
 
   test("puts a prompt beside the variables that stand in its text, however the text reads", () => {
-    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
-    const one = first(graph, { prompt: "a, b", set: { style: "c, d" } });
+    const graph = template("{{prompt}}, {{style}}", { title: "{{style}}" });
+    const one = first({ graph, pages: [{ prompt: "a, b", set: { style: "c, d" } }] });
     expect(one.set).toEqual({ "6.text": "a, b, c, d", "7.title": "c, d" });
     const two = next(graph, one, { prompt: "a dog" });
     expect(two.set).toEqual({ "6.text": "a dog, c, d", "7.title": "c, d" });
@@ -70,8 +55,8 @@ describe("a page that is made anew", () => {
   });
 
   test("keeps a variable's value while an input with it is given whole", () => {
-    const graph = graphWith("{{prompt}}, {{style}}", { title: "{{style}}" });
-    const one = first(graph, { prompt: "a cat", set: { style: "oil" } });
+    const graph = template("{{prompt}}, {{style}}", { title: "{{style}}" });
+    const one = first({ graph, pages: [{ prompt: "a cat", set: { style: "oil" } }] });
     const whole = next(graph, one, { set: { "6.text": "all of it" } });
     expect(whole.set).toEqual({ "6.text": "all of it", "7.title": "oil" });
     expect(next(graph, whole, { prompt: "a dog" }).set).toEqual({
@@ -81,8 +66,8 @@ describe("a page that is made anew", () => {
   });
 
   test("keeps a table's values in the types they had", () => {
-    const graph = graphWith("{{n}} {{prompt}}", { count: "{{n}}" });
-    const page = firstOf({ graph, table: { csv: "n,prompt\n7,a cat" } });
+    const graph = template("{{n}} {{prompt}}", { count: "{{n}}" });
+    const page = first({ graph, table: { csv: "n,prompt\n7,a cat" } });
     expect(page.set).toEqual({ "6.text": "7 a cat", "7.count": 7 });
     expect(next(graph, page, { prompt: "a dog" }).set).toEqual({
       "6.text": "7 a dog",
@@ -91,8 +76,8 @@ describe("a page that is made anew", () => {
   });
 
   test("asks for a variable that never had a value", () => {
-    const graph = graphWith("{{prompt}}, {{style}}");
-    const one = first(graph, { set: { "6.text": "something else" } });
+    const graph = template("{{prompt}}, {{style}}");
+    const one = first({ graph, pages: [{ set: { "6.text": "something else" } }] });
     expect(planPage({ graph, ...one }, { prompt: "a dog" })).toMatchObject({
       kind: "refused",
       message: expect.stringMatching(
@@ -105,7 +90,7 @@ describe("a page that is made anew", () => {
   test("leaves a value out that never fitted, and says so", () => {
     const set = { "99.seed": 1, "3.seed": 2 };
     expect(
-      planPage({ graph: graphWith("a house"), set, variables: new Map() }, { prompt: "sea" }),
+      planPage({ graph: template("a house"), set, variables: new Map() }, { prompt: "sea" }),
     ).toEqual({
       kind: "planned",
       set: { "3.seed": 2, "6.text": "sea" },
@@ -115,16 +100,16 @@ describe("a page that is made anew", () => {
   });
 
   test.each<[string, PageChange, RegExp]>([
-    ["an input that is not there", { set: { "9.x": 1 } }, /^override_unmatched: .*no node "9"/],
-    ["a loose link", { set: { "3.positive": ["9", 0] } }, /^graph_dangling_link: after set/],
+    ["an input that is not there", { set: { "19.x": 1 } }, /^override_unmatched: .*no node "19"/],
+    ["a loose link", { set: { "3.positive": ["19", 0] } }, /^graph_dangling_link: after set/],
     ["text that cannot be stored", { prompt: "\0" }, /^invalid_request: prompt holds a NUL/],
     ["such a value", { set: { "6.text": "\0" } }, /^invalid_request: set holds a NUL/],
   ])("is refused for %s", (_, changes, message) => {
-    expect(planned(graphWith("a house"), {}, changes)).toMatch(message);
+    expect(anew(template("a house"), {}, changes)).toMatch(message);
   });
 
   test("of a graph that is none is refused as the graph is", () => {
-    expect(planned({ nodes: [], links: [] }, {}, { seed: 1 })).toMatch(/^graph_editor_format/);
+    expect(anew({ nodes: [], links: [] }, {}, { seed: 1 })).toMatch(/^graph_editor_format/);
   });
 
   test("warns of a prompt that has no place", () => {
