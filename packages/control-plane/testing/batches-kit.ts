@@ -33,6 +33,38 @@ export interface EndOfJob {
   readonly poison?: boolean;
 }
 
+/** What happens beside a call of the jobs. */
+export interface Disturbance {
+  /** Comes between the call and the jobs, the first time. */
+  readonly before?: () => Promise<unknown>;
+  /** Whoever calls is killed when the jobs have done it, each time. */
+  readonly isKilled?: boolean;
+}
+
+/** Jobs whose submits, or retries, are disturbed. */
+export function disturbed(
+  jobs: JobsService,
+  call: "submit" | "retry",
+  { before, isKilled = false }: Disturbance,
+): JobsService {
+  let isFirst = true;
+  const beside = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (isFirst) {
+      isFirst = false;
+      await before?.();
+    }
+    const done = await work();
+    if (isKilled) throw new Error("killed");
+    return done;
+  };
+  return {
+    ...jobs,
+    ...(call === "submit"
+      ? { submit: (...given) => beside(() => jobs.submit(...given)) }
+      : { retry: (...given) => beside(() => jobs.retry(...given)) }),
+  };
+}
+
 /** See {@link createBatchesKit}. */
 export type BatchesKit = Awaited<ReturnType<typeof createBatchesKit>>;
 /** One process that brings books on. */

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
   createBatchesKit,
+  disturbed,
   jobsOf,
   make,
   pagesOf,
@@ -177,21 +178,10 @@ it("a page that renders is left alone, or by force its job is cancelled", async 
 });
 
 it("a page that is renewed while it is given out leaves no job behind", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const replica = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        const renew = during;
-        during = async () => undefined;
-        await renew();
-        return await jobs.submit(...given);
-      },
-    },
-  });
-  const { id } = await make(replica, book(1));
-  during = () => replica.batches.regeneratePage(ANN, id, 1, { force: true, seed: 5 });
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = () => other.batches.regeneratePage(ANN, id, 1, { force: true, seed: 5 });
+  const replica = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
   await replica.settle();
   await replica.settle();
   const { rows } = await kit.db.query("select state from jobs order by id");
@@ -200,16 +190,8 @@ it("a page that is renewed while it is given out leaves no job behind", async ()
 });
 
 it("whoever crashes with a page that was renewed meanwhile leaves no job running", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  const crashing = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await jobs.submit(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const jobs = disturbed(kit.jobsKit.makeJobs(), "submit", { isKilled: true });
+  const crashing = kit.replica({ jobs });
   const { id } = await make(crashing, book(1));
   await crashing.settle();
   const replica = kit.replica();
@@ -221,29 +203,19 @@ it("whoever crashes with a page that was renewed meanwhile leaves no job running
 });
 
 it("another round that comes late, after its page was renewed, is cancelled", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const slow = kit.replica({
-    jobs: {
-      ...jobs,
-      async retry(...given) {
-        await during();
-        return await jobs.retry(...given);
-      },
-    },
-  });
-  const { id } = await make(slow, book(1));
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = async (): Promise<void> => {
+    await other.batches.regenerate(ANN, id, { pages: [1], force: true });
+    await kit.passStale();
+    await other.settle();
+  };
+  const slow = kit.replica({ jobs: disturbed(other.jobs, "retry", { before }) });
   await slow.settle();
   const [first = ""] = await jobsOf(slow, id);
   await kit.end([first], { state: "failed" });
   await slow.settle();
   await kit.passPauses();
-  during = async () => {
-    const other = kit.replica();
-    await other.batches.regenerate(ANN, id, { pages: [1], force: true });
-    await kit.passStale();
-    await other.settle();
-  };
   await slow.settle();
   expect(await slow.jobs.get(ANN, first)).toMatchObject({ status: "cancelled" });
   expect((await pagesOf(slow, id))[0]).toMatchObject({ version: 2, status: "rendering" });

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
   createBatchesKit,
+  disturbed,
   jobsOf,
   make,
   pagesOf,
@@ -76,16 +77,8 @@ it("a window larger than a step is filled by steps, never over its size", async 
 });
 
 it("a crash between submit and note makes no second job", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  const crashing = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await jobs.submit(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const jobs = disturbed(kit.jobsKit.makeJobs(), "submit", { isKilled: true });
+  const crashing = kit.replica({ jobs });
   const { id } = await make(crashing, book(4));
   await crashing.settle();
   expect(await kit.jobCount()).toBe(4);
@@ -113,15 +106,7 @@ it("a crash between a retry and its note gives no second round", async () => {
   const [jobId = ""] = await jobsOf(replica, id);
   await kit.end([jobId], { state: "failed" });
   await replica.settle();
-  const crashing = kit.replica({
-    jobs: {
-      ...replica.jobs,
-      async retry(...given) {
-        await replica.jobs.retry(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const crashing = kit.replica({ jobs: disturbed(replica.jobs, "retry", { isKilled: true }) });
   await kit.passPauses();
   await crashing.settle();
   // The round is over before anybody sees that it was begun.
@@ -139,32 +124,20 @@ it("a crash between a retry and its note gives no second round", async () => {
 });
 
 it("a note that comes rounds too late leaves a later round to whoever begins it", async () => {
-  const jobs = kit.jobsKit.makeJobs();
   const other = kit.replica();
   const { id } = await make(other, book(1));
-  const killed = kit.replica({
-    jobs: { ...jobs, retry: () => Promise.reject(new Error("killed")) },
-  });
-  let isFirst = true;
-  const slow = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        const made = await jobs.submit(...given);
-        if (!isFirst) return made;
-        isFirst = false;
-        // Meanwhile another has taken the page over, its first round has failed, and whoever was to begin
-        // the second one is gone.
-        await kit.passStale();
-        await other.settle();
-        await kit.end(await jobsOf(other, id), { state: "failed" });
-        await other.settle();
-        await kit.passPauses();
-        await killed.tick();
-        return made;
-      },
-    },
-  });
+  const early = { before: () => Promise.reject(new Error("killed")) };
+  const killed = kit.replica({ jobs: disturbed(other.jobs, "retry", early) });
+  const before = async (): Promise<void> => {
+    // Another takes the page over, its first round fails, and whoever was to begin the second is gone.
+    await kit.passStale();
+    await other.settle();
+    await kit.end(await jobsOf(other, id), { state: "failed" });
+    await other.settle();
+    await kit.passPauses();
+    await killed.tick();
+  };
+  const slow = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
   await slow.settle();
   await kit.passStale();
   await other.settle();
