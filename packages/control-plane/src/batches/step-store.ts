@@ -216,7 +216,7 @@ const NOTE = statement(
      and p.retry_count = r.retry_count
      and p.state = 'rendering' and p.releasing_since is not null`,
 );
-/** Their page is another version by now: the job is nobody's. */
+/** Their page is another version by now: the job is nobody's, and cancelled within a second. */
 const NOTE_STRAYS = statement(
   "batches.note_strays",
   `update book_page_versions v set job_id = r.job_id, releasing_since = null, ends_job = true
@@ -236,8 +236,6 @@ export interface NotedJobs {
   readonly hasEnded: boolean;
   /** One of them has another priority than the batch: that was changed meanwhile, or while it rested. */
   readonly isOutranked: boolean;
-  /** One of them is of a page that is another version by now. */
-  readonly hasStrays: boolean;
 }
 
 /**
@@ -249,7 +247,7 @@ export async function noteJobs(
   batchId: string,
   made: readonly MadeJob[],
 ): Promise<NotedJobs> {
-  if (made.length === 0) return { hasEnded: false, isOutranked: false, hasStrays: false };
+  if (made.length === 0) return { hasEnded: false, isOutranked: false };
   const values = [
     batchId,
     made.map(({ page }) => page.page),
@@ -257,13 +255,9 @@ export async function noteJobs(
     made.map(({ jobId }) => jobId),
   ];
   await tx.query(NOTE, [...values, made.map(({ page }) => page.retryCount)]);
-  const strays = await tx.query(NOTE_STRAYS, values);
-  const { rows } = await tx.query<Omit<NotedJobs, "hasStrays"> & Record<string, unknown>>(NOTED, [
-    values[3],
-    batchId,
-  ]);
-  const noted = rows[0] ?? { hasEnded: false, isOutranked: false };
-  return { ...noted, hasStrays: strays.rowCount > 0 };
+  await tx.query(NOTE_STRAYS, values);
+  const { rows } = await tx.query<NotedJobs & Record<string, unknown>>(NOTED, [values[3], batchId]);
+  return rows[0] ?? { hasEnded: false, isOutranked: false };
 }
 
 /** Pages that were given out and that the queue did not take: they wait again. */
