@@ -1,9 +1,9 @@
 /** The graphs of a book: each looked over once, however many pages share it. Pure. */
 import { parseGraph } from "@holdfast/comfyui/protocol";
 import type { CreateBatch } from "@holdfast/contract";
-import { planSubmission, refuse, type PlanningFacts, type Refusal } from "../jobs/submission.ts";
+import { planSubmission, type PlanningFacts, type Refusal } from "../jobs/submission.ts";
 import type { PageTrouble } from "./planned-book.ts";
-import { isStorable, refuseBook, UNSTORABLE } from "./refuse-book.ts";
+import { isStorable, refuseBook, refuseFor, UNSTORABLE } from "./refuse-book.ts";
 import { readSet, toTrouble, type SetValues } from "./set-values.ts";
 import { findPlaces, type TemplatePlaces } from "./template-places.ts";
 
@@ -69,15 +69,11 @@ export function readCommon(
     return refuseBook("graph", `graph ${UNSTORABLE}`);
   }
   const graph = graphs.add(request.graph);
-  if (graph.kind === "bad") {
-    const { code, message, details } = graph.trouble;
-    return refuse(code, message, details);
-  }
+  if (graph.kind === "bad") return refuseFor(graph.trouble);
   const { unnameable } = graph.places;
   if (unnameable !== undefined) return refuseBook("graph", unnameableText(unnameable));
   const set = readSet(graph.places, request.set);
-  if (set.trouble !== null)
-    return refuse(set.trouble.code, set.trouble.message, set.trouble.details);
+  if (set.trouble !== null) return refuseFor(set.trouble);
   const checked = planSubmission(
     { graph: request.graph, set: Object.fromEntries(set.direct) },
     facts,

@@ -3,10 +3,10 @@ import { parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
 import type { RegeneratePage } from "@holdfast/contract";
 import { MAX_OVERRIDES } from "../jobs/model.ts";
 import { explainMiss } from "../jobs/overrides.ts";
-import { findFieldProblem, refuse, type Refusal } from "../jobs/submission.ts";
+import { findFieldProblem, type Refusal } from "../jobs/submission.ts";
 import { fillPage, marksOf } from "./page-values.ts";
-import type { PageTrouble, PlannedPage } from "./planned-book.ts";
-import { isStorable, refuseBook, UNSTORABLE } from "./refuse-book.ts";
+import type { PlannedPage } from "./planned-book.ts";
+import { isStorable, refuseBook, refuseFor, UNSTORABLE } from "./refuse-book.ts";
 import { findFormTrouble, readSet, toTrouble } from "./set-values.ts";
 import { findPlaces, type TemplatePlaces } from "./template-places.ts";
 
@@ -35,11 +35,11 @@ export function planPage(
   if (problem !== undefined) return problem;
   const parsed = parseGraph(graph, limits);
   if (parsed.kind === "refused") {
-    return toRefusal(toTrouble(parsed.code, parsed.message, parsed.details));
+    return refuseFor(toTrouble(parsed.code, parsed.message, parsed.details));
   }
   const places = findPlaces(parsed.graph);
   const wanted = readSet(places, changes.set);
-  if (wanted.trouble !== null) return toRefusal(wanted.trouble);
+  if (wanted.trouble !== null) return refuseFor(wanted.trouble);
   const changed = new Map([...wanted.variables, ...marksOf(places, changes)]);
   const isTouched = (name: string): boolean =>
     places.inputs.get(name)?.variables.some((variable) => changed.has(variable)) === true;
@@ -55,7 +55,7 @@ export function planPage(
     return refuseBook("set", "the values come to more than one page may have; leave some out");
   }
   const trouble = findFormTrouble(places, filled.set, limits);
-  if (trouble !== null) return toRefusal(trouble);
+  if (trouble !== null) return refuseFor(trouble);
   const misplaced = Object.keys(set).filter((name) => !places.has(name));
   return {
     kind: "planned",
@@ -74,10 +74,6 @@ function findChangeProblem({ set, prompt }: PageChange): Refusal | undefined {
 /** A value that never fitted kept the page from being rendered; anew it may be without it. */
 function leftOutText(places: TemplatePlaces, name: string): string {
   return `${name.slice(0, 80)}: ${explainMiss(places.graph, name)}; it is left out now`;
-}
-
-function toRefusal({ code, message, details }: PageTrouble): Refusal {
-  return refuse(code, message, details);
 }
 
 /** Of an input that was given whole, so that a variable in it was never given a value. */

@@ -10,6 +10,7 @@ import type { Caller } from "../access/model.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { changeBatch, lockBatch } from "./batch-store.ts";
 import { toError } from "./create-service.ts";
+import { pagesText } from "./book-warnings.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
 import { CHANGE_STEP, isOver, type Batch } from "./model.ts";
 import { readGraphs, readPage, readPageStates } from "./page-store.ts";
@@ -160,7 +161,7 @@ function assertAllThere(batch: Batch, wanted: readonly number[], found: Readonly
 function noSuchPages(batch: Batch, pages: readonly number[]): HoldfastError {
   return new HoldfastError(
     "not_found",
-    `batch ${batch.number} has no page ${listed(pages)}; it has ${batch.pageCount} pages`,
+    `batch ${batch.number} has no ${pagesText(pages)}; it has ${batch.pageCount} pages`,
   );
 }
 
@@ -181,12 +182,7 @@ function busy(
   const states = [...new Set(taken.map(({ state }) => state))].join(" or ");
   return new HoldfastError(
     "page_busy",
-    `page ${listed(pages)} of batch ${batch.number} is ${states}; say force to render it anew all the same`,
+    `${pagesText(pages)} of batch ${batch.number}: ${states} now; say force to render anew all the same`,
     { details: { pages: pages.slice(0, NAMED) } },
   );
-}
-
-function listed(pages: readonly number[]): string {
-  const shown = pages.slice(0, NAMED).join(", ");
-  return pages.length > NAMED ? `${shown}, … (${pages.length})` : shown;
 }

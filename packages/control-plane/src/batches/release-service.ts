@@ -14,12 +14,12 @@ import type { JobsService } from "../jobs/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { changeBatch, lockBatch, type BatchChange } from "./batch-store.ts";
-import { pageEvent } from "./book-events.ts";
 import { callerOf, type Batch, type ReleasedPage, type StoredTrouble } from "./model.ts";
 import { readGraphs } from "./page-store.ts";
 import { endStray, readStrays } from "./regenerate-store.ts";
+import { settleAndTell } from "./settle-service.ts";
 import { decideRefusal } from "./settling.ts";
-import { noteJobs, putBackPages, settlePages, type MadeJob } from "./step-store.ts";
+import { noteJobs, putBackPages, type MadeJob } from "./step-store.ts";
 
 /** What giving out asks. */
 export interface ReleaseDeps {
@@ -217,11 +217,7 @@ async function noteRefused(
     turn: decideRefusal(trouble, page.retryCount, batch, nowMs),
     isAttempt: true,
   }));
-  const done = await settlePages(tx, batch.id, settled);
-  const events = settled.flatMap(({ page, turn }) => {
-    const event = done.has(page.page) ? pageEvent(ids.next("evt"), batch, page, turn) : null;
-    return event === null ? [] : [event];
-  });
+  const events = await settleAndTell(ids, tx, batch, settled);
   await appendEvents(tx, events);
   return events.map(({ type }) => type as EventType);
 }
