@@ -50,7 +50,8 @@ export const batchIdSchema = z.string().regex(/^bat_[0-9a-z]{26}$/);
 
 const pageNumberSchema = z.int().min(1).max(1_000_000);
 const setSchema = z.record(z.string().max(256), z.unknown()).meta({
-  description: 'Values to put into the graph: {"3.seed": 7} sets input seed of node 3.',
+  description:
+    'Values to put into the graph, by node.input or by the name of a {{variable}}: {"3.seed": 7, "style": "ink"} sets input seed of node 3, and {{style}} wherever it stands.',
 });
 const promptSchema = z.string().max(20_000).meta({
   description:

@@ -75,6 +75,8 @@ create table book_pages (
   graph_no int not null,
   -- Values by `node.input` that its present version puts into the graph.
   overrides jsonb not null,
+  -- What its graph's {{variables}} were filled with: a new value for one needs those beside it.
+  variables jsonb not null,
   metadata jsonb not null,
   -- Why no job can be made of it.
   trouble jsonb,

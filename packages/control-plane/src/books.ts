@@ -1,24 +1,18 @@
-/** Books, joined with what they need of settings, jobs and planning. */
-import type { GraphLimits } from "@holdfast/comfyui/protocol";
+/** Books, joined with what they need of settings and jobs. */
 import type { EventType } from "@holdfast/contract";
 import { createBatches, type Batches, type BatchesOptions } from "./batches/batches.ts";
-import { planBook } from "./batches/plan-book.ts";
-import { planPage } from "./batches/plan-page.ts";
-import type { BookPlanning } from "./batches/ports.ts";
 import type { JobsService } from "./jobs/service.ts";
-import { sha256 } from "./jobs/submit-preparation.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
 import type { RemovalTally } from "./removal-tally.ts";
 
 /** What books are made of. */
 export interface BookFeatureOptions extends Pick<
   BatchesOptions,
-  "db" | "clock" | "random" | "log" | "ids"
+  "db" | "clock" | "random" | "log" | "ids" | "graphLimits"
 > {
   readonly settings: ControlPlaneSettings;
   readonly jobs: JobsService;
   readonly removals: RemovalTally;
-  readonly graphLimits: GraphLimits;
   readonly onEvents: (written: readonly EventType[]) => void;
 }
 
@@ -39,20 +33,5 @@ export function createBookFeature(options: BookFeatureOptions): Batches {
     },
     keptMs: settings.batchRetentionHours * MS_PER_HOUR,
     onRemoved: (rows) => removals.add("book_row", rows),
-    planning: createPlanning(options.graphLimits),
   });
-}
-
-function createPlanning(limits: GraphLimits): BookPlanning {
-  return {
-    book: (request, allowedClasses) => planBook(request, { allowedClasses, sha256, limits }),
-    page({ graph, set }, change) {
-      const wanted = {
-        ...(change.set !== undefined && { set: { ...change.set } }),
-        ...(change.prompt !== undefined && { prompt: change.prompt }),
-        ...(change.seed !== undefined && { seed: change.seed }),
-      };
-      return planPage(graph, set, wanted, limits);
-    },
-  };
 }

@@ -1,4 +1,4 @@
-/** Books on a database of their own: a planner without variables, jobs that end as a test says. */
+/** Books on a database of their own: jobs that end as a test says. */
 import {
   createBatchSchema,
   type BatchView,
@@ -11,45 +11,10 @@ import { systemClock } from "@holdfast/runtime/system";
 import { createTestDatabase } from "../../../test/support/test-database.ts";
 import type { Caller } from "../src/access/model.ts";
 import { createBookRounds, type BatchLoopDeps } from "../src/batches/loop.ts";
-import type { BookPlanning } from "../src/batches/ports.ts";
 import { createBatchService } from "../src/batches/service.ts";
-import { applyOverrides } from "../src/jobs/overrides.ts";
 import type { JobsService } from "../src/jobs/service.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
 import { ANN, createJobsKit, graph } from "./jobs-kit.ts";
-
-/** Whether pages fit their graphs is seen at the submit, as of a graph that only the jobs refuse. */
-const PLANNING: BookPlanning = {
-  book: (request) => ({
-    kind: "planned",
-    book: {
-      graphs: [request.graph ?? graph()],
-      pages: (request.pages ?? []).map((page, place) => ({
-        page: page.page ?? place + 1,
-        name: page.name ?? null,
-        graphNo: 0,
-        set: { ...request.set, ...page.set },
-        metadata: page.metadata ?? {},
-        trouble:
-          page.name === "troubled"
-            ? { code: "override_unmatched", message: "it fits nothing", details: { nodeId: "9" } }
-            : null,
-      })),
-      warnings: [],
-    },
-  }),
-  page: ({ graph: template, set }, change) => {
-    const all = {
-      ...set,
-      ...change.set,
-      ...(change.seed !== undefined && { "2.seed": change.seed }),
-    };
-    const applied = applyOverrides(template as CreateBatch["graph"] as never, all);
-    return applied.kind === "applied"
-      ? { kind: "planned", set: all, warnings: [] }
-      : { kind: "refused", code: "override_unmatched", message: applied.reason };
-  },
-};
 
 /** An error as the scheduler keeps it. */
 const FAILED = {
@@ -66,6 +31,38 @@ const FAILED = {
 export interface EndOfJob {
   readonly state?: "completed" | "failed" | "timeout" | "cancelled";
   readonly poison?: boolean;
+}
+
+/** What happens beside a call of the jobs. */
+export interface Disturbance {
+  /** Comes between the call and the jobs, the first time. */
+  readonly before?: () => Promise<unknown>;
+  /** Whoever calls is killed when the jobs have done it, each time. */
+  readonly isKilled?: boolean;
+}
+
+/** Jobs whose submits, or retries, are disturbed. */
+export function disturbed(
+  jobs: JobsService,
+  call: "submit" | "retry",
+  { before, isKilled = false }: Disturbance,
+): JobsService {
+  let isFirst = true;
+  const beside = async <T>(work: () => Promise<T>): Promise<T> => {
+    if (isFirst) {
+      isFirst = false;
+      await before?.();
+    }
+    const done = await work();
+    if (isKilled) throw new Error("killed");
+    return done;
+  };
+  return {
+    ...jobs,
+    ...(call === "submit"
+      ? { submit: (...given) => beside(() => jobs.submit(...given)) }
+      : { retry: (...given) => beside(() => jobs.retry(...given)) }),
+  };
 }
 
 /** See {@link createBatchesKit}. */
@@ -100,7 +97,6 @@ export async function createBatchesKit() {
     const batches = createBatchService({
       ...deps,
       jobs,
-      planning: PLANNING,
       defaults: { maxRetries: 3, retryBackoffMs: [15_000, 45_000, 90_000], parallel: true },
       onCreated: () => void (wakes += 1),
       onDue: () => void (wakes += 1),

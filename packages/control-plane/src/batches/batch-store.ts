@@ -259,7 +259,7 @@ const DUE = statement(
   "batches.due",
   `(select id from batches where wake_at <= now() order by wake_at limit $1)
    union
-   (select batch_id from (
+   (select distinct batch_id from (
      select batch_id from book_turns order by seq limit $2) t limit $1)`,
 );
 

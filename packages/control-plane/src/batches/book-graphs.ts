@@ -1,16 +1,20 @@
 /** The graphs of a book: each looked over once, however many pages share it. Pure. */
 import { parseGraph } from "@holdfast/comfyui/protocol";
 import type { CreateBatch } from "@holdfast/contract";
-import { planSubmission, refuse, type PlanningFacts, type Refusal } from "../jobs/submission.ts";
+import { planSubmission, type PlanningFacts, type Refusal } from "../jobs/submission.ts";
 import type { PageTrouble } from "./planned-book.ts";
-import { isStorable, refuseBook, UNSTORABLE } from "./refuse-book.ts";
+import { isStorable, refuseBook, refuseFor, UNSTORABLE } from "./refuse-book.ts";
 import { readSet, toTrouble, type SetValues } from "./set-values.ts";
 import { findPlaces, type TemplatePlaces } from "./template-places.ts";
 
 /** A graph of the book: looked over, or the reason why no job can be made of it. */
-export type BookGraph =
-  | { readonly kind: "places"; readonly graphNo: number; readonly places: TemplatePlaces }
-  | { readonly kind: "bad"; readonly graphNo: number; readonly trouble: PageTrouble };
+export type BookGraph = {
+  /** Its place in the book's list, which it gets when a page is made of it for the first time. */
+  readonly graphNo: () => number;
+} & (
+  | { readonly kind: "places"; readonly places: TemplatePlaces }
+  | { readonly kind: "bad"; readonly trouble: PageTrouble }
+);
 
 /** The graph that the pages share, and the values that all of them have. */
 export interface Common {
@@ -22,6 +26,7 @@ export interface Common {
 /** The graphs of a book, each once. */
 export interface Graphs {
   add(graph: unknown): BookGraph;
+  /** Those that pages are made of. */
   list(): readonly unknown[];
 }
 
@@ -36,7 +41,8 @@ export function createGraphs({ sha256, limits }: PlanningFacts): Graphs {
       const key = sha256(JSON.stringify(graph));
       const found = known.get(key);
       if (found !== undefined) return found;
-      const graphNo = list.push(graph) - 1;
+      let place: number | undefined;
+      const graphNo = (): number => (place ??= list.push(graph) - 1);
       const parsed = parseGraph(graph, limits);
       const added: BookGraph =
         parsed.kind === "graph"
@@ -63,15 +69,11 @@ export function readCommon(
     return refuseBook("graph", `graph ${UNSTORABLE}`);
   }
   const graph = graphs.add(request.graph);
-  if (graph.kind === "bad") {
-    const { code, message, details } = graph.trouble;
-    return refuse(code, message, details);
-  }
+  if (graph.kind === "bad") return refuseFor(graph.trouble);
   const { unnameable } = graph.places;
   if (unnameable !== undefined) return refuseBook("graph", unnameableText(unnameable));
   const set = readSet(graph.places, request.set);
-  if (set.trouble !== null)
-    return refuse(set.trouble.code, set.trouble.message, set.trouble.details);
+  if (set.trouble !== null) return refuseFor(set.trouble);
   const checked = planSubmission(
     { graph: request.graph, set: Object.fromEntries(set.direct) },
     facts,

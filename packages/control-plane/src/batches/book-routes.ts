@@ -2,7 +2,7 @@ import { MAX_ID_LENGTH, regenerateBookPageSchema, regeneratedBookSchema } from "
 import { z } from "zod";
 import { ALLOWED } from "../access/model.ts";
 import type { HttpApp } from "../platform/http/server.ts";
-import type { BatchRoutesDeps } from "./requests.ts";
+import { pageParamsSchema, type BatchRoutesDeps } from "./requests.ts";
 
 const tags = ["books"];
 const bookParamsSchema = z.object({
@@ -10,12 +10,7 @@ const bookParamsSchema = z.object({
     description: "The id or the number of a batch.",
   }),
 });
-const bookPageParamsSchema = bookParamsSchema.extend({
-  page: z
-    .string()
-    .regex(/^[1-9][0-9]{0,6}$/)
-    .meta({ description: "From 1." }),
-});
+const bookPageParamsSchema = bookParamsSchema.extend(pageParamsSchema.pick({ page: true }).shape);
 
 /** `/books` and `/admin/books`: the routes that book applications know, under their own names. */
 export function addBookRoutes(app: HttpApp, { identify, batches }: BatchRoutesDeps): void {

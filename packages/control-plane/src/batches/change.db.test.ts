@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
   createBatchesKit,
+  disturbed,
   jobsOf,
   make,
   statesOf,
@@ -88,24 +89,14 @@ it("a cancel ends live jobs and all pages that have not ended, and tells the end
 });
 
 it("a job that is made while its batch is cancelled is cancelled as well", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const replica = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await during();
-        return await jobs.submit(...given);
-      },
-    },
-  });
-  const { id } = await make(replica, book(1));
-  during = async () => {
-    await replica.batches.cancel(ANN, id);
-    await kit.replica().tick();
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = async (): Promise<void> => {
+    await other.batches.cancel(ANN, id);
+    await other.tick();
   };
+  const replica = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
   await replica.settle();
-  during = async () => undefined;
   await kit.passPauses();
   await replica.settle();
   await replica.settle();
@@ -131,22 +122,13 @@ it("another priority reaches jobs that wait, and those that are made later", asy
 });
 
 it("a priority that changes while a page is given out reaches that page's job", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const replica = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await during();
-        return await jobs.submit(...given);
-      },
-    },
-  });
-  const { id } = await make(replica, book(1));
-  during = async () => {
-    await replica.batches.change(ANN, id, { priority: 9 });
-    await kit.replica().tick();
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = async (): Promise<void> => {
+    await other.batches.change(ANN, id, { priority: 9 });
+    await other.tick();
   };
+  const replica = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
   await replica.settle();
   expect((await kit.db.query("select priority from jobs")).rows).toEqual([{ priority: 9 }]);
 });

@@ -1,4 +1,4 @@
-import { canonicalJson } from "@holdfast/comfyui/protocol";
+import { canonicalJson, type GraphLimits } from "@holdfast/comfyui/protocol";
 import { HoldfastError, type CreateBatch } from "@holdfast/contract";
 import type { IdSource } from "@holdfast/runtime";
 import type { Caller } from "../access/model.ts";
@@ -10,8 +10,8 @@ import { insertBatch, readBatchByRequest, type NewBatch } from "./batch-store.ts
 import { createdEvent } from "./book-events.ts";
 import { DEFAULT_WINDOW, type Batch } from "./model.ts";
 import { insertGraphs, insertPages } from "./page-store.ts";
+import { planBook } from "./plan-book.ts";
 import type { PlannedBook } from "./planned-book.ts";
-import type { BookPlanning } from "./ports.ts";
 
 /** What a batch is when its caller does not say. */
 export interface BookDefaults {
@@ -24,7 +24,7 @@ export interface BookDefaults {
 export interface CreateDeps {
   readonly db: Db;
   readonly ids: IdSource;
-  readonly planning: BookPlanning;
+  readonly graphLimits?: GraphLimits;
   readonly defaults: BookDefaults;
   /** A batch of these events was written. */
   readonly onCreated: () => void;
@@ -61,7 +61,7 @@ export async function createBatch(
     const before = await findRepeat(db, caller, stored);
     if (before !== undefined) return before;
   }
-  const book = planBook(deps, caller, request);
+  const book = plan(deps, caller, request);
   const planned = toNewBatch(deps, caller, request, book);
   const batch = await db.transaction(async (tx) => {
     const made = await insertBatch(tx, { ...planned, id: ids.next("bat"), request: stored });
@@ -94,8 +94,8 @@ export function toError(refusal: Refusal): HoldfastError {
   });
 }
 
-function planBook(
-  { planning, defaults }: CreateDeps,
+function plan(
+  { defaults, graphLimits: limits }: CreateDeps,
   caller: Caller,
   request: CreateBatch,
 ): PlannedBook {
@@ -107,7 +107,9 @@ function planBook(
       { details: { field: "window" } },
     );
   }
-  const planned = planning.book(request, caller.allowedClasses);
+  const { allowedClasses } = caller;
+  const facts = { allowedClasses, sha256, ...(limits !== undefined && { limits }) };
+  const planned = planBook(request, facts);
   if (planned.kind === "refused") throw toError(planned);
   return planned.book;
 }

@@ -216,6 +216,22 @@ it("what jobs with a batch label of their caller's own do is no book's matter", 
   expect(rows).toEqual([{ count: 0 }]);
 });
 
+it("many ends of one book that cannot be settled keep no other book from its own", async () => {
+  const replica = kit.replica();
+  const held = await make(replica, book(30));
+  const free = await make(replica, book(1));
+  await replica.settle();
+  await kit.end(await jobsOf(replica, held.id));
+  await kit.end(await jobsOf(replica, free.id));
+  await kit.db.transaction(async (tx) => {
+    await tx.query("select 1 from batches where id = $1 for update", [held.id]);
+    await replica.tick();
+    expect(await statesOf(replica, free.id)).toBe("1 done");
+  });
+  await replica.settle();
+  expect(await replica.batches.get(ANN, held.id)).toMatchObject({ status: "completed" });
+});
+
 it("progress tells the pace of the last pages", async () => {
   const replica = kit.replica();
   const { id } = await make(replica, book(4, { window: 2 }));

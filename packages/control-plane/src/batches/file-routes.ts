@@ -1,5 +1,5 @@
 import { Readable } from "node:stream";
-import { MAX_ID_LENGTH, MAX_PAGES, PAGE_STATUSES } from "@holdfast/contract";
+import { MAX_PAGES, PAGE_STATUSES } from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
@@ -11,6 +11,7 @@ import { textAnswer } from "../platform/http/openapi.ts";
 import { streamArchive } from "./archive.ts";
 import type { BookReader } from "./book-files.ts";
 import { contactSheet, contactSheetPolicy } from "./contact-sheet.ts";
+import { batchParamsSchema } from "./requests.ts";
 
 /** What the routes of a book's files need. */
 export interface BookFileRoutesDeps {
@@ -22,12 +23,6 @@ export interface BookFileRoutesDeps {
 
 /** Pages of a contact sheet when nothing is asked. */
 const DEFAULT_SHEET_PAGES = 200;
-
-const paramsSchema = z.object({
-  ref: z.string().min(1).max(MAX_ID_LENGTH).meta({
-    description: "`bat_…`, or the batch's number.",
-  }),
-});
 
 const sheetQuerySchema = z.strictObject({
   status: z.enum(PAGE_STATUSES).optional(),
@@ -58,7 +53,7 @@ export const bookFileRoutes: FastifyPluginAsyncZod<BookFileRoutesDeps> = async (
         summary: "What is done of a book, as a zip",
         description:
           "`0001.png`, `0001-2.png`, …, by page; `pages.json` with all pages as they are; `MISSING.txt` names files whose bytes are no longer in the store. Streamed, so of no announced size: a zip that is cut short has no directory at its end.",
-        params: paramsSchema,
+        params: batchParamsSchema,
         response: {
           200: { description: "The zip.", content: { "application/zip": { schema: z.any() } } },
         },
@@ -97,7 +92,7 @@ export const bookFileRoutes: FastifyPluginAsyncZod<BookFileRoutesDeps> = async (
         summary: "A book to look over, as a page of HTML",
         description:
           "Each page with its state, latest error and pictures. No script; pictures are those of `GET /api/v1/outputs/{id}/content`.",
-        params: paramsSchema,
+        params: batchParamsSchema,
         querystring: sheetQuerySchema,
         response: { 200: textAnswer("text/html", "The sheet.") },
       },

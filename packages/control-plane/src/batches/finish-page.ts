@@ -41,7 +41,7 @@ export function finishPage(
   places: TemplatePlaces,
   { page, where, wish, trouble, field }: PageUnderWay,
   { warnings, budget, facts }: Planning,
-): Pick<PlannedPage, "set" | "trouble"> | Refusal {
+): Pick<PlannedPage, "set" | "variables" | "trouble"> | Refusal {
   const filled = fillPage(places, wish);
   if (filled.kind === "missing") {
     const { variable, at } = filled;
@@ -61,13 +61,15 @@ export function finishPage(
     const message = `${where}: it sets ${filled.set.size} inputs; at most ${MAX_OVERRIDES} are taken`;
     return refuseBook(field, message, { page });
   }
+  const { variables } = filled;
   const set = Object.fromEntries(filled.set);
-  if (!isStorable(set)) {
+  if (!isStorable(set) || !isStorable([...variables])) {
     return refuseBook(field, `${where}: a value ${UNSTORABLE}`, { page });
   }
   return (
-    findOverspent(set, field, budget) ?? {
+    findOverspent({ set, variables: [...variables] }, field, budget) ?? {
       set,
+      variables,
       trouble: trouble ?? findFormTrouble(places, filled.set, facts.limits),
     }
   );
@@ -75,11 +77,11 @@ export function finishPage(
 
 /** Spends what a page's values need; a refusal when that is too much for a book. */
 export function findOverspent(
-  set: Readonly<Record<string, unknown>>,
+  values: Readonly<Record<string, unknown>>,
   field: "pages" | "table",
   budget: Budget,
 ): Refusal | undefined {
-  if (budget.spend(JSON.stringify(set).length)) return undefined;
+  if (budget.spend(JSON.stringify(values).length)) return undefined;
   return refuseBook(
     field,
     `the values of all pages come to more than ${MAX_BOOK_LENGTH} characters; make it several books`,

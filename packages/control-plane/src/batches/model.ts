@@ -62,6 +62,19 @@ export const troubleSchema = z.object({
 /** See {@link troubleSchema}. */
 export type StoredTrouble = z.infer<typeof troubleSchema>;
 
+const templateValueSchema = z.union([z.string(), z.number(), z.boolean()]);
+
+/** What the JSON column `variables` holds by name. */
+export const variableValueSchema = z.object({
+  within: templateValueSchema,
+  alone: templateValueSchema.optional(),
+});
+/**
+ * A value of a variable within a text; and, if that is another one, where the variable is all that an
+ * input other than a text is.
+ */
+export type VariableValue = Readonly<z.infer<typeof variableValueSchema>>;
+
 /** What the JSON column `image_errors` holds, the newest last. */
 export const imageErrorsSchema = z.array(imageErrorSchema);
 

@@ -3,8 +3,10 @@ import { z } from "zod";
 import {
   imageErrorsSchema,
   troubleSchema,
+  variableValueSchema,
   type ReleasedPage,
   type StoredTrouble,
+  type VariableValue,
 } from "./model.ts";
 
 /** A page as callers see it, before it is put in the words of the wire. Instants in epoch ms. */
@@ -15,12 +17,12 @@ export interface PageFacts {
   readonly version: number;
   readonly graphNo: number;
   readonly overrides: Readonly<Record<string, unknown>>;
+  readonly variables: ReadonlyMap<string, VariableValue>;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly trouble: StoredTrouble | null;
   readonly madeBy: string;
   readonly madeAt: number;
   readonly jobId: string | null;
-  readonly isReleasing: boolean;
   readonly retryCount: number;
   readonly retryAt: number | null;
   readonly lastAttemptedAt: number | null;
@@ -43,12 +45,12 @@ export interface PageRow {
   readonly version: number;
   readonly graph_no: number;
   readonly overrides: Record<string, unknown>;
+  readonly variables: Record<string, unknown>;
   readonly metadata: Record<string, unknown>;
   readonly trouble: unknown;
   readonly made_by: string;
   readonly made_at: number;
   readonly job_id: string | null;
-  readonly releasing_since: number | null;
   readonly retry_count: number;
   readonly retry_at: number | null;
   readonly last_attempted_at: number | null;
@@ -81,12 +83,12 @@ export function toPageFacts(row: PageRow): PageFacts {
     version: row.version,
     graphNo: row.graph_no,
     overrides: row.overrides,
+    variables: toVariables(row.variables),
     metadata: row.metadata,
     trouble: toTrouble(row.trouble),
     madeBy: row.made_by,
     madeAt: row.made_at,
     jobId: row.job_id,
-    isReleasing: row.releasing_since !== null,
     retryCount: row.retry_count,
     retryAt: row.retry_at,
     lastAttemptedAt: row.last_attempted_at,
@@ -96,6 +98,11 @@ export function toPageFacts(row: PageRow): PageFacts {
     earlierJobIds: row.earlier_job_ids ?? [],
     jobWaitingReason: row.job_waiting_reason,
   };
+}
+
+function toVariables(values: Record<string, unknown>): ReadonlyMap<string, VariableValue> {
+  const entries = Object.entries(values);
+  return new Map(entries.map(([name, value]) => [name, variableValueSchema.parse(value)]));
 }
 
 function toTrouble(value: unknown): StoredTrouble | null {

@@ -19,9 +19,11 @@ export async function insertGraphs(
 
 const INSERT_PAGES = statement(
   "batches.insert_pages",
-  `insert into book_pages (batch_id, page, name, graph_no, overrides, metadata, trouble, made_by)
-   select $1, r.*, $8
-   from unnest($2::int[], $3::text[], $4::int[], $5::jsonb[], $6::jsonb[], $7::jsonb[]) as r`,
+  `insert into book_pages (batch_id, page, name, graph_no, overrides, variables, metadata,
+     trouble, made_by)
+   select $1, r.*, $9
+   from unnest($2::int[], $3::text[], $4::int[], $5::jsonb[], $6::jsonb[], $7::jsonb[],
+     $8::jsonb[]) as r`,
 );
 
 /** Writes pages of a book. */
@@ -37,6 +39,7 @@ export async function insertPages(
     pages.map(({ name }) => name),
     pages.map(({ graphNo }) => graphNo),
     pages.map((page) => toJson(page.set)),
+    pages.map(({ variables }) => toJson(Object.fromEntries(variables))),
     pages.map(({ metadata }) => toJson(metadata)),
     pages.map(({ trouble }) => (trouble === null ? null : toJson(trouble))),
     by,

@@ -1,11 +1,7 @@
 /** One page: everything that was asked for, as values by `node.input`. Pure. */
 import { NO_PLACE_FOR_PROMPT } from "../jobs/prompt-places.ts";
-import {
-  fillInput,
-  type TemplateInput,
-  type TemplatePlaces,
-  type VariableValue,
-} from "./template-places.ts";
+import type { VariableValue } from "./model.ts";
+import { fillInput, type TemplateInput, type TemplatePlaces } from "./template-places.ts";
 
 /** What is wanted of a page. */
 export interface PageWish {
@@ -21,6 +17,8 @@ export type FilledPage =
   | {
       readonly kind: "filled";
       readonly set: ReadonlyMap<string, unknown>;
+      /** Those that were wished for, prompt and seed among them where they have a mark. */
+      readonly variables: ReadonlyMap<string, VariableValue>;
       readonly warnings: readonly string[];
     }
   /** A variable without a value, and an input where it stands. */
@@ -67,7 +65,7 @@ export function fillPage(places: TemplatePlaces, wish: PageWish): FilledPage {
   if (wish.seed !== undefined && !marks.has("seed")) {
     put(wish.seed, places.seeds(), NO_PLACE_FOR_SEED);
   }
-  return { kind: "filled", set, warnings };
+  return { kind: "filled", set, variables, warnings };
 }
 
 /** Prompt and seed, as far as the graph has marks for them. */
@@ -78,7 +76,7 @@ export function marksOf(
   const marks = new Map<string, VariableValue>();
   for (const [name, value] of [["prompt", prompt] as const, ["seed", seed] as const]) {
     if (value === undefined || !places.variables.has(name)) continue;
-    marks.set(name, { within: value, alone: value });
+    marks.set(name, { within: value });
   }
   return marks;
 }

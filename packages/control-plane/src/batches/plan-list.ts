@@ -61,7 +61,9 @@ function planListed(
   if (graph.kind === "bad") {
     const set = { ...request.set, ...given.set };
     const overspent = findOverspent(set, "pages", planning.budget);
-    return overspent ?? { ...shared, graphNo: graph.graphNo, set, trouble: graph.trouble };
+    const { graphNo, trouble } = graph;
+    const planned = { ...shared, graphNo: graphNo(), set, variables: new Map(), trouble };
+    return overspent ?? planned;
   }
   const { places, graphNo } = graph;
   if (places.unnameable !== undefined) {
@@ -77,7 +79,7 @@ function planListed(
   };
   const trouble = base.trouble ?? own.trouble;
   const filled = finishPage(places, { page, where, wish, trouble, field: "pages" }, planning);
-  return "kind" in filled ? filled : { ...shared, graphNo, ...filled };
+  return "kind" in filled ? filled : { ...shared, graphNo: graphNo(), ...filled };
 }
 
 function findUnstorable(given: NewPage): Refusal | undefined {

@@ -42,7 +42,7 @@ export function planTable(
     if ("kind" in filled) return filled;
     pages.push({
       where: row.where,
-      planned: { page, name: null, graphNo, metadata: {}, ...filled },
+      planned: { page, name: null, graphNo: graphNo(), metadata: {}, ...filled },
     });
   }
   return pages;

@@ -1,5 +1,6 @@
 /** A book as it is written down: what planning makes of a request, before anything is stored. */
 import type { ErrorCode } from "@holdfast/contract";
+import type { VariableValue } from "./model.ts";
 
 /** Why no job can be made of a page. The page is kept, and flagged when its tries are over. */
 export interface PageTrouble {
@@ -19,6 +20,8 @@ export interface PlannedPage {
    * the batch's `set`, the page's own `set`, prompt and seed in their places.
    */
   readonly set: Readonly<Record<string, unknown>>;
+  /** Values of its graph's variables: whoever changes one of them later needs the others. */
+  readonly variables: ReadonlyMap<string, VariableValue>;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly trouble: PageTrouble | null;
 }

@@ -1,3 +1,4 @@
+import type { GraphLimits } from "@holdfast/comfyui/protocol";
 import {
   HoldfastError,
   type PageStatus,
@@ -6,19 +7,20 @@ import {
 } from "@holdfast/contract";
 import type { z } from "zod";
 import type { Caller } from "../access/model.ts";
-import type { Db } from "../platform/db.ts";
+import type { Db, Transaction } from "../platform/db.ts";
 import { changeBatch, lockBatch } from "./batch-store.ts";
 import { toError } from "./create-service.ts";
+import { pagesText } from "./book-warnings.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
 import { CHANGE_STEP, isOver, type Batch } from "./model.ts";
 import { readGraphs, readPage, readPageStates } from "./page-store.ts";
-import type { BookPlanning } from "./ports.ts";
+import { planPage } from "./plan-page.ts";
 import { renewPages, type NewVersion } from "./regenerate-store.ts";
 
 /** What rendering anew asks. */
 export interface RegenerateDeps {
   readonly db: Db;
-  readonly planning: BookPlanning;
+  readonly graphLimits?: GraphLimits;
   readonly onDue: () => void;
 }
 
@@ -56,19 +58,19 @@ const NAMED = 10;
 
 /** Makes the regenerate service. */
 export function createRegenerateService(deps: RegenerateDeps): RegenerateService {
-  const { db, planning, onDue } = deps;
+  const { db, graphLimits, onDue } = deps;
 
   const renewAll = async (
     batch: Batch,
     pages: readonly number[],
     states: readonly PageStatus[],
-    version: NewVersion,
+    by: string,
   ): Promise<Regenerated> => {
     const renewed: number[] = [];
     // In steps: while a transaction runs, no event that follows it can be read.
     for (let from = 0; from < pages.length; from += CHANGE_STEP) {
       const step = pages.slice(from, from + CHANGE_STEP);
-      renewed.push(...(await renew(db, batch, step, states, version)));
+      renewed.push(...(await renew(db, batch, step, states, () => ({ by }))));
     }
     onDue();
     return { batchId: batch.id, pages: renewed, warnings: [] };
@@ -77,14 +79,13 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
   return {
     async regenerate(caller, ref, { pages, force = false }) {
       const batch = await findBatch(db, caller, ref);
-      const version = { by: caller.id };
       if (pages === undefined) {
         const flagged = await readPageStates(db, batch.id, { states: FLAGGED });
         return await renewAll(
           batch,
           flagged.map(({ page }) => page),
           FLAGGED,
-          version,
+          caller.id,
         );
       }
       const wanted = [...new Set(pages)].sort((a, b) => a - b);
@@ -92,44 +93,43 @@ export function createRegenerateService(deps: RegenerateDeps): RegenerateService
       assertAllThere(batch, wanted, new Set(found.map(({ page }) => page)));
       const states: readonly PageStatus[] = force ? [...AT_REST, "done", "rendering"] : AT_REST;
       assertFree(batch, found, states);
-      return await renewAll(batch, wanted, states, version);
+      return await renewAll(batch, wanted, states, caller.id);
     },
     async regeneratePage(caller, ref, number, { force = false, ...change }) {
       const batch = await findBatch(db, caller, ref);
-      const page = await readPage(db, batch.id, number);
-      if (page === undefined) throw noSuchPages(batch, [number]);
       // It was named alone, so a picture that is there is meant; only what renders now is asked about.
       const states: readonly PageStatus[] = [
         ...AT_REST,
         "done",
         ...(force ? ["rendering" as const] : []),
       ];
-      assertFree(batch, [page], states);
       const hasChange = Object.values(change).some((value) => value !== undefined);
-      let planned: NewVersion["planned"];
       let warnings: readonly string[] = [];
-      if (hasChange) {
-        const graph = (await readGraphs(db, batch.id, [page.graphNo])).get(page.graphNo);
-        const next = planning.page({ graph, set: page.overrides }, change);
-        if (next.kind === "refused") throw toError(next);
-        planned = { overrides: next.set };
-        ({ warnings } = next);
-      }
-      const version = { by: caller.id, ...(planned !== undefined && { planned }) };
-      const renewed = await renewAll(batch, [number], states, version);
-      // It began to render between the look and the lock.
-      if (renewed.pages.length === 0) throw busy(batch, [{ page: number, state: "rendering" }]);
-      return { ...renewed, warnings };
+      const pages = await renew(db, batch, [number], states, async (tx) => {
+        const page = await readPage(tx, batch.id, number);
+        if (page === undefined) throw noSuchPages(batch, [number]);
+        assertFree(batch, [page], states);
+        if (!hasChange) return { by: caller.id };
+        const graph = (await readGraphs(tx, batch.id, [page.graphNo])).get(page.graphNo);
+        const { overrides: set, variables } = page;
+        const planned = planPage({ graph, set, variables }, change, graphLimits);
+        if (planned.kind === "refused") throw toError(planned);
+        ({ warnings } = planned);
+        return { by: caller.id, planned };
+      });
+      onDue();
+      return { batchId: batch.id, pages, warnings };
     },
   };
 }
 
+/** Gives pages a new version; what it is is decided under the lock, so that no change meanwhile is lost. */
 async function renew(
   db: Db,
   { id, number }: Batch,
   pages: readonly number[],
   states: readonly PageStatus[],
-  version: NewVersion,
+  decide: (tx: Transaction) => NewVersion | Promise<NewVersion>,
 ): Promise<number[]> {
   return await db.transaction(async (tx) => {
     const locked = await lockBatch(tx, id, "wait");
@@ -142,7 +142,7 @@ async function renew(
         { retryAfterSeconds: 2, details: { batchId: id } },
       );
     }
-    const renewed = await renewPages(tx, id, pages, states, version);
+    const renewed = await renewPages(tx, id, pages, states, await decide(tx));
     if (renewed.length > 0) {
       await changeBatch(tx, id, {
         wakeInMs: 0,
@@ -161,7 +161,7 @@ function assertAllThere(batch: Batch, wanted: readonly number[], found: Readonly
 function noSuchPages(batch: Batch, pages: readonly number[]): HoldfastError {
   return new HoldfastError(
     "not_found",
-    `batch ${batch.number} has no page ${listed(pages)}; it has ${batch.pageCount} pages`,
+    `batch ${batch.number} has no ${pagesText(pages)}; it has ${batch.pageCount} pages`,
   );
 }
 
@@ -182,12 +182,7 @@ function busy(
   const states = [...new Set(taken.map(({ state }) => state))].join(" or ");
   return new HoldfastError(
     "page_busy",
-    `page ${listed(pages)} of batch ${batch.number} is ${states}; say force to render it anew all the same`,
+    `${pagesText(pages)} of batch ${batch.number}: ${states} now; say force to render anew all the same`,
     { details: { pages: pages.slice(0, NAMED) } },
   );
-}
-
-function listed(pages: readonly number[]): string {
-  const shown = pages.slice(0, NAMED).join(", ");
-  return pages.length > NAMED ? `${shown}, … (${pages.length})` : shown;
 }

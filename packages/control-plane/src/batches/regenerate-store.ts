@@ -2,13 +2,14 @@
 import type { PageStatus } from "@holdfast/contract";
 import { toJson, type Queryable, type Transaction } from "../platform/db.ts";
 import { STALE_RELEASE_MS, type ReleasedPage } from "./model.ts";
+import type { PlannedPage } from "./planned-book.ts";
 import { RELEASED_COLUMNS, toReleasedPage, type ReleasedRow } from "./page-rows.ts";
 
 /** What a regenerate changes of a page. */
 export interface NewVersion {
   readonly by: string;
   /** Other values, with which a job can be made of it. Left out: it stays as it is. */
-  readonly planned?: { readonly overrides: Readonly<Record<string, unknown>> };
+  readonly planned?: Pick<PlannedPage, "set" | "variables">;
 }
 
 /**
@@ -36,8 +37,8 @@ export async function renewPages(
      update book_pages p set state = 'pending', version = p.version + 1, made_by = $4,
        made_at = now(), job_id = null, settled_round = 0, releasing_since = null, retry_count = 0,
        retry_at = null, ended_at = null,
-       overrides = case when $5 then $6::jsonb else p.overrides end,
-       trouble = case when $5 then null else p.trouble end
+       overrides = coalesce($5::jsonb, p.overrides), variables = coalesce($6::jsonb, p.variables),
+       trouble = case when $5 is null then p.trouble end
      from kept where p.batch_id = $1 and p.page = kept.page
      returning p.page`,
     [
@@ -45,8 +46,8 @@ export async function renewPages(
       pages,
       states,
       version.by,
-      planned !== undefined,
-      planned === undefined ? null : toJson(planned.overrides),
+      planned === undefined ? null : toJson(planned.set),
+      planned === undefined ? null : toJson(Object.fromEntries(planned.variables)),
     ],
   );
   return rows.map(({ page }) => page).sort((a, b) => a - b);

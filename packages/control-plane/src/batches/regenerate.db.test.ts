@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
   createBatchesKit,
+  disturbed,
   jobsOf,
   make,
   pagesOf,
@@ -10,7 +11,7 @@ import {
   type BatchesKit,
   type Replica,
 } from "../../testing/batches-kit.ts";
-import { ANN, refusal } from "../../testing/jobs-kit.ts";
+import { ANN, graph, refusal } from "../../testing/jobs-kit.ts";
 
 let kit: BatchesKit;
 beforeAll(async () => void (kit = await createBatchesKit()));
@@ -105,9 +106,44 @@ it("a page with other values gets a job of them, and keeps both versions", async
   expect(await refusal(replica.batches.regeneratePage(ANN, id, 3, {}))).toBe("not_found");
 });
 
+it("a variable that is not changed keeps its value from version to version", async () => {
+  const replica = kit.replica();
+  const template = graph();
+  template["3"] = {
+    class_type: "SaveImage",
+    inputs: { images: ["2", 0], filename_prefix: "{{prompt}}-{{style}}" },
+  };
+  const pages = [{ prompt: "a-b", set: { style: "c-d" } }];
+  const { id } = await make(replica, book(1, { graph: template, pages }));
+  const overrides = async (): Promise<unknown> =>
+    (await replica.batches.page(ANN, id, 1)).job_metadata["overrides"];
+  await replica.batches.regeneratePage(ANN, id, 1, { prompt: "x" });
+  expect(await overrides()).toEqual({ "3.filename_prefix": "x-c-d" });
+  await replica.batches.regeneratePage(ANN, id, 1, { set: { style: "e" } });
+  await replica.batches.regenerate(ANN, id, { pages: [1] });
+  await replica.batches.regeneratePage(ANN, id, 1, { prompt: "y" });
+  expect(await overrides()).toEqual({ "3.filename_prefix": "y-e" });
+});
+
+it("of changes that come together none is lost", async () => {
+  const replica = kit.replica();
+  const { id } = await make(replica, book(1, { paused: true }));
+  const changes = [
+    { seed: 7 },
+    { set: { "2.steps": 5 } },
+    { set: { "3.filename_prefix": "p" } },
+    { set: { "1.ckpt_name": "m" } },
+  ];
+  await Promise.all(changes.map((one) => replica.batches.regeneratePage(ANN, id, 1, one)));
+  expect((await replica.batches.page(ANN, id, 1)).job_metadata).toMatchObject({
+    version: 5,
+    overrides: { "2.seed": 7, "2.steps": 5, "3.filename_prefix": "p", "1.ckpt_name": "m" },
+  });
+});
+
 it("a malformed page is mended by other values", async () => {
   const replica = kit.replica();
-  const { id } = await make(replica, book(1, { pages: [{ name: "troubled" }], maxRetries: 0 }));
+  const { id } = await make(replica, book(1, { pages: [{ set: { "9.x": 1 } }], maxRetries: 0 }));
   await replica.settle();
   expect(await statesOf(replica, id)).toBe("1 attention");
   // As it is, it stays what it is.
@@ -142,21 +178,10 @@ it("a page that renders is left alone, or by force its job is cancelled", async 
 });
 
 it("a page that is renewed while it is given out leaves no job behind", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const replica = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        const renew = during;
-        during = async () => undefined;
-        await renew();
-        return await jobs.submit(...given);
-      },
-    },
-  });
-  const { id } = await make(replica, book(1));
-  during = () => replica.batches.regeneratePage(ANN, id, 1, { force: true, seed: 5 });
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = () => other.batches.regeneratePage(ANN, id, 1, { force: true, seed: 5 });
+  const replica = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
   await replica.settle();
   await replica.settle();
   const { rows } = await kit.db.query("select state from jobs order by id");
@@ -165,16 +190,8 @@ it("a page that is renewed while it is given out leaves no job behind", async ()
 });
 
 it("whoever crashes with a page that was renewed meanwhile leaves no job running", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  const crashing = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await jobs.submit(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const jobs = disturbed(kit.jobsKit.makeJobs(), "submit", { isKilled: true });
+  const crashing = kit.replica({ jobs });
   const { id } = await make(crashing, book(1));
   await crashing.settle();
   const replica = kit.replica();
@@ -186,29 +203,19 @@ it("whoever crashes with a page that was renewed meanwhile leaves no job running
 });
 
 it("another round that comes late, after its page was renewed, is cancelled", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  let during: () => Promise<unknown> = async () => undefined;
-  const slow = kit.replica({
-    jobs: {
-      ...jobs,
-      async retry(...given) {
-        await during();
-        return await jobs.retry(...given);
-      },
-    },
-  });
-  const { id } = await make(slow, book(1));
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const before = async (): Promise<void> => {
+    await other.batches.regenerate(ANN, id, { pages: [1], force: true });
+    await kit.passStale();
+    await other.settle();
+  };
+  const slow = kit.replica({ jobs: disturbed(other.jobs, "retry", { before }) });
   await slow.settle();
   const [first = ""] = await jobsOf(slow, id);
   await kit.end([first], { state: "failed" });
   await slow.settle();
   await kit.passPauses();
-  during = async () => {
-    const other = kit.replica();
-    await other.batches.regenerate(ANN, id, { pages: [1], force: true });
-    await kit.passStale();
-    await other.settle();
-  };
   await slow.settle();
   expect(await slow.jobs.get(ANN, first)).toMatchObject({ status: "cancelled" });
   expect((await pagesOf(slow, id))[0]).toMatchObject({ version: 2, status: "rendering" });

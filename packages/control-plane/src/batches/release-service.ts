@@ -14,12 +14,12 @@ import type { JobsService } from "../jobs/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { appendEvents } from "../platform/outbox.ts";
 import { changeBatch, lockBatch, type BatchChange } from "./batch-store.ts";
-import { pageEvent } from "./book-events.ts";
 import { callerOf, type Batch, type ReleasedPage, type StoredTrouble } from "./model.ts";
 import { readGraphs } from "./page-store.ts";
 import { endStray, readStrays } from "./regenerate-store.ts";
+import { settleAndTell } from "./settle-service.ts";
 import { decideRefusal } from "./settling.ts";
-import { noteJobs, putBackPages, settlePages, type MadeJob } from "./step-store.ts";
+import { noteJobs, putBackPages, type MadeJob } from "./step-store.ts";
 
 /** What giving out asks. */
 export interface ReleaseDeps {
@@ -64,14 +64,13 @@ export async function giveOut(
   }
   const noted = await deps.db.transaction((tx) => note(deps, tx, batch, outcomes));
   if (noted.told.length > 0) deps.onEvents(noted.told);
-  if (noted.hasStrays) await endStrays(deps, batch);
   // What broke under one page is asked again when its mark is old: it may have been done all the same.
   if (broken !== undefined) throw broken;
   return noted.isDue;
 }
 
 /** Cancels the jobs of versions that another one has taken the place of while they rendered. */
-export async function endStrays(deps: ReleaseDeps, batch: Batch): Promise<number> {
+export async function endStrays(deps: ReleaseDeps, batch: Batch): Promise<void> {
   const strays = await readStrays(deps.db, batch.id, STRAYS);
   for (const stray of strays) {
     let { jobId } = stray;
@@ -85,7 +84,6 @@ export async function endStrays(deps: ReleaseDeps, batch: Batch): Promise<number
     if (jobId !== null) await cancelQuietly(deps, batch, jobId);
     await endStray(deps.db, stray, jobId);
   }
-  return strays.length;
 }
 
 async function cancelQuietly(deps: ReleaseDeps, batch: Batch, jobId: string): Promise<void> {
@@ -178,11 +176,10 @@ async function note(
   outcomes: ReadonlyMap<ReleasedPage, Outcome>,
 ): Promise<{
   readonly told: readonly EventType[];
-  readonly hasStrays: boolean;
   readonly isDue: boolean;
 }> {
   const locked = await lockBatch(tx, batch.id, "wait");
-  if (locked === undefined) return { told: [], hasStrays: false, isDue: false };
+  if (locked === undefined) return { told: [], isDue: false };
   const made: MadeJob[] = [];
   const refused: { readonly page: ReleasedPage; readonly trouble: StoredTrouble }[] = [];
   const back: ReleasedPage[] = [];
@@ -195,7 +192,7 @@ async function note(
       wait ??= outcome;
     }
   }
-  const { hasEnded, isOutranked, hasStrays } = await noteJobs(tx, batch.id, made);
+  const { hasEnded, isOutranked } = await noteJobs(tx, batch.id, made);
   if (back.length > 0) await putBackPages(tx, batch.id, back);
   const told = await noteRefused(deps, tx, locked, refused);
   const isDue = hasEnded || refused.length > 0 || isOutranked;
@@ -206,7 +203,7 @@ async function note(
     ...(isDue && { wakeInMs: 0 }),
   };
   await changeBatch(tx, batch.id, change);
-  return { told, hasStrays, isDue };
+  return { told, isDue };
 }
 
 async function noteRefused(
@@ -220,11 +217,7 @@ async function noteRefused(
     turn: decideRefusal(trouble, page.retryCount, batch, nowMs),
     isAttempt: true,
   }));
-  const done = await settlePages(tx, batch.id, settled);
-  const events = settled.flatMap(({ page, turn }) => {
-    const event = done.has(page.page) ? pageEvent(ids.next("evt"), batch, page, turn) : null;
-    return event === null ? [] : [event];
-  });
+  const events = await settleAndTell(ids, tx, batch, settled);
   await appendEvents(tx, events);
   return events.map(({ type }) => type as EventType);
 }

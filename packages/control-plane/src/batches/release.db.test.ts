@@ -1,16 +1,17 @@
 /** How pages become jobs: the window, the order, crashes, a full queue, malformed pages. */
-import { HoldfastError } from "@holdfast/contract";
+import { createBatchSchema, HoldfastError } from "@holdfast/contract";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import {
   book,
   createBatchesKit,
+  disturbed,
   jobsOf,
   make,
   pagesOf,
   statesOf,
   type BatchesKit,
 } from "../../testing/batches-kit.ts";
-import { ANN, withImage } from "../../testing/jobs-kit.ts";
+import { ANN, graph, withImage } from "../../testing/jobs-kit.ts";
 
 let kit: BatchesKit;
 beforeAll(async () => void (kit = await createBatchesKit()));
@@ -76,16 +77,8 @@ it("a window larger than a step is filled by steps, never over its size", async 
 });
 
 it("a crash between submit and note makes no second job", async () => {
-  const jobs = kit.jobsKit.makeJobs();
-  const crashing = kit.replica({
-    jobs: {
-      ...jobs,
-      async submit(...given) {
-        await jobs.submit(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const jobs = disturbed(kit.jobsKit.makeJobs(), "submit", { isKilled: true });
+  const crashing = kit.replica({ jobs });
   const { id } = await make(crashing, book(4));
   await crashing.settle();
   expect(await kit.jobCount()).toBe(4);
@@ -113,15 +106,7 @@ it("a crash between a retry and its note gives no second round", async () => {
   const [jobId = ""] = await jobsOf(replica, id);
   await kit.end([jobId], { state: "failed" });
   await replica.settle();
-  const crashing = kit.replica({
-    jobs: {
-      ...replica.jobs,
-      async retry(...given) {
-        await replica.jobs.retry(...given);
-        throw new Error("killed");
-      },
-    },
-  });
+  const crashing = kit.replica({ jobs: disturbed(replica.jobs, "retry", { isKilled: true }) });
   await kit.passPauses();
   await crashing.settle();
   // The round is over before anybody sees that it was begun.
@@ -136,6 +121,31 @@ it("a crash between a retry and its note gives no second round", async () => {
     retry_count: 2,
     image_error: [{ attempt: 1 }, { attempt: 2 }],
   });
+});
+
+it("a note that comes rounds too late leaves a later round to whoever begins it", async () => {
+  const other = kit.replica();
+  const { id } = await make(other, book(1));
+  const early = { before: () => Promise.reject(new Error("killed")) };
+  const killed = kit.replica({ jobs: disturbed(other.jobs, "retry", early) });
+  const before = async (): Promise<void> => {
+    // Another takes the page over, its first round fails, and whoever was to begin the second is gone.
+    await kit.passStale();
+    await other.settle();
+    await kit.end(await jobsOf(other, id), { state: "failed" });
+    await other.settle();
+    await kit.passPauses();
+    await killed.tick();
+  };
+  const slow = kit.replica({ jobs: disturbed(other.jobs, "submit", { before }) });
+  await slow.settle();
+  await kit.passStale();
+  await other.settle();
+  const { rows } = await kit.db.query("select round, state from jobs");
+  expect(rows).toEqual([{ round: 2, state: "queued" }]);
+  await kit.end(await jobsOf(other, id));
+  await other.settle();
+  expect(await statesOf(other, id)).toBe("1 done");
 });
 
 it("two replicas give out and settle each page once", async () => {
@@ -204,7 +214,7 @@ it("a malformed page is tried twice and flagged, and the rest is rendered", asyn
     pages: [
       { set: { "2.seed": 1 } },
       { set: { "9.text": "nowhere" } },
-      { name: "troubled" },
+      { set: { "2.model": ["9", 0] } },
       { set: { "2.seed": 2 } },
     ],
   });
@@ -225,7 +235,7 @@ it("a malformed page is tried twice and flagged, and the rest is rendered", asyn
   expect((await pagesOf(replica, id))[2]).toMatchObject({
     needs_regeneration: true,
     badge: "Needs attention",
-    image_error: [{}, { message: "it fits nothing", node_id: "9", final: true }],
+    image_error: [{}, { subclass: "graph_dangling_link", node_id: "2", final: true }],
   });
   expect(await replica.batches.get(ANN, id)).toMatchObject({ status: "attention" });
   expect(await kit.told()).toEqual([
@@ -257,7 +267,8 @@ it("a page whose file arrives before its second try is rendered", async () => {
 
 it("node classes that the key may not use are its pages' trouble", async () => {
   const replica = kit.replica();
-  const { id } = await make(replica, book(1), { ...ANN, allowedClasses: ["SaveImage"] });
+  const request = createBatchSchema.parse({ pages: [{ graph: graph() }] });
+  const { id } = await make(replica, request, { ...ANN, allowedClasses: ["SaveImage"] });
   await replica.settle();
   expect((await pagesOf(replica, id))[0]).toMatchObject({
     image_error: [{ subclass: "node_class_forbidden" }],

@@ -3,9 +3,10 @@ import { isLink } from "@holdfast/comfyui/protocol";
 import { refuse, type Refusal } from "../jobs/submission.ts";
 import { fitCell, isTextInput, readByKind } from "./cell-values.ts";
 import type { Column } from "./columns.ts";
+import type { VariableValue } from "./model.ts";
 import { isTemplateValue, type SetValues } from "./set-values.ts";
 import type { TableRow } from "./table.ts";
-import type { TemplatePlaces, VariableValue } from "./template-places.ts";
+import type { TemplatePlaces } from "./template-places.ts";
 
 /** A row, read. */
 export interface RowWish {
@@ -49,7 +50,8 @@ export function readRow(
           `expected a text, a number or true or false under "${column.name}", found ${shown(cell)}`,
         );
       }
-      variables.set(column.name, { within: cell, alone: readByKind(cell, column.kind) });
+      const alone = readByKind(cell, column.kind);
+      variables.set(column.name, { within: cell, ...(alone !== cell && { alone }) });
     }
     for (const name of column.inputs) {
       const { value, misfit } = inputValue(cell, name, column, places);

@@ -4,8 +4,9 @@ import type { ErrorCode } from "@holdfast/contract";
 import { invariant } from "@holdfast/runtime";
 import { nearestName } from "@holdfast/yaml-file";
 import { explainMiss, findPlace } from "../jobs/overrides.ts";
+import type { VariableValue } from "./model.ts";
 import type { PageTrouble } from "./planned-book.ts";
-import type { TemplatePlaces, VariableValue } from "./template-places.ts";
+import type { TemplatePlaces } from "./template-places.ts";
 
 /** A `set`, parted by what its names mean. */
 export interface SetValues {
@@ -27,7 +28,7 @@ export function readSet(
     if (places.has(name)) {
       direct.set(name, value);
     } else if (places.variables.has(name) && isTemplateValue(value)) {
-      variables.set(name, { within: value, alone: value });
+      variables.set(name, { within: value });
     } else {
       direct.set(name, value);
       trouble ??= unmatched(name, missText(places, name));

@@ -11,7 +11,7 @@ import {
   rereadBatch,
   type LockedBatch,
 } from "./batch-store.ts";
-import { doneEvent, pageEvent } from "./book-events.ts";
+import { doneEvent } from "./book-events.ts";
 import {
   callerOf,
   CHANGE_STEP,
@@ -24,6 +24,7 @@ import {
 } from "./model.ts";
 import { readStrayBatches } from "./regenerate-store.ts";
 import { endStrays, giveOut, type ReleaseDeps } from "./release-service.ts";
+import { settleAndTell } from "./settle-service.ts";
 import { decideEnd } from "./settling.ts";
 import { endOf } from "./standing.ts";
 import {
@@ -32,7 +33,6 @@ import {
   readPendingWait,
   releasePages,
   reopenPages,
-  settlePages,
   takeStaleReleases,
   takeTurns,
 } from "./step-store.ts";
@@ -181,12 +181,7 @@ async function settleEnded(
     const turn = isOff ? ({ kind: "cancelled" } as const) : decided;
     return { page, turn, promptIds, ...(end.state !== "gone" && { round: end.round }) };
   });
-  const done = await settlePages(tx, batch.id, settled);
-  const events = settled.flatMap(({ page, turn }) => {
-    const event = done.has(page.page) ? pageEvent(ids.next("evt"), batch, page, turn) : null;
-    return event === null ? [] : [event];
-  });
-  return { count: ended.length, events };
+  return { count: ended.length, events: await settleAndTell(ids, tx, batch, settled) };
 }
 
 /** How many pages may be given out now. */

@@ -121,9 +121,10 @@ const SETTLE = statement(
      prompt_ids = coalesce(r.prompt_ids, p.prompt_ids),
      last_attempted_at = case when r.is_attempt then now() else p.last_attempted_at end,
      ended_at = case when r.state in ('attention', 'done', 'cancelled') then now() end
-   from json_to_recordset($2::json) as r (page int, version int, state text, retry_at timestamptz,
-     retry_count int, round int, image_errors jsonb, prompt_ids text[], is_attempt boolean)
-   where p.batch_id = $1 and p.page = r.page and p.version = r.version and p.state = 'rendering'
+   from json_to_recordset($2::json) as r (page int, version int, retried int, state text,
+     retry_at timestamptz, retry_count int, round int, image_errors jsonb, prompt_ids text[], is_attempt boolean)
+   where p.batch_id = $1 and p.page = r.page and p.version = r.version and p.retry_count = r.retried
+     and p.state = 'rendering'
    returning p.page`,
 );
 
@@ -144,6 +145,7 @@ export async function settlePages(
   const rows = settled.map(({ page, turn, round, promptIds, isAttempt }) => ({
     page: page.page,
     version: page.version,
+    retried: page.retryCount,
     state: STATE_OF[turn.kind],
     retry_at: turn.kind === "retry" ? toTimestamp(turn.retryAt) : null,
     retry_count: turn.kind === "retry" ? turn.retryCount : null,
@@ -209,11 +211,12 @@ const NOTE = statement(
   `update book_pages p set job_id = r.job_id, releasing_since = null,
      settled_round = case when p.job_id is distinct from r.job_id then 0 else p.settled_round end,
      last_attempted_at = now()
-   from unnest($2::int[], $3::int[], $4::text[]) as r (page, version, job_id)
+   from unnest($2::int[], $3::int[], $4::text[], $5::int[]) as r (page, version, job_id, retry_count)
    where p.batch_id = $1 and p.page = r.page and p.version = r.version
+     and p.retry_count = r.retry_count
      and p.state = 'rendering' and p.releasing_since is not null`,
 );
-/** Their page is another version by now: the job is nobody's. */
+/** Their page is another version by now: the job is nobody's, and cancelled within a second. */
 const NOTE_STRAYS = statement(
   "batches.note_strays",
   `update book_page_versions v set job_id = r.job_id, releasing_since = null, ends_job = true
@@ -233,31 +236,28 @@ export interface NotedJobs {
   readonly hasEnded: boolean;
   /** One of them has another priority than the batch: that was changed meanwhile, or while it rested. */
   readonly isOutranked: boolean;
-  /** One of them is of a page that is another version by now. */
-  readonly hasStrays: boolean;
 }
 
-/** Notes the jobs of pages that were given out. */
+/**
+ * Notes the jobs of pages that were given out. A note that comes so late that the page is at another round
+ * by now counts for nothing: whoever gives that out has still to ask for it.
+ */
 export async function noteJobs(
   tx: Transaction,
   batchId: string,
   made: readonly MadeJob[],
 ): Promise<NotedJobs> {
-  if (made.length === 0) return { hasEnded: false, isOutranked: false, hasStrays: false };
+  if (made.length === 0) return { hasEnded: false, isOutranked: false };
   const values = [
     batchId,
     made.map(({ page }) => page.page),
     made.map(({ page }) => page.version),
     made.map(({ jobId }) => jobId),
   ];
-  await tx.query(NOTE, values);
-  const strays = await tx.query(NOTE_STRAYS, values);
-  const { rows } = await tx.query<Omit<NotedJobs, "hasStrays"> & Record<string, unknown>>(NOTED, [
-    values[3],
-    batchId,
-  ]);
-  const noted = rows[0] ?? { hasEnded: false, isOutranked: false };
-  return { ...noted, hasStrays: strays.rowCount > 0 };
+  await tx.query(NOTE, [...values, made.map(({ page }) => page.retryCount)]);
+  await tx.query(NOTE_STRAYS, values);
+  const { rows } = await tx.query<NotedJobs & Record<string, unknown>>(NOTED, [values[3], batchId]);
+  return rows[0] ?? { hasEnded: false, isOutranked: false };
 }
 
 /** Pages that were given out and that the queue did not take: they wait again. */

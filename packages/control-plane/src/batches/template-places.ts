@@ -12,12 +12,7 @@ import { invariant } from "@holdfast/runtime";
 import { findPlace } from "../jobs/overrides.ts";
 import { placePrompt } from "../jobs/prompt-places.ts";
 import { isTextInput } from "./cell-values.ts";
-
-/** A value of a variable: within a text, and where the variable is all that an input other than a text is. */
-export interface VariableValue {
-  readonly within: TemplateValue;
-  readonly alone: TemplateValue;
-}
+import type { VariableValue } from "./model.ts";
 
 /** An input with variables in it. */
 export interface TemplateInput {
@@ -167,7 +162,7 @@ export function fillInput(
   const [first] = input.variables;
   if (input.isAlone && first !== undefined) {
     const value = values.get(first);
-    return { value: isTextInput(input.input) ? value?.within : value?.alone };
+    return { value: isTextInput(input.input) ? value?.within : (value?.alone ?? value?.within) };
   }
   if (input.text !== null) {
     const { literals, names } = input.text;

@@ -266,27 +266,34 @@ const OUTPUTS_OF = statement(
    where j.id = any($1::text[]) order by j.id, o.node_id, o.ordinal limit $2`,
 );
 
+/** Outputs of several jobs by job. */
+export interface OutputsOfJobs {
+  readonly byJob: ReadonlyMap<string, readonly Omit<OutputView, "url">[]>;
+  /** There are more than were asked for. */
+  readonly isCut: boolean;
+}
+
 /**
- * The outputs of several jobs' present lineages by job, each job's in the order of nodes and places;
- * jobs that are not there are left out.
+ * The outputs of several jobs' present lineages, at most `limit`, each job's in the order of nodes and
+ * places; jobs that are not there are left out.
  */
 export async function readOutputsOf(
   db: Queryable,
   jobIds: readonly string[],
   limit: number,
-): Promise<ReadonlyMap<string, readonly Omit<OutputView, "url">[]>> {
+): Promise<OutputsOfJobs> {
   const { rows } = await db.query<OutputRow & { readonly of_job: string }>(OUTPUTS_OF, [
     jobIds,
-    limit,
+    limit + 1,
   ]);
   const byJob = new Map<string, Omit<OutputView, "url">[]>();
-  for (const row of rows) {
+  for (const row of rows.slice(0, limit)) {
     const all = byJob.get(row.of_job) ?? [];
     byJob.set(row.of_job, all);
     // A job without outputs is one row without them.
     if (row.id !== null) all.push(toOutput(row));
   }
-  return byJob;
+  return { byJob, isCut: rows.length > limit };
 }
 
 function toOutput(row: OutputRow): Omit<OutputView, "url"> {

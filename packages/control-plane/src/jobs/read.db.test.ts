@@ -10,7 +10,7 @@ beforeAll(async () => {
   database = await createTestDatabase();
 });
 afterAll(() => database.drop());
-const { makeJobs, one, startAttempt } = createJobsKit(() => database.db);
+const { makeJobs, one, startAttempt, endedJobs } = createJobsKit(() => database.db);
 
 describe("lists", () => {
   test("pages give every job once, in both orders, while jobs come in", async () => {
@@ -121,4 +121,20 @@ test("an attempt is running as soon as a renewal says so, not only when it has e
   expect(await states()).toEqual(["running"]);
   await database.db.query("update leases set phase = 'collecting' where job_id = $1", [id]);
   expect(await states()).toEqual(["running"]);
+});
+
+test("the outputs of several jobs are all given, however many each has", async () => {
+  const jobs = makeJobs();
+  const ids = await endedJobs(jobs, 3, { hoursAgo: 0 });
+  await database.db.query(
+    `insert into outputs (id, job_id, attempt_id, lineage, node_id, ordinal, kind, name, media_type,
+       size_bytes, sha256, temporary)
+     select o.id || n, job_id, attempt_id, lineage, node_id, n, kind, name, media_type, size_bytes,
+       sha256, temporary
+     from outputs o, generate_series(1, 5999) n where job_id = any($1::text[])`,
+    [ids.slice(0, 2)],
+  );
+  const outputs = await jobs.outputsOf([...ids, "job_of_nobody"]);
+  expect(ids.map((id) => outputs.get(id)?.length)).toEqual([6_000, 6_000, 1]);
+  expect(outputs.size).toBe(3);
 });

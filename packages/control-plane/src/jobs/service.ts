@@ -71,7 +71,7 @@ export interface JobsService extends SubmitService, ChangeService, HoldService {
   outputs(caller: Caller, ref: string): Promise<OutputView[]>;
   /**
    * The outputs of jobs that the caller knows to be its own, by job; those that are not there any more
-   * are left out. At most {@link MAX_OUTPUTS_LISTED} altogether.
+   * are left out. At most {@link MAX_OUTPUTS_LISTED} of each.
    */
   outputsOf(jobIds: readonly string[]): Promise<ReadonlyMap<string, readonly OutputView[]>>;
   /**
@@ -140,6 +140,16 @@ export function createJobsService(deps: JobsDeps): JobsService {
     }
     return toJobView(found);
   };
+  const outputsOf: JobsService["outputsOf"] = async (jobIds) => {
+    const { byJob, isCut } = await reads.readOutputsOf(db, jobIds, MAX_OUTPUTS_LISTED);
+    const half = Math.floor(jobIds.length / 2);
+    if (isCut && half > 0) {
+      // Too many at once: each half by itself, so that no job's are left out.
+      const first = await outputsOf(jobIds.slice(0, half));
+      return new Map([...first, ...(await outputsOf(jobIds.slice(half)))]);
+    }
+    return new Map([...byJob].map(([id, outputs]) => [id, outputs.map(toOutputView)]));
+  };
 
   return {
     ...submits,
@@ -180,10 +190,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
       if (found === undefined || !maySee(caller, found.owner)) throw noSuchJob(ref);
       return found.outputs.map(toOutputView);
     },
-    async outputsOf(jobIds) {
-      const found = await reads.readOutputsOf(db, jobIds, MAX_OUTPUTS_LISTED);
-      return new Map([...found].map(([id, outputs]) => [id, outputs.map(toOutputView)]));
-    },
+    outputsOf,
     async graph(caller, ref, as = "running") {
       const { job } = await find(caller, ref);
       const plan = as === "running" ? job.plan : null;
