@@ -5,7 +5,6 @@
  * I2  A start or a result is on the disk when its promise resolves; a kill at any point leaves whole
  *     lines and at most one torn one, which the next process cuts off.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   foldHistory,
@@ -21,7 +20,7 @@ import {
   type StartRecord,
 } from "@holdfast/experiments";
 import type { Clock } from "@holdfast/runtime";
-import { tryFileLock } from "@holdfast/runtime/host";
+import { makeFolder, tryFileLock } from "@holdfast/runtime/host";
 import { openLineFile, readTextOf, tailOf } from "./line-file.ts";
 
 /** Name of the file of health checks. */
@@ -68,7 +67,7 @@ export type OpenedFolder =
 
 /** Opens a folder of results, and makes it where there is none. Throws what the disk says. */
 export async function openResultsFolder(path: string, clock: Clock): Promise<OpenedFolder> {
-  await mkdir(join(path, IMAGES_FOLDER), { recursive: true });
+  await makeFolder(join(path, IMAGES_FOLDER));
   const lock = await tryFileLock(join(path, LOCK_FILE), clock);
   if (lock.kind === "theirs") return { kind: "locked", pid: lock.pid };
   try {
