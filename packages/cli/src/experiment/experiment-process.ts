@@ -212,8 +212,8 @@ export class ExperimentProcess {
       view: this.#schedule.view(),
       count: sequence.count,
       folder,
-      failed: this.#folder.runsThatAre("failed"),
-      down: this.#folder.runsThatAre("down"),
+      failed: this.#folder.runs.runsThatAre("failed"),
+      down: this.#folder.runs.runsThatAre("down"),
     };
     process.exitCode = exitCodeOf(facts);
     for (const line of endLines(facts)) this.#terminal.note(line);
