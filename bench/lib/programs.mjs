@@ -53,6 +53,8 @@ export function startHoldfast(args, { folder, env = {}, nodeArgs = [] }) {
   return {
     pid: child.pid,
     startedAt: now(),
+    /** Resolves with the exit code, or the signal. */
+    ended,
     output,
     async says(pattern, limitMs = READY_LIMIT_MS) {
       return await until(

@@ -2,7 +2,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startFakeMlflow, type FakeMlflow } from "../../packages/mlflow/testing/fake-mlflow.ts";
 import { experimentGround, type ExperimentGround } from "../support/experiment-ground.ts";
-import { startHoldfast } from "../support/processes.ts";
 
 let ground: ExperimentGround;
 let mlflow: FakeMlflow;
@@ -76,13 +75,10 @@ describe("MLflow", () => {
     expect(one.code).toBe(0);
     expect(one.output).toContain(`holdfast experiment sync ${ground.results()}`);
     await mlflow.restart();
-    const sync = startHoldfast(
-      "sync",
-      ["experiment", "sync", ground.results(), "--mlflow", mlflow.url],
-      { HOLDFAST_HOME: ground.folder },
-    );
-    expect(await sync.exited).toBe(0);
-    expect(sync.output()).toContain("MLflow has everything");
+    const args = ["experiment", "sync", ground.results(), "--mlflow", mlflow.url];
+    const sync = await ground.holdfast(args);
+    expect(sync.code).toBe(0);
+    expect(sync.output).toContain("MLflow has everything");
     expect(mlflow.runsByName().size).toBe(26);
     expect([...run("exp_0024").artifacts.keys()]).toEqual(["images/exp_0024-1.png"]);
   });

@@ -1,5 +1,5 @@
 /** The story of massive experiments: ComfyUI dies at 117 of 250, and nothing is wasted. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readStarts } from "@holdfast/experiments";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -199,6 +199,21 @@ describe("Ctrl-C", () => {
 });
 
 describe("wrong usage", () => {
+  it("is an --output that cannot be made, and says why", async () => {
+    writeFileSync(join(ground.folder, "a-file"), "");
+    const output = join(ground.folder, "a-file", "out");
+    const one = await ground.run(["--count", "2", "--output", output]);
+    expect(one.code).toBe(2);
+    expect(one.output).toContain(`--output: ${output}/castle-`);
+    expect(one.output).toContain("cannot be used: ENOTDIR");
+    if (process.platform !== "linux") return;
+    // Node's own mkdir never ends there.
+    const two = await ground.run(["--count", "2", "--output", "/proc/holdfast/out"]);
+    expect(two.code).toBe(2);
+    expect(two.output).toContain("--output: /proc/holdfast/out/castle-");
+    expect(ground.count()).toBe(0);
+  });
+
   it("is exit code 2, and names the count", async () => {
     const one = await ground.run(["--count", "250", "--start-from", "251"]);
     expect(one.code).toBe(2);

@@ -11,6 +11,7 @@ import { openRunLog, type RunLog } from "../../packages/mlflow/src/run-log.ts";
 import { fromMlflowName } from "../../packages/mlflow/src/names.ts";
 import { probeMlflow } from "../../packages/mlflow/src/probe.ts";
 import { temporaryFolder } from "../support/processes.ts";
+import { mlflowReader, type MlflowRun } from "./ground/mlflow-reader.ts";
 import { findMlflow, startMlflow, type MlflowServer } from "./ground/mlflow.ts";
 
 const python = await findMlflow();
@@ -43,6 +44,7 @@ async function startProxy(
 
 describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
   let mlflow: MlflowServer;
+  const read = () => mlflowReader(mlflow.url);
   beforeAll(async () => {
     mlflow = await startMlflow(python ?? "");
   });
@@ -82,43 +84,8 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
     proxies.push(server);
     return url;
   }
-  async function call<T>(path: string, body?: unknown): Promise<T> {
-    const answer = await fetch(`${mlflow.url}/api/2.0/mlflow/${path}`, {
-      method: body === undefined ? "GET" : "POST",
-      headers: { "content-type": "application/json" },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
-    return (await answer.json()) as T;
-  }
-  interface Run {
-    readonly info: {
-      readonly run_id: string;
-      readonly run_name: string;
-      readonly status: string;
-      readonly experiment_id: string;
-    };
-    readonly data: {
-      readonly params?: readonly { readonly key: string; readonly value: string }[];
-      readonly tags?: readonly { readonly key: string; readonly value: string }[];
-      readonly metrics?: readonly { readonly key: string; readonly value: number | string }[];
-    };
-  }
-  const experimentId = async (): Promise<string> => {
-    const query = `experiment_name=${encodeURIComponent(experiment)}`;
-    return (
-      await call<{ experiment: { experiment_id: string } }>(`experiments/get-by-name?${query}`)
-    ).experiment.experiment_id;
-  };
-  async function runs(): Promise<ReadonlyMap<string, Run>> {
-    const body = { experiment_ids: [await experimentId()], max_results: 1_000 };
-    const found = (await call<{ runs?: Run[] }>("runs/search", body)).runs ?? [];
-    const byName = new Map(found.map((run) => [run.info.run_name, run]));
-    // Each once.
-    expect(byName.size).toBe(found.length);
-    return byName;
-  }
-  async function run(name: string): Promise<Run> {
+  const runs = () => read().runs(experiment);
+  async function run(name: string): Promise<MlflowRun> {
     const found = (await runs()).get(name);
     if (found === undefined) throw new Error(`no run ${name}`);
     return found;
@@ -164,12 +131,12 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
 
     const { info, data } = await run("exp_0000");
     expect(info.status).toBe("FINISHED");
-    const read = (pairs: Run["data"]["params"] = []) =>
+    const pairsOf = (pairs: MlflowRun["data"]["params"] = []) =>
       Object.fromEntries(pairs.map(({ key, value }) => [fromMlflowName(key), value]));
-    const params = read(data.params);
+    const params = pairsOf(data.params);
     expect(params["long"]).toMatch(/^ä+ … \(7000 characters, sha256 [0-9a-f]{12}\)$/);
     expect(params).toMatchObject(Object.fromEntries(odd.map((name) => [name, name])));
-    const tags = read(data.tags);
+    const tags = pairsOf(data.tags);
     expect(tags).toMatchObject(Object.fromEntries(odd.map((name) => [name, `tag ${name}`])));
     expect(tags["mlflow.parentRunId"]).toBe((await run("all")).info.run_id);
     const metrics = Object.fromEntries((data.metrics ?? []).map(({ key, value }) => [key, value]));
@@ -182,21 +149,11 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
     });
     for (let n = 0; n < 2_500; n += 1) expect(metrics[`m${n}`]).toBe(n);
 
-    const listed = async (path: string): Promise<string[]> => {
-      const query = `run_id=${info.run_id}${path === "" ? "" : `&path=${encodeURIComponent(path)}`}`;
-      const { files = [] } = await call<{ files?: { path: string; is_dir: boolean }[] }>(
-        `artifacts/list?${query}`,
-      );
-      const inside = files.map(async (one) => (one.is_dir ? await listed(one.path) : [one.path]));
-      return (await Promise.all(inside)).flat();
-    };
-    const files = await listed("");
+    const files = await read().artifacts(info.run_id);
     expect(files.map(fromMlflowName).toSorted()).toEqual(paths.toSorted());
     const digest = createHash("sha256").update(bytes).digest("hex");
     for (const path of files) {
-      const query = `path=${encodeURIComponent(path)}&run_uuid=${info.run_id}`;
-      const answer = await fetch(`${mlflow.url}/get-artifact?${query}`);
-      const got = createHash("sha256").update(Buffer.from(await answer.arrayBuffer()));
+      const got = createHash("sha256").update(await read().artifact(info.run_id, path));
       expect(got.digest("hex")).toBe(digest);
     }
   });
@@ -222,10 +179,7 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
     for (const { info, data } of found.values()) {
       expect(info.status).toBe("FINISHED");
       expect([data.params?.length, data.metrics?.length]).toEqual([1, 1]);
-      const history = await call<{ metrics: unknown[] }>(
-        `metrics/get-history?run_id=${info.run_id}&metric_key=n`,
-      );
-      expect(history.metrics).toHaveLength(1);
+      expect(await read().history(info.run_id, "n")).toHaveLength(1);
     }
     expect(seen).toBeGreaterThan(20);
   });
@@ -267,12 +221,12 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
     expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 1 });
     await log.startRun({ key: "gone", name: "gone" });
     await log.flush(SOON);
-    await call("runs/delete", { run_id: (await run("gone")).info.run_id });
+    await read().call("runs/delete", { run_id: (await run("gone")).info.run_id });
     await log.metrics("gone", { m: 1 });
     expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 2 });
 
-    const id = await experimentId();
-    await call("experiments/delete", { experiment_id: id });
+    const id = await read().experimentId(experiment);
+    await read().call("experiments/delete", { experiment_id: id });
     await log.metrics("a", { m: 1 });
     await log.startRun({ key: "b", name: "b" });
     expect(await log.flush({ timeoutMs: 3_000 })).toMatchObject({
@@ -281,7 +235,7 @@ describe.skipIf(python === undefined)("the log for MLflow, on MLflow", () => {
       setAside: 2,
       trouble: { kind: "experiment_deleted", experimentId: id },
     });
-    await call("experiments/restore", { experiment_id: id });
+    await read().call("experiments/restore", { experiment_id: id });
     expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 2 });
     expect((await run("a")).data.metrics).toHaveLength(1);
     expect((await run("b")).info.status).toBe("RUNNING");

@@ -40,6 +40,8 @@ export interface ExperimentGround {
   restart(): Promise<void>;
   begin(args: readonly string[], env?: Readonly<Record<string, string>>): HoldfastProcess;
   run(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Said>;
+  /** Any command, to its end. */
+  holdfast(args: readonly string[]): Promise<Said>;
   /** The folder of results. */
   results(): string;
   records(): readonly ResultRecord[];
@@ -54,6 +56,7 @@ export async function experimentGround(): Promise<ExperimentGround> {
   writeFileSync(join(folder.path, "castle.yaml"), SPEC);
   writeFileSync(join(folder.path, "workflow.json"), JSON.stringify(GRAPH));
   mkdirSync(join(folder.path, "out"));
+  const home = join(folder.path, "home");
   const rendered: string[] = [];
   const started: HoldfastProcess[] = [];
   let killAfter = Infinity;
@@ -73,9 +76,11 @@ export async function experimentGround(): Promise<ExperimentGround> {
     });
   simulator = await start(0);
   const begin: ExperimentGround["begin"] = (args, env = {}) => {
-    const words = ["experiment", "run", join(folder.path, "castle.yaml"), ...args];
-    const one = startHoldfast("experiment", [...words, "--output", join(folder.path, "out")], {
-      HOLDFAST_HOME: join(folder.path, "home"),
+    // What is given last counts.
+    const output = ["--output", join(folder.path, "out")];
+    const words = ["experiment", "run", join(folder.path, "castle.yaml"), ...output, ...args];
+    const one = startHoldfast("experiment", words, {
+      HOLDFAST_HOME: home,
       COMFYUI_URL: simulator.url,
       HEALTH_CHECK_RETRY_DELAY: "0.2",
       ...env,
@@ -102,6 +107,11 @@ export async function experimentGround(): Promise<ExperimentGround> {
     begin,
     async run(args, env) {
       const one = begin(args, env);
+      return { code: await one.exited, output: one.output() };
+    },
+    async holdfast(args) {
+      const one = startHoldfast(args.slice(0, 2).join(" "), args, { HOLDFAST_HOME: home });
+      started.push(one);
       return { code: await one.exited, output: one.output() };
     },
     results,

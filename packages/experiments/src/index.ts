@@ -44,7 +44,12 @@ export {
   runLines,
 } from "./lines.ts";
 export { bestRuns, type BestBy, type BestRuns, type RankedRun } from "./results/best.ts";
-export { foldHistory, type ExperimentHistory } from "./results/history.ts";
+export {
+  createRunLedger,
+  foldHistory,
+  type ExperimentHistory,
+  type RunLedger,
+} from "./results/history.ts";
 export {
   readResults,
   readStarts,

@@ -23,11 +23,11 @@ import { openMlflowLog } from "./mlflow-log.ts";
 import { mlflowProbe } from "./mlflow-probe.ts";
 import { doRun } from "./one-run.ts";
 import { openRenderer } from "./open-renderer.ts";
+import { openStore } from "./open-store.ts";
 import { progressText } from "./progress-text.ts";
 import type { Renderer } from "./renderer.ts";
 import type { RunRequest } from "./request.ts";
 import { runSchedule, type ScheduleEnd } from "./run-schedule.ts";
-import { openS3Copy } from "./s3-copy.ts";
 import { createAskService } from "./services.ts";
 import { endLines, exitCodeOf, type EndFacts } from "./summary.ts";
 
@@ -111,8 +111,7 @@ export class ExperimentProcess {
   }
 
   async #runAll(): Promise<ScheduleEnd> {
-    const { storeUrl, settings } = this.#request;
-    if (storeUrl !== undefined) this.#store = await openS3Copy(storeUrl, settings, systemClock);
+    this.#store = await openStore(this.#request);
     const { signal } = this.#stop;
     const onAbort = (): void => this.#tellStopping();
     signal.addEventListener("abort", onAbort, { once: true });
@@ -213,8 +212,8 @@ export class ExperimentProcess {
       view: this.#schedule.view(),
       count: sequence.count,
       folder,
-      failed: this.#folder.runsThatAre("failed"),
-      down: this.#folder.runsThatAre("down"),
+      failed: this.#folder.runs.runsThatAre("failed"),
+      down: this.#folder.runs.runsThatAre("down"),
     };
     process.exitCode = exitCodeOf(facts);
     for (const line of endLines(facts)) this.#terminal.note(line);

@@ -1,4 +1,4 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { HealthRecord, ResultRecord } from "@holdfast/experiments";
 import {
@@ -9,6 +9,7 @@ import {
   type TrackingTarget,
 } from "@holdfast/mlflow";
 import type { Clock, Random } from "@holdfast/runtime";
+import { makeFolder } from "@holdfast/runtime/host";
 import type { ExperimentLog } from "./experiment-log.ts";
 import { writeWhole } from "./folder/about-file.ts";
 import { HEALTH_FILE } from "./folder/results-folder.ts";
@@ -107,7 +108,7 @@ async function createLog(log: RunLog, options: MlflowLogOptions): Promise<Experi
       tags: { ...common, "holdfast.count": String(count) },
     }),
   );
-  await mkdir(join(folder, CHECKS_FOLDER), { recursive: true });
+  await makeFolder(join(folder, CHECKS_FOLDER));
   let lastAnswers = "";
   return {
     async checked(record) {

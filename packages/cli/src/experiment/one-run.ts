@@ -34,7 +34,7 @@ export async function doRun(index: number, deps: OneRunDeps): Promise<RunEnd> {
   const run = sequence.runAt(index);
   deps.onStart(run);
   const renderer = await deps.renderer();
-  const standing = folder.standing(index);
+  const standing = folder.runs.standing(index);
   const earlier = standing.last && {
     promptId: standing.last.promptId,
     hasEnded: standing.hasEnded,

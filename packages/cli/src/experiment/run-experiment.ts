@@ -60,6 +60,7 @@ const DISK_CODES: ReadonlySet<string> = new Set([
   "EDQUOT",
   "EIO",
   "EISDIR",
+  "ENOENT",
   "ENOSPC",
   "ENOTDIR",
   "EPERM",
@@ -68,7 +69,11 @@ const DISK_CODES: ReadonlySet<string> = new Set([
 
 async function openFolder(request: RunRequest): Promise<ResultsFolder> {
   const { folder: path } = request;
-  const opened = await openResultsFolder(path, systemClock);
+  const opened = await openResultsFolder(path, systemClock).catch((cause: unknown) => {
+    if (!(cause instanceof Error) || fieldOf(cause, "syscall") === undefined) throw cause;
+    const message = `--output: ${path} cannot be used: ${cause.message}. Nothing was rendered.`;
+    throw new CommandFailure(EXIT.refused, message, { cause });
+  });
   if (opened.kind === "locked") {
     const message = `${path}: process ${opened.pid} is at this experiment. Wait for it, or use another --output.`;
     throw new CommandFailure(EXIT.refused, message);

@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { copyFile, link, mkdir, open, rm, stat } from "node:fs/promises";
+import { copyFile, link, open, rm, stat } from "node:fs/promises";
 import { constants } from "node:fs";
 import { join, resolve } from "node:path";
 import type { OutputView } from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
+import { makeFolder } from "@holdfast/runtime/host";
 import type { ApiClient } from "../api/api-client.ts";
 import { numberedName, planOutputNames } from "./output-names.ts";
 
@@ -29,7 +30,7 @@ export async function downloadOutputs(
   options: { readonly folder: string; readonly clock: Clock },
 ): Promise<readonly Written[]> {
   const folder = resolve(options.folder);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const names = planOutputNames(outputs);
   const results: Written[] = [];
   let nextIndex = 0;

@@ -17,23 +17,58 @@ export interface ExperimentHistory {
   startsOf(index: number): number;
 }
 
+/** How the last result of a run was. `down`: it failed because a service was down. */
+export type RunStatus = "none" | "completed" | "failed" | "down";
+
+/** How a run stands. */
+export interface RunStanding {
+  /** How often it was started. */
+  readonly starts: number;
+  /** The last start, which its result follows unless the process was killed. */
+  readonly last: StartRecord | undefined;
+  /** Whether the last start has its result. */
+  readonly hasEnded: boolean;
+  readonly status: RunStatus;
+}
+
+/**
+ * The records of an experiment, put together one by one. They may come in any order and twice, as they
+ * do where a process was killed between two lines.
+ */
+export interface RunLedger {
+  started(record: StartRecord): void;
+  ended(record: ResultRecord): void;
+  standing(index: number): RunStanding;
+  /** In the order of their numbers. */
+  runsThatAre(status: RunStatus): readonly number[];
+}
+
 interface RunState {
   starts: number;
   last: StartRecord | undefined;
   /** Of the last result. */
   endedAttempt: number;
-  status: "none" | "completed" | "failed" | "down";
+  status: RunStatus;
 }
 
-/**
- * Puts the records of an experiment together. They may come in any order and twice, as they do where
- * a process was killed between two lines.
- */
+/** An empty ledger. */
+export function createRunLedger(): RunLedger {
+  return ledgerOf(new Map());
+}
+
+/** What the records of an experiment come to. */
 export function foldHistory(
   starts: Iterable<StartRecord>,
   results: Iterable<ResultRecord>,
 ): ExperimentHistory {
   const runs = new Map<number, RunState>();
+  const ledger = ledgerOf(runs);
+  for (const start of starts) ledger.started(start);
+  for (const result of results) ledger.ended(result);
+  return toHistory(runs);
+}
+
+function ledgerOf(runs: Map<number, RunState>): RunLedger {
   const of = (index: number): RunState => {
     const known = runs.get(index);
     if (known !== undefined) return known;
@@ -41,32 +76,44 @@ export function foldHistory(
     runs.set(index, state);
     return state;
   };
-  for (const start of starts) {
-    const state = of(start.index);
-    state.starts = Math.max(state.starts, start.attempt);
-    if (state.last === undefined || start.attempt >= state.last.attempt) state.last = start;
-  }
-  for (const result of results) {
-    const state = of(result.index);
-    state.starts = Math.max(state.starts, result.attempt);
-    // I2: completed wins, otherwise the later.
-    if (state.status === "completed" || result.attempt < state.endedAttempt) {
-      if (result.status !== "completed") continue;
-    }
-    state.endedAttempt = Math.max(state.endedAttempt, result.attempt);
-    state.status = statusOf(result);
-  }
-  return toHistory(runs);
+  return {
+    started(start) {
+      const state = of(start.index);
+      state.starts = Math.max(state.starts, start.attempt);
+      if (state.last === undefined || start.attempt >= state.last.attempt) state.last = start;
+    },
+    ended(result) {
+      const state = of(result.index);
+      const isOlder = result.attempt < state.endedAttempt;
+      state.starts = Math.max(state.starts, result.attempt);
+      state.endedAttempt = Math.max(state.endedAttempt, result.attempt);
+      // I2: completed wins, otherwise the later.
+      const isBeaten = state.status === "completed" || isOlder;
+      if (result.status === "completed" || !isBeaten) state.status = statusOf(result);
+    },
+    standing(index) {
+      const state = runs.get(index);
+      if (state === undefined) return UNTOUCHED;
+      const { starts, last, endedAttempt, status } = state;
+      return { starts, last, hasEnded: endedAttempt >= (last?.attempt ?? 0), status };
+    },
+    runsThatAre: (status) =>
+      [...runs]
+        .flatMap(([index, run]) => (run.status === status ? [index] : []))
+        .sort((a, b) => a - b),
+  };
 }
 
-function statusOf({ status, error }: ResultRecord): RunState["status"] {
+const UNTOUCHED: RunStanding = { starts: 0, last: undefined, hasEnded: true, status: "none" };
+
+function statusOf({ status, error }: ResultRecord): RunStatus {
   if (status === "completed") return "completed";
   return error?.isInfrastructure === true ? "down" : "failed";
 }
 
 function toHistory(runs: ReadonlyMap<number, RunState>): ExperimentHistory {
   const inOrder = [...runs].sort(([a], [b]) => a - b);
-  const count = (status: RunState["status"]): number =>
+  const count = (status: RunStatus): number =>
     inOrder.filter(([, state]) => state.status === status).length;
   const isEnded = (index: number): boolean => {
     const status = runs.get(index)?.status;

@@ -1,11 +1,12 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { tryFileLock, withFileLock } from "./file-lock.ts";
+import { makeFolder } from "./make-folder.ts";
 import { parseLinuxStat, processStartTime, waitForExit } from "./processes.ts";
 
 let home: string;
@@ -100,5 +101,29 @@ test("a program's name with spaces and brackets does not shift the fields", () =
   expect(parseLinuxStat(`77 (a b) c) ${fields.join(" ")}`)).toEqual({
     state: "S",
     startTicks: "22",
+  });
+});
+
+describe("a folder", () => {
+  test("is made with those above it, and left as it is when it is there", async () => {
+    const path = join(home, "a", "b", "c");
+    await makeFolder(path);
+    await writeFile(join(path, "kept"), "");
+    await makeFolder(`${path}/`);
+    expect(await readdir(path)).toEqual(["kept"]);
+    await Promise.all([1, 2, 3].map(() => makeFolder(join(home, "d", "e"))));
+    expect((await stat(join(home, "d", "e"))).isDirectory()).toBe(true);
+  });
+
+  test("that cannot be made is refused and not tried for ever", async () => {
+    await writeFile(join(home, "file"), "");
+    await expect(makeFolder(join(home, "file"))).rejects.toMatchObject({ code: "EEXIST" });
+    await expect(makeFolder(join(home, "file", "x", "y"))).rejects.toMatchObject({
+      code: "ENOTDIR",
+    });
+  });
+
+  test.skipIf(process.platform !== "linux")("is refused below /proc", async () => {
+    await expect(makeFolder("/proc/holdfast/x/y")).rejects.toMatchObject({ code: "ENOENT" });
   });
 });

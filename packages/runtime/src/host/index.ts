@@ -2,6 +2,7 @@
 export { createExclusively } from "./exclusive-file.ts";
 export { tryFileLock, withFileLock, type FileLockTry } from "./file-lock.ts";
 export { isLoopbackName, isLoopbackRequest } from "./loopback.ts";
+export { makeFolder } from "./make-folder.ts";
 export { findPortHolder, holderText, type PortHolder } from "./port-holder.ts";
 export { tryPort, type PortTrial } from "./ports.ts";
 export {

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { HoldfastError, type BlobSource } from "@holdfast/contract";
+import { makeFolder } from "@holdfast/runtime/host";
 
 /** Bytes that are on this disk and have no name of their own yet, by their hash. */
 export interface Staging {
@@ -13,7 +14,7 @@ export interface Staging {
 /** A staging folder, emptied: what an earlier process left in it is fetched again. */
 export async function openStaging(folder: string): Promise<Staging> {
   await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const pathOf = (sha256: string): string => join(folder, sha256);
   const held = new Set<string>();
   let count = 0;

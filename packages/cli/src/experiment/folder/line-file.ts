@@ -1,4 +1,4 @@
-import { appendFile, mkdir, open, readFile, truncate } from "node:fs/promises";
+import { appendFile, open, readFile, truncate } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { FileTail } from "@holdfast/experiments";
 
@@ -61,8 +61,7 @@ export function tailOf(text: string): FileTail {
 }
 
 /** Brings names of new files to the disk; where folders cannot be synced (Windows), nothing is done. */
-export async function syncFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true });
+async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r").catch(() => undefined);
   await folder?.sync().catch(() => undefined);
   await folder?.close();

@@ -57,10 +57,10 @@ describe("a folder of results", () => {
     await folder.noteResult(result(1, "failed"));
     await folder.noteResult(result(2, "down"));
     const look = (one: ResultsFolder) => ({
-      completed: one.runsThatAre("completed"),
-      failed: one.runsThatAre("failed"),
-      down: one.runsThatAre("down"),
-      third: one.standing(3).hasEnded,
+      completed: one.runs.runsThatAre("completed"),
+      failed: one.runs.runsThatAre("failed"),
+      down: one.runs.runsThatAre("down"),
+      third: one.runs.standing(3).hasEnded,
     });
     const expected = { completed: [0], failed: [1], down: [2], third: false };
     expect(look(folder)).toEqual(expected);
@@ -69,7 +69,7 @@ describe("a folder of results", () => {
     await folder.close();
     const next = await opened();
     expect(look(next)).toEqual({ ...expected, completed: [0, 2], down: [] });
-    expect(next.standing(2)).toMatchObject({ starts: 2, hasEnded: true });
+    expect(next.runs.standing(2)).toMatchObject({ starts: 2, hasEnded: true });
     expect(next.history.interrupted.map(({ index }) => index)).toEqual([3]);
     await next.close();
   });
@@ -107,7 +107,7 @@ describe("a folder of results", () => {
     const folder = await opened();
     expect(folder.damaged[0]).toMatch(/^results\.ndjson:2: /);
     expect(folder.damaged.at(-1)).toBe("results.ndjson: … and 4 more");
-    expect(folder.runsThatAre("completed")).toEqual([0]);
+    expect(folder.runs.runsThatAre("completed")).toEqual([0]);
     await folder.close();
   });
 });

@@ -5,9 +5,9 @@
  * I2  A start or a result is on the disk when its promise resolves; a kill at any point leaves whole
  *     lines and at most one torn one, which the next process cuts off.
  */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
+  createRunLedger,
   foldHistory,
   readResults,
   readStarts,
@@ -18,10 +18,11 @@ import {
   type HealthRecord,
   type RecordFile,
   type ResultRecord,
+  type RunLedger,
   type StartRecord,
 } from "@holdfast/experiments";
 import type { Clock } from "@holdfast/runtime";
-import { tryFileLock } from "@holdfast/runtime/host";
+import { makeFolder, tryFileLock } from "@holdfast/runtime/host";
 import { openLineFile, readTextOf, tailOf } from "./line-file.ts";
 
 /** Name of the file of health checks. */
@@ -32,17 +33,6 @@ export const IMAGES_FOLDER = "images";
 export const WORK_FOLDER = ".work";
 const LOCK_FILE = ".lock";
 
-/** How a run stands. */
-export interface RunStanding {
-  /** The how many-th start of it. */
-  readonly starts: number;
-  /** The last start, which its result follows unless the process was killed. */
-  readonly last: StartRecord | undefined;
-  /** Whether the last start has its result. */
-  readonly hasEnded: boolean;
-  readonly status: "none" | "completed" | "failed" | "down";
-}
-
 /** An open folder. */
 export interface ResultsFolder {
   readonly path: string;
@@ -50,10 +40,8 @@ export interface ResultsFolder {
   readonly history: ExperimentHistory;
   /** Lines that are no records though they are whole, in words. */
   readonly damaged: readonly string[];
-  /** Of a run now. */
-  standing(index: number): RunStanding;
-  /** Runs that are so now, in the order of their numbers. */
-  runsThatAre(status: "completed" | "failed" | "down"): readonly number[];
+  /** Of its runs now. */
+  readonly runs: Pick<RunLedger, "standing" | "runsThatAre">;
   noteStart(record: StartRecord): Promise<void>;
   noteResult(record: ResultRecord): Promise<void>;
   noteCheck(record: HealthRecord): Promise<void>;
@@ -68,7 +56,7 @@ export type OpenedFolder =
 
 /** Opens a folder of results, and makes it where there is none. Throws what the disk says. */
 export async function openResultsFolder(path: string, clock: Clock): Promise<OpenedFolder> {
-  await mkdir(join(path, IMAGES_FOLDER), { recursive: true });
+  await makeFolder(join(path, IMAGES_FOLDER));
   const lock = await tryFileLock(join(path, LOCK_FILE), clock);
   if (lock.kind === "theirs") return { kind: "locked", pid: lock.pid };
   try {
@@ -91,25 +79,21 @@ async function openLocked(path: string, release: () => Promise<void>): Promise<R
   const startsFile = await openLineFile(startsPath, startsText, starts.tail);
   const resultsFile = await openLineFile(resultsPath, resultsText, results.tail);
   const checksFile = await openLineFile(checksPath, checksText, tailOf(checksText));
-  const runs = new Map<number, RunStanding>();
-  for (const record of starts.records) addStart(runs, record);
-  for (const record of results.records) addResult(runs, record);
+  const runs = createRunLedger();
+  for (const record of starts.records) runs.started(record);
+  for (const record of results.records) runs.ended(record);
   return {
     path,
     history: foldHistory(starts.records, results.records),
     damaged: [...damagedLines(STARTS_FILE, starts), ...damagedLines(RESULTS_FILE, results)],
-    standing: (index) => runs.get(index) ?? UNTOUCHED,
-    runsThatAre: (status) =>
-      [...runs]
-        .flatMap(([index, run]) => (run.status === status ? [index] : []))
-        .sort((a, b) => a - b),
+    runs,
     async noteStart(record) {
       await startsFile.append(recordLine(record));
-      addStart(runs, record);
+      runs.started(record);
     },
     async noteResult(record) {
       await resultsFile.append(recordLine(record));
-      addResult(runs, record);
+      runs.ended(record);
     },
     noteCheck: (record) => checksFile.append(`${JSON.stringify(record)}\n`),
     async close() {
@@ -117,28 +101,6 @@ async function openLocked(path: string, release: () => Promise<void>): Promise<R
       await release();
     },
   };
-}
-
-const UNTOUCHED: RunStanding = { starts: 0, last: undefined, hasEnded: true, status: "none" };
-
-function addStart(runs: Map<number, RunStanding>, record: StartRecord): void {
-  const run = runs.get(record.index) ?? UNTOUCHED;
-  if (record.attempt < run.starts) return;
-  runs.set(record.index, { ...run, starts: record.attempt, last: record, hasEnded: false });
-}
-
-function addResult(runs: Map<number, RunStanding>, record: ResultRecord): void {
-  const run = runs.get(record.index) ?? UNTOUCHED;
-  const isLast = record.attempt >= run.starts;
-  const isDown = record.error?.isInfrastructure === true;
-  const status = record.status === "completed" ? "completed" : isDown ? "down" : "failed";
-  runs.set(record.index, {
-    ...run,
-    starts: Math.max(run.starts, record.attempt),
-    hasEnded: run.hasEnded || isLast,
-    status: run.status === "completed" || !isLast ? run.status : status,
-    ...(status === "completed" && { status }),
-  });
 }
 
 const DAMAGED_TOLD = 5;
