@@ -178,6 +178,22 @@ runs:
     });
   });
 
+  test("takes an input with dots as everything else does: at the last one that fits", () => {
+    const dotted = {
+      "3": { class_type: "A", inputs: { "b.seed": 1 } },
+      "3.b": { class_type: "B", inputs: { seed: 2 } },
+    };
+    const plan = readPlan(
+      "name: d\nworkflow: w\ndimensions: {x: {values: [9], input: 3.b.seed}}\n",
+      dotted,
+    );
+    const made = applyRun(dotted, experimentSequence(plan, 1).runAt(0));
+    expect(made).toMatchObject({
+      "3": { inputs: { "b.seed": 1 } },
+      "3.b": { inputs: { seed: 9 } },
+    });
+  });
+
   test("of nothing but seeds is a grid of one", () => {
     const plan = readPlan("name: only-seeds\nworkflow: w\n", textGraph("a"));
     const sequence = experimentSequence(plan, 3);

@@ -1,4 +1,4 @@
-import { parseGraph, type Graph, type GraphNode } from "@holdfast/comfyui/protocol";
+import { findInput, parseGraph, type Graph, type GraphNode } from "@holdfast/comfyui/protocol";
 import {
   inFileOrder,
   listedProblems,
@@ -14,7 +14,7 @@ import {
   type YamlPlaces,
 } from "@holdfast/yaml-file";
 import type { ExperimentPlan, GraphInput, PlannedDimension, RunSource } from "../plan.ts";
-import { findInput, graphRules, namedInputs } from "./graph-rules.ts";
+import { graphRules, namedInputs } from "./graph-rules.ts";
 import { experimentSchema, VALUES_MAX, type ExperimentSpec } from "./model.ts";
 import { planSource } from "./plan-source.ts";
 import { experimentRules } from "./rules.ts";
