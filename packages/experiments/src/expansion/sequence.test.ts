@@ -194,6 +194,17 @@ runs:
     });
   });
 
+  test("gives its seed to a node that only holds one for others", () => {
+    const graph = {
+      "1": { class_type: "PrimitiveInt", inputs: { value: 5 } },
+      "2": { class_type: "A", inputs: { seed: ["1", 0] } },
+      "3": { class_type: "B", inputs: { noise_seed: ["1", 0] } },
+    };
+    const plan = readPlan("name: p\nworkflow: w\n", graph);
+    const run = experimentSequence(plan, 2).runAt(1);
+    expect(run.set).toEqual([{ nodeId: "1", input: "value", value: run.seed }]);
+  });
+
   test("of nothing but seeds is a grid of one", () => {
     const plan = readPlan("name: only-seeds\nworkflow: w\n", textGraph("a"));
     const sequence = experimentSequence(plan, 3);

@@ -1,4 +1,5 @@
-import { findInput, parseGraph, type Graph, type GraphNode } from "@holdfast/comfyui/protocol";
+import { findInput, parseGraph, type Graph } from "@holdfast/comfyui/protocol";
+import { seedPlaces } from "@holdfast/recovery";
 import {
   inFileOrder,
   listedProblems,
@@ -13,7 +14,7 @@ import {
   type YamlPath,
   type YamlPlaces,
 } from "@holdfast/yaml-file";
-import type { ExperimentPlan, GraphInput, PlannedDimension, RunSource } from "../plan.ts";
+import type { ExperimentPlan, PlannedDimension, RunSource } from "../plan.ts";
 import { graphRules, namedInputs } from "./graph-rules.ts";
 import { experimentSchema, VALUES_MAX, type ExperimentSpec } from "./model.ts";
 import { planSource } from "./plan-source.ts";
@@ -53,9 +54,6 @@ const WORDS = {
   empty: "the file is empty: expected `name`, `workflow` and `dimensions`",
   notMapping: "expected a mapping (`name: castle`, `dimensions: …`) at the top of the file",
 };
-
-/** Inputs that get a run's own seed where they hold a number. */
-const SEED_INPUTS: ReadonlySet<string> = new Set(["seed", "noise_seed"]);
 
 /**
  * Reads an experiment, YAML or JSON: its form, its keys and values, the rules between them, and
@@ -134,7 +132,7 @@ function withGraph(
     graph,
     dimensions: planned,
     source,
-    seedInputs: seedInputs(graph),
+    seedInputs: seedPlaces(graph),
   };
   const told = [...earlier, ...warnings].map((one) => placed(one, places, "value"));
   return { kind: "ok", plan, warnings: inFileOrder(told) };
@@ -165,20 +163,6 @@ function ownHeading({ part, spec, options }: SoundDimension): string | null {
   if (part === "fragments") return null;
   if (spec.nodes !== undefined) return "LoRAs";
   return options.every(({ value }) => typeof value === "string") ? "Subject" : "Tech";
-}
-
-function seedInputs(graph: Graph): readonly GraphInput[] {
-  return Object.entries(graph).flatMap(([nodeId, node]) =>
-    Object.keys(node.inputs)
-      .filter((input) => SEED_INPUTS.has(input) && isNumber(node, input))
-      .map((input) => ({ nodeId, input })),
-  );
-}
-
-/** Text of digits is a number that JavaScript would have rounded (`quoteBigIntegers`). */
-function isNumber(node: GraphNode, input: string): boolean {
-  const value = node.inputs[input];
-  return typeof value === "number" || (typeof value === "string" && /^\d{16,20}$/.test(value));
 }
 
 function invalid(problems: readonly FileProblem[]): {
