@@ -13,9 +13,6 @@ export const RESULTS_FILE = "results.ndjson";
 /** Name of the file of begun runs. */
 export const STARTS_FILE = "starts.ndjson";
 
-/** Longest line that is read, in characters. */
-const LINE_MAX = 1_000_000;
-
 const instant = z.iso.datetime({ precision: 3 });
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
@@ -135,9 +132,6 @@ type LineReading<Value> =
 
 function readLine<Value>(line: string, schema: z.ZodType<Value>): LineReading<Value> {
   if (line.trim() === "") return { kind: "empty" };
-  if (line.length > LINE_MAX) {
-    return { kind: "damaged", message: `expected at most ${LINE_MAX} characters` };
-  }
   let value: unknown;
   try {
     value = JSON.parse(line);
