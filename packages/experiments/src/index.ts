@@ -54,6 +54,7 @@ export {
   type FileTail,
   type RecordFile,
   type ResultRecord,
+  type RunEnd,
   type StartRecord,
 } from "./results/record.ts";
 export { comparedRuns, type RunExtras } from "./report/compared-runs.ts";
@@ -71,7 +72,6 @@ export { comparisonPage } from "./report/comparison-page.ts";
 export { COMPARISON_RUNS_MAX } from "./report/page-model.ts";
 export {
   createSchedule,
-  type RunEnd,
   type Schedule,
   type ScheduleFacts,
   type ScheduleStep,

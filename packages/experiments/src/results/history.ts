@@ -1,4 +1,5 @@
-import type { ResultRecord, StartRecord } from "./record.ts";
+import { endsByRun } from "./last-ends.ts";
+import { runEnd, type ResultRecord, type RunEnd, type StartRecord } from "./record.ts";
 
 /** What became of each run of an experiment so far. */
 export interface ExperimentHistory {
@@ -22,7 +23,7 @@ interface RunState {
   last: StartRecord | undefined;
   /** Of the last result. */
   endedAttempt: number;
-  status: "none" | "completed" | "failed" | "down";
+  status: "none" | RunEnd;
 }
 
 /**
@@ -46,22 +47,13 @@ export function foldHistory(
     state.starts = Math.max(state.starts, start.attempt);
     if (state.last === undefined || start.attempt >= state.last.attempt) state.last = start;
   }
-  for (const result of results) {
-    const state = of(result.index);
-    state.starts = Math.max(state.starts, result.attempt);
-    // I2: completed wins, otherwise the later.
-    if (state.status === "completed" || result.attempt < state.endedAttempt) {
-      if (result.status !== "completed") continue;
-    }
-    state.endedAttempt = Math.max(state.endedAttempt, result.attempt);
-    state.status = statusOf(result);
+  for (const { last, attempts } of endsByRun(results)) {
+    const state = of(last.index);
+    state.starts = Math.max(state.starts, attempts);
+    state.endedAttempt = attempts;
+    state.status = runEnd(last);
   }
   return toHistory(runs);
-}
-
-function statusOf({ status, error }: ResultRecord): RunState["status"] {
-  if (status === "completed") return "completed";
-  return error?.isInfrastructure === true ? "down" : "failed";
 }
 
 function toHistory(runs: ReadonlyMap<number, RunState>): ExperimentHistory {

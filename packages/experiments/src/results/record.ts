@@ -65,6 +65,15 @@ export type StartRecord = z.infer<typeof startSchema>;
 /** A run that ended. Members of a later version are kept. */
 export type ResultRecord = z.infer<typeof resultSchema>;
 
+/** How a run ended; `down`: because a service was down. */
+export type RunEnd = "completed" | "failed" | "down";
+
+/** How the run of a record ended. */
+export function runEnd({ status, error }: Pick<ResultRecord, "status" | "error">): RunEnd {
+  if (status === "completed") return "completed";
+  return error?.isInfrastructure === true ? "down" : "failed";
+}
+
 /** A file of records, read. */
 export interface RecordFile<Value> {
   readonly records: readonly Value[];
