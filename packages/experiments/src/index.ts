@@ -10,7 +10,7 @@ export {
 } from "./plan.ts";
 export { RUNS_MAX, type ExperimentSpec, type Scalar } from "./spec/model.ts";
 export {
-  EXPERIMENT_FILE_MAX,
+  EXPERIMENT_BYTES_MAX,
   readExperiment,
   type ExperimentReading,
   type PlanReading,

@@ -5,7 +5,7 @@ import { experimentSequence } from "../expansion/sequence.ts";
 import { runLines } from "../lines.ts";
 import { roundLength } from "../plan.ts";
 import { EXPERIMENT_EXAMPLE, EXPERIMENT_EXAMPLE_GRAPH, experimentReference } from "./reference.ts";
-import { EXPERIMENT_FILE_MAX, readExperiment } from "./read-experiment.ts";
+import { EXPERIMENT_BYTES_MAX, readExperiment } from "./read-experiment.ts";
 
 const graph = { ...EXPERIMENT_EXAMPLE_GRAPH, "6": textGraph("{{a}}")["1"]! };
 const of = (rest: string): readonly string[] => told(`name: e\nworkflow: w.json\n${rest}`, graph);
@@ -52,7 +52,10 @@ describe("an experiment", () => {
     expect(told("- a\n", graph)).toEqual([
       "e:1:1: expected a mapping (`name: castle`, `dimensions: …`) at the top of the file",
     ]);
-    expect(told(" ".repeat(EXPERIMENT_FILE_MAX + 1), graph)[0]).toContain("expected at most");
+    // In bytes: a "é" has two, a "🏰" four.
+    expect(told(`${" ".repeat(EXPERIMENT_BYTES_MAX - 6)}é🏰 `, graph)).toEqual([
+      "e:1:1: expected at most 4194304 bytes, found 4194305",
+    ]);
   });
 
   test("has every wrong key and value told, with line, column and the name that was meant", () => {

@@ -3,15 +3,11 @@ import { seedPlaces } from "@holdfast/recovery";
 import {
   inFileOrder,
   listedProblems,
-  ofWholeFile,
   placed,
-  readMapping,
+  readBySchema,
   schemaTree,
-  shapeProblems,
-  type FileForm,
   type FileProblem,
   type Finding,
-  type YamlPath,
   type YamlPlaces,
 } from "@holdfast/yaml-file";
 import type { ExperimentPlan, PlannedDimension, RunSource } from "../plan.ts";
@@ -21,8 +17,8 @@ import { planSource } from "./plan-source.ts";
 import { experimentRules } from "./rules.ts";
 import { soundParts, type SoundDimension } from "./sound-parts.ts";
 
-/** Largest file that is read, in characters: it may have the graph inside. */
-export const EXPERIMENT_FILE_MAX = 4 * 1024 * 1024;
+/** Largest file that is read: it may have the graph inside. */
+export const EXPERIMENT_BYTES_MAX = 4 * 1024 * 1024;
 
 /** An experiment that can be worked with, or everything that is wrong with its file. */
 export type ExperimentReading =
@@ -61,35 +57,29 @@ const WORDS = {
  * another file, which somebody else reads.
  */
 export function readExperiment(text: string): ExperimentReading {
-  if (text.length > EXPERIMENT_FILE_MAX) {
-    const message = `expected at most ${EXPERIMENT_FILE_MAX} characters, found ${text.length}`;
-    return invalid([ofWholeFile(message)]);
-  }
-  const form: FileForm = { name: "an experiment", schema: schemaTree(experimentSchema) };
-  const mapping = readMapping(text, form.schema, WORDS);
-  if (mapping.kind === "refused") return invalid(mapping.problems);
-  const { value, places } = mapping;
-  const parsed = experimentSchema.safeParse(value);
-  const written = { value, sourceOf: (path: YamlPath) => places.sourceOf(path) };
-  const shape = parsed.success ? [] : shapeProblems(parsed.error.issues, written, form);
+  const form = { name: "an experiment", schema: schemaTree(experimentSchema) };
+  const kind = { form, words: WORDS, bytesMax: EXPERIMENT_BYTES_MAX };
+  const reading = readBySchema(text, experimentSchema, kind);
+  if (reading.kind === "refused") return invalid(reading.problems);
+  const { value, places, parsed: spec, shape } = reading;
   const parts = soundParts(value, VALUES_MAX);
   const rules = experimentRules(parts);
-  const graph = parsed.success ? inlineGraph(parsed.data) : undefined;
+  const graph = spec === undefined ? undefined : inlineGraph(spec);
   const problems = [
     ...shape.map((one) => placed(one, places, one.part)),
     ...[...rules.problems, ...(graph?.problems ?? [])].map((one) => placed(one, places, "value")),
   ];
-  if (problems.length > 0 || !parsed.success) return invalid(problems);
-  const source = planSource(parsed.data, parts.dimensions);
+  if (problems.length > 0 || spec === undefined) return invalid(problems);
+  const source = planSource(spec, parts.dimensions);
   if (source.kind === "invalid") return invalid([placed(source.problem, places, "value")]);
-  const planned = { spec: parsed.data, dimensions: parts.dimensions, source: source.source };
+  const planned = { spec, dimensions: parts.dimensions, source: source.source };
   return {
     kind: "ok",
     experiment: {
-      spec: parsed.data,
+      spec,
       workflow:
         graph === undefined
-          ? { kind: "file", path: parsed.data.workflow ?? "" }
+          ? { kind: "file", path: spec.workflow ?? "" }
           : { kind: "inline", graph: graph.graph },
       plan: (given) => withGraph(planned, given, places, rules.warnings),
     },
