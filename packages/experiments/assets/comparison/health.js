@@ -146,7 +146,7 @@ function showChecks({ checks, outages }) {
             make(
               "tr",
               isHealthy ? "" : "bad",
-              make("td", "number", String(experiment)),
+              make("td", "", String(experiment)),
               make("td", "", timeText(at)),
               make("td", "", text),
             ),
