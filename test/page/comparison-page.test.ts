@@ -144,6 +144,34 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await seriousFindings(page)).toEqual([]);
   });
 
+  it("pins what a cell shows, not a failed run below it", async () => {
+    const page = await open("comparison.html");
+    // exp_0004 is the first of its cell, and failed.
+    const shownName = await cell(page, 1, 1).locator(".caption b").innerText();
+    expect(shownName).not.toBe("exp_0004");
+    await cell(page, 1, 1).focus();
+    await page.keyboard.press("p");
+    expect(await page.locator(".pin").innerText()).toContain(shownName);
+  });
+
+  it("opens runs from the strip by keyboard: one stop, then arrows", async () => {
+    const page = await open("comparison.html");
+    const bar = page.locator("#strip [tabindex='0']");
+    expect(await bar.count()).toBe(1);
+    await bar.focus();
+    for (let at = 0; at < 4; at += 1) await page.keyboard.press("ArrowRight");
+    expect(await page.locator("#strip :focus").getAttribute("aria-label")).toBe("exp_0004: failed");
+    await keepPicture(page, "comparison-strip");
+    await page.keyboard.press("Enter");
+    expect(await title(page)).toMatch(/^exp_0004 /);
+    await page.keyboard.press("Escape");
+    await bar.focus();
+    await page.keyboard.press("End");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Space");
+    expect(await title(page)).toMatch(/^exp_0249 /);
+  });
+
   it("says why a run failed, gives what was set to the clipboard, and is found by its address", async () => {
     const page = await open("comparison.html#exp_0004", {
       permissions: ["clipboard-read", "clipboard-write"],

@@ -177,6 +177,15 @@ function axis(model, runs, dimension) {
   };
 }
 
+/** The run that stands for its cell: one with a picture, or else one that completed. */
+export function topRun(runs) {
+  return (
+    runs.find((run) => run.images !== undefined) ??
+    runs.find((run) => run.status === "completed") ??
+    runs[0]
+  );
+}
+
 /** The next cell in a direction that has runs; undefined at the end. */
 export function nextCell(arranged, row, column, down, right) {
   for (
