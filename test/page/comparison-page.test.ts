@@ -172,6 +172,13 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await title(page)).toMatch(/^exp_0249 /);
   });
 
+  it("measures everything once, though the records measure starts and loss as well", async () => {
+    const page = await open("comparison.html");
+    const names = await page.locator("#sort option").allTextContents();
+    expect(names).toEqual([...new Set(names)]);
+    expect(names).toEqual(expect.arrayContaining(["starts", "attempts", "loss"]));
+  });
+
   it("says why a run failed, gives what was set to the clipboard, and is found by its address", async () => {
     const page = await open("comparison.html#exp_0004", {
       permissions: ["clipboard-read", "clipboard-write"],

@@ -17,7 +17,7 @@ export const CONDITIONS = [
 export function measures(model) {
   return [
     ["duration", (run) => run.durationMs / 1000],
-    ["attempts", (run) => run.attempts],
+    ["starts", (run) => run.attempts],
     ["loss", (run) => run.loss ?? 0],
     ...model.metrics.map((name) => [
       name,
