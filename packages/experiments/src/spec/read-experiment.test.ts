@@ -188,6 +188,16 @@ dimensions:
     ).toEqual(['e:5:12: runs[0].a: expected a list of LoRAs for "a", found "x"']);
   });
 
+  test("of mode list has runs whose seeds are seeds", () => {
+    const seeds = (values: string): readonly string[] =>
+      of(`mode: list\ndimensions: {a: [x], seed: {}}\nruns: [${values}]\n`);
+    expect(seeds('{seed: 7}, {seed: "18446744073709551615"}')).toEqual([]);
+    expect(seeds("{seed: 1.5}, {seed: many}")).toEqual([
+      "e:5:15: runs[0].seed: expected a whole number, 0 or more: it is the runs' seed, found 1.5",
+      `e:5:28: runs[1].seed: expected a whole number, 0 or more: it is the runs' seed, found "many"`,
+    ]);
+  });
+
   test("has stacks that fit their nodes", () => {
     expect(dimension("{stacks: [[{name: A}, {name: B}]], nodes: [10], input: 3.cfg}")).toEqual([
       "e:4:16: dimensions.a.stacks[0]: expected at most 1 LoRAs, one for each of `nodes`, found 2",
