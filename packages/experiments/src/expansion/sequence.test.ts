@@ -212,6 +212,14 @@ runs:
     expect(sequence.runAt(2)).toMatchObject({ title: "only-seeds", round: 2, lines: [] });
   });
 
+  test("tells nothing of an empty text", () => {
+    const plan = readPlan(
+      `name: t\nworkflow: w\ndimensions: {a: [knight], b: {values: [""], as: Subject}, c: {values: ["", " "], as: Look}, d: {values: [x], as: Subject}}\n`,
+      textGraph("{{a}}{{b}}{{c}}{{d}}"),
+    );
+    expect(experimentSequence(plan, 1).runAt(0).lines).toEqual(["Subject: knight x"]);
+  });
+
   test("tells values on one line, without what moves a cursor", () => {
     const plan = readPlan(
       `name: t\nworkflow: w\ndimensions: {a: {values: ["one\\n  two \\u001b[31mred\\u202e ${"long ".repeat(60)}"], as: Look}, b: {values: [1], as: Subject}}\n`,
