@@ -92,8 +92,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await page.locator(".column-head:visible").count()).toBe(0);
     await page.getByLabel("Sort by").selectOption({ label: "duration" });
     await page.getByLabel("Order").selectOption({ label: "falling" });
-    const slowest = await cell(page, 0, 0).innerText();
-    expect(slowest).toMatch(/10\.\d+ s|10\.2 s/);
+    expect(await cell(page, 0, 0).innerText()).toMatch(/^exp_0062\s+10\.2 s$/);
     await keepPicture(page, "comparison-wall");
   });
 
@@ -110,7 +109,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     await fields.getByLabel("dpmpp_2m").check();
     await fields.getByLabel("Measure", { exact: true }).selectOption("rating");
     await fields.getByLabel("At least").fill("4.5");
-    await shows(page, /^\d of 250|^[1-3]\d of 250/);
+    await shows(page, /^13 of 250/);
     await page.locator("#clear").click();
     await page.getByLabel("Search").fill("harbour EXP_003");
     await shows(page, /^10 of 250/);
@@ -212,9 +211,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
   });
 
   it("draws of ten thousand runs only what is seen", async () => {
-    const started = performance.now();
     const page = await open("many.html");
-    expect(performance.now() - started).toBeLessThan(15_000);
     await page.getByLabel("View").selectOption({ label: "All runs" });
     expect(await page.locator(".cell").count()).toBeLessThan(200);
     await cell(page, 0, 0).focus();
@@ -239,7 +236,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
           ...run,
           title: hostile,
           values: { [hostile]: at === 0 ? hostile : "tame" },
-          metrics: { [hostile]: 1, __proto__: 1 },
+          metrics: { [hostile]: 1, ["__proto__"]: 1 },
           error: { class: hostile, message: hostile },
         })),
         best: [{ index: 0, why: hostile }],

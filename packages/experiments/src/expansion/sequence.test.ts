@@ -80,7 +80,7 @@ describe("a sequence", () => {
     }
   });
 
-  test("keeps nothing of its runs, and gives no two the same seed", () => {
+  test("gives no two of a hundred thousand the same seed", () => {
     const seeds = new Set<unknown>();
     for (const run of experimentSequence(grid, 100_000).runs()) seeds.add(run.seed);
     expect(seeds.size).toBe(100_000);
