@@ -5,12 +5,15 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join, normalize } from "node:path";
 
+/** Parts of the style in their order: a later one may change what an earlier one says. */
+const STYLES = ["page", "controls", "health", "grid", "details", "pair"];
+
 /** The text of `packages/experiments/src/report/page-assets.ts`. */
 export function comparisonAssets(root) {
   const folder = join(root, "packages/experiments/assets/comparison");
   const read = (name) => readFileSync(join(folder, name), "utf8");
   const script = `\n"use strict";\n{\n${joinScripts("main.js", read)}}\n`;
-  const style = `\n${read("comparison.css")}`;
+  const style = `\n${STYLES.map((name) => read(`${name}.css`)).join("")}`;
   for (const text of [script, style]) {
     // Either would end the element that the text stands in.
     if (/<\/(?:script|style)|<!--/i.test(text)) throw new Error("an asset holds HTML's own words");

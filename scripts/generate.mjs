@@ -237,8 +237,8 @@ itself: \`--start-from\` goes through none of those before it.
 
 **Into the graph.** A text that is nothing but \`{{steps}}\` becomes the dimension's value, number or
 text; inside a text the value is put in as text, once: a prompt that has \`{{…}}\` itself stays as it is.
-\`input: 3.steps\` sets an input. Every input \`seed\` or \`noise_seed\` that holds a number gets the run's own
-seed, unless a dimension sets it; a dimension called \`seed\` is that seed (\`seed: [42]\`: the same for all).
+\`input: 3.steps\` sets an input. Every input \`seed\` or \`noise_seed\` that holds a number, or the node that
+only holds it for such inputs, gets the run's own seed, unless a dimension sets it; a dimension called \`seed\` is that seed (\`seed: [42]\`: the same for all).
 \`{{seed}}\`, \`{{index}}\` and \`{{run}}\` (\`exp_0042\`) are there without a dimension.
 
 **LoRAs.** A stack fills the LoraLoader \`nodes\` in their order: \`lora_name\`, \`strength_model\` and

@@ -89,7 +89,10 @@ function castleRun(index: number): ComparedRun {
       : [],
     recovery: isRecovered ? ["free_memory", "tiled_vae"] : [],
     loss: isRecovered ? 1 : 0,
+    // As `holdfast experiment run` writes them, and what somebody rated.
     metrics: {
+      attempts: 1,
+      loss: isRecovered ? 1 : 0,
       queue_seconds: (index % 7) / 10,
       ...(index % 2 ? { rating: 1 + ((index * 31) % 50) / 10 } : {}),
     },

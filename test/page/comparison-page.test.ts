@@ -92,8 +92,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await page.locator(".column-head:visible").count()).toBe(0);
     await page.getByLabel("Sort by").selectOption({ label: "duration" });
     await page.getByLabel("Order").selectOption({ label: "falling" });
-    const slowest = await cell(page, 0, 0).innerText();
-    expect(slowest).toMatch(/10\.\d+ s|10\.2 s/);
+    expect(await cell(page, 0, 0).innerText()).toMatch(/^exp_0062\s+10\.2 s$/);
     await keepPicture(page, "comparison-wall");
   });
 
@@ -110,7 +109,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     await fields.getByLabel("dpmpp_2m").check();
     await fields.getByLabel("Measure", { exact: true }).selectOption("rating");
     await fields.getByLabel("At least").fill("4.5");
-    await shows(page, /^\d of 250|^[1-3]\d of 250/);
+    await shows(page, /^13 of 250/);
     await page.locator("#clear").click();
     await page.getByLabel("Search").fill("harbour EXP_003");
     await shows(page, /^10 of 250/);
@@ -142,6 +141,41 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
     expect(await page.locator("#pair-rows").innerText()).toMatch(/sampler\s+dpmpp_2m\s+ddim/);
     await keepPicture(page, "comparison-pair");
     expect(await seriousFindings(page)).toEqual([]);
+  });
+
+  it("pins what a cell shows, not a failed run below it", async () => {
+    const page = await open("comparison.html");
+    // exp_0004 is the first of its cell, and failed.
+    const shownName = await cell(page, 1, 1).locator(".caption b").innerText();
+    expect(shownName).not.toBe("exp_0004");
+    await cell(page, 1, 1).focus();
+    await page.keyboard.press("p");
+    expect(await page.locator(".pin").innerText()).toContain(shownName);
+  });
+
+  it("opens runs from the strip by keyboard: one stop, then arrows", async () => {
+    const page = await open("comparison.html");
+    const bar = page.locator("#strip [tabindex='0']");
+    expect(await bar.count()).toBe(1);
+    await bar.focus();
+    for (let at = 0; at < 4; at += 1) await page.keyboard.press("ArrowRight");
+    expect(await page.locator("#strip :focus").getAttribute("aria-label")).toBe("exp_0004: failed");
+    await keepPicture(page, "comparison-strip");
+    await page.keyboard.press("Enter");
+    expect(await title(page)).toMatch(/^exp_0004 /);
+    await page.keyboard.press("Escape");
+    await bar.focus();
+    await page.keyboard.press("End");
+    await page.keyboard.press("ArrowRight");
+    await page.keyboard.press("Space");
+    expect(await title(page)).toMatch(/^exp_0249 /);
+  });
+
+  it("measures everything once, though the records measure starts and loss as well", async () => {
+    const page = await open("comparison.html");
+    const names = await page.locator("#sort option").allTextContents();
+    expect(names).toEqual([...new Set(names)]);
+    expect(names).toEqual(expect.arrayContaining(["starts", "attempts", "loss"]));
   });
 
   it("says why a run failed, gives what was set to the clipboard, and is found by its address", async () => {
@@ -177,9 +211,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
   });
 
   it("draws of ten thousand runs only what is seen", async () => {
-    const started = performance.now();
     const page = await open("many.html");
-    expect(performance.now() - started).toBeLessThan(15_000);
     await page.getByLabel("View").selectOption({ label: "All runs" });
     expect(await page.locator(".cell").count()).toBeLessThan(200);
     await cell(page, 0, 0).focus();
@@ -204,7 +236,7 @@ describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
           ...run,
           title: hostile,
           values: { [hostile]: at === 0 ? hostile : "tame" },
-          metrics: { [hostile]: 1, __proto__: 1 },
+          metrics: { [hostile]: 1, ["__proto__"]: 1 },
           error: { class: hostile, message: hostile },
         })),
         best: [{ index: 0, why: hostile }],

@@ -10,7 +10,7 @@ export {
 } from "./plan.ts";
 export { RUNS_MAX, type ExperimentSpec, type Scalar } from "./spec/model.ts";
 export {
-  EXPERIMENT_FILE_MAX,
+  EXPERIMENT_BYTES_MAX,
   readExperiment,
   type ExperimentReading,
   type PlanReading,
@@ -59,6 +59,7 @@ export {
   type FileTail,
   type RecordFile,
   type ResultRecord,
+  type RunEnd,
   type StartRecord,
 } from "./results/record.ts";
 export { comparedRuns, type RunExtras } from "./report/compared-runs.ts";
@@ -76,7 +77,6 @@ export { comparisonPage } from "./report/comparison-page.ts";
 export { COMPARISON_RUNS_MAX } from "./report/page-model.ts";
 export {
   createSchedule,
-  type RunEnd,
   type Schedule,
   type ScheduleFacts,
   type ScheduleStep,

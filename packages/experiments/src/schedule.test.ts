@@ -2,8 +2,8 @@ import { nextInt, seededRandom, type Random } from "@holdfast/runtime";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { foldHistory, type ExperimentHistory } from "./results/history.ts";
-import type { ResultRecord, StartRecord } from "./results/record.ts";
-import { createSchedule, type RunEnd, type Schedule, type ScheduleFacts } from "./schedule.ts";
+import type { ResultRecord, RunEnd, StartRecord } from "./results/record.ts";
+import { createSchedule, type Schedule, type ScheduleFacts } from "./schedule.ts";
 
 const AT = "2026-01-02T03:04:05.678Z";
 /** What survives a process. */

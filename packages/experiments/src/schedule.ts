@@ -10,6 +10,7 @@
  */
 import { invariant } from "@holdfast/runtime";
 import type { ExperimentHistory } from "./results/history.ts";
+import type { RunEnd } from "./results/record.ts";
 import { createRunQueue } from "./run-queue.ts";
 
 /** What is to be done, and what was done before. */
@@ -24,9 +25,6 @@ export interface ScheduleFacts {
   /** Of the same experiment's folder; an empty one for a new folder. */
   readonly history: ExperimentHistory;
 }
-
-/** How a run ended; `down`: because a service was down. */
-export type RunEnd = "completed" | "failed" | "down";
 
 /** What to do next. */
 export type ScheduleStep =

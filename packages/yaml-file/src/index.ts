@@ -10,14 +10,9 @@ export {
 export { joinFindings, pathText, type Finding, type Findings, type YamlPath } from "./finding.ts";
 export { nearestName } from "./nearest-name.ts";
 export { parseYaml, type ParsedYaml, type YamlProblem } from "./parse-yaml.ts";
-export {
-  shapeProblems,
-  type FileForm,
-  type ShapeProblem,
-  type UnfitChoice,
-  type WrittenFile,
-} from "./problem-words.ts";
-export { readMapping, type MappingReading, type MappingWords } from "./read-mapping.ts";
+export { type FileForm, type ShapeProblem, type UnfitChoice } from "./problem-words.ts";
+export { readBySchema, type FileKind, type SchemaReading } from "./read-by-schema.ts";
+export { type MappingWords } from "./read-mapping.ts";
 export { schemaReference, type SchemaKey } from "./schema-reference.ts";
 export { schemaTree, type SchemaNode } from "./schema-words.ts";
 export { isSecretName } from "./shown-value.ts";

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { parseGraph, quoteBigIntegers, type Graph } from "@holdfast/comfyui/protocol";
 import {
-  EXPERIMENT_FILE_MAX,
+  EXPERIMENT_BYTES_MAX,
   readExperiment,
   type ExperimentPlan,
   type ReadExperiment,
@@ -26,12 +26,10 @@ export interface LoadedExperiment {
 
 /** Largest file of a graph that is read. */
 const GRAPH_FILE_MAX_BYTES = 64 * 1024 * 1024;
-/** Bytes of UTF-8 that a character may have. */
-const UTF8_MAX = 4;
 
 /** Reads an experiment and its graph. Throws {@link CommandFailure} with everything that is wrong. */
 export async function loadExperiment(file: string): Promise<LoadedExperiment> {
-  const specText = await readText(file, EXPERIMENT_FILE_MAX * UTF8_MAX);
+  const specText = await readText(file, EXPERIMENT_BYTES_MAX);
   const reading = readExperiment(specText);
   if (reading.kind === "invalid") throw refused(problemLines(reading.problems, file));
   const graph = await graphOf(reading.experiment, file);

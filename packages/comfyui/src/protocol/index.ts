@@ -2,6 +2,7 @@ export { parseBinaryFrame, type BinaryFrame } from "./binary-frame.ts";
 export { canonicalJson, hashGraph } from "./canonical.ts";
 export { quoteBigIntegers } from "./exact-json.ts";
 export { EXECUTION_BLOCKED, parseExecutionError, type ExecutionError } from "./execution-error.ts";
+export { findInput } from "./find-input.ts";
 export { inputOf, isLink, nodeOf, type Graph, type GraphLink, type GraphNode } from "./graph.ts";
 export {
   parseHistoryEntry,

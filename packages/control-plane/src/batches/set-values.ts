@@ -1,9 +1,9 @@
 /** `set` of a book, a page or a regenerate: values by `node.input`, or by a variable's name. Pure. */
-import { applyPatch, parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
+import { applyPatch, findInput, parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
 import type { ErrorCode } from "@holdfast/contract";
 import { invariant } from "@holdfast/runtime";
 import { nearestName } from "@holdfast/yaml-file";
-import { explainMiss, findPlace } from "../jobs/overrides.ts";
+import { explainMiss } from "../jobs/overrides.ts";
 import type { VariableValue } from "./model.ts";
 import type { PageTrouble } from "./planned-book.ts";
 import type { TemplatePlaces } from "./template-places.ts";
@@ -70,7 +70,7 @@ export function findFormTrouble(
   const formed = [...set].filter(([, value]) => typeof value === "object" && value !== null);
   if (formed.length === 0) return null;
   const patch = formed.map(([name, value]) => {
-    const place = findPlace(places.graph, name);
+    const place = findInput(places.graph, name);
     invariant(place !== undefined, "only values that have a place are looked at");
     return { ...place, value };
   });

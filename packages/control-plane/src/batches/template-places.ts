@@ -1,6 +1,7 @@
 /** Where values go in one graph: its variables, its inputs by name, its prompts and seeds. Pure. */
 import {
   fillTemplate,
+  findInput,
   findTemplateVariables,
   inputOf,
   nodeOf,
@@ -9,7 +10,6 @@ import {
 } from "@holdfast/comfyui/protocol";
 import { seedPlaces } from "@holdfast/recovery";
 import { invariant } from "@holdfast/runtime";
-import { findPlace } from "../jobs/overrides.ts";
 import { placePrompt } from "../jobs/prompt-places.ts";
 import { isTextInput } from "./cell-values.ts";
 import type { VariableValue } from "./model.ts";
@@ -62,7 +62,7 @@ export function findPlaces(graph: Graph): TemplatePlaces {
   const look = (name: string): { readonly value: unknown } | null => {
     const found = known.get(name);
     if (found !== undefined) return found;
-    const place = findPlace(graph, name);
+    const place = findInput(graph, name);
     const node = place === undefined ? undefined : nodeOf(graph, place.nodeId);
     const answer =
       place === undefined || node === undefined ? null : { value: inputOf(node, place.input) };
@@ -138,7 +138,7 @@ function findUnnameable(
   inputs: ReadonlyMap<string, TemplateInput>,
 ): string | undefined {
   for (const { name, input } of inputs.values()) {
-    if (findPlace(graph, name)?.input !== input) return name;
+    if (findInput(graph, name)?.input !== input) return name;
   }
   return undefined;
 }

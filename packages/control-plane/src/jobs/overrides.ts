@@ -1,6 +1,6 @@
 import {
   applyPatch,
-  inputOf,
+  findInput,
   nodeOf,
   type Graph,
   type InputValue,
@@ -11,34 +11,20 @@ export type OverridesApplied =
   | { readonly kind: "applied"; readonly graph: Graph }
   | { readonly kind: "unmatched"; readonly name: string; readonly reason: string };
 
-/**
- * Puts values into a graph by `node.input` (`{"3.seed": 7}`). Node ids and input names may hold dots
- * themselves: the last dot that gives an existing node and an input of it counts.
- */
+/** Puts values into a graph by `node.input` (`{"3.seed": 7}`). */
 export function applyOverrides(
   graph: Graph,
   overrides: Readonly<Record<string, unknown>>,
 ): OverridesApplied {
   const set: InputValue[] = [];
   for (const [name, value] of Object.entries(overrides)) {
-    const place = findPlace(graph, name);
+    const place = findInput(graph, name);
     if (place === undefined) {
       return { kind: "unmatched", name, reason: explainMiss(graph, name) };
     }
     set.push({ ...place, value });
   }
   return { kind: "applied", graph: set.length === 0 ? graph : applyPatch(graph, { set }) };
-}
-
-/** The place that `node.input` names in a graph; undefined when there is none. */
-export function findPlace(graph: Graph, name: string): Omit<InputValue, "value"> | undefined {
-  for (let dot = name.lastIndexOf("."); dot > 0; dot = name.lastIndexOf(".", dot - 1)) {
-    const nodeId = name.slice(0, dot);
-    const input = name.slice(dot + 1);
-    const node = nodeOf(graph, nodeId);
-    if (node !== undefined && inputOf(node, input) !== undefined) return { nodeId, input };
-  }
-  return undefined;
 }
 
 /** How many names a message lists. */

@@ -17,7 +17,7 @@ export const CONDITIONS = [
 export function measures(model) {
   return [
     ["duration", (run) => run.durationMs / 1000],
-    ["attempts", (run) => run.attempts],
+    ["starts", (run) => run.attempts],
     ["loss", (run) => run.loss ?? 0],
     ...model.metrics.map((name) => [
       name,
@@ -175,6 +175,15 @@ function axis(model, runs, dimension) {
     names: used.map((value) => model.dimensions[dimension].values[value] ?? "not set"),
     place: (run) => places.get(run.values[dimension]),
   };
+}
+
+/** The run that stands for its cell: one with a picture, or else one that completed. */
+export function topRun(runs) {
+  return (
+    runs.find((run) => run.images !== undefined) ??
+    runs.find((run) => run.status === "completed") ??
+    runs[0]
+  );
 }
 
 /** The next cell in a direction that has runs; undefined at the end. */

@@ -1,5 +1,6 @@
 // What the grid is made of.
 
+import { topRun } from "./arrange.js";
 import { make, makePicture } from "./elements.js";
 
 /** The corner with the dimensions' names, and the heads of the columns that are seen. */
@@ -39,14 +40,14 @@ export function makeCell(row, column) {
   return cell;
 }
 
-/** Puts a cell's runs into it: the first picture, and how many there are below it. */
+/** Puts a cell's runs into it: the top one, and how many there are below it. */
 export function fillCell(cell, runs, { caption, isPinned }) {
   if (runs.length === 0) {
     cell.classList.add("empty");
     cell.append(make("span", "", "no run"));
     return;
   }
-  const top = runs.find((run) => run.images !== undefined) ?? runs[0];
+  const top = topRun(runs);
   cell.classList.toggle("stacked", runs.length > 1);
   cell.classList.toggle("failed", top.status !== "completed");
   cell.classList.toggle("pinned", runs.some(isPinned));

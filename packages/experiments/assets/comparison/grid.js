@@ -1,5 +1,6 @@
 // The grid: only the cells that are seen are in the page, so ten thousand runs scroll like ten.
 
+import { topRun } from "./arrange.js";
 import { make } from "./elements.js";
 import { fillCell, makeCell, makeHeads, makeRow } from "./grid-parts.js";
 
@@ -210,12 +211,12 @@ export class Grid {
   #pressed(event) {
     if (event.altKey || event.metaKey || placeOf(event.target) === undefined) return;
     const { row, column } = this.#focus;
-    const [first] = this.#shown.cellOf(row, column);
+    const top = topRun(this.#shown.cellOf(row, column));
     const move = this.#moves(event.ctrlKey)[event.key];
     if (move !== undefined) this.moveTo(...move);
-    else if (first === undefined) return;
+    else if (top === undefined) return;
     else if (event.key === "Enter" || event.key === " ") this.#does.open({ row, column });
-    else if (event.key.toLowerCase() === "p" && !event.ctrlKey) this.#does.pin(first);
+    else if (event.key.toLowerCase() === "p" && !event.ctrlKey) this.#does.pin(top);
     else return;
     event.preventDefault();
   }

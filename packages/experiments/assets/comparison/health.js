@@ -34,7 +34,7 @@ export function showHealth(model, open) {
     const kind = kindOf(run, repeated);
     const known = worst.get(bar);
     if (known === undefined || KINDS.indexOf(kind) > KINDS.indexOf(known.kind)) {
-      worst.set(bar, { kind, index: run.index });
+      worst.set(bar, { kind, run });
     }
   }
   byId("strip").replaceChildren(
@@ -57,22 +57,48 @@ function kindOf(run, repeated) {
 
 function drawing(model, bars, perBar, worst, open) {
   const svg = shape("svg", { viewBox: `0 0 ${bars} ${HEIGHT}`, preserveAspectRatio: "none" });
-  svg.setAttribute("role", "img");
+  svg.setAttribute("role", "toolbar");
   svg.setAttribute("aria-label", stripText(model));
   for (const { experiment } of model.outages) {
     const at = Math.min(bars - 1, Math.floor(experiment / perBar));
     const width = Math.max(1, bars / 150);
     svg.append(shape("rect", { x: at - width / 2, y: 0, width, height: 5, class: "outage" }));
   }
-  for (const [bar, { kind, index }] of worst) {
+  // In the order in which they are seen, for the arrow keys.
+  const inOrder = [...worst].sort(([one], [other]) => one - other);
+  const rects = inOrder.map(([bar, { kind, run }]) => {
     const rect = shape("rect", { x: bar, y: 8, width: 1, height: HEIGHT - 8, class: kind });
-    rect.addEventListener("click", () => open(index));
+    const text = `${run.name}: ${LEGEND[kind]}`;
+    rect.setAttribute("role", "button");
+    rect.setAttribute("aria-label", text);
+    rect.addEventListener("click", () => open(run.index));
     const title = shape("title", {});
-    title.textContent = `${model.runs.find((run) => run.index === index).name}: ${LEGEND[kind]}`;
+    title.textContent = text;
     rect.append(title);
-    svg.append(rect);
-  }
+    return rect;
+  });
+  svg.append(...rects);
+  walkBars(svg, rects);
   return svg;
+}
+
+/** One stop for the tabulator key, arrows from bar to bar: nobody wants four hundred stops. */
+function walkBars(svg, rects) {
+  rects.forEach((rect, at) => rect.setAttribute("tabindex", at === 0 ? "0" : "-1"));
+  svg.addEventListener("focusin", ({ target }) => {
+    svg.querySelector("[tabindex='0']").setAttribute("tabindex", "-1");
+    target.setAttribute("tabindex", "0");
+  });
+  svg.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const at = rects.indexOf(event.target);
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: rects.length - 1 };
+    if (Object.hasOwn(next, event.key)) rects[next[event.key]]?.focus();
+    else if (event.key === "Enter" || event.key === " ")
+      event.target.dispatchEvent(new Event("click"));
+    else return;
+    event.preventDefault();
+  });
 }
 
 function stripText({ counts, outages }) {
@@ -146,7 +172,7 @@ function showChecks({ checks, outages }) {
             make(
               "tr",
               isHealthy ? "" : "bad",
-              make("td", "number", String(experiment)),
+              make("td", "", String(experiment)),
               make("td", "", timeText(at)),
               make("td", "", text),
             ),

@@ -1,6 +1,14 @@
 // The comparison page of an experiment: reads the data in it, and shows it as a person chooses.
 
-import { arrangeRuns, firstState, selectRuns, sortKeys, usedValues, valueText } from "./arrange.js";
+import {
+  arrangeRuns,
+  firstState,
+  selectRuns,
+  sortKeys,
+  topRun,
+  usedValues,
+  valueText,
+} from "./arrange.js";
 import { createControls, showChosen } from "./controls.js";
 import { Details } from "./details.js";
 import {
@@ -29,10 +37,7 @@ const details = new Details(model, {
 const grid = new Grid(byId("grid"), {
   caption: captionOf,
   isPinned: (run) => pins.has(run),
-  open: (place) => {
-    const runs = arranged.cellOf(place.row, place.column);
-    details.show(runs.find((run) => run.images !== undefined) ?? runs[0], place);
-  },
+  open: (place) => details.show(topRun(arranged.cellOf(place.row, place.column)), place),
   pin: (run) => pins.toggle(run),
 });
 createControls(model, state, () => {

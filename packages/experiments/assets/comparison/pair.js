@@ -89,7 +89,7 @@ function facts(model) {
     ["seed", (run) => run.seed],
     ["status", statusText],
     ["duration", (run) => durationText(run.durationMs)],
-    ["attempts", (run) => String(run.attempts)],
+    ["starts", (run) => String(run.attempts)],
     ["cost of recovery", (run) => LOSS_TEXTS[run.loss ?? 0]],
     ...model.metrics.map((name) => [
       name,

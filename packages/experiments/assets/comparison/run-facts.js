@@ -33,7 +33,7 @@ export function runFacts(model, run) {
       ["duration", durationText(run.durationMs)],
       ["started", timeText(run.startedAt)],
       ["ended", timeText(run.endedAt)],
-      ["attempts", String(run.attempts)],
+      ["starts", String(run.attempts)],
       ...measured,
     ]),
   );

@@ -11,7 +11,7 @@ const VALUE_MAX = 200;
 /** The lines that CONTRACTS C6 has, in its order; others come behind them. */
 const FIRST_HEADINGS = ["Subject", "Setting", "Tech", "LoRAs"];
 
-/** One line a heading, the values of its dimensions in their order. */
+/** One line a heading, the values of its dimensions in their order; nothing of an empty text. */
 export function headingLines(
   dimensions: readonly PlannedDimension[],
   choices: readonly Option[],
@@ -20,12 +20,14 @@ export function headingLines(
   for (const [at, { name, heading, label }] of dimensions.entries()) {
     const value = choices[at]?.value;
     if (heading === null || value === undefined) continue;
-    const text = filledPattern(label, (called) =>
+    const filled = filledPattern(label, (called) =>
       called === "value" ? String(value) : called === "name" ? name : undefined,
     );
+    const text = oneLine(filled, VALUE_MAX);
+    if (text === "") continue;
     const line = told.get(heading);
-    if (line === undefined) told.set(heading, [oneLine(text, VALUE_MAX)]);
-    else line.push(oneLine(text, VALUE_MAX));
+    if (line === undefined) told.set(heading, [text]);
+    else line.push(text);
   }
   const headings = [
     ...FIRST_HEADINGS.filter((one) => told.has(one)),

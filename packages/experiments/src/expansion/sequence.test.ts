@@ -80,7 +80,7 @@ describe("a sequence", () => {
     }
   });
 
-  test("keeps nothing of its runs, and gives no two the same seed", () => {
+  test("gives no two of a hundred thousand the same seed", () => {
     const seeds = new Set<unknown>();
     for (const run of experimentSequence(grid, 100_000).runs()) seeds.add(run.seed);
     expect(seeds.size).toBe(100_000);
@@ -178,11 +178,46 @@ runs:
     });
   });
 
+  test("takes an input with dots as everything else does: at the last one that fits", () => {
+    const dotted = {
+      "3": { class_type: "A", inputs: { "b.seed": 1 } },
+      "3.b": { class_type: "B", inputs: { seed: 2 } },
+    };
+    const plan = readPlan(
+      "name: d\nworkflow: w\ndimensions: {x: {values: [9], input: 3.b.seed}}\n",
+      dotted,
+    );
+    const made = applyRun(dotted, experimentSequence(plan, 1).runAt(0));
+    expect(made).toMatchObject({
+      "3": { inputs: { "b.seed": 1 } },
+      "3.b": { inputs: { seed: 9 } },
+    });
+  });
+
+  test("gives its seed to a node that only holds one for others", () => {
+    const graph = {
+      "1": { class_type: "PrimitiveInt", inputs: { value: 5 } },
+      "2": { class_type: "A", inputs: { seed: ["1", 0] } },
+      "3": { class_type: "B", inputs: { noise_seed: ["1", 0] } },
+    };
+    const plan = readPlan("name: p\nworkflow: w\n", graph);
+    const run = experimentSequence(plan, 2).runAt(1);
+    expect(run.set).toEqual([{ nodeId: "1", input: "value", value: run.seed }]);
+  });
+
   test("of nothing but seeds is a grid of one", () => {
     const plan = readPlan("name: only-seeds\nworkflow: w\n", textGraph("a"));
     const sequence = experimentSequence(plan, 3);
     expect(sequence.roundLength).toBe(1);
     expect(sequence.runAt(2)).toMatchObject({ title: "only-seeds", round: 2, lines: [] });
+  });
+
+  test("tells nothing of an empty text", () => {
+    const plan = readPlan(
+      `name: t\nworkflow: w\ndimensions: {a: [knight], b: {values: [""], as: Subject}, c: {values: ["", " "], as: Look}, d: {values: [x], as: Subject}}\n`,
+      textGraph("{{a}}{{b}}{{c}}{{d}}"),
+    );
+    expect(experimentSequence(plan, 1).runAt(0).lines).toEqual(["Subject: knight x"]);
   });
 
   test("tells values on one line, without what moves a cursor", () => {

@@ -1,6 +1,6 @@
 import type { InputValue } from "@holdfast/comfyui/protocol";
 import { endsByRun } from "../results/last-ends.ts";
-import type { ResultRecord } from "../results/record.ts";
+import { runEnd, type ResultRecord } from "../results/record.ts";
 import type { ComparedRun, EarlierEnd } from "./comparison-facts.ts";
 
 /** What the records of results do not hold, asked for each run. */
@@ -19,19 +19,19 @@ export function comparedRuns(
   records: Iterable<ResultRecord>,
   { setOf, lossOf }: RunExtras,
 ): readonly ComparedRun[] {
-  return endsByRun(records).map(({ last, before }) => ({
+  return endsByRun(records).map(({ last, before, attempts }) => ({
     index: last.index,
     name: last.name,
     title: last.title,
     seed: last.seed,
     values: last.values,
     set: setOf(last.index),
-    status: statusOf(last),
+    status: runEnd(last),
     startedAt: last.startedAt,
     endedAt: last.endedAt,
     durationMs: last.durationMs,
     error: last.error === null ? null : { class: last.error.class, message: last.error.message },
-    attempts: Math.max(last.attempt, ...before.map(({ attempt }) => attempt)),
+    attempts,
     earlier: before.flatMap((record) => earlierEnd(record)),
     recovery: last.recovery,
     loss: lossOf(last),
@@ -42,11 +42,6 @@ export function comparedRuns(
 
 /** What browsers show as a picture. */
 const IMAGE = /\.(?:png|jpe?g|webp|gif|avif)$/i;
-
-function statusOf({ status, error }: ResultRecord): ComparedRun["status"] {
-  if (status === "completed") return "completed";
-  return error?.isInfrastructure === true ? "down" : "failed";
-}
 
 function earlierEnd({ attempt, endedAt, error }: ResultRecord): EarlierEnd[] {
   if (error === null) return [];

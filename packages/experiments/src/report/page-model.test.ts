@@ -40,7 +40,7 @@ describe("the page's data", () => {
   });
 
   test("tells a failed run's error in words, what was tried and what is best", () => {
-    const { runs } = pageModel(
+    const { runs, metrics } = pageModel(
       comparisonFacts({
         runs: [
           comparedRun(0, {
@@ -58,7 +58,8 @@ describe("the page's data", () => {
             ],
             recovery: ["free_memory", "tiled_vae"],
             loss: 1,
-            metrics: { rating: 4 },
+            // The loss is a member of its own: told twice it would be two measures of one name.
+            metrics: { rating: 4, loss: 1 },
           }),
         ],
         best: [
@@ -75,6 +76,8 @@ describe("the page's data", () => {
       metrics: { rating: 4 },
       best: "lowest loss, by hand",
     });
+    expect(metrics).toEqual(["rating"]);
+    expect(runs[0]?.metrics).toEqual({ rating: 4 });
     expect(runs[0]?.error).toMatch(/^oom: x+…$/);
     expect(runs[0]?.error?.length).toBeLessThan(2_100);
   });

@@ -80,7 +80,7 @@ interface PageCheck {
 /** The facts in the form that the page's script reads. */
 export function pageModel(facts: ComparisonFacts): PageModel {
   const inOrder = [...facts.runs].sort((a, b) => a.index - b.index);
-  const shown = inOrder.slice(0, COMPARISON_RUNS_MAX);
+  const shown = inOrder.slice(0, COMPARISON_RUNS_MAX).map((run) => withoutLoss(run));
   const dimensions = facts.dimensions.map(({ name, values }) => dimension(name, values, shown));
   const sets = new Map<string, number>();
   const best = new Map<number, string[]>();
@@ -110,6 +110,12 @@ export function pageModel(facts: ComparisonFacts): PageModel {
     })),
     outages: outagesOf(facts.healthChecks, facts.runs),
   };
+}
+
+/** The loss is a member of its own: as a metric it would be told twice. */
+function withoutLoss(run: ComparedRun): ComparedRun {
+  const { loss: _, ...metrics } = run.metrics;
+  return { ...run, metrics };
 }
 
 interface Dimension {

@@ -1,4 +1,4 @@
-import type { ResultRecord, StartRecord } from "./record.ts";
+import { runEnd, type ResultRecord, type RunEnd, type StartRecord } from "./record.ts";
 
 /** What became of each run of an experiment so far. */
 export interface ExperimentHistory {
@@ -18,7 +18,7 @@ export interface ExperimentHistory {
 }
 
 /** How the last result of a run was. `down`: it failed because a service was down. */
-export type RunStatus = "none" | "completed" | "failed" | "down";
+export type RunStatus = "none" | RunEnd;
 
 /** How a run stands. */
 export interface RunStanding {
@@ -89,7 +89,7 @@ function ledgerOf(runs: Map<number, RunState>): RunLedger {
       state.endedAttempt = Math.max(state.endedAttempt, result.attempt);
       // I2: completed wins, otherwise the later.
       const isBeaten = state.status === "completed" || isOlder;
-      if (result.status === "completed" || !isBeaten) state.status = statusOf(result);
+      if (result.status === "completed" || !isBeaten) state.status = runEnd(result);
     },
     standing(index) {
       const state = runs.get(index);
@@ -105,11 +105,6 @@ function ledgerOf(runs: Map<number, RunState>): RunLedger {
 }
 
 const UNTOUCHED: RunStanding = { starts: 0, last: undefined, hasEnded: true, status: "none" };
-
-function statusOf({ status, error }: ResultRecord): RunStatus {
-  if (status === "completed") return "completed";
-  return error?.isInfrastructure === true ? "down" : "failed";
-}
 
 function toHistory(runs: ReadonlyMap<number, RunState>): ExperimentHistory {
   const inOrder = [...runs].sort(([a], [b]) => a - b);

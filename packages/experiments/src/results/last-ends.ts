@@ -6,6 +6,8 @@ export interface RunEnds {
   readonly last: ResultRecord;
   /** The others, one for each attempt, in their order. */
   readonly before: readonly ResultRecord[];
+  /** The highest attempt that ended. */
+  readonly attempts: number;
 }
 
 /** Puts records together that may come in any order and twice; in the order of the runs' numbers. */
@@ -23,6 +25,7 @@ export function endsByRun(records: Iterable<ResultRecord>): readonly RunEnds[] {
       const inOrder = [...attempts.values()].sort((a, b) => a.attempt - b.attempt);
       const last = inOrder.findLast(({ status }) => status === "completed") ?? inOrder.at(-1);
       if (last === undefined) return [];
-      return [{ last, before: inOrder.filter((record) => record !== last) }];
+      const before = inOrder.filter((record) => record !== last);
+      return [{ last, before, attempts: inOrder.at(-1)?.attempt ?? last.attempt }];
     });
 }

@@ -13,9 +13,6 @@ export const RESULTS_FILE = "results.ndjson";
 /** Name of the file of begun runs. */
 export const STARTS_FILE = "starts.ndjson";
 
-/** Longest line that is read, in characters. */
-const LINE_MAX = 1_000_000;
-
 const instant = z.iso.datetime({ precision: 3 });
 const scalar = z.union([z.string(), z.number(), z.boolean()]);
 
@@ -67,6 +64,15 @@ const resultSchema = z.looseObject({
 export type StartRecord = z.infer<typeof startSchema>;
 /** A run that ended. Members of a later version are kept. */
 export type ResultRecord = z.infer<typeof resultSchema>;
+
+/** How a run ended; `down`: because a service was down. */
+export type RunEnd = "completed" | "failed" | "down";
+
+/** How the run of a record ended. */
+export function runEnd({ status, error }: Pick<ResultRecord, "status" | "error">): RunEnd {
+  if (status === "completed") return "completed";
+  return error?.isInfrastructure === true ? "down" : "failed";
+}
 
 /** A file of records, read. */
 export interface RecordFile<Value> {
@@ -135,9 +141,6 @@ type LineReading<Value> =
 
 function readLine<Value>(line: string, schema: z.ZodType<Value>): LineReading<Value> {
   if (line.trim() === "") return { kind: "empty" };
-  if (line.length > LINE_MAX) {
-    return { kind: "damaged", message: `expected at most ${LINE_MAX} characters` };
-  }
   let value: unknown;
   try {
     value = JSON.parse(line);

@@ -50,6 +50,16 @@ describe("a file of records", () => {
     expect(readResults("")).toEqual({ records: [], damaged: [], tail: { kind: "whole" } });
   });
 
+  test("has a record however long it is: a run that is told damaged would be done twice", () => {
+    // A dimension that sets a hundred inputs to a text of the greatest length.
+    const set = Array.from({ length: 110 }, (_, at) => ({
+      nodeId: `${at}`,
+      value: "x".repeat(10_000),
+    }));
+    const records = [{ ...result(0), set }, result(1)];
+    expect(readResults(records.map((one) => recordLine(one)).join("")).records).toEqual(records);
+  });
+
   test("torn anywhere loses the torn line alone, and says where to cut", () => {
     const records = [result(0, { title: "Zoë 🏰" }), result(1), failed(2, true)];
     const text = records.map((one) => recordLine(one)).join("");

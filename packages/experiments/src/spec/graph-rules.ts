@@ -1,5 +1,6 @@
 /** An experiment against its graph: where its values go. */
 import {
+  findInput,
   findTemplateVariables,
   inputOf,
   isLink,
@@ -8,7 +9,6 @@ import {
   type GraphNode,
 } from "@holdfast/comfyui/protocol";
 import type { Finding, Findings, YamlPath } from "@holdfast/yaml-file";
-import type { GraphInput } from "../plan.ts";
 import { nearWords, shown } from "./name-words.ts";
 import type { SoundDimension } from "./sound-parts.ts";
 
@@ -36,17 +36,6 @@ export function graphRules(dimensions: readonly SoundDimension[], graph: Graph):
     ],
     warnings: dimensions.flatMap((one) => idleDimension(one, called)),
   };
-}
-
-/** What `6.text` means in this graph: ids and inputs may have dots themselves. Undefined for nothing. */
-export function findInput(graph: Graph, written: string): GraphInput | undefined {
-  for (let dot = written.indexOf("."); dot > 0; dot = written.indexOf(".", dot + 1)) {
-    const nodeId = written.slice(0, dot);
-    const input = written.slice(dot + 1);
-    const node = nodeOf(graph, nodeId);
-    if (node !== undefined && Object.hasOwn(node.inputs, input)) return { nodeId, input };
-  }
-  return undefined;
 }
 
 /** Every input that a dimension names, with its place in the file. */

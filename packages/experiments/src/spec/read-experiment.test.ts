@@ -5,7 +5,7 @@ import { experimentSequence } from "../expansion/sequence.ts";
 import { runLines } from "../lines.ts";
 import { roundLength } from "../plan.ts";
 import { EXPERIMENT_EXAMPLE, EXPERIMENT_EXAMPLE_GRAPH, experimentReference } from "./reference.ts";
-import { EXPERIMENT_FILE_MAX, readExperiment } from "./read-experiment.ts";
+import { EXPERIMENT_BYTES_MAX, readExperiment } from "./read-experiment.ts";
 
 const graph = { ...EXPERIMENT_EXAMPLE_GRAPH, "6": textGraph("{{a}}")["1"]! };
 const of = (rest: string): readonly string[] => told(`name: e\nworkflow: w.json\n${rest}`, graph);
@@ -52,7 +52,10 @@ describe("an experiment", () => {
     expect(told("- a\n", graph)).toEqual([
       "e:1:1: expected a mapping (`name: castle`, `dimensions: …`) at the top of the file",
     ]);
-    expect(told(" ".repeat(EXPERIMENT_FILE_MAX + 1), graph)[0]).toContain("expected at most");
+    // In bytes: a "é" has two, a "🏰" four.
+    expect(told(`${" ".repeat(EXPERIMENT_BYTES_MAX - 6)}é🏰 `, graph)).toEqual([
+      "e:1:1: expected at most 4194304 bytes, found 4194305",
+    ]);
   });
 
   test("has every wrong key and value told, with line, column and the name that was meant", () => {
@@ -183,6 +186,16 @@ dimensions:
         (line) => !line.includes("{{"),
       ),
     ).toEqual(['e:5:12: runs[0].a: expected a list of LoRAs for "a", found "x"']);
+  });
+
+  test("of mode list has runs whose seeds are seeds", () => {
+    const seeds = (values: string): readonly string[] =>
+      of(`mode: list\ndimensions: {a: [x], seed: {}}\nruns: [${values}]\n`);
+    expect(seeds('{seed: 7}, {seed: "18446744073709551615"}')).toEqual([]);
+    expect(seeds("{seed: 1.5}, {seed: many}")).toEqual([
+      "e:5:15: runs[0].seed: expected a whole number, 0 or more: it is the runs' seed, found 1.5",
+      `e:5:28: runs[1].seed: expected a whole number, 0 or more: it is the runs' seed, found "many"`,
+    ]);
   });
 
   test("has stacks that fit their nodes", () => {

@@ -1,27 +1,24 @@
-import { parseGraph, type Graph, type GraphNode } from "@holdfast/comfyui/protocol";
+import { findInput, parseGraph, type Graph } from "@holdfast/comfyui/protocol";
+import { seedPlaces } from "@holdfast/recovery";
 import {
   inFileOrder,
   listedProblems,
-  ofWholeFile,
   placed,
-  readMapping,
+  readBySchema,
   schemaTree,
-  shapeProblems,
-  type FileForm,
   type FileProblem,
   type Finding,
-  type YamlPath,
   type YamlPlaces,
 } from "@holdfast/yaml-file";
-import type { ExperimentPlan, GraphInput, PlannedDimension, RunSource } from "../plan.ts";
-import { findInput, graphRules, namedInputs } from "./graph-rules.ts";
+import type { ExperimentPlan, PlannedDimension, RunSource } from "../plan.ts";
+import { graphRules, namedInputs } from "./graph-rules.ts";
 import { experimentSchema, VALUES_MAX, type ExperimentSpec } from "./model.ts";
 import { planSource } from "./plan-source.ts";
 import { experimentRules } from "./rules.ts";
 import { soundParts, type SoundDimension } from "./sound-parts.ts";
 
-/** Largest file that is read, in characters: it may have the graph inside. */
-export const EXPERIMENT_FILE_MAX = 4 * 1024 * 1024;
+/** Largest file that is read: it may have the graph inside. */
+export const EXPERIMENT_BYTES_MAX = 4 * 1024 * 1024;
 
 /** An experiment that can be worked with, or everything that is wrong with its file. */
 export type ExperimentReading =
@@ -54,44 +51,35 @@ const WORDS = {
   notMapping: "expected a mapping (`name: castle`, `dimensions: …`) at the top of the file",
 };
 
-/** Inputs that get a run's own seed where they hold a number. */
-const SEED_INPUTS: ReadonlySet<string> = new Set(["seed", "noise_seed"]);
-
 /**
  * Reads an experiment, YAML or JSON: its form, its keys and values, the rules between them, and
  * whether its constraints leave anything. The graph comes later, by `plan`, because it may lie in
  * another file, which somebody else reads.
  */
 export function readExperiment(text: string): ExperimentReading {
-  if (text.length > EXPERIMENT_FILE_MAX) {
-    const message = `expected at most ${EXPERIMENT_FILE_MAX} characters, found ${text.length}`;
-    return invalid([ofWholeFile(message)]);
-  }
-  const form: FileForm = { name: "an experiment", schema: schemaTree(experimentSchema) };
-  const mapping = readMapping(text, form.schema, WORDS);
-  if (mapping.kind === "refused") return invalid(mapping.problems);
-  const { value, places } = mapping;
-  const parsed = experimentSchema.safeParse(value);
-  const written = { value, sourceOf: (path: YamlPath) => places.sourceOf(path) };
-  const shape = parsed.success ? [] : shapeProblems(parsed.error.issues, written, form);
+  const form = { name: "an experiment", schema: schemaTree(experimentSchema) };
+  const kind = { form, words: WORDS, bytesMax: EXPERIMENT_BYTES_MAX };
+  const reading = readBySchema(text, experimentSchema, kind);
+  if (reading.kind === "refused") return invalid(reading.problems);
+  const { value, places, parsed: spec, shape } = reading;
   const parts = soundParts(value, VALUES_MAX);
   const rules = experimentRules(parts);
-  const graph = parsed.success ? inlineGraph(parsed.data) : undefined;
+  const graph = spec === undefined ? undefined : inlineGraph(spec);
   const problems = [
     ...shape.map((one) => placed(one, places, one.part)),
     ...[...rules.problems, ...(graph?.problems ?? [])].map((one) => placed(one, places, "value")),
   ];
-  if (problems.length > 0 || !parsed.success) return invalid(problems);
-  const source = planSource(parsed.data, parts.dimensions);
+  if (problems.length > 0 || spec === undefined) return invalid(problems);
+  const source = planSource(spec, parts.dimensions);
   if (source.kind === "invalid") return invalid([placed(source.problem, places, "value")]);
-  const planned = { spec: parsed.data, dimensions: parts.dimensions, source: source.source };
+  const planned = { spec, dimensions: parts.dimensions, source: source.source };
   return {
     kind: "ok",
     experiment: {
-      spec: parsed.data,
+      spec,
       workflow:
         graph === undefined
-          ? { kind: "file", path: parsed.data.workflow ?? "" }
+          ? { kind: "file", path: spec.workflow ?? "" }
           : { kind: "inline", graph: graph.graph },
       plan: (given) => withGraph(planned, given, places, rules.warnings),
     },
@@ -134,7 +122,7 @@ function withGraph(
     graph,
     dimensions: planned,
     source,
-    seedInputs: seedInputs(graph),
+    seedInputs: seedPlaces(graph),
   };
   const told = [...earlier, ...warnings].map((one) => placed(one, places, "value"));
   return { kind: "ok", plan, warnings: inFileOrder(told) };
@@ -165,20 +153,6 @@ function ownHeading({ part, spec, options }: SoundDimension): string | null {
   if (part === "fragments") return null;
   if (spec.nodes !== undefined) return "LoRAs";
   return options.every(({ value }) => typeof value === "string") ? "Subject" : "Tech";
-}
-
-function seedInputs(graph: Graph): readonly GraphInput[] {
-  return Object.entries(graph).flatMap(([nodeId, node]) =>
-    Object.keys(node.inputs)
-      .filter((input) => SEED_INPUTS.has(input) && isNumber(node, input))
-      .map((input) => ({ nodeId, input })),
-  );
-}
-
-/** Text of digits is a number that JavaScript would have rounded (`quoteBigIntegers`). */
-function isNumber(node: GraphNode, input: string): boolean {
-  const value = node.inputs[input];
-  return typeof value === "number" || (typeof value === "string" && /^\d{16,20}$/.test(value));
 }
 
 function invalid(problems: readonly FileProblem[]): {

@@ -5,6 +5,7 @@ import { VALUES_MAX } from "./model.ts";
 import { nearWords, shown } from "./name-words.ts";
 import { countedLength } from "./options.ts";
 import { placeholdersIn } from "./placeholders.ts";
+import { seedRules } from "./seed-rules.ts";
 import type { SoundDimension, SoundParts } from "./sound-parts.ts";
 
 /** Names that every run has by itself: its number, and `exp_0042`. `seed` may be a dimension. */
@@ -23,8 +24,8 @@ export function experimentRules(parts: SoundParts): Findings {
       ...weightRules(one),
       ...doubleValues(one),
       ...labelRules(one),
-      ...seedRules(one),
     ]),
+    ...seedRules(parts),
     ...sharedNodes(parts),
   ];
   return joinFindings([
@@ -174,20 +175,6 @@ function labelRules({ name, part, spec: { label } }: SoundDimension): readonly F
       path: [part, name, "label"],
       message: `a label has \`{value}\` and \`{name}\`, found \`{${one}}\``,
     }));
-}
-
-/** A dimension of that name is the seed of its runs. */
-function seedRules({ name, part, spec, isShort, options }: SoundDimension): readonly Finding[] {
-  if (name !== "seed") return [];
-  return options.flatMap(({ value }, index): readonly Finding[] => {
-    const isSeed =
-      (typeof value === "number" && Number.isInteger(value) && value >= 0) ||
-      (typeof value === "string" && /^\d{1,20}$/.test(value));
-    if (isSeed) return [];
-    const within = isShort ? [index] : spec.values === undefined ? [] : ["values", index];
-    const message = `expected a whole number, 0 or more: it is the runs' seed, found ${shown(value)}`;
-    return [{ path: [part, name, ...within], message }];
-  });
 }
 
 function sharedNodes({ dimensions }: SoundParts): readonly Finding[] {

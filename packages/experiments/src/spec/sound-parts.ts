@@ -14,7 +14,7 @@ import {
   type LoraStack,
   type Scalar,
 } from "./model.ts";
-import { optionsOf, type Option } from "./options.ts";
+import { countedLength, optionsOf, type Option } from "./options.ts";
 
 /** A dimension or fragment, in the long form. */
 export interface SoundDimension {
@@ -85,7 +85,8 @@ function toSound(
   }
   const spec = value as DimensionSpec;
   const { min, max, step = 1 } = spec;
-  const isTooLong = min !== undefined && max !== undefined && (max - min) / step > lengthMax;
+  const isTooLong =
+    min !== undefined && max !== undefined && countedLength(min, max, step) > lengthMax;
   return { name, part, spec, isShort: false, options: isTooLong ? [] : optionsOf(spec) };
 }
 

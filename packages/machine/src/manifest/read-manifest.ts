@@ -1,15 +1,12 @@
 import {
   inFileOrder,
   listedProblems,
-  ofWholeFile,
   placed,
   PROBLEMS_MAX,
-  readMapping,
-  shapeProblems,
+  readBySchema,
   type FileProblem,
   type Finding,
   type ShapeProblem,
-  type YamlPath,
 } from "@holdfast/yaml-file";
 import { manifestDigest } from "./manifest-digest.ts";
 import { manifestForm } from "./manifest-form.ts";
@@ -38,32 +35,25 @@ const WORDS = {
 
 /** Reads the text of `machine.yaml`: its form, its keys and values, and the rules between them. */
 export function readManifest(text: string): ManifestReading {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > MANIFEST_BYTES_MAX) {
-    return refused([ofWholeFile(`expected at most ${MANIFEST_BYTES_MAX} bytes, found ${bytes}`)]);
-  }
-  const form = manifestForm();
-  const mapping = readMapping(text, form.schema, WORDS);
-  if (mapping.kind === "refused") return refused(mapping.problems);
-  const { value, places } = mapping;
-  const parsed = manifestSchema.safeParse(value);
-  if (!parsed.success) {
-    const written = { value, sourceOf: (path: YamlPath) => places.sourceOf(path) };
-    const shape = shapeProblems(parsed.error.issues, written, form);
+  const kind = { form: manifestForm(), words: WORDS, bytesMax: MANIFEST_BYTES_MAX };
+  const reading = readBySchema(text, manifestSchema, kind);
+  if (reading.kind === "refused") return refused(reading.problems);
+  const { value, places, parsed: manifest, shape } = reading;
+  if (manifest === undefined) {
     const rest = rulesOfTheRest(value, shape);
     return refused([
       ...shape.slice(0, PROBLEMS_MAX + 1).map((one) => placed(one, places, one.part)),
       ...rest.slice(0, PROBLEMS_MAX).map((one) => placed(one, places, "value")),
     ]);
   }
-  const { problems, warnings } = checkManifest(parsed.data);
+  const { problems, warnings } = checkManifest(manifest);
   if (problems.length > 0) {
     return refused(problems.slice(0, PROBLEMS_MAX + 1).map((one) => placed(one, places, "value")));
   }
   return {
     kind: "ok",
-    manifest: parsed.data,
-    digest: manifestDigest(parsed.data),
+    manifest,
+    digest: manifestDigest(manifest),
     warnings: inFileOrder(warnings.map((one) => placed(one, places, "value"))),
   };
 }

@@ -1,11 +1,8 @@
 import {
   listedProblems,
-  ofWholeFile,
   placed,
-  readMapping,
+  readBySchema,
   schemaTree,
-  shapeProblems,
-  type FileForm,
   type FileProblem,
   type YamlPath,
 } from "@holdfast/yaml-file";
@@ -43,18 +40,15 @@ export function readFleetFile(
   text: string,
   blocks: ProviderBlocks = PROVIDER_BLOCKS,
 ): FleetReading<ProviderBlocks> {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > FLEET_FILE_BYTES_MAX) {
-    return invalid([ofWholeFile(`expected at most ${FLEET_FILE_BYTES_MAX} bytes, found ${bytes}`)]);
-  }
   const schema = fleetFileSchema(blocks);
-  const form: FileForm = { name: "fleet.yaml", schema: schemaTree(schema) };
-  const mapping = readMapping(text, form.schema, WORDS);
-  if (mapping.kind === "refused") return invalid(mapping.problems);
-  const { value, places } = mapping;
-  const parsed = schema.safeParse(value);
-  const written = { value, sourceOf: (path: YamlPath) => places.sourceOf(path) };
-  const shape = parsed.success ? [] : shapeProblems(parsed.error.issues, written, form);
+  const form = { name: "fleet.yaml", schema: schemaTree(schema) };
+  const reading = readBySchema(text, schema, {
+    form,
+    words: WORDS,
+    bytesMax: FLEET_FILE_BYTES_MAX,
+  });
+  if (reading.kind === "refused") return invalid(reading.problems);
+  const { value, places, parsed, shape } = reading;
   const others = otherBlockPaths(value, blocks);
   const rules = fleetRules(value, blocks);
   const problems = [
@@ -63,8 +57,8 @@ export function readFleetFile(
       .map((one) => placed(one, places, one.part)),
     ...rules.map((one) => placed(one, places, "value")),
   ];
-  if (problems.length > 0 || !parsed.success) return invalid(problems);
-  const { fleet, scaling, pools } = parsed.data;
+  if (problems.length > 0 || parsed === undefined) return invalid(problems);
+  const { fleet, scaling, pools } = parsed;
   return {
     kind: "ok",
     config: { fleet, scaling, pools: pools.map((pool) => withBlock(pool, blocks)) },
