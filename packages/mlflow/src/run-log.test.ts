@@ -159,6 +159,26 @@ describe("a log", () => {
     expect(kit.run("a").metrics.size).toBe(1);
     expect(kit.run("b").status).toBe("RUNNING");
   });
+
+  it("loses nothing when the experiment is restored right after something was refused", async () => {
+    const log = await kit.open();
+    await log.startRun({ key: "a", name: "a" });
+    await log.startRun({ key: "b", name: "b" });
+    await log.flush(SOON);
+    const [experiment] = kit.fake.state.experiments.values();
+    if (experiment === undefined) throw new Error("there is none");
+    experiment.isDeleted = true;
+    // The look for the experiment comes after the refusal: by then it is there again.
+    kit.fake.fault = ({ call }) => {
+      if (call === "experiments/get-by-name") experiment.isDeleted = false;
+      return "none";
+    };
+    await log.metrics("a", { m: 1 });
+    await log.endRun("b", "FINISHED");
+    expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 0 });
+    expect(kit.run("a").metrics.size).toBe(1);
+    expect(kit.run("b").status).toBe("FINISHED");
+  });
 });
 
 describe("what MLflow refuses for good", () => {

@@ -85,7 +85,7 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
       if (found.kind !== "ok") return found;
       const run = chooseRun(found.value);
       if (run !== undefined) {
-        const trouble = start === undefined ? undefined : await runAgain(client, run, signal);
+        const trouble = start === undefined ? undefined : await runAgain(options, run, signal);
         return trouble ?? learn(key, run, true);
       }
     }
@@ -129,12 +129,15 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
 
 /** A run that had ended, and begins again, runs again. */
 async function runAgain(
-  client: MlflowClient,
+  { client, experiment }: IdentityOptions,
   run: FoundRun,
   signal: AbortSignal,
 ): Promise<MlflowTrouble | undefined> {
   if (run.status === "RUNNING") return undefined;
-  const changed = await client.updateRun(run.id, { status: "RUNNING" }, signal);
+  const changed = await experiment.callOfRun(
+    () => client.updateRun(run.id, { status: "RUNNING" }, signal),
+    signal,
+  );
   return changed.kind === "ok" ? undefined : changed;
 }
 
