@@ -195,6 +195,7 @@ async function createRunLog(
     progress,
     experiment,
     journalId: identity.id,
+    clock,
     isResumed: identity.isResumed,
     isWaiting: (key) => queues.has(key),
   });

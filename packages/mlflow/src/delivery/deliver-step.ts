@@ -24,7 +24,7 @@ export type StepOutcome =
     }
   /** Nothing of it counts as done; MLflow may have some of it. */
   | { readonly kind: "trouble"; readonly trouble: MlflowTrouble }
-  /** Another run has to be made first. */
+  /** Another run has to be made first, or a double of this one may yet come. */
   | { readonly kind: "wait" };
 
 /** How to carry out a step. */
@@ -225,6 +225,7 @@ async function deliverEnd(
 ): Promise<StepOutcome> {
   const { client, identities, experiment, progress, signal } = context;
   const { key, status, at } = item.record;
+  if (identities.mayBeDoubled(run)) return { kind: "wait" };
   const result = await experiment.callOfRun(
     () => client.updateRun(run.id, { status, endedAt: at }, signal),
     signal,
