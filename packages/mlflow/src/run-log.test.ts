@@ -1,5 +1,5 @@
 /** The log as its callers see it, over real HTTP and real files. */
-import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Of } from "../testing/fake-mlflow.ts";
@@ -210,6 +210,20 @@ describe("what MLflow refuses for good", () => {
     await log.close();
     expect((await kit.open()).status().setAside).toBe(3);
   });
+
+  // Who may read everything has no such file.
+  it.skipIf(process.getuid?.() === 0 || process.platform === "win32")(
+    "is a file that may not be read, and holds nothing else up",
+    async () => {
+      const log = await kit.open();
+      const file = await image("a.png");
+      await chmod(file, 0);
+      await logRun(log, 0, file);
+      expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 1 });
+      expect((await setAside())[0]?.reason).toMatch(/a.png cannot be read: EACCES/);
+      expect(kit.run("exp_0").status).toBe("FINISHED");
+    },
+  );
 
   it("is all of a run that somebody deleted, and nothing of others", async () => {
     const log = await kit.open();
