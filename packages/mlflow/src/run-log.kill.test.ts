@@ -7,8 +7,8 @@ import { spawnTypeScript } from "../../../test/support/spawn-typescript.ts";
 import { sha256Of } from "../testing/fake-mlflow.ts";
 import { logKit } from "../testing/log-kit.ts";
 
-const RUNS = 120;
-const KILLS = 8;
+const RUNS = 80;
+const KILLS = 5;
 const SEED = Number(process.env["HOLDFAST_TEST_SEED"] ?? 7);
 
 it(`a log whose process is killed again and again loses and doubles nothing (seed ${SEED})`, async () => {

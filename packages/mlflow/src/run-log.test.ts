@@ -1,5 +1,5 @@
 /** The log as its callers see it, over real HTTP and real files. */
-import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { sha256Of } from "../testing/fake-mlflow.ts";
@@ -79,7 +79,7 @@ describe("a log", () => {
     const file = await image("a.png");
     await logRun(log, 0, file);
     while (kit.fake.requests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    for (let n = 1; n < 250; n += 1) await logRun(log, n, file);
+    await Promise.all(Array.from({ length: 249 }, (_, n) => logRun(log, n + 1, file)));
     // One question is under way ever since: which experiment it is.
     expect(new Set(kit.fake.requests.map(({ call }) => call))).toEqual(
       new Set(["experiments/get-by-name"]),
@@ -159,6 +159,26 @@ describe("a log", () => {
     expect(kit.run("a").metrics.size).toBe(1);
     expect(kit.run("b").status).toBe("RUNNING");
   });
+
+  it("loses nothing when the experiment is restored right after something was refused", async () => {
+    const log = await kit.open();
+    await log.startRun({ key: "a", name: "a" });
+    await log.startRun({ key: "b", name: "b" });
+    await log.flush(SOON);
+    const [experiment] = kit.fake.state.experiments.values();
+    if (experiment === undefined) throw new Error("there is none");
+    experiment.isDeleted = true;
+    // The look for the experiment comes after the refusal: by then it is there again.
+    kit.fake.fault = ({ call }) => {
+      if (call === "experiments/get-by-name") experiment.isDeleted = false;
+      return "none";
+    };
+    await log.metrics("a", { m: 1 });
+    await log.endRun("b", "FINISHED");
+    expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 0 });
+    expect(kit.run("a").metrics.size).toBe(1);
+    expect(kit.run("b").status).toBe("FINISHED");
+  });
 });
 
 describe("what MLflow refuses for good", () => {
@@ -191,6 +211,20 @@ describe("what MLflow refuses for good", () => {
     expect((await kit.open()).status().setAside).toBe(3);
   });
 
+  // Who may read everything has no such file.
+  it.skipIf(process.getuid?.() === 0 || process.platform === "win32")(
+    "is a file that may not be read, and holds nothing else up",
+    async () => {
+      const log = await kit.open();
+      const file = await image("a.png");
+      await chmod(file, 0);
+      await logRun(log, 0, file);
+      expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 1 });
+      expect((await setAside())[0]?.reason).toMatch(/a.png cannot be read: EACCES/);
+      expect(kit.run("exp_0").status).toBe("FINISHED");
+    },
+  );
+
   it("is all of a run that somebody deleted, and nothing of others", async () => {
     const log = await kit.open();
     await log.startRun({ key: "a", name: "a" });
@@ -209,8 +243,11 @@ describe("what MLflow refuses for good", () => {
     let isStoreDown = true;
     kit.fake.fault = ({ call }) => (isStoreDown && call === "artifacts" ? 500 : "none");
     for (const n of [0, 1]) await logRun(log, n, file);
-    // However long: the store is down, and nothing says that it is the fault of these.
-    expect(await log.flush({ timeoutMs: 400_000 })).toMatchObject({ kind: "pending", setAside: 0 });
+    const uploads = () => kit.fake.requests.filter(({ call }) => call === "artifacts").length;
+    // However often: the store is down, and nothing says that it is the fault of these.
+    while (uploads() < 40) {
+      expect(await log.flush({ timeoutMs: 5_000 })).toMatchObject({ kind: "pending", setAside: 0 });
+    }
     isStoreDown = false;
     expect(await log.flush(SOON)).toMatchObject({ kind: "delivered", setAside: 0 });
 
@@ -291,7 +328,9 @@ describe("a folder", () => {
     const limits = { segmentBytes: 4_096, bufferBytes: 2_048 };
     const log = await kit.open(limits);
     const file = await image("a.png");
-    for (let n = 0; n < 60; n += 1) await logRun(log, n, file);
+    for (let n = 0; n < 60; n += 5) {
+      await Promise.all([0, 1, 2, 3, 4].map((more) => logRun(log, n + more, file)));
+    }
     expect(
       (await readdir(kit.folder)).filter((name) => name.startsWith("journal-")).length,
     ).toBeGreaterThan(5);

@@ -11,6 +11,7 @@ import type { TrackingTarget } from "./client/tracking-target.ts";
 import type { MlflowTrouble } from "./client/trouble.ts";
 import { createDeliverer, type Deliverer, type DeliveryEvent } from "./delivery/deliverer.ts";
 import { createExperiment } from "./delivery/experiment.ts";
+import { createPending, type Pending } from "./delivery/pending.ts";
 import { createRunIdentities } from "./delivery/run-identity.ts";
 import { createRunQueues } from "./delivery/run-queues.ts";
 import { readIdentity, writeIdentity, type JournalIdentity } from "./journal/identity-file.ts";
@@ -195,6 +196,7 @@ async function createRunLog(
     progress,
     experiment,
     journalId: identity.id,
+    clock,
     isResumed: identity.isResumed,
     isWaiting: (key) => queues.has(key),
   });
@@ -283,41 +285,5 @@ function toRunLog({ folder, clock, journal, deliverer, setAside, pending, close 
     },
     status,
     close: () => (closing ??= close()),
-  };
-}
-
-/** How many records are on the disk and not delivered, and who waits for there to be none. */
-interface Pending {
-  add(records: number): void;
-  count(): number;
-  /** Whether there were none before the time was up, or the signal aborted. */
-  none(clock: Clock, timeoutMs: number, signal: Abortable | undefined): Promise<boolean>;
-}
-
-function createPending(): Pending {
-  let count = 0;
-  const waiting = new Set<() => void>();
-  return {
-    add(records) {
-      count += records;
-      if (count <= 0) for (const wake of waiting) wake();
-    },
-    count: () => Math.max(0, count),
-    async none(clock, timeoutMs, signal) {
-      if (count <= 0) return true;
-      const over = new AbortController();
-      const end = (): void => over.abort(new Error("over"));
-      waiting.add(end);
-      signal?.addEventListener("abort", end, { once: true });
-      try {
-        if (signal?.aborted !== true) await clock.sleep(timeoutMs, over.signal);
-      } catch {
-        // All is delivered, or the caller waits no more.
-      } finally {
-        waiting.delete(end);
-        signal?.removeEventListener("abort", end);
-      }
-      return count <= 0;
-    },
   };
 }

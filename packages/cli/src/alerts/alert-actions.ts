@@ -7,8 +7,9 @@ import type {
 } from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
-import { fieldOf, type ApiClient } from "../api/api-client.ts";
+import type { ApiClient } from "../api/api-client.ts";
 import { toList } from "../api/job-calls.ts";
+import { listAll } from "../api/list-all.ts";
 import type { CommandContext } from "../command-context.ts";
 import { apiClientFor } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -18,7 +19,6 @@ import type { AlertListOptions, AlertOptions, SilenceOptions } from "./options.t
 
 const BASE = "/api/v1/alerts";
 const DEFAULT_LIST = 50;
-const PAGE = 500;
 const MS_PER_SECOND = 1_000;
 
 /** `holdfast alerts list`. */
@@ -29,7 +29,7 @@ export async function list(options: AlertListOptions, context: CommandContext): 
   if (options.severity !== undefined) query.set("severity", options.severity);
   if (options.rule !== undefined) query.set("rule", options.rule);
   const api = apiClientFor(options, context);
-  const found = await readPages<AlertView>(api, BASE, query, limit);
+  const found = await listAll(api, BASE, query, limit, (item) => item as AlertView);
   const now = systemClock.now();
   const empty = options.all === true ? "no alerts" : "no alerts now";
   showTable(found.items, alertColumns(now), empty, options, context);
@@ -55,7 +55,13 @@ export async function show(
   const api = apiClientFor(options, context);
   const alert = (await api.json(`${BASE}/${encodeURIComponent(id)}`)) as AlertView;
   const path = `${BASE}/deliveries`;
-  const all = await readPages<AlertDeliveryView>(api, path, new URLSearchParams(), DELIVERIES_MAX);
+  const all = await listAll(
+    api,
+    path,
+    new URLSearchParams(),
+    DELIVERIES_MAX,
+    (item) => item as AlertDeliveryView,
+  );
   const deliveries = all.items.filter(({ alerts }) => alerts.some((told) => told.id === id));
   if (options.json === true) return terminal.line(JSON.stringify({ ...alert, deliveries }));
   const look = { now: systemClock.now(), columns: terminal.resultColumns };
@@ -96,11 +102,12 @@ function fitsText(fitsNow: number | undefined): string {
 /** `holdfast alerts silences`. */
 export async function silences(options: AlertOptions, context: CommandContext): Promise<void> {
   const api = apiClientFor(options, context);
-  const found = await readPages<SilenceView>(
+  const found = await listAll(
     api,
     `${BASE}/silences`,
     new URLSearchParams(),
     DEFAULT_LIST,
+    (item) => item as SilenceView,
   );
   showTable(found.items, SILENCE_COLUMNS, "no silences", options, context);
 }
@@ -186,24 +193,6 @@ async function outcomeOf(
 function outcomeText({ channel, state, lastError }: AlertDeliveryView): string {
   if (state === "delivered") return `${channel}: delivered`;
   return `${channel}: not delivered: ${lastError ?? "no outcome yet"}`;
-}
-
-async function readPages<T>(
-  api: ApiClient,
-  path: string,
-  query: URLSearchParams,
-  limit: number,
-): Promise<{ readonly items: readonly T[]; readonly hasMore: boolean }> {
-  const items: T[] = [];
-  for (;;) {
-    query.set("limit", String(Math.min(PAGE, limit - items.length)));
-    const page = await api.json(`${path}?${query.toString()}`);
-    items.push(...(toList(page, "items") as readonly T[]));
-    const next = fieldOf(page, "next");
-    if (typeof next !== "string") return { items, hasMore: false };
-    if (items.length >= limit) return { items, hasMore: true };
-    query.set("cursor", next);
-  }
 }
 
 function showTable<T>(

@@ -2,7 +2,7 @@
 import type { AlertDeliveryView, AlertRuleView, AlertView } from "@holdfast/contract";
 import { factLines } from "../fleet/fact-line.ts";
 import { indented, type Look } from "../fleet/look.ts";
-import { agoText } from "../fleet/machines-text.ts";
+import { agoText, instantText } from "../fleet/machines-text.ts";
 import { durationText } from "../terminal/durations.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
 
@@ -78,10 +78,6 @@ function acknowledgedText({ acknowledged, state, id }: AlertView, now: number): 
     return state === "resolved" ? "by nobody" : `by nobody: holdfast alerts ack ${id}`;
   }
   return `by ${acknowledged.by} at ${instantText(acknowledged.at, now)}`;
-}
-
-function instantText(instant: string | null, now: number): string {
-  return instant === null ? "" : `${instant} (${agoText(instant, now)})`;
 }
 
 function sentLines(deliveries: readonly AlertDeliveryView[], look: Look): readonly string[] {

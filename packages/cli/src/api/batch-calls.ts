@@ -4,6 +4,7 @@ import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { failureOf, fieldOf, type ApiClient } from "./api-client.ts";
 import { toList } from "./job-calls.ts";
+import { listAll, type Listed } from "./list-all.ts";
 import { requestUnderKey, type SleepingClock } from "./repeatable.ts";
 
 /*
@@ -12,8 +13,6 @@ import { requestUnderKey, type SleepingClock } from "./repeatable.ts";
  */
 
 const BATCHES = "/api/v1/batches";
-/** Most that one page of a list holds. */
-const PAGE = 500;
 
 /** The path of one batch, by id or number. */
 export const batchPath = (ref: string): string => `${BATCHES}/${encodeURIComponent(ref)}`;
@@ -84,12 +83,6 @@ export async function getBatch(api: ApiClient, ref: string): Promise<BatchView> 
   return toBatch(await api.json(batchPath(ref)));
 }
 
-/** What a list gave, and whether there is more. */
-export interface Listed<T> {
-  readonly items: readonly T[];
-  readonly hasMore: boolean;
-}
-
 /** Batches, newest first, at most `limit`. */
 export async function listBatches(
   api: ApiClient,
@@ -107,29 +100,6 @@ export async function listBatchPages(
   limit: number,
 ): Promise<Listed<BookPageView>> {
   return await listAll(api, `${batchPath(ref)}/pages`, query, limit, toPage);
-}
-
-async function listAll<T>(
-  api: ApiClient,
-  path: string,
-  query: URLSearchParams,
-  limit: number,
-  toItem: (value: unknown) => T,
-): Promise<Listed<T>> {
-  const items: T[] = [];
-  let hasMore = false;
-  do {
-    query.set("limit", String(Math.min(PAGE, limit - items.length)));
-    const page = await api.json(`${path}?${query.toString()}`);
-    const found = toList(page, "items").map((item) => toItem(item));
-    items.push(...found);
-    const next = fieldOf(page, "next");
-    hasMore = typeof next === "string";
-    if (typeof next === "string") query.set("cursor", next);
-    // A server that says that there is more and gives nothing would be asked for ever.
-    if (found.length === 0) break;
-  } while (hasMore && items.length < limit);
-  return { items, hasMore };
 }
 
 /** `pause`, `resume` or `cancel`: answers the batch as it is then. */

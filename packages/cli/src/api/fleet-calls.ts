@@ -5,6 +5,7 @@ import { EXIT } from "../exit-codes.ts";
 import type { MachineRun } from "../fleet/machine-page.ts";
 import { failureOf, fieldOf, type ApiClient } from "./api-client.ts";
 import { toList } from "./job-calls.ts";
+import { listAll, type Listed } from "./list-all.ts";
 import { requestUnderKey, type SleepingClock } from "./repeatable.ts";
 
 /*
@@ -71,19 +72,10 @@ export async function getFleet(api: ApiClient): Promise<FleetStatus> {
 export async function listMachines(
   api: ApiClient,
   { limit, isLiving }: { readonly limit: number; readonly isLiving: boolean },
-): Promise<{ readonly items: readonly FleetMachineView[]; readonly hasMore: boolean }> {
-  const items: FleetMachineView[] = [];
+): Promise<Listed<FleetMachineView>> {
   const query = new URLSearchParams(isLiving ? { living: "true" } : {});
-  let hasMore = false;
-  do {
-    query.set("limit", String(Math.min(PAGE, limit - items.length)));
-    const page = await api.json(`${FLEET_PATH}/machines?${query.toString()}`);
-    items.push(...(toList(page, "items") as readonly FleetMachineView[]));
-    const next = fieldOf(page, "next");
-    hasMore = typeof next === "string";
-    if (typeof next === "string") query.set("cursor", next);
-  } while (hasMore && items.length < limit);
-  return { items, hasMore };
+  const toMachine = (item: unknown) => item as FleetMachineView;
+  return await listAll(api, `${FLEET_PATH}/machines`, query, limit, toMachine);
 }
 
 /** Most machines that are looked through for a name. */

@@ -4,7 +4,7 @@ import { durationText } from "../terminal/durations.ts";
 import { textTable, type Column } from "../terminal/text-table.ts";
 import { factLines } from "./fact-line.ts";
 import { indented, type Look } from "./look.ts";
-import { agoText, stateOf } from "./machines-text.ts";
+import { instantText, stateOf } from "./machines-text.ts";
 
 /** A start, an installation or an update of a machine, as `GET /api/v1/machines/{id}` has it. */
 export interface MachineRun {
@@ -70,10 +70,6 @@ function heartbeatText({ heartbeatAgeMs }: FleetMachineView): string {
 
 function askedText({ askedAt, forcedBy }: FleetMachineView, now: number): string {
   return `${instantText(askedAt, now)}${forcedBy === null ? "" : `, by ${forcedBy}`}`;
-}
-
-function instantText(instant: string | null, now: number): string {
-  return instant === null ? "" : `${instant} (${agoText(instant, now)})`;
 }
 
 function costText(

@@ -70,3 +70,8 @@ export function failureLines(
 export function agoText(instant: string | null, now: number): string {
   return instant === null ? "" : `${durationText(Math.max(0, now - Date.parse(instant)))} ago`;
 }
+
+/** An instant and how long ago it was; empty where there is none. */
+export function instantText(instant: string | null, now: number): string {
+  return instant === null ? "" : `${instant} (${agoText(instant, now)})`;
+}

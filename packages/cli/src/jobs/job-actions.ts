@@ -3,7 +3,8 @@ import { systemClock } from "@holdfast/runtime/system";
 import { changeJob, getAttempts, getJob, getOutputs, listJobs } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
-import { EXIT, type ExitCode } from "../exit-codes.ts";
+import { tryEach } from "../commands/try-each.ts";
+import { EXIT } from "../exit-codes.ts";
 import type { CommandContext } from "../command-context.ts";
 import { downloadOutputs } from "../submit/download.ts";
 import { bytesText, durationText } from "../terminal/durations.ts";
@@ -198,21 +199,12 @@ export async function change(
 ): Promise<void> {
   const { terminal } = context;
   const api = apiClientFor(options, context);
-  let worst: ExitCode = EXIT.ok;
-  for (const id of ids) {
-    try {
-      const job = await changeJob(api, id, action, options.force === true ? { force: true } : {});
-      terminal.line(
-        options.json === true ? JSON.stringify(job) : `${job.id}  job ${job.number} ${job.status}`,
-      );
-    } catch (error) {
-      if (!(error instanceof CommandFailure)) throw error;
-      terminal.note(`${id}: ${error.message}`);
-      worst = error.exitCode;
-      if (error.exitCode === EXIT.unavailable) break;
-    }
-  }
-  process.exitCode = worst;
+  process.exitCode = await tryEach(ids, terminal, async (id) => {
+    const job = await changeJob(api, id, action, options.force === true ? { force: true } : {});
+    terminal.line(
+      options.json === true ? JSON.stringify(job) : `${job.id}  job ${job.number} ${job.status}`,
+    );
+  });
 }
 
 /** `holdfast jobs outputs`. */

@@ -127,19 +127,24 @@ describe("an answer of a stranger", () => {
   const batch = { params: [], tags: [], metrics: [] };
 
   it.each([
-    [{ status: 302, body: "", headers: { location: "http://127.0.0.1:1/" } }, "not_mlflow"],
-    [{ status: 200, body: "{" }, "not_mlflow"],
-    [{ status: 200, body: "[]" }, "not_mlflow"],
-    [{ status: 200, body: "x".repeat(17 * 1024 * 1024) }, "not_mlflow"],
-    [{ status: 404, body: "<h1>nginx</h1>" }, "not_mlflow"],
-    [{ status: 413, body: "<h1>nginx</h1>" }, "refused"],
-    [{ status: 401, body: "" }, "unauthorized"],
     [
+      "a redirect",
+      { status: 302, body: "", headers: { location: "http://127.0.0.1:1/" } },
+      "not_mlflow",
+    ],
+    ["half a JSON", { status: 200, body: "{" }, "not_mlflow"],
+    ["a list", { status: 200, body: "[]" }, "not_mlflow"],
+    ["17 MiB", { status: 200, body: "x".repeat(17 * 1024 * 1024) }, "not_mlflow"],
+    ["a proxy's 404", { status: 404, body: "<h1>nginx</h1>" }, "not_mlflow"],
+    ["a proxy's 413", { status: 413, body: "<h1>nginx</h1>" }, "refused"],
+    ["an empty 401", { status: 401, body: "" }, "unauthorized"],
+    [
+      "a database's trouble",
       { status: 400, body: '{"error_code": "BAD_REQUEST", "message": "QueuePool limit"}' },
       "failed",
     ],
-    [{ status: 404, body: '{"error_code": "ENDPOINT_NOT_FOUND"}' }, "not_mlflow"],
-  ])("%j is %s, and never a yes", async (given, kind) => {
+    ["no endpoint", { status: 404, body: '{"error_code": "ENDPOINT_NOT_FOUND"}' }, "not_mlflow"],
+  ])("%s is never a yes", async (_, given, kind) => {
     reply = given;
     expect(await stranger.logBatch("r", batch, signal)).toMatchObject({ kind });
   });

@@ -1,6 +1,5 @@
 /** The few calls of MLflow's REST API (2.0) that logging needs. Facts are of MLflow 3.17.2. */
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { Readable } from "node:stream";
 import type { Clock } from "@holdfast/runtime";
 import type { z } from "zod";
@@ -221,14 +220,14 @@ async function putArtifact(
   { folder, path, file }: Parameters<MlflowClient["putArtifact"]>[0],
   signal: AbortSignal,
 ): Promise<Upload> {
-  const size = await sizeOf(file);
-  if (typeof size !== "number") return size;
+  const opened = await openFile(file);
+  if (opened.kind === "no_file") return opened;
   const parts = `${folder}/${path}`.split("/").map(encodeURIComponent).join("/");
   const call = {
     method: "PUT",
     path: `${ARTIFACTS}/${parts}`,
-    body: { stream: openFile(file, size), sizeBytes: size },
-    timeoutMs: UPLOAD_TIMEOUT_MS + Math.ceil(size / UPLOAD_BYTES_PER_MS_MIN),
+    body: opened,
+    timeoutMs: UPLOAD_TIMEOUT_MS + Math.ceil(opened.sizeBytes / UPLOAD_BYTES_PER_MS_MIN),
     signal,
   } as const;
   return asNull(await ask.exchange(call, yes));
@@ -248,18 +247,26 @@ function toRun({ info, data }: AnsweredRun): FoundRun {
   };
 }
 
-/** Just the bytes that were there when its size was asked: a file that grows would break the upload. */
-function openFile(file: string, sizeBytes: number): Readable {
-  return sizeBytes === 0 ? Readable.from([]) : createReadStream(file, { end: sizeBytes - 1 });
-}
+type OpenedFile =
+  | { readonly kind: "file"; readonly stream: Readable; readonly sizeBytes: number }
+  | { readonly kind: "no_file"; readonly message: string };
 
-async function sizeOf(
-  file: string,
-): Promise<number | { readonly kind: "no_file"; readonly message: string }> {
+/**
+ * Opened before MLflow is asked: a file that may not be read would look as a connection that breaks, and
+ * be tried for ever. Just the bytes that are there now: one that grows would break the upload.
+ */
+async function openFile(file: string): Promise<OpenedFile> {
   try {
+    // Not opened unseen: to open a pipe that nobody writes to never ends.
     const info = await stat(file);
-    if (info.isFile()) return info.size;
-    return { kind: "no_file", message: `${file} is not a file` };
+    if (!info.isFile()) return { kind: "no_file", message: `${file} is not a file` };
+    const handle = await open(file, "r");
+    const sizeBytes = info.size;
+    if (sizeBytes === 0) {
+      await handle.close();
+      return { kind: "file", stream: Readable.from([]), sizeBytes };
+    }
+    return { kind: "file", stream: handle.createReadStream({ end: sizeBytes - 1 }), sizeBytes };
   } catch (error) {
     return { kind: "no_file", message: `${file} cannot be read: ${(error as Error).message}` };
   }

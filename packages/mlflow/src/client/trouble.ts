@@ -1,17 +1,10 @@
 /** Why a call to MLflow brought nothing, and whether asking again can help. */
 import { assertNever } from "@holdfast/runtime";
+import type { ExchangeTrouble } from "@holdfast/runtime/host";
 
 /** What went wrong with one call. Normal trouble, so it is data. */
 export type MlflowTrouble =
-  /** No connection, or one that broke. `isSent`: MLflow may have done it all the same. */
-  | {
-      readonly kind: "unreachable";
-      readonly code: string;
-      readonly message: string;
-      readonly isSent: boolean;
-    }
-  /** Nothing came in time; it may have been done, and may still be. */
-  | { readonly kind: "timeout"; readonly afterMs: number }
+  | ExchangeTrouble
   /** MLflow's host check (3.5 and later): `/health` is green, and every other call is 403. */
   | { readonly kind: "forbidden_host"; readonly host: string }
   /** Credentials that are missing, wrong, or not enough. */

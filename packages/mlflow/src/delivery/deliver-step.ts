@@ -5,12 +5,12 @@
 import { isAbsolute, resolve } from "node:path";
 import { assertNever, type Clock } from "@holdfast/runtime";
 import type { MlflowClient } from "../client/client.ts";
-import { tellTrouble, type MlflowResult, type MlflowTrouble } from "../client/trouble.ts";
+import { tellTrouble, type MlflowTrouble } from "../client/trouble.ts";
 import type { KnownRun, Progress } from "../journal/progress.ts";
 import type { ArtifactRecord, DataRecord, EndRecord } from "../journal/record.ts";
 import type { SetAsideEntry } from "../journal/set-aside.ts";
 import { entriesOf, toBatch, type Entry, type Item, type Step } from "./batch.ts";
-import type { Experiment } from "./experiment.ts";
+import { isAboutRun, type Experiment } from "./experiment.ts";
 import type { Identity, RunIdentities } from "./run-identity.ts";
 
 /** What became of a step. */
@@ -24,7 +24,7 @@ export type StepOutcome =
     }
   /** Nothing of it counts as done; MLflow may have some of it. */
   | { readonly kind: "trouble"; readonly trouble: MlflowTrouble }
-  /** Another run has to be made first. */
+  /** Another run has to be made first, or a double of this one may yet come. */
   | { readonly kind: "wait" };
 
 /** How to carry out a step. */
@@ -109,23 +109,20 @@ async function judge(
 }
 
 /**
- * Whether a refusal is about the experiment and not about what was sent: one that was deleted takes no
- * run, and its runs take nothing, until somebody restores it. One that is gone is made anew.
+ * Whether a refusal to make a run is about the experiment: a deleted one takes no run until somebody
+ * restores it. One that is gone is made anew.
  */
 async function experimentTrouble(
-  { code, message }: { readonly code: string; readonly message: string },
+  refusal: Extract<MlflowTrouble, { kind: "refused" }>,
   { experiment, signal }: StepContext,
 ): Promise<MlflowTrouble | undefined> {
-  const isGone = code === "RESOURCE_DOES_NOT_EXIST" && /experiment/i.test(message);
-  const isInactive = /must be in the 'active' state/.test(message);
-  if (!isGone && !isInactive) return undefined;
+  const { message } = refusal;
+  if (!isAboutRun(refusal) || !/experiment/i.test(message)) return undefined;
   experiment.forget();
   const found = await experiment.id(signal);
   if (found.kind !== "ok") return found;
-  // It is there, or there again: what was refused is worth another try, when it was about that.
-  return isGone || /experiment/i.test(message)
-    ? { kind: "failed", status: 404, message, retryAfterMs: null }
-    : undefined;
+  // It is there, or there again: what was refused is worth another try.
+  return { kind: "failed", status: 404, message, retryAfterMs: null };
 }
 
 async function deliverData(
@@ -172,13 +169,15 @@ async function sendEntries(
   entries: readonly Entry[],
   context: StepContext,
 ): Promise<{ readonly refused: readonly RefusedEntry[] } | { readonly trouble: MlflowTrouble }> {
-  const result = await context.client.logBatch(run.id, toBatch(entries), context.signal);
+  const { client, experiment, signal } = context;
+  const result = await experiment.callOfRun(
+    () => client.logBatch(run.id, toBatch(entries), signal),
+    signal,
+  );
   if (result.kind === "ok") return { refused: [] };
   const isFinal = result.kind === "refused" || (result.kind === "failed" && context.isPatienceOver);
   if (!isFinal) return { trouble: result };
-  if (result.kind === "refused" && isAboutRun(result)) {
-    const elsewhere = await experimentTrouble(result, context);
-    if (elsewhere !== undefined) return { trouble: elsewhere };
+  if (isAboutRun(result)) {
     return { refused: entries.map((entry) => ({ entry, trouble: result })) };
   }
   const [only] = entries;
@@ -191,17 +190,6 @@ async function sendEntries(
   const second = await sendEntries(run, entries.slice(middle), context);
   if ("trouble" in second) return second;
   return { refused: [...first.refused, ...second.refused] };
-}
-
-/** The run is deleted or unknown: no part of the batch would fare better. */
-function isAboutRun({
-  code,
-  message,
-}: {
-  readonly code: string;
-  readonly message: string;
-}): boolean {
-  return code === "RESOURCE_DOES_NOT_EXIST" || /must be in the 'active' state/.test(message);
 }
 
 async function deliverArtifact(
@@ -235,11 +223,11 @@ async function deliverEnd(
   item: Item<EndRecord>,
   context: StepContext,
 ): Promise<StepOutcome> {
-  const { client, identities, progress, signal } = context;
+  const { client, identities, experiment, progress, signal } = context;
   const { key, status, at } = item.record;
-  const result: MlflowResult<null> = await client.updateRun(
-    run.id,
-    { status, endedAt: at },
+  if (identities.mayBeDoubled(run)) return { kind: "wait" };
+  const result = await experiment.callOfRun(
+    () => client.updateRun(run.id, { status, endedAt: at }, signal),
     signal,
   );
   if (result.kind !== "ok") return await judge(result, [item], context);

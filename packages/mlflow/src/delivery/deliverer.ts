@@ -63,7 +63,7 @@ export interface Deliverer {
   stop(): Promise<void>;
 }
 
-/** Another run has to come first; nobody is asked meanwhile. */
+/** Between two looks at a step that has to wait; nobody is asked meanwhile. */
 const WAIT_MS = 100;
 const DISK_PAUSE_MS = 5_000;
 /** All is delivered: a look without being woken, should a wake ever be lost. */

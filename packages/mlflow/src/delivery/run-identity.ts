@@ -4,9 +4,11 @@
  * R1  A run has a tag that only this key of this journal has. Whenever a run may be there without our
  *     knowing (an answer was lost, or another process had begun), it is searched for before one is made.
  * R2  A request that we gave up may be carried out after our search. Of a run that was ever in such doubt,
- *     doubles are looked for again when it ends, and those that we did not log to are deleted.
+ *     doubles are looked for again when it ends, and those that we did not log to are deleted. It ends no
+ *     sooner than {@link LATE_MS} after the last such request.
  */
 import { createHash } from "node:crypto";
+import type { Clock } from "@holdfast/runtime";
 import type { FoundRun, MlflowClient } from "../client/client.ts";
 import type { MlflowTrouble } from "../client/trouble.ts";
 import type { KnownRun, Progress } from "../journal/progress.ts";
@@ -17,6 +19,8 @@ import { createKeyFilter } from "./key-filter.ts";
 /** The tag that makes runs found again. */
 const TOKEN_TAG = "holdfast.token";
 const PARENT_TAG = "mlflow.parentRunId";
+/** So long after we gave it up MLflow may still carry out a request. */
+const LATE_MS = 10_000;
 
 /** What became of the question which run it is. */
 export type Identity =
@@ -35,6 +39,8 @@ export interface RunIdentities {
     facts: { readonly start?: StartRecord; readonly isInherited: boolean },
     signal: AbortSignal,
   ): Promise<Identity>;
+  /** Whether a double of a run may still come to be, so that it should not end yet; see R2. */
+  mayBeDoubled(run: KnownRun): boolean;
   /** Deletes doubles of a run that ended; see R2. */
   removeDoubles(
     key: string,
@@ -49,6 +55,7 @@ export interface IdentityOptions {
   readonly progress: Progress;
   readonly experiment: Experiment;
   readonly journalId: string;
+  readonly clock: Clock;
   /** Earlier processes logged to this journal: a run that begins may have begun, and ended, before. */
   readonly isResumed: boolean;
   /** Whether records of this run wait, so that it may yet be made. */
@@ -57,9 +64,11 @@ export interface IdentityOptions {
 
 /** Makes the {@link RunIdentities}. */
 export function createRunIdentities(options: IdentityOptions): RunIdentities {
-  const { client, progress, experiment } = options;
+  const { client, progress, experiment, clock } = options;
   /** Keys for which a run was asked for: it may be there, also when no answer said so, and after it ended. */
   const asked = createKeyFilter();
+  /** When a request for a run was last given up, of whatever key; an earlier process may have just died. */
+  let givenUpAt = options.isResumed ? clock.elapsed() : Number.NEGATIVE_INFINITY;
 
   const search = (key: string, experimentId: string, signal: AbortSignal) => {
     const value = tokenOf(options.journalId, key);
@@ -85,7 +94,7 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
       if (found.kind !== "ok") return found;
       const run = chooseRun(found.value);
       if (run !== undefined) {
-        const trouble = start === undefined ? undefined : await runAgain(client, run, signal);
+        const trouble = start === undefined ? undefined : await runAgain(options, run, signal);
         return trouble ?? learn(key, run, true);
       }
     }
@@ -101,7 +110,9 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
       { experimentId: place.value, name, startedAt, tags },
       signal,
     );
-    return made.kind === "ok" ? learn(key, made.value, isInDoubt) : made;
+    if (made.kind === "ok") return learn(key, made.value, isInDoubt);
+    if (made.kind !== "unreachable" || made.isSent) givenUpAt = clock.elapsed();
+    return made;
   };
   async function parentOf({ parent }: StartRecord, signal: AbortSignal): Promise<Identity> {
     if (parent === undefined) return { kind: "none" };
@@ -112,6 +123,7 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
 
   return {
     resolve,
+    mayBeDoubled: ({ isDoubtful }) => isDoubtful && clock.elapsed() - givenUpAt < LATE_MS,
     async removeDoubles(key, run, signal) {
       const place = await experiment.id(signal);
       if (place.kind !== "ok") return place;
@@ -129,12 +141,15 @@ export function createRunIdentities(options: IdentityOptions): RunIdentities {
 
 /** A run that had ended, and begins again, runs again. */
 async function runAgain(
-  client: MlflowClient,
+  { client, experiment }: IdentityOptions,
   run: FoundRun,
   signal: AbortSignal,
 ): Promise<MlflowTrouble | undefined> {
   if (run.status === "RUNNING") return undefined;
-  const changed = await client.updateRun(run.id, { status: "RUNNING" }, signal);
+  const changed = await experiment.callOfRun(
+    () => client.updateRun(run.id, { status: "RUNNING" }, signal),
+    signal,
+  );
   return changed.kind === "ok" ? undefined : changed;
 }
 

@@ -64,7 +64,7 @@ describe("the journal", () => {
   });
 
   it("whatever byte a crash cut it at, gives back every whole line and nothing else", async () => {
-    const lines = [0, 1, 2, 3].map((n) => toLine(record(n)));
+    const lines = [0, 1].map((n) => toLine(record(n)));
     const bytes = Buffer.from(lines.join(""));
     const file = join(folder, "journal-00000001.ndjson");
     const ends = lines.map((_, i) => Buffer.byteLength(lines.slice(0, i + 1).join("")));
@@ -73,9 +73,7 @@ describe("the journal", () => {
       const journal = await open();
       await journal.append([record(9)]);
       const whole = ends.filter((end) => end <= cut).length;
-      expect(await readAll(journal)).toEqual(
-        [...[0, 1, 2, 3].slice(0, whole), 9].map((n) => record(n)),
-      );
+      expect(await readAll(journal)).toEqual([...[0, 1].slice(0, whole), 9].map((n) => record(n)));
       await journal.close();
       await rm(join(folder, "journal-00000002.ndjson"));
     }

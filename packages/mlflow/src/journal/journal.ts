@@ -52,7 +52,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     },
   });
   const reader = createJournalReader(folder);
-  const removed = new Set<number>();
 
   function readable(): Readable[] {
     const old = [...files.values()].map(({ segment, sizeBytes: endBytes }) => ({
@@ -65,7 +64,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       endBytes,
       isSealed,
     }));
-    return [...old, ...own].filter(({ segment }) => !removed.has(segment));
+    return [...old, ...own];
   }
   return {
     append: (records) => writer.append(records),
@@ -76,7 +75,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       await syncFolder(folder);
       sizeBytes -= files.get(segment)?.sizeBytes ?? writer.own.get(segment)?.durableBytes ?? 0;
       files.delete(segment);
-      removed.add(segment);
+      writer.forget(segment);
     },
     isInherited: (segment) => segment < firstSegment,
     inherited: new Map([...files].map(([segment, { lines }]) => [segment, lines])),

@@ -28,6 +28,8 @@ export interface JournalWriter {
   append(records: readonly JournalRecord[]): Promise<Kept>;
   /** What this process has written, by segment. */
   readonly own: ReadonlyMap<number, OwnSegment>;
+  /** Its file is gone. */
+  forget(segment: number): void;
   /** No more is taken; resolves when what was taken is on the disk, or could not be brought there. */
   close(): Promise<void>;
 }
@@ -109,6 +111,7 @@ export function createJournalWriter(options: WriterOptions): JournalWriter {
 
   return {
     own,
+    forget: (segment) => void own.delete(segment),
     append(records) {
       if (isClosed) return Promise.resolve({ kind: "not_kept", message: "the log is closed" });
       return new Promise((settle) => {

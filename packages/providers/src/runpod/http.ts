@@ -2,7 +2,8 @@
  * Calls of RunPod's API: one exchange each, whole answers of limited size, a deadline of the injected
  * clock, and never a second try. What a call came to is data; it rejects only when its signal is aborted.
  */
-import { abortReason, type Clock } from "@holdfast/runtime";
+import type { Clock } from "@holdfast/runtime";
+import { exchangeUntil, readText, type ExchangeTrouble } from "@holdfast/runtime/host";
 import { Agent, request } from "undici";
 
 /** One call. */
@@ -25,10 +26,7 @@ export type ApiAnswer =
       readonly body: string;
       readonly retryAfter: string | null;
     }
-  /** No connection, or one that broke; `isSent`: RunPod may have got the request all the same. */
-  | { readonly kind: "unreachable"; readonly code: string; readonly isSent: boolean }
-  /** Nothing came in time, or not all of it: it may have been done, or may still be. */
-  | { readonly kind: "timeout"; readonly afterMs: number }
+  | ExchangeTrouble
   /** An answer that is larger than any that is expected. */
   | { readonly kind: "too_large"; readonly status: number; readonly maxBytes: number };
 
@@ -43,22 +41,6 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A list and a create may come while a slow one is under way. */
 const CONNECTIONS = 4;
-
-/** Codes that mean: no byte of the request has reached anybody. */
-const NOT_SENT: ReadonlySet<string> = new Set([
-  "EAI_AGAIN",
-  "ECONNREFUSED",
-  "EHOSTDOWN",
-  "EHOSTUNREACH",
-  "ENETUNREACH",
-  "ENOTFOUND",
-  "UND_ERR_CONNECT_TIMEOUT",
-  "CERT_HAS_EXPIRED",
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "ERR_TLS_CERT_ALTNAME_INVALID",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-]);
 
 /** Makes an {@link Api} with connections of its own. Redirects are not followed: the key stays here. */
 export function createApi(options: {
@@ -75,7 +57,8 @@ export function createApi(options: {
     connect: { timeout: CONNECT_TIMEOUT_MS },
   });
   return {
-    call: (call) => withDeadline(call, limits, (abort) => exchange(call, abort)),
+    call: (call) =>
+      exchangeUntil({ ...limits, signal: call.signal }, (abort) => exchange(call, abort)),
     // Calls under way end as unreachable.
     close: () => agent.destroy(),
   };
@@ -96,73 +79,16 @@ export function createApi(options: {
       headersTimeout: 0,
       bodyTimeout: 0,
     });
-    const chunks: Buffer[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of body) {
-      const bytes = chunk as Buffer;
-      sizeBytes += bytes.length;
-      // Leaving the loop destroys the body, and with it the connection.
-      if (sizeBytes > limits.bodyBytesMax) {
-        return { kind: "too_large", status: statusCode, maxBytes: limits.bodyBytesMax };
-      }
-      chunks.push(bytes);
+    const text = await readText(body, limits.bodyBytesMax);
+    if (text === undefined) {
+      return { kind: "too_large", status: statusCode, maxBytes: limits.bodyBytesMax };
     }
     const retryAfter = headers["retry-after"];
     return {
       kind: "answer",
       status: statusCode,
-      body: Buffer.concat(chunks).toString("utf8"),
+      body: text,
       retryAfter: typeof retryAfter === "string" ? retryAfter : null,
     };
   }
-}
-
-/** Runs one exchange under the deadline and the caller's signal. */
-async function withDeadline(
-  call: ApiCall,
-  { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number },
-  run: (abort: AbortSignal) => Promise<ApiAnswer>,
-): Promise<ApiAnswer> {
-  const { signal } = call;
-  if (isAborted(signal)) throw abortReason(signal);
-  const abort = new AbortController();
-  const timer = new AbortController();
-  let isLate = false;
-  const onAbort = (): void => abort.abort(CUT);
-  signal.addEventListener("abort", onAbort, { once: true });
-  clock.sleep(timeoutMs, timer.signal).then(
-    () => {
-      isLate = true;
-      abort.abort(CUT);
-    },
-    // The exchange ended first.
-    () => undefined,
-  );
-  try {
-    return await run(abort.signal);
-  } catch (error) {
-    if (isAborted(signal)) throw abortReason(signal);
-    if (isLate) return { kind: "timeout", afterMs: timeoutMs };
-    const code = codeOf(error) ?? "UNKNOWN";
-    return { kind: "unreachable", code, isSent: !NOT_SENT.has(code) };
-  } finally {
-    timer.abort(CUT);
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-/** Reason of our own signals; never seen by anybody. */
-const CUT = new Error("the exchange was cut off");
-
-/** A call, so that the compiler does not take an earlier look for the state after a wait. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
-}
-
-/** The system's code, looked for in causes and in the parts of an aggregate too. */
-function codeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  if ("code" in error && typeof error.code === "string") return error.code;
-  if (error instanceof AggregateError) return codeOf(error.errors[0]);
-  return codeOf(error.cause);
 }

@@ -1,4 +1,5 @@
-/** Processes, locks and ports of the host: what every program here needs of its operating system. */
+/** Processes, locks, ports and connections of the host: what programs here need of their operating system. */
+export { exchangeUntil, readText, type ExchangeTrouble } from "./exchange.ts";
 export { createExclusively } from "./exclusive-file.ts";
 export { tryFileLock, withFileLock, type FileLockTry } from "./file-lock.ts";
 export { isLoopbackName, isLoopbackRequest } from "./loopback.ts";
