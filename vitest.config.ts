@@ -20,11 +20,17 @@ export default defineConfig({
         exclude: ["**/*.db.test.ts", "**/node_modules/**", "**/dist/**"],
         // Property tests on a busy host take more than the default of 5 s.
         testTimeout: 30_000,
+        // A process for each of 400 files takes longer than the tests. Nothing may be left behind by a file.
+        isolate: false,
+        maxWorkers: "100%",
       }),
       project("db", ["packages/*/src/**/*.db.test.ts"], {
         globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 30_000,
         hookTimeout: 60_000,
+        isolate: false,
+        // One server: a long transaction of one file would hold up what others may read of their outbox.
+        fileParallelism: false,
       }),
       project("conformance", ["packages/simulator/conformance/**/*.test.ts"], {
         // Against one real server the files would interrupt each other.
@@ -36,6 +42,8 @@ export default defineConfig({
         globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 120_000,
         hookTimeout: 60_000,
+        maxWorkers: 2,
+        sequence: { groupOrder: 2 },
       }),
       // By `npm run drill` alone; a short one runs with the simulation.
       project("drill", ["test/drill/**/*.test.ts"], {

@@ -47,3 +47,30 @@ export async function createTestDatabase(
     },
   };
 }
+
+/**
+ * Deletes all rows of tables, and of those whose rows point at them, without asking foreign keys or triggers.
+ * As `truncate … cascade`, which makes and removes every file of every table (65 ms against 2, for thirteen).
+ * Needs a superuser, as the embedded server's user is one.
+ */
+export async function emptyTables(
+  db: Pick<PoolDb, "query">,
+  tables: readonly string[],
+): Promise<void> {
+  const named = tables.map((table) => `'${table}'`).join(", ");
+  await db.query(`do $$
+    declare emptied regclass;
+    begin
+      set local session_replication_role = replica;
+      for emptied in
+        with recursive pointing(oid) as (
+          select unnest(array[${named}]::regclass[])::oid
+          union
+          select conrelid from pg_constraint join pointing on confrelid = pointing.oid where contype = 'f'
+        )
+        select oid::regclass from pointing
+      loop
+        execute format('delete from %s', emptied);
+      end loop;
+    end $$`);
+}

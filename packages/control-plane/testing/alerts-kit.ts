@@ -4,7 +4,11 @@ import type { AlertView } from "@holdfast/contract";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock } from "@holdfast/runtime/testing";
-import { createTestDatabase, type TestDatabase } from "../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../test/support/test-database.ts";
 import { createDeliverer } from "../src/alerts/delivery-service.ts";
 import { evaluateOnce } from "../src/alerts/evaluation-service.ts";
 import type { AlertChannel, Notification, SendOutcome } from "../src/alerts/model.ts";
@@ -84,10 +88,17 @@ export async function createAlertsKit() {
 }
 
 async function openBench({ db }: TestDatabase, rules: readonly AlertRule[]) {
-  await db.query(
-    `truncate alerts, alert_told, alert_channels, alert_deliveries, alert_silences, alert_rules,
-       alert_evaluation, alert_job_ends, events cascade`,
-  );
+  await emptyTables(db, [
+    "alerts",
+    "alert_told",
+    "alert_channels",
+    "alert_deliveries",
+    "alert_silences",
+    "alert_rules",
+    "alert_evaluation",
+    "alert_job_ends",
+    "events",
+  ]);
   const clock = createFakeClock(systemClock.now());
   const ids = createIdSource(clock, seededRandom(5));
   const databaseNow = (): number => clock.now();

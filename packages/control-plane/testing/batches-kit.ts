@@ -8,7 +8,7 @@ import {
 } from "@holdfast/contract";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
-import { createTestDatabase } from "../../../test/support/test-database.ts";
+import { createTestDatabase, emptyTables } from "../../../test/support/test-database.ts";
 import type { Caller } from "../src/access/model.ts";
 import { createBookRounds, type BatchLoopDeps } from "../src/batches/loop.ts";
 import { createBatchService } from "../src/batches/service.ts";
@@ -126,10 +126,19 @@ export async function createBatchesKit() {
     close: () => database.drop(),
     /** Empties what books and jobs have left. */
     async clear(): Promise<void> {
-      await db.query(
-        `truncate batches, book_graphs, book_pages, book_page_versions, book_turns, jobs, attempts,
-           outputs, leases, events, idempotency_keys cascade`,
-      );
+      await emptyTables(db, [
+        "batches",
+        "book_graphs",
+        "book_pages",
+        "book_page_versions",
+        "book_turns",
+        "jobs",
+        "attempts",
+        "outputs",
+        "leases",
+        "events",
+        "idempotency_keys",
+      ]);
     },
     /** Ends the live jobs with these ids. */
     async end(jobIds: readonly string[], { state = "completed", poison = false }: EndOfJob = {}) {

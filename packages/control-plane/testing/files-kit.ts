@@ -5,7 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
-import { createTestDatabase, type TestDatabase } from "../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../test/support/test-database.ts";
 import { createGuardedFetch } from "../src/access/guarded-fetch.ts";
 import { parseUrlRules } from "../src/access/url-rules.ts";
 import { createBlobKeeper } from "../src/files/blob-service.ts";
@@ -47,7 +51,7 @@ export async function createFilesKit() {
 }
 
 async function openBench({ db }: TestDatabase) {
-  await db.query("truncate files, outputs, jobs, requirements, graphs, blobs cascade");
+  await emptyTables(db, ["files", "outputs", "jobs", "requirements", "graphs", "blobs"]);
   const folder = await mkdtemp(join(tmpdir(), "holdfast-files-"));
   await mkdir(join(folder, "spool"));
   /** Until a test unplugs the store. */

@@ -8,7 +8,7 @@ import {
 import type { MachineProvider } from "@holdfast/providers";
 import { createIdSource } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
-import { createTestDatabase } from "../../../test/support/test-database.ts";
+import { createTestDatabase, emptyTables } from "../../../test/support/test-database.ts";
 import { addFleetRoutes } from "../src/fleet/routes.ts";
 import { createFleetService } from "../src/fleet/service.ts";
 import { buildHttpServer } from "../src/platform/http/server.ts";
@@ -141,9 +141,13 @@ export async function startFleetApi(
     },
     async reset() {
       checks.length = 0;
-      await db.query(
-        "truncate fleet_machines, fleet_breaker, fleet_pools, fleet_levers, fleet_leader",
-      );
+      await emptyTables(db, [
+        "fleet_machines",
+        "fleet_breaker",
+        "fleet_pools",
+        "fleet_levers",
+        "fleet_leader",
+      ]);
     },
     async close() {
       await server.close();

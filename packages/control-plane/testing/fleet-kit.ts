@@ -13,7 +13,7 @@ import {
 import type { MachineProvider } from "@holdfast/providers";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
-import { createTestDatabase } from "../../../test/support/test-database.ts";
+import { createTestDatabase, emptyTables } from "../../../test/support/test-database.ts";
 import { FakeCloud, type CloudScript } from "../../fleet/testing/fake-cloud.ts";
 import { setMachineCordon } from "../src/machines/store.ts";
 import { takeLead } from "../src/fleet/lead-store.ts";
@@ -239,9 +239,15 @@ export async function createFleetKit(
     },
     /** Everything anew but the database itself. */
     async reset(cloud: Partial<CloudScript> = {}, seed = 1) {
-      await db.query(
-        "truncate fleet_machines, fleet_breaker, fleet_pools, fleet_levers, fleet_leader, instances, machines cascade",
-      );
+      await emptyTables(db, [
+        "fleet_machines",
+        "fleet_breaker",
+        "fleet_pools",
+        "fleet_levers",
+        "fleet_leader",
+        "instances",
+        "machines",
+      ]);
       world = {
         cloud: new FakeCloud({ ...WELL, ...options.cloud, ...cloud }, seededRandom(seed)),
         now: BEGIN,

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach } from "vitest";
 import { startSystem, type TestSystem } from "../../../test/support/system.ts";
 import type { Db } from "../src/platform/db.ts";
 import { BUILT_IN_GRAPH } from "../src/recovery/built-in-graph.ts";
+import { emptyTables } from "../../../test/support/test-database.ts";
 
 /** Where the routes are. */
 export const API = "/api/error-recovery";
@@ -18,9 +19,19 @@ export function useRecoveryApi(): void {
   });
   afterAll(() => system.close());
   beforeEach(async () => {
-    await db.query(
-      "truncate jobs, leases, attempts, outputs, error_events, error_changes, error_counts, inventories, instances, machines, settings cascade",
-    );
+    await emptyTables(db, [
+      "jobs",
+      "leases",
+      "attempts",
+      "outputs",
+      "error_events",
+      "error_changes",
+      "error_counts",
+      "inventories",
+      "instances",
+      "machines",
+      "settings",
+    ]);
   });
 }
 

@@ -10,7 +10,7 @@ import type {
 import { classify } from "@holdfast/recovery";
 import { createIdSource, NO_FAILPOINTS, seededRandom, type Failpoints } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
-import { createTestDatabase } from "../../../test/support/test-database.ts";
+import { createTestDatabase, emptyTables } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
@@ -95,9 +95,16 @@ export async function createSchedulerKit(
   /** An empty queue and a new scheduler. */
   const reset = async (): Promise<void> => {
     await scheduler.stop();
-    await test.db.query(
-      "truncate jobs, leases, attempts, outputs, events, machines, instances, settings cascade",
-    );
+    await emptyTables(test.db, [
+      "jobs",
+      "leases",
+      "attempts",
+      "outputs",
+      "events",
+      "machines",
+      "instances",
+      "settings",
+    ]);
     scheduler = makeScheduler();
   };
 

@@ -9,7 +9,11 @@ import type { AddressInfo } from "node:net";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock } from "@holdfast/runtime/testing";
-import { createTestDatabase, type TestDatabase } from "../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../test/support/test-database.ts";
 import { createGuardedFetch } from "../src/access/guarded-fetch.ts";
 import { parseUrlRules } from "../src/access/url-rules.ts";
 import { buildHttpServer } from "../src/platform/http/server.ts";
@@ -56,9 +60,17 @@ export async function createWebhooksKit() {
 }
 
 async function openBench({ db }: TestDatabase) {
-  await db.query(
-    "truncate webhook_endpoints, webhook_deliveries, events, event_cursors, jobs, requirements, graphs, api_keys, settings cascade",
-  );
+  await emptyTables(db, [
+    "webhook_endpoints",
+    "webhook_deliveries",
+    "events",
+    "event_cursors",
+    "jobs",
+    "requirements",
+    "graphs",
+    "api_keys",
+    "settings",
+  ]);
   const clock = createFakeClock(systemClock.now());
   const seen: Seen[] = [];
   /** What a test changes and looks at. */

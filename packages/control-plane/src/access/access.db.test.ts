@@ -2,7 +2,11 @@ import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { buildHttpServer, type HttpServer } from "../platform/http/server.ts";
 import { SILENT_LOG } from "../platform/log.ts";
 import { ALLOWED, KEY_CACHE_MS, LAST_USED_EVERY_MS, LOCAL_CALLER } from "./model.ts";
@@ -22,7 +26,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(async () => {
-  await database.db.query("truncate api_keys");
+  await emptyTables(database.db, ["api_keys"]);
   clock = createFakeClock(systemClock.now());
   access = make();
   server = buildHttpServer({ log: SILENT_LOG, clock: systemClock, ids, bodyLimitBytes: 100_000 });

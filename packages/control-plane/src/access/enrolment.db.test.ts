@@ -2,7 +2,11 @@ import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { SILENT_LOG } from "../platform/log.ts";
 import { deleteOldEnrolments } from "./enrolment-store.ts";
 import {
@@ -34,7 +38,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(async () => {
-  await database.db.query("truncate api_keys, enrolments, events");
+  await emptyTables(database.db, ["api_keys", "enrolments", "events"]);
   await createKey(database.db, ids, { name: "admin", role: "admin" });
   clock = createFakeClock(systemClock.now());
   told.length = 0;
@@ -142,7 +146,7 @@ test("one address uses up its own limit and not everybody's", async () => {
 });
 
 test("without a key to administer with there is no token: its key would close the door", async () => {
-  await database.db.query("truncate api_keys");
+  await emptyTables(database.db, ["api_keys"]);
   await expect(token()).rejects.toMatchObject({ code: "admin_key_missing" });
   const { key } = await createKey(database.db, ids, { name: "a", role: "admin" });
   await revokeKey(database.db, key.id);

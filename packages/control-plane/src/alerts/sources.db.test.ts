@@ -15,6 +15,7 @@ import { selectLive } from "./alert-store.ts";
 import { evaluateOnce } from "./evaluation-service.ts";
 import { createObserver } from "./sources.ts";
 import { createSources, type SourcesDeps } from "./sources-service.ts";
+import { emptyTables } from "../../../../test/support/test-database.ts";
 
 const ids = createIdSource(systemClock, seededRandom(9));
 const NONE: ReadonlySet<string> = new Set();
@@ -27,10 +28,18 @@ beforeAll(async () => {
 afterAll(() => kit.close());
 beforeEach(async () => {
   await kit.reset();
-  await db.query(
-    `truncate alerts, alert_told, alert_channels, alert_deliveries, alert_evaluation, alert_job_ends,
-       job_end_counts, job_transitions, webhook_deliveries, requirements cascade`,
-  );
+  await emptyTables(db, [
+    "alerts",
+    "alert_told",
+    "alert_channels",
+    "alert_deliveries",
+    "alert_evaluation",
+    "alert_job_ends",
+    "job_end_counts",
+    "job_transitions",
+    "webhook_deliveries",
+    "requirements",
+  ]);
 });
 
 const DIED: AttemptReport["outcome"] = {

@@ -3,7 +3,11 @@ import { seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { until } from "../../../../test/support/processes.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import type { Transaction } from "../platform/db.ts";
 import { SILENT_LOG } from "../platform/log.ts";
 import { createLead, LEAD_TTL_MS, type Lead } from "./lead-service.ts";
@@ -18,7 +22,7 @@ beforeAll(async () => {
   database = await createTestDatabase({ max: 4 });
 });
 afterAll(() => database?.drop());
-beforeEach(() => database.db.query("truncate fleet_leader"));
+beforeEach(() => emptyTables(database.db, ["fleet_leader"]));
 
 const leadOf = (holder: string, clock = systemClock): Lead =>
   createLead({
@@ -98,7 +102,7 @@ describe("a write of the leader that is under way", () => {
 
   it.each(writes)("is waited for by whoever takes over: %s", async (_, write) => {
     const { db } = database;
-    await db.query("truncate fleet_machines, fleet_breaker, fleet_pools");
+    await emptyTables(db, ["fleet_machines", "fleet_breaker", "fleet_pools"]);
     expect(await takeLead(db, "rpl_1", LEAD_TTL_MS)).toBe(1);
     const order: string[] = [];
     let taking: Promise<number | null> | undefined;

@@ -1,7 +1,11 @@
 import { seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { ANN, createJobsKit, graph, refusal } from "../../testing/jobs-kit.ts";
 import type { Db, Queryable, Transaction } from "../platform/db.ts";
 import { SILENT_LOG } from "../platform/log.ts";
@@ -23,7 +27,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(() =>
-  database.db.query("truncate jobs, graphs, requirements, events, event_cursors cascade"),
+  emptyTables(database.db, ["jobs", "graphs", "requirements", "events", "event_cursors"]),
 );
 const { makeJobs, one, startAttempt, endedJobs } = createJobsKit(() => database.db);
 

@@ -3,7 +3,11 @@ import type { MachineReport, StartupStep } from "@holdfast/contract";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { deleteUnnamedBlob, selectUnnamedBlobs, touchBlobs } from "../files/store.ts";
 import { SILENT_LOG } from "../platform/log.ts";
 import {
@@ -26,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => database.drop());
 beforeEach(async () => {
   const { db } = database;
-  await db.query("truncate machines, events, blobs cascade");
+  await emptyTables(db, ["machines", "events", "blobs"]);
   await createMachinesService(db).register(
     db,
     { id: MACHINE, name: "box", bootId: "b", agentVersion: "1" },

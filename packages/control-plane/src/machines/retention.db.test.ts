@@ -1,7 +1,11 @@
 import { createHash } from "node:crypto";
 import type { InstanceReport, Inventory } from "@holdfast/contract";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import type { Queryable } from "../platform/db.ts";
 import { removeDeadPart } from "./loop.ts";
 import { lockDead, readDead, removeDead, type DeadKind } from "./retention-store.ts";
@@ -15,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 beforeEach(() =>
-  database.db.query("truncate machines, instances, inventories, jobs, leases, attempts cascade"),
+  emptyTables(database.db, ["machines", "instances", "inventories", "jobs", "leases", "attempts"]),
 );
 
 const sweep = async (): Promise<Record<DeadKind, number>> => {

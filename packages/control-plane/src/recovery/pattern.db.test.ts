@@ -3,7 +3,11 @@ import { parseCustomPatterns, type CustomPattern } from "@holdfast/recovery";
 import { createIdSource, seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { TEST_ACCESS } from "../../testing/test-access.ts";
 import { buildHttpServer, type HttpServer } from "../platform/http/server.ts";
 import { SILENT_LOG } from "../platform/log.ts";
@@ -48,7 +52,7 @@ const replica = () =>
     onChanged: () => (changes += 1),
   });
 beforeEach(async () => {
-  await database.db.query("truncate error_patterns");
+  await emptyTables(database.db, ["error_patterns"]);
   changes = 0;
   patterns = replica();
   server = buildHttpServer({

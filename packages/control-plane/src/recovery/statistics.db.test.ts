@@ -10,6 +10,7 @@ import { createErrorFoldLoop } from "./loop.ts";
 import { MAX_KEYS, OTHER_KEY } from "./model.ts";
 import { createRecoveryStatistics, type RecoveryStatisticsService } from "./statistics-service.ts";
 import { foldChanges, pruneCounts } from "./store.ts";
+import { emptyTables } from "../../../../test/support/test-database.ts";
 
 let kit: SchedulerKit;
 let statistics: RecoveryStatisticsService;
@@ -20,7 +21,7 @@ beforeAll(async () => {
 afterAll(() => kit.close());
 beforeEach(async () => {
   await kit.reset();
-  await kit.test.db.query("truncate error_events, error_changes, error_counts");
+  await emptyTables(kit.test.db, ["error_events", "error_changes", "error_counts"]);
   await kit.storeBlob();
 });
 

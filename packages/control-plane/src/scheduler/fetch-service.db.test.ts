@@ -4,7 +4,11 @@ import { createIdSource } from "@holdfast/runtime";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../test/support/test-database.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
 import { createMachinesService } from "../machines/service.ts";
 import {
   toInventoryIndex,
@@ -29,7 +33,7 @@ beforeAll(async () => {
 });
 afterAll(() => test.drop());
 beforeEach(async () => {
-  await test.db.query("truncate machines, model_fetches cascade");
+  await emptyTables(test.db, ["machines", "model_fetches"]);
   for (const id of ["mch_1", "mch_2"]) {
     await createMachinesService(test.db).register(
       test.db,
