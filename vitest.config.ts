@@ -55,7 +55,8 @@ export default defineConfig({
       project("e2e", ["test/e2e/**/*.test.ts"], {
         testTimeout: 180_000,
         hookTimeout: 120_000,
-        fileParallelism: false,
+        maxWorkers: 2,
+        sequence: { groupOrder: 3 },
       }),
       project("page", ["test/page/**/*.test.ts"], {
         testTimeout: 120_000,
