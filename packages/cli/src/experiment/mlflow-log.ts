@@ -80,7 +80,7 @@ export async function openMlflowLog(options: MlflowLogOptions): Promise<OpenedMl
 export function eventText(event: DeliveryEvent): string {
   switch (event.kind) {
     case "away":
-      return `warning: ${tellTrouble(event.trouble)}. All is kept and delivered later.`;
+      return `[WARN] Proceeding, MLflow is away: ${tellTrouble(event.trouble)}. What it is told is kept on the disk, and delivered later.`;
     case "back":
       return "MLflow takes records again";
     case "set_aside":
@@ -150,7 +150,12 @@ async function createLog(log: RunLog, options: MlflowLogOptions): Promise<Experi
       const snapshot = join(folder, CHECKS_FOLDER, HEALTH_FILE);
       await writeWhole(snapshot, await readFile(join(folder, HEALTH_FILE), "utf8"));
       await kept(log.artifact(PARENT, HEALTH_FILE, snapshot));
-      const status = { finished: "FINISHED", unhealthy: "FAILED", interrupted: "KILLED" } as const;
+      const status = {
+        finished: "FINISHED",
+        unhealthy: "FAILED",
+        refused: "FAILED",
+        interrupted: "KILLED",
+      } as const;
       await kept(log.endRun(PARENT, status[how]));
     },
     async flush(timeoutMs, signal) {

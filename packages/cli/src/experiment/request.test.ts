@@ -79,7 +79,11 @@ describe("what is checked", () => {
       { name: "MinIO", url: "http://m:9000/minio/health/live" },
     ]);
     expect(await names({}, {})).toEqual([
-      { name: "Holdfast", url: "http://127.0.0.1:8328/readyz" },
+      {
+        name: "Holdfast",
+        url: "http://127.0.0.1:8328/readyz",
+        keyed: { url: "http://127.0.0.1:8328/api/v1/jobs?limit=1", apiKey: undefined },
+      },
     ]);
     expect(await names({ services: "gate=http://g/up" }, minio)).toEqual([
       { name: "gate", url: "http://g/up" },
