@@ -73,6 +73,7 @@ describe("MLflow", () => {
     await mlflow.stop();
     const one = await ground.run(["--count", "25", "--mlflow", mlflow.url]);
     expect(one.code).toBe(0);
+    expect(one.output).toContain("[WARN] Proceeding, MLflow is away: ");
     expect(one.output).toContain(`holdfast experiment sync ${ground.results()}`);
     await mlflow.restart();
     const args = ["experiment", "sync", ground.results(), "--mlflow", mlflow.url];

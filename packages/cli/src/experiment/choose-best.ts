@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { bestRuns, type RankedRun, type ResultRecord } from "@holdfast/experiments";
+import { bestRuns, runName, type RankedRun, type ResultRecord } from "@holdfast/experiments";
 import { systemClock } from "@holdfast/runtime/system";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
@@ -13,9 +13,12 @@ import { readFolder, type ReadFolder } from "./folder/read-folder.ts";
 import type { BestOptions } from "./options.ts";
 import { requireExperiment } from "./require-experiment.ts";
 import { scoreByCommand } from "./score-command.ts";
+import { namesText } from "./summary.ts";
 
 /** Runs of a ranking that are told. */
 const TOLD = 10;
+/** Reasons of runs without a score that are told. */
+const REASONS_TOLD = 10;
 /** What a command's scores are called. */
 const SCORE = "score";
 
@@ -86,6 +89,8 @@ async function scoreAll(
   terminal: Terminal,
 ): Promise<BestOfExperiment> {
   const scores: Record<string, number> = {};
+  /** Runs without a score, by the reason. */
+  const unscored = new Map<string, number[]>();
   const stop = listenForStop(terminal, () => undefined);
   const last = new Map(
     results.filter(({ status }) => status === "completed").map((one) => [one.index, one]),
@@ -100,16 +105,34 @@ async function scoreAll(
       const scored = await scoreByCommand(command, pictures, { clock: systemClock, signal });
       if (signal.aborted) throw new CommandFailure(EXIT.interrupted, "nothing was marked");
       if (scored.kind === "score") scores[name] = scored.score;
-      else terminal.note(`${name} has no score: ${scored.reason}`);
+      else {
+        const alike = unscored.get(scored.reason) ?? [];
+        alike.push(index);
+        unscored.set(scored.reason, alike);
+      }
     }
   } finally {
     terminal.progress("");
     stop.release();
   }
+  for (const line of unscoredLines(unscored)) terminal.note(line);
   if (Object.keys(scores).length === 0) {
     throw new CommandFailure(EXIT.failed, "--command: no run got a score, and nothing was marked");
   }
   return { ...before, scores };
+}
+
+/** A command that does not work fails alike for every run: said once. */
+function unscoredLines(unscored: ReadonlyMap<string, readonly number[]>): readonly string[] {
+  const lines = [...unscored]
+    .slice(0, REASONS_TOLD)
+    .map(([reason, [first = 0, ...others]]) =>
+      others.length === 0
+        ? `${runName(first)} has no score: ${reason}`
+        : `${others.length + 1} runs have no score: ${reason} (${namesText([first, ...others])})`,
+    );
+  const left = unscored.size - lines.length;
+  return left > 0 ? [...lines, `… and ${left} more reasons`] : lines;
 }
 
 function rankingLines(

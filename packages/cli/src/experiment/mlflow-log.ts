@@ -54,7 +54,7 @@ export async function openMlflowLog(options: MlflowLogOptions): Promise<OpenedMl
     target,
     clock,
     random,
-    onEvent: (event) => note(eventText(event)),
+    onEvent: (event) => note(eventOfRunText(event)),
   });
   switch (opened.kind) {
     case "open":
@@ -80,7 +80,7 @@ export async function openMlflowLog(options: MlflowLogOptions): Promise<OpenedMl
 export function eventText(event: DeliveryEvent): string {
   switch (event.kind) {
     case "away":
-      return `[WARN] Proceeding, MLflow is away: ${tellTrouble(event.trouble)}. What it is told is kept on the disk, and delivered later.`;
+      return `warning: ${tellTrouble(event.trouble)}. All is kept and delivered later.`;
     case "back":
       return "MLflow takes records again";
     case "set_aside":
@@ -88,6 +88,13 @@ export function eventText(event: DeliveryEvent): string {
     default:
       return `warning: what MLflow is told cannot be kept well: ${event.message}`;
   }
+}
+
+/** Runs go on whatever becomes of delivery. */
+function eventOfRunText(event: DeliveryEvent): string {
+  if (event.kind !== "away") return eventText(event);
+  const words = `[WARN] Proceeding, MLflow is away: ${tellTrouble(event.trouble)}.`;
+  return `${words} What it is told is kept on the disk, and delivered later.`;
 }
 
 async function createLog(log: RunLog, options: MlflowLogOptions): Promise<ExperimentLog> {

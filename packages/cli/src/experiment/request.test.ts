@@ -37,6 +37,14 @@ const refusal = async (
   return error.message;
 };
 
+it("tells that there is no --count together with all mistakes of the file", async () => {
+  expect(await refusal({}, COMFY)).toBe("--count: expected how many experiments to run");
+  await writeFile(spec, EXPERIMENT_EXAMPLE.replace("workflow:", "workflw:"));
+  const both = await refusal({}, COMFY);
+  expect(both).toMatch(/^--count: expected how many experiments to run\n/);
+  expect(both).toContain("workflw");
+});
+
 describe("what an experiment renders on", () => {
   it("is the ComfyUI that is named, and a Holdfast where none is", async () => {
     expect((await reading({ count: 1 }, COMFY)).target).toEqual({

@@ -55,7 +55,7 @@ export async function readRequest(
   const { dryRun } = options;
   const ofDryRun = dryRun === undefined ? undefined : dryRun + (options.startFrom ?? 0);
   const count = options.count ?? ofDryRun;
-  if (count === undefined) throw refused("--count: expected how many experiments to run");
+  if (count === undefined) throw await withoutCount(file);
   if (count > RUNS_MAX) throw refused(`--count: expected 1 to ${RUNS_MAX}, found ${count}`);
   const startFrom = startOf(options, count);
   const experiment = await loadExperiment(file);
@@ -84,6 +84,18 @@ export async function readRequest(
     mlflow: mlflowTarget(options.mlflow, settings),
     folder: join(resolve(options.output ?? DEFAULT_OUTPUT), folder),
   };
+}
+
+/** What is wrong with the file is told too: else it would come up after the count is there. */
+async function withoutCount(file: string): Promise<CommandFailure> {
+  const words = "--count: expected how many experiments to run";
+  try {
+    await loadExperiment(file);
+    return refused(words);
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    return refused(`${words}\n${error.message}`);
+  }
 }
 
 function startOf({ startFrom, resume, check, preFlight }: RunOptions, count: number): number {
