@@ -14,6 +14,7 @@ import type { BestOptions } from "./options.ts";
 import { requireExperiment } from "./require-experiment.ts";
 import { scoreByCommand } from "./score-command.ts";
 import { namesText } from "./summary.ts";
+import { tellBest } from "./tell-best.ts";
 
 /** Runs of a ranking that are told. */
 const TOLD = 10;
@@ -26,8 +27,9 @@ const SCORE = "score";
 export async function best(
   path: string,
   options: BestOptions,
-  { terminal }: CommandContext,
+  context: CommandContext,
 ): Promise<void> {
+  const { terminal } = context;
   const { by, command, mark } = options;
   if ([by, command, mark].filter((one) => one !== undefined).length !== 1) {
     throw refused("expected one of --by METRIC, --command CMD and --mark RUN");
@@ -40,7 +42,9 @@ export async function best(
     const record = read.results.find(({ name }) => name === mark);
     if (record === undefined) throw refused(`--mark: ${path} has no run ${mark} that ended`);
     const { index, name } = record;
-    await keepBest(folder, withMark(before, { index, name, why: "by hand", value: null }));
+    const after = withMark(before, { index, name, why: "by hand", value: null });
+    await keepBest(folder, after);
+    await tellBest(read, before, after, context);
     terminal.line(options.json === true ? JSON.stringify({ best: name, why: "by hand" }) : name);
     return;
   }
@@ -56,7 +60,9 @@ export async function best(
   if (first === undefined) return;
   const why = `${lowest ? "lowest" : "highest"} ${name}`;
   const marked = { index: first.record.index, name: first.record.name, why, value: first.value };
-  await keepBest(folder, withMark(scored, marked));
+  const after = withMark(scored, marked);
+  await keepBest(folder, after);
+  await tellBest(read, before, after, context);
   if (options.json === true) {
     terminal.line(JSON.stringify({ best: marked.name, why, value: first.value }));
     return;
