@@ -89,3 +89,36 @@ it("without the key that its server wants says so before anything is rendered", 
   expect(keyed.output).toContain("3 of 3 experiments completed");
   expect(keyed.code).toBe(0);
 });
+
+it("whose key is revoked meanwhile stops with what to set, and goes on with another", async () => {
+  const spec = join(served.folder, "harbour.yaml");
+  writeFileSync(spec, SPEC);
+  const out = join(served.folder, "out");
+  const makeKey = async (name: string) => {
+    const made = await served.run(["keys", "create", "--name", name, "--json", "--database"]);
+    return JSON.parse(made.output) as {
+      readonly text: string;
+      readonly key: { readonly id: string };
+    };
+  };
+  const one = await makeKey("one");
+  const another = await makeKey("another");
+  const args = ["experiment", "run", spec, "--output", out, "--no-check"];
+  const running = served.run([...args, "--count", "100000", "--api-key", one.text]);
+  await until("it renders", () => readdirSync(out).length > 0, 30_000);
+  await served.run(["keys", "revoke", one.key.id, "--database"]);
+  const { code, output } = await running;
+  expect(code).toBe(2);
+  expect(output).toMatch(/stopped, for no other one would do better: .*Set HOLDFAST_API_KEY/);
+  expect(output).not.toContain("a service is down");
+  const [name = ""] = readdirSync(out);
+  const records = readResults(readFileSync(join(out, name, "results.ndjson"), "utf8")).records;
+  const refused = records.filter(({ error }) => error !== null);
+  // Those that were in flight at that moment.
+  expect(refused.length).toBeLessThanOrEqual(4);
+  const count = Math.max(...records.map(({ index }) => index)) + 1;
+  const keyed = ["--api-key", another.text, "--resume", "--count", String(count)];
+  const again = await served.run([...args, ...keyed]);
+  expect(again.output).toContain(`${count} of ${count} experiments completed`);
+  expect(again.code).toBe(0);
+});

@@ -132,6 +132,7 @@ async function scoreAll(
 function unscoredLines(unscored: ReadonlyMap<string, readonly number[]>): readonly string[] {
   const lines = [...unscored]
     .slice(0, REASONS_TOLD)
+    .map(([reason, indices]) => [reason, indices.toSorted((a, b) => a - b)] as const)
     .map(([reason, [first = 0, ...others]]) =>
       others.length === 0
         ? `${runName(first)} has no score: ${reason}`
