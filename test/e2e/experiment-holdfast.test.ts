@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readResults } from "@holdfast/experiments";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { until } from "../support/processes.ts";
 import { prepareServed, type Served } from "../support/served.ts";
 
 const SPEC = `name: harbour
@@ -53,4 +54,71 @@ it("renders on a Holdfast, several at a time, and goes on where its server was a
   expect(rest.output).not.toContain("exp_0014:");
   const list = await served.run(["experiment", "list", out, "--json"]);
   expect(JSON.parse(list.output)).toMatchObject({ name: "harbour", completed: 30, count: 30 });
+});
+
+it("without the key that its server wants says so before anything is rendered", async () => {
+  const spec = join(served.folder, "harbour.yaml");
+  writeFileSync(spec, SPEC);
+  const out = join(served.folder, "out");
+  const made = await served.run(["keys", "create", "--name", "one", "--json"]);
+  const { text: key } = JSON.parse(made.output) as { readonly text: string };
+  const jobs = `${served.url}/api/v1/jobs`;
+  await until("a key is wanted", async () => (await fetch(jobs)).status === 401, 30_000);
+  const args = ["experiment", "run", spec, "--count", "3", "--output", out];
+  const checked = await served.run([...args, "--pre-flight"]);
+  expect(checked.code).toBe(3);
+  // One attempt is enough to know.
+  expect(checked.output).toContain(
+    [
+      "[INFO] Running health checks (attempt 1/3)...",
+      "[ERROR] Holdfast returned HTTP 401: set HOLDFAST_API_KEY, or use --api-key",
+      "",
+      "=".repeat(70),
+      "[ERROR] PRE-FLIGHT CHECKS FAILED",
+    ].join("\n"),
+  );
+  const unchecked = await served.run(args);
+  expect(unchecked.code).toBe(2);
+  expect(unchecked.output).toContain("Set HOLDFAST_API_KEY, or use --api-key.");
+  expect(unchecked.output).toContain("Nothing was rendered.");
+  for (const { output } of [checked, unchecked]) {
+    expect(output).not.toContain("exp_0000");
+    expect(output).not.toContain("a service is down");
+  }
+  const keyed = await served.run([...args, "--pre-flight", "--api-key", key]);
+  expect(keyed.output).toContain("3 of 3 experiments completed");
+  expect(keyed.code).toBe(0);
+});
+
+it("whose key is revoked meanwhile stops with what to set, and goes on with another", async () => {
+  const spec = join(served.folder, "harbour.yaml");
+  writeFileSync(spec, SPEC);
+  const out = join(served.folder, "out");
+  const makeKey = async (name: string) => {
+    const made = await served.run(["keys", "create", "--name", name, "--json", "--database"]);
+    return JSON.parse(made.output) as {
+      readonly text: string;
+      readonly key: { readonly id: string };
+    };
+  };
+  const one = await makeKey("one");
+  const another = await makeKey("another");
+  const args = ["experiment", "run", spec, "--output", out, "--no-check"];
+  const running = served.run([...args, "--count", "100000", "--api-key", one.text]);
+  await until("it renders", () => readdirSync(out).length > 0, 30_000);
+  await served.run(["keys", "revoke", one.key.id, "--database"]);
+  const { code, output } = await running;
+  expect(code).toBe(2);
+  expect(output).toMatch(/stopped, for no other one would do better: .*Set HOLDFAST_API_KEY/);
+  expect(output).not.toContain("a service is down");
+  const [name = ""] = readdirSync(out);
+  const records = readResults(readFileSync(join(out, name, "results.ndjson"), "utf8")).records;
+  const refused = records.filter(({ error }) => error !== null);
+  // Those that were in flight at that moment.
+  expect(refused.length).toBeLessThanOrEqual(4);
+  const count = Math.max(...records.map(({ index }) => index)) + 1;
+  const keyed = ["--api-key", another.text, "--resume", "--count", String(count)];
+  const again = await served.run([...args, ...keyed]);
+  expect(again.output).toContain(`${count} of ${count} experiments completed`);
+  expect(again.code).toBe(0);
 });

@@ -93,6 +93,7 @@ it("has one JSON object there with --json", async () => {
     completed: 2,
     failed: [],
     down: [],
+    notRendered: 0,
     startFrom: null,
     folder: ground.results(),
   });

@@ -69,10 +69,32 @@ describe("MLflow", () => {
     expect(run(/^castle-/).status).toBe("FAILED");
   });
 
+  it("is told which runs are marked as best, also later, and which are not any more", async () => {
+    await ground.run(["--count", "4", "--mlflow", mlflow.url]);
+    const best = (...args: readonly string[]) =>
+      ground.holdfast(["experiment", "best", ground.results(), ...args]);
+    const tagOf = (name: string) => run(name).tags.get("holdfast.best");
+    expect((await best("--mark", "exp_0002")).code).toBe(0);
+    expect((await best("--by", "duration_seconds")).code).toBe(0);
+    expect(tagOf("exp_0002")).toMatch(/^by hand/);
+    await mlflow.stop();
+    // The last digit of the picture's run.
+    const away = await best("--command", "echo ${1##*exp_000} | head -c 1 #");
+    expect(away.code).toBe(0);
+    expect(away.output).toContain("MLflow is not told of the mark yet (MLflow cannot be reached");
+    await mlflow.restart();
+    await ground.holdfast(["experiment", "sync", ground.results(), "--mlflow", mlflow.url]);
+    expect(tagOf("exp_0003")).toContain("highest score");
+    await best("--command", "echo ${1##*exp_000} | head -c 1 | sed s/^/-/ #");
+    expect(tagOf("exp_0003")).not.toContain("highest score");
+    expect(tagOf("exp_0000")).toContain("highest score");
+  });
+
   it("that is away holds nothing up, and gets everything by sync", async () => {
     await mlflow.stop();
     const one = await ground.run(["--count", "25", "--mlflow", mlflow.url]);
     expect(one.code).toBe(0);
+    expect(one.output).toContain("[WARN] Proceeding, MLflow is away: ");
     expect(one.output).toContain(`holdfast experiment sync ${ground.results()}`);
     await mlflow.restart();
     const args = ["experiment", "sync", ground.results(), "--mlflow", mlflow.url];

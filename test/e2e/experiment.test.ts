@@ -1,5 +1,5 @@
 /** The story of massive experiments: ComfyUI dies at 117 of 250, and nothing is wasted. */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readStarts } from "@holdfast/experiments";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -195,6 +195,43 @@ describe("Ctrl-C", () => {
     const ended = new Set(ground.records().map(({ index }) => index));
     expect(new Set(starts().map(({ index }) => index))).toEqual(ended);
     await until("the lock is free", () => !existsSync(join(ground.results(), ".lock")), 1_000);
+  });
+});
+
+describe("--start-from in a new folder", () => {
+  it("does what it was asked for, and says what it was not", async () => {
+    const one = await ground.run(["--count", "10", "--start-from", "6"]);
+    expect(one.code).toBe(0);
+    expect(completed()).toEqual([6, 7, 8, 9]);
+    expect(one.output).toContain("is new: the first 6 runs are not rendered");
+    expect(one.output).toContain("4 of 10 experiments completed");
+    expect(one.output).toContain(
+      "6 were not asked for (--start-from), and not rendered by any process before\n",
+    );
+    const [, command = ""] = /all that is left is done by: holdfast (.+)/.exec(one.output) ?? [];
+    expect(command).toMatch(/ --count 10 --resume$/);
+    const rest = await ground.run(["--count", "10", "--resume"]);
+    expect(rest.code).toBe(0);
+    expect(rest.output).toContain("10 of 10 experiments completed");
+    expect(rest.output).not.toContain("not asked for");
+  });
+
+  it("is refused where it leaves nothing to do", async () => {
+    const one = await ground.run(["--count", "10", "--start-from", "10"]);
+    expect(one.code).toBe(2);
+    expect(one.output).toContain("nothing is left to do");
+    expect(ground.count()).toBe(0);
+  });
+});
+
+describe("the folder of results", () => {
+  it("is none of git's, until somebody wants it there", async () => {
+    const path = (): string => join(ground.results(), ".gitignore");
+    await ground.run(["--count", "1"]);
+    expect(readFileSync(path(), "utf8")).toMatch(/^\*$/m);
+    rmSync(path());
+    await ground.run(["--count", "2", "--resume"]);
+    expect(existsSync(path())).toBe(false);
   });
 });
 

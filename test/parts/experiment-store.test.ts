@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { readBlob } from "../../packages/control-plane/testing/blob-store-contract.ts";
+import { makeBucketAgain, removeBucket } from "../../packages/control-plane/testing/s3-buckets.ts";
 import {
   keysIn,
   makeBucket,
@@ -14,6 +15,7 @@ import {
   type ExperimentGround,
   type Said,
 } from "../support/experiment-ground.ts";
+import { until } from "../support/processes.ts";
 import { startS3Server, type S3Server } from "./s3-server.ts";
 import { describeOnEachServer } from "./s3-servers.ts";
 
@@ -89,6 +91,65 @@ describeOnEachServer("experiment run --store", (name, program) => {
     expect(one.output).toMatch(/--store: s3:\/\/\S+ .*credentials/);
     expectNothingRendered(one);
     expect(one.output).not.toContain("not-the-secret");
+  });
+
+  it("that nothing listens for says so before anything is rendered, without any check", async () => {
+    await server.kill();
+    const one = await ground.run(on(`s3://${bucket}/castle`, "--count", "12"), env());
+    expect(one.output).toMatch(/--store: s3:\/\/\S+ the connection was refused/);
+    expectNothingRendered(one);
+  });
+
+  it("that refuses the key says so without any check as well, at once and once", async () => {
+    const begun = Date.now();
+    const one = await ground.run(
+      on(`s3://${bucket}/castle`, "--count", "12"),
+      env("not-the-secret"),
+    );
+    expect(one.output.match(/credentials/g)).toHaveLength(1);
+    expectNothingRendered(one);
+    expect(Date.now() - begun).toBeLessThan(5_000);
+    // The SDK's own about this Node.
+    expect(one.output).not.toContain("NodeVersionSupportWarning");
+  });
+
+  it.skipIf(name !== "versitygw")("that may only be read says so without any check", async () => {
+    await server.kill();
+    // MinIO has no such word: a key that may only read needs its own administration.
+    await server.start(["--readonly"]);
+    const one = await ground.run(on(`s3://${bucket}/castle`, "--count", "12"), env());
+    expect(one.output).toMatch(/--store: s3:\/\/\S+ our credentials may not do this \(403\)/);
+    expectNothingRendered(one);
+  });
+
+  it("that loses its bucket stops the experiment with the cause, and how to go on", async () => {
+    const args = on(`s3://${bucket}/castle`, "--count", "300");
+    const one = ground.begin(args, env());
+    await one.saw("exp_0004");
+    // Else it writes as quickly as somebody removes.
+    process.kill(one.pid, "SIGSTOP");
+    const remove = (): Promise<true> => removeBucket(server, bucket).then(() => true);
+    await until("the bucket is gone", remove, 20_000);
+    process.kill(one.pid, "SIGCONT");
+    expect(await one.exited).toBe(2);
+    const said = one.output();
+    expect(said).toContain(
+      `stopped, for no other one would do better: outputs cannot be stored: s3://${bucket}/castle/: there is no such bucket`,
+    );
+    expect(said).toContain("go on once that is put right: holdfast experiment run ");
+    expect(said).not.toContain("a service is down");
+    // The one that was refused, and what was in flight beside it.
+    const failed = ground.records().filter(({ status }) => status === "failed");
+    expect(failed.length).toBeLessThanOrEqual(2);
+    expect(failed[0]?.error).toMatchObject({ class: "auth_error", isRefusal: true });
+    const before = ground.count();
+    expect(before).toBeLessThan(300);
+
+    await makeBucketAgain(server, bucket);
+    const again = await ground.run([...args, "--resume"], env());
+    expect(again.code).toBe(0);
+    expect(again.output).toContain("300 of 300 experiments completed");
+    expect(ground.count()).toBeLessThanOrEqual(300 + failed.length);
   });
 
   it("that stands still fails the checks before anything is rendered", async () => {

@@ -15,8 +15,8 @@ const HEALTH_PATH = "/minio/health/live";
 
 /** One server on a folder of its own; the address stays the same over its lives. */
 export interface S3Server extends S3Target {
-  /** Resolves when it answers; at once when it runs. */
-  start(): Promise<void>;
+  /** Resolves when it answers; at once when it runs. `more`: words of its command line for this life. */
+  start(more?: readonly string[]): Promise<void>;
   /** SIGKILL. */
   kill(): Promise<void>;
   /** SIGSTOP: connections are taken and nothing is answered. */
@@ -56,9 +56,9 @@ export async function startS3Server(name: S3Part, program: string): Promise<S3Se
   const server: S3Server = {
     ...keys,
     endpoint,
-    async start() {
+    async start(more = []) {
       if (child !== undefined) return;
-      const started = spawn(program, args, {
+      const started = spawn(program, [...more, ...args], {
         env: { PATH: process.env["PATH"] ?? "", HOME: folder.path, ...env },
         stdio: ["ignore", "pipe", "pipe"],
       });

@@ -4,7 +4,7 @@
  * would else load the whole of it: 30 MB and half a second of a core.
  */
 export type { BlobStore } from "./files/model.ts";
-export { openS3Store, parseS3Url } from "./files/s3-store.ts";
+export { isS3Refusal, openS3Store, parseS3Url } from "./files/s3-store.ts";
 export {
   adoptOrEnd,
   endChild,

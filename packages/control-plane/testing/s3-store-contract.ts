@@ -18,7 +18,8 @@ const REGION = "us-east-1";
 /** Three parts of a multipart upload. */
 const LARGE_BYTES = 20 * 1024 * 1024;
 
-function clientOf({ endpoint, ...credentials }: S3Target): S3Client {
+/** A client of a server. */
+export function clientOf({ endpoint, ...credentials }: S3Target): S3Client {
   return new S3Client({ endpoint, region: REGION, forcePathStyle: true, credentials });
 }
 

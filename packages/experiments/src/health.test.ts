@@ -32,6 +32,17 @@ describe("a health check", () => {
     );
   });
 
+  test("has failed at once where a service refuses us: waiting makes no key", () => {
+    const advice = "set HOLDFAST_API_KEY, or use --api-key";
+    const refused = of("Holdfast", { kind: "refused", status: 401, advice });
+    for (const onUnhealthy of ["abort", "wait"] as const) {
+      expect(decideHealth([refused], 1, { ...DEFAULT_HEALTH_POLICY, onUnhealthy })).toEqual({
+        kind: "failed",
+        unhealthy: [{ service: "Holdfast", message: `Holdfast returned HTTP 401: ${advice}` }],
+      });
+    }
+  });
+
   test("is tried three times, half a minute apart, and then failed", () => {
     const decide = (attempt: number) => decideHealth([down, up], attempt, DEFAULT_HEALTH_POLICY);
     expect(decide(1)).toEqual({ kind: "retry", delayMs: 30_000, attempt: 2 });

@@ -10,7 +10,9 @@ export type ServiceAnswer =
   | { readonly kind: "ok" }
   | { readonly kind: "unreachable" }
   | { readonly kind: "timed_out"; readonly afterMs: number }
-  | { readonly kind: "http_status"; readonly status: number };
+  | { readonly kind: "http_status"; readonly status: number }
+  /** It is well, and refuses us: no later attempt goes better. `advice`: what somebody has to do. */
+  | { readonly kind: "refused"; readonly status: number; readonly advice: string };
 
 /** One service's answer, under the name that people know it by (`ComfyUI`, `MinIO`). */
 export interface ServiceResult {
@@ -64,6 +66,7 @@ export function decideHealth(
   const unhealthy = unhealthyServices(results);
   if (unhealthy.length === 0) return { kind: "passed" };
   const next = { delayMs: retryDelayMs, attempt: attempt + 1 };
+  if (results.some(({ answer }) => answer.kind === "refused")) return { kind: "failed", unhealthy };
   if (attempt < attempts) return { kind: "retry", ...next };
   return onUnhealthy === "wait" ? { kind: "wait", ...next } : { kind: "failed", unhealthy };
 }
@@ -86,6 +89,8 @@ export function resultText({ service, answer }: ServiceResult): string {
       return `${service} health check timed out after ${secondsText(answer.afterMs)}`;
     case "http_status":
       return `${service} returned HTTP ${answer.status}`;
+    case "refused":
+      return `${service} returned HTTP ${answer.status}: ${answer.advice}`;
     default:
       return assertNever(answer);
   }

@@ -23,7 +23,7 @@ function addRun(experiment: Command, context: CommandContext): void {
     .command("run")
     .description("Run an experiment, or go on with it")
     .argument("<spec>", "the experiment's file, YAML or JSON")
-    .option("--count <number>", "so many experiments", positiveNumber)
+    .option("--count <number>", "so many experiments (required, but for --dry-run)", positiveNumber)
     .option("--pre-flight", "check all services before the first one")
     .option(
       "--start-from <number>",

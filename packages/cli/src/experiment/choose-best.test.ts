@@ -98,6 +98,19 @@ describe("the best run", () => {
     await expect(marking({ command: "exit 3 #" })).rejects.toThrow("nothing was marked");
   });
 
+  it("says once what a command did to all runs, and to which", async () => {
+    const terminal = recordingTerminal();
+    const options = { command: "case $1 in *2-1*) exit 4;; esac; exit 3 #" };
+    // The shell gets the pictures behind the sign, and as its own arguments.
+    await expect(best(folder, options, { terminal, env: {} })).rejects.toThrow(
+      "no run got a score",
+    );
+    expect(terminal.notes.filter((note) => note.includes("no score"))).toEqual([
+      "2 runs have no score: it ended with 3 (exp_0000 and exp_0001)",
+      "exp_0002 has no score: it ended with 4",
+    ]);
+  });
+
   it("is marked by hand beside the others, once", async () => {
     await marking({ by: "duration_seconds" });
     await marking({ mark: "exp_0001" });

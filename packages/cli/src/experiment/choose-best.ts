@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { bestRuns, type RankedRun, type ResultRecord } from "@holdfast/experiments";
+import { bestRuns, runName, type RankedRun, type ResultRecord } from "@holdfast/experiments";
 import { systemClock } from "@holdfast/runtime/system";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
@@ -13,9 +13,13 @@ import { readFolder, type ReadFolder } from "./folder/read-folder.ts";
 import type { BestOptions } from "./options.ts";
 import { requireExperiment } from "./require-experiment.ts";
 import { scoreByCommand } from "./score-command.ts";
+import { namesText } from "./summary.ts";
+import { tellBest } from "./tell-best.ts";
 
 /** Runs of a ranking that are told. */
 const TOLD = 10;
+/** Reasons of runs without a score that are told. */
+const REASONS_TOLD = 10;
 /** What a command's scores are called. */
 const SCORE = "score";
 
@@ -23,8 +27,9 @@ const SCORE = "score";
 export async function best(
   path: string,
   options: BestOptions,
-  { terminal }: CommandContext,
+  context: CommandContext,
 ): Promise<void> {
+  const { terminal } = context;
   const { by, command, mark } = options;
   if ([by, command, mark].filter((one) => one !== undefined).length !== 1) {
     throw refused("expected one of --by METRIC, --command CMD and --mark RUN");
@@ -37,7 +42,9 @@ export async function best(
     const record = read.results.find(({ name }) => name === mark);
     if (record === undefined) throw refused(`--mark: ${path} has no run ${mark} that ended`);
     const { index, name } = record;
-    await keepBest(folder, withMark(before, { index, name, why: "by hand", value: null }));
+    const after = withMark(before, { index, name, why: "by hand", value: null });
+    await keepBest(folder, after);
+    await tellBest(read, before, after, context);
     terminal.line(options.json === true ? JSON.stringify({ best: name, why: "by hand" }) : name);
     return;
   }
@@ -53,7 +60,9 @@ export async function best(
   if (first === undefined) return;
   const why = `${lowest ? "lowest" : "highest"} ${name}`;
   const marked = { index: first.record.index, name: first.record.name, why, value: first.value };
-  await keepBest(folder, withMark(scored, marked));
+  const after = withMark(scored, marked);
+  await keepBest(folder, after);
+  await tellBest(read, before, after, context);
   if (options.json === true) {
     terminal.line(JSON.stringify({ best: marked.name, why, value: first.value }));
     return;
@@ -86,6 +95,8 @@ async function scoreAll(
   terminal: Terminal,
 ): Promise<BestOfExperiment> {
   const scores: Record<string, number> = {};
+  /** Runs without a score, by the reason. */
+  const unscored = new Map<string, number[]>();
   const stop = listenForStop(terminal, () => undefined);
   const last = new Map(
     results.filter(({ status }) => status === "completed").map((one) => [one.index, one]),
@@ -100,16 +111,35 @@ async function scoreAll(
       const scored = await scoreByCommand(command, pictures, { clock: systemClock, signal });
       if (signal.aborted) throw new CommandFailure(EXIT.interrupted, "nothing was marked");
       if (scored.kind === "score") scores[name] = scored.score;
-      else terminal.note(`${name} has no score: ${scored.reason}`);
+      else {
+        const alike = unscored.get(scored.reason) ?? [];
+        alike.push(index);
+        unscored.set(scored.reason, alike);
+      }
     }
   } finally {
     terminal.progress("");
     stop.release();
   }
+  for (const line of unscoredLines(unscored)) terminal.note(line);
   if (Object.keys(scores).length === 0) {
     throw new CommandFailure(EXIT.failed, "--command: no run got a score, and nothing was marked");
   }
   return { ...before, scores };
+}
+
+/** A command that does not work fails alike for every run: said once. */
+function unscoredLines(unscored: ReadonlyMap<string, readonly number[]>): readonly string[] {
+  const lines = [...unscored]
+    .slice(0, REASONS_TOLD)
+    .map(([reason, indices]) => [reason, indices.toSorted((a, b) => a - b)] as const)
+    .map(([reason, [first = 0, ...others]]) =>
+      others.length === 0
+        ? `${runName(first)} has no score: ${reason}`
+        : `${others.length + 1} runs have no score: ${reason} (${namesText([first, ...others])})`,
+    );
+  const left = unscored.size - lines.length;
+  return left > 0 ? [...lines, `… and ${left} more reasons`] : lines;
 }
 
 function rankingLines(

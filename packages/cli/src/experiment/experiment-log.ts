@@ -22,7 +22,7 @@ export interface ExperimentLog {
   runStarted(run: ExperimentRun): Promise<void>;
   runEnded(record: ResultRecord): Promise<void>;
   /** The process ends. */
-  ended(how: "finished" | "unhealthy" | "interrupted"): Promise<void>;
+  ended(how: "finished" | "unhealthy" | "refused" | "interrupted"): Promise<void>;
   /** Waits for delivery, at most so long. */
   flush(timeoutMs: number, signal: AbortSignal): Promise<LogDelivery>;
   /** What is pending stays on the disk. */

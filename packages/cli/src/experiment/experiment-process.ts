@@ -27,6 +27,8 @@ import { openStore } from "./open-store.ts";
 import { progressText } from "./progress-text.ts";
 import type { Renderer } from "./renderer.ts";
 import type { RunRequest } from "./request.ts";
+import { requireKey } from "./require-key.ts";
+import { resumeCommand } from "./resume-command.ts";
 import { runSchedule, type ScheduleEnd } from "./run-schedule.ts";
 import { createAskService } from "./services.ts";
 import { endLines, exitCodeOf, type EndFacts } from "./summary.ts";
@@ -45,6 +47,8 @@ export class ExperimentProcess {
   /** Checks that were made before the log was opened: they come before any other connection. */
   readonly #unloggedChecks: HealthRecord[] = [];
   #endedHere = 0;
+  /** What a service refused a run for, and would refuse every other one for. */
+  #refusal: string | undefined;
 
   constructor(request: RunRequest, folder: ResultsFolder, terminal: Terminal, stop: StopSignals) {
     this.#request = request;
@@ -111,6 +115,7 @@ export class ExperimentProcess {
   }
 
   async #runAll(): Promise<ScheduleEnd> {
+    await requireKey(this.#request);
     this.#store = await openStore(this.#request);
     const { signal } = this.#stop;
     const onAbort = (): void => this.#tellStopping();
@@ -119,6 +124,7 @@ export class ExperimentProcess {
       return await runSchedule(this.#schedule, {
         start: (index) => this.#startRun(index),
         check: (experiment) => this.#check({ kind: "periodic", experiment }),
+        refusal: () => this.#refusal,
         onChange: () => this.#showProgress(),
         signal,
       });
@@ -151,7 +157,9 @@ export class ExperimentProcess {
     await this.#log?.runEnded(record);
     const { name, error } = record;
     if (error === null) return;
-    const why = error.isInfrastructure ? ", a service is down" : "";
+    const isRefusal = error["isRefusal"] === true;
+    if (isRefusal) this.#refusal ??= plainText(error.message.replaceAll("\n", " "));
+    const why = error.isInfrastructure && !isRefusal ? ", a service is down" : "";
     const message = plainText(error.message.split("\n")[0] ?? "");
     this.#terminal.note(`[WARN] ${name} failed (${error.class}${why}): ${message}`);
   }
@@ -206,14 +214,20 @@ export class ExperimentProcess {
   }
 
   #tellEnd(end: ScheduleEnd): void {
-    const { sequence, folder, options } = this.#request;
+    const { sequence, folder, file, options } = this.#request;
+    const { count } = sequence;
+    const { runs } = this.#folder;
     const facts: EndFacts = {
       end,
       view: this.#schedule.view(),
-      count: sequence.count,
+      count,
       folder,
-      failed: this.#folder.runs.runsThatAre("failed"),
-      down: this.#folder.runs.runsThatAre("down"),
+      again: (startFrom) => resumeCommand(file, options, count, startFrom),
+      failed: runs.runsThatAre("failed"),
+      down: runs.runsThatAre("down"),
+      untouched: Array.from({ length: count }, (_, index) => index).filter(
+        (index) => runs.standing(index).status === "none",
+      ).length,
     };
     process.exitCode = exitCodeOf(facts);
     for (const line of endLines(facts)) this.#terminal.note(line);
@@ -221,7 +235,8 @@ export class ExperimentProcess {
   }
 }
 
-function toJson({ end, view, count, folder, failed, down }: EndFacts): Record<string, unknown> {
+function toJson(facts: EndFacts): Record<string, unknown> {
+  const { end, view, count, folder, failed, down, untouched } = facts;
   const startFrom = end.kind === "unhealthy" ? end.experiment : view.startFrom;
   return {
     end: end.kind,
@@ -229,6 +244,8 @@ function toJson({ end, view, count, folder, failed, down }: EndFacts): Record<st
     completed: view.completed,
     failed,
     down,
+    ...(end.kind === "finished" && { notRendered: untouched }),
+    ...(end.kind === "refused" && { reason: end.reason }),
     startFrom: end.kind === "finished" ? null : startFrom,
     folder,
   };

@@ -26,6 +26,14 @@ export function isOfService(errorClass: string): boolean {
   return OF_A_SERVICE.has(errorClass as ErrorClass);
 }
 
+/**
+ * A failure because a service refuses all of us: a wrong key, a bucket that is not there. Done again like
+ * one of a service that is down, but not before somebody put it right.
+ */
+export function refusedFailure(message: string): RunFailure {
+  return { class: "auth_error", message, isInfrastructure: true, isRefusal: true };
+}
+
 /** A failure because something could not be reached. */
 export function downFailure(message: string, errorClass: ErrorClass = "network_error"): RunFailure {
   return { class: errorClass, message, isInfrastructure: true };

@@ -136,6 +136,7 @@ describe("a run on a Holdfast", () => {
     expect((await ground(key).render(request())).failure).toMatchObject({
       class: "auth_error",
       isInfrastructure: true,
+      isRefusal: true,
     });
   });
 

@@ -8,7 +8,7 @@ import { changeJob, getOutputs, jobPath, submitJobs, toJob } from "../api/job-ca
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { downloadOutputs } from "../submit/download.ts";
-import { downFailure, isOfService } from "./failure-kind.ts";
+import { downFailure, isOfService, refusedFailure } from "./failure-kind.ts";
 import {
   lastingOutputs,
   type Rendered,
@@ -175,7 +175,7 @@ function factsOf(job: JobView): RenderFacts {
 
 /** A refusal of the graph is the run's own; one of the key, or of everything, is not. */
 function refusalOf(error: CommandFailure): RunFailure {
-  if (KEY_CODES.has(error.code ?? "")) return downFailure(error.message, "auth_error");
+  if (KEY_CODES.has(error.code ?? "")) return refusedFailure(error.message);
   if (isPassingRefusal(error)) return downFailure(error.message);
   return { class: "workflow_error", message: error.message, isInfrastructure: false };
 }

@@ -29,6 +29,8 @@ export interface ImageStore {
   }): Promise<
     | { readonly kind: "kept"; readonly url: string }
     | { readonly kind: "unavailable"; readonly reason: string }
+    /** No other file would go there before somebody makes the bucket, or sets another key. */
+    | { readonly kind: "refused"; readonly reason: string }
   >;
   close(): Promise<void>;
 }
@@ -36,7 +38,7 @@ export interface ImageStore {
 /** What became of a run's files. */
 export type KeptFiles =
   | { readonly kind: "kept"; readonly files: readonly KeptFile[] }
-  | { readonly kind: "unavailable"; readonly reason: string };
+  | { readonly kind: "unavailable" | "refused"; readonly reason: string };
 
 /**
  * Keeps files as `images/exp_0042-1.png`, `-2`, … (`exp_0042-try2-1.png` of a second start). The bytes
@@ -53,7 +55,7 @@ export async function keepFiles(
     const stored = `${IMAGES_FOLDER}/${keptName(run, at, file.name)}`;
     await place(file.path, join(to.folder, stored));
     const there = await to.store?.keep(file);
-    if (there?.kind === "unavailable") return there;
+    if (there !== undefined && there.kind !== "kept") return there;
     const url = there === undefined ? {} : { url: there.url };
     kept.push({ stored, sha256, sizeBytes, nodeId, mediaType, ...url });
   }

@@ -63,10 +63,15 @@ export async function show(
   const columns: readonly Column<ResultRecord>[] = [
     { head: "RUN", cell: (one) => one.name },
     { head: "ERROR", cell: (one) => one.error?.class ?? "" },
-    { head: "SERVICE DOWN", cell: (one) => (one.error?.isInfrastructure === true ? "yes" : "") },
+    { head: "SERVICE DOWN", cell: ({ error }) => serviceText(error) },
     { head: "WHY", cell: (one) => one.error?.message.split("\n")[0] ?? "" },
   ];
   for (const line of textTable(failures, columns, terminal.resultColumns)) terminal.line(line);
+}
+
+function serviceText(error: ResultRecord["error"]): string {
+  if (error?.["isRefusal"] === true) return "refused us";
+  return error?.isInfrastructure === true ? "yes" : "";
 }
 
 async function factsOf(read: ReadFolder): Promise<readonly (readonly [string, string])[]> {

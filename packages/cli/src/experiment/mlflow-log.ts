@@ -54,7 +54,7 @@ export async function openMlflowLog(options: MlflowLogOptions): Promise<OpenedMl
     target,
     clock,
     random,
-    onEvent: (event) => note(eventText(event)),
+    onEvent: (event) => note(eventOfRunText(event)),
   });
   switch (opened.kind) {
     case "open":
@@ -88,6 +88,13 @@ export function eventText(event: DeliveryEvent): string {
     default:
       return `warning: what MLflow is told cannot be kept well: ${event.message}`;
   }
+}
+
+/** Runs go on whatever becomes of delivery. */
+function eventOfRunText(event: DeliveryEvent): string {
+  if (event.kind !== "away") return eventText(event);
+  const words = `[WARN] Proceeding, MLflow is away: ${tellTrouble(event.trouble)}.`;
+  return `${words} What it is told is kept on the disk, and delivered later.`;
 }
 
 async function createLog(log: RunLog, options: MlflowLogOptions): Promise<ExperimentLog> {
@@ -150,7 +157,12 @@ async function createLog(log: RunLog, options: MlflowLogOptions): Promise<Experi
       const snapshot = join(folder, CHECKS_FOLDER, HEALTH_FILE);
       await writeWhole(snapshot, await readFile(join(folder, HEALTH_FILE), "utf8"));
       await kept(log.artifact(PARENT, HEALTH_FILE, snapshot));
-      const status = { finished: "FINISHED", unhealthy: "FAILED", interrupted: "KILLED" } as const;
+      const status = {
+        finished: "FINISHED",
+        unhealthy: "FAILED",
+        refused: "FAILED",
+        interrupted: "KILLED",
+      } as const;
       await kept(log.endRun(PARENT, status[how]));
     },
     async flush(timeoutMs, signal) {

@@ -7,7 +7,7 @@ import {
 } from "@holdfast/experiments";
 import type { Graph } from "@holdfast/comfyui/protocol";
 import type { Clock } from "@holdfast/runtime";
-import { downFailure } from "./failure-kind.ts";
+import { downFailure, refusedFailure } from "./failure-kind.ts";
 import type { ResultsFolder } from "./folder/results-folder.ts";
 import { keepFiles, type ImageStore, type KeptFile } from "./keep-files.ts";
 import type { Rendered, Renderer, RunFailure } from "./renderer.ts";
@@ -81,7 +81,8 @@ async function keep(
   try {
     const kept = await keepFiles(run, rendered.files, { folder: folder.path, store });
     if (kept.kind === "kept") return { failure: rendered.failure, files: kept.files };
-    const failure = downFailure(`outputs cannot be stored: ${kept.reason}`);
+    const words = `outputs cannot be stored: ${kept.reason}`;
+    const failure = kept.kind === "refused" ? refusedFailure(words) : downFailure(words);
     return { failure: rendered.failure ?? failure, files: [] };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

@@ -36,6 +36,8 @@ export interface RunFailure {
   readonly message: string;
   /** Because a service was down: the run may be fine, and is worth doing again. */
   readonly isInfrastructure: boolean;
+  /** A service refuses every run until somebody puts it right (a key, a bucket): no other one is started. */
+  readonly isRefusal?: true;
 }
 
 /** What is known of how a run went. */

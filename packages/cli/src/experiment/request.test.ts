@@ -37,6 +37,14 @@ const refusal = async (
   return error.message;
 };
 
+it("tells that there is no --count together with all mistakes of the file", async () => {
+  expect(await refusal({}, COMFY)).toBe("--count: expected how many experiments to run");
+  await writeFile(spec, EXPERIMENT_EXAMPLE.replace("workflow:", "workflw:"));
+  const both = await refusal({}, COMFY);
+  expect(both).toMatch(/^--count: expected how many experiments to run\n/);
+  expect(both).toContain("workflw");
+});
+
 describe("what an experiment renders on", () => {
   it("is the ComfyUI that is named, and a Holdfast where none is", async () => {
     expect((await reading({ count: 1 }, COMFY)).target).toEqual({
@@ -79,7 +87,11 @@ describe("what is checked", () => {
       { name: "MinIO", url: "http://m:9000/minio/health/live" },
     ]);
     expect(await names({}, {})).toEqual([
-      { name: "Holdfast", url: "http://127.0.0.1:8328/readyz" },
+      {
+        name: "Holdfast",
+        url: "http://127.0.0.1:8328/readyz",
+        keyed: { url: "http://127.0.0.1:8328/api/v1/jobs?limit=1", apiKey: undefined },
+      },
     ]);
     expect(await names({ services: "gate=http://g/up" }, minio)).toEqual([
       { name: "gate", url: "http://g/up" },

@@ -15,11 +15,13 @@ import { readSettings } from "../up/settings.ts";
 import { loadExperiment, type LoadedExperiment } from "./load-experiment.ts";
 import { mlflowTarget } from "./mlflow-target.ts";
 import type { RunOptions } from "./options.ts";
-import { knownService, parseServices, type CheckedService } from "./services.ts";
+import { knownService, parseServices, withKey, type CheckedService } from "./services.ts";
 import { targetOf, type Target } from "./target.ts";
 
 /** Everything that `experiment run` was asked for, checked: nothing was connected to yet. */
 export interface RunRequest {
+  /** The experiment's, as it was given. */
+  readonly file: string;
   readonly options: RunOptions;
   readonly experiment: LoadedExperiment;
   readonly sequence: ExperimentSequence;
@@ -53,7 +55,7 @@ export async function readRequest(
   const { dryRun } = options;
   const ofDryRun = dryRun === undefined ? undefined : dryRun + (options.startFrom ?? 0);
   const count = options.count ?? ofDryRun;
-  if (count === undefined) throw refused("--count: expected how many experiments to run");
+  if (count === undefined) throw await withoutCount(file);
   if (count > RUNS_MAX) throw refused(`--count: expected 1 to ${RUNS_MAX}, found ${count}`);
   const startFrom = startOf(options, count);
   const experiment = await loadExperiment(file);
@@ -62,6 +64,7 @@ export async function readRequest(
   const { plan, specHash } = experiment;
   const folder = `${plan.name}-${specHash.slice(0, HASH_SHOWN)}`;
   return {
+    file,
     options,
     experiment,
     sequence: experimentSequence(plan, count),
@@ -81,6 +84,18 @@ export async function readRequest(
     mlflow: mlflowTarget(options.mlflow, settings),
     folder: join(resolve(options.output ?? DEFAULT_OUTPUT), folder),
   };
+}
+
+/** What is wrong with the file is told too: else it would come up after the count is there. */
+async function withoutCount(file: string): Promise<CommandFailure> {
+  const words = "--count: expected how many experiments to run";
+  try {
+    await loadExperiment(file);
+    return refused(words);
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    return refused(`${words}\n${error.message}`);
+  }
 }
 
 function startOf({ startFrom, resume, check, preFlight }: RunOptions, count: number): number {
@@ -106,16 +121,15 @@ function servicesOf(
   if (services !== undefined) {
     const parsed = parseServices(services);
     if (parsed.kind === "bad") throw refused(parsed.message);
-    return parsed.services;
+    return target.kind === "comfyui" ? parsed.services : withKey(parsed.services, target.address);
   }
-  const renders =
-    target.kind === "comfyui"
-      ? knownService("comfyui", target.url)
-      : knownService("holdfast", target.address.baseUrl);
   const { s3Endpoint } = settings;
   // AWS itself has no such address, and needs none.
   const isStoreChecked = store?.startsWith("s3://") === true && s3Endpoint !== undefined;
-  return isStoreChecked ? [renders, knownService("minio", s3Endpoint)] : [renders];
+  const minio = isStoreChecked ? [knownService("minio", s3Endpoint)] : [];
+  if (target.kind === "comfyui") return [knownService("comfyui", target.url), ...minio];
+  const { address } = target;
+  return withKey([knownService("holdfast", address.baseUrl), ...minio], address);
 }
 
 function storeOf({ store }: RunOptions): string | undefined {

@@ -97,6 +97,13 @@ async function preparedFolder(request: RunRequest, folder: ResultsFolder): Promi
         "or use another --output to begin anew.",
     );
   }
+  if (known === 0 && startFrom === request.sequence.count) {
+    throw new CommandFailure(
+      EXIT.refused,
+      `--start-from ${startFrom} of --count ${startFrom}: ${path} has no run yet, so nothing is left to do ` +
+        "and nothing would be rendered. Leave --start-from out (was the experiment's file changed?).",
+    );
+  }
   await describeFolder(request);
   if (known > 0 || startFrom === 0) return folder;
   // Somebody may have changed the file since: then it is another experiment.
@@ -110,6 +117,7 @@ function untouchedText(path: string, startFrom: number): string {
 async function describeFolder(request: RunRequest): Promise<void> {
   const { folder, experiment, sequence, target } = request;
   const before = await readAbout(folder);
+  if (before === undefined) await keepOutOfGit(folder);
   await writeWhole(join(folder, SPEC_FILE), experiment.specText);
   const graph = JSON.stringify(experiment.plan.graph, null, 2);
   await writeWhole(join(folder, GRAPH_FILE), `${graph}\n`);
@@ -123,4 +131,12 @@ async function describeFolder(request: RunRequest): Promise<void> {
     target: shownUrl(target.kind === "comfyui" ? target.url : target.address.baseUrl),
     mlflow: request.mlflow?.baseUrl ?? null,
   });
+}
+
+/** The default folder is often in a repository; whoever deletes the file does not get it again. */
+async function keepOutOfGit(folder: string): Promise<void> {
+  await writeWhole(
+    join(folder, ".gitignore"),
+    "# Pictures and records of an experiment. To have them in git, delete this file.\n*\n",
+  );
 }

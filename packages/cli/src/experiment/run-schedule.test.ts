@@ -21,6 +21,7 @@ async function doing(
   work: {
     readonly start?: (index: number) => Promise<RunEnd>;
     readonly check?: (experiment: number) => Promise<HealthEnd>;
+    readonly refusal?: () => string | undefined;
     readonly inFlight?: number;
     readonly signal?: AbortSignal;
   } = {},
@@ -35,6 +36,7 @@ async function doing(
       seen.push(`check ${experiment}`);
       return (await work.check?.(experiment)) ?? passed;
     },
+    refusal: () => work.refusal?.(),
     onChange: () => undefined,
     signal: work.signal ?? NEVER,
   });
@@ -48,6 +50,36 @@ describe("an experiment's process", () => {
     expect(seen.filter((one) => one.startsWith("run"))).toHaveLength(25);
     expect(seen.indexOf("check 10")).toBe(10);
     expect(seen.indexOf("check 20")).toBe(21);
+  });
+
+  it("starts nothing more once a service refuses a run, and waits for those in flight", async () => {
+    let reason: string | undefined;
+    const last = createDeferred<RunEnd>();
+    const { end, seen } = await doing(25, {
+      inFlight: 2,
+      refusal: () => reason,
+      start: async (index) => {
+        if (index === 2) return await last.promise;
+        if (index !== 3) return "completed";
+        reason = "there is no such bucket";
+        setImmediate(() => last.resolve("completed"));
+        return "down";
+      },
+    });
+    expect(end).toEqual({ kind: "refused", reason: "there is no such bucket" });
+    expect(seen).toEqual(["run 0", "run 1", "run 2", "run 3"]);
+  });
+
+  it("has not finished where the last run was refused", async () => {
+    let reason: string | undefined;
+    const { end } = await doing(1, {
+      refusal: () => reason,
+      start: async () => {
+        reason = "no key";
+        return "down";
+      },
+    });
+    expect(end.kind).toBe("refused");
   });
 
   it("repeats what failed with a service as soon as a check passes", async () => {

@@ -8,6 +8,8 @@ export type ScheduleEnd =
   | { readonly kind: "finished" }
   /** A periodic check failed: `--start-from` goes on there. */
   | { readonly kind: "unhealthy"; readonly experiment: number }
+  /** A run failed of what no other one would do better with, before somebody puts it right. */
+  | { readonly kind: "refused"; readonly reason: string }
   | { readonly kind: "interrupted" };
 
 /**
@@ -19,6 +21,8 @@ export async function runSchedule(
   work: {
     readonly start: (index: number) => Promise<RunEnd>;
     readonly check: (experiment: number) => Promise<HealthEnd>;
+    /** Why no run would do any better than the last, if there is such a reason. */
+    readonly refusal: () => string | undefined;
     readonly onChange: () => void;
     readonly signal: AbortSignal;
   },
@@ -53,10 +57,11 @@ export async function runSchedule(
   };
   try {
     for (;;) {
-      if (signal.aborted || failure !== undefined) {
+      const reason = work.refusal();
+      if (signal.aborted || failure !== undefined || reason !== undefined) {
         await Promise.all(underWay);
         if (failure !== undefined) throw failure.error;
-        return { kind: "interrupted" };
+        return reason === undefined ? { kind: "interrupted" } : { kind: "refused", reason };
       }
       const step = schedule.next();
       switch (step.kind) {

@@ -1,5 +1,6 @@
 import { createReadStream } from "node:fs";
 import {
+  isS3Refusal,
   openS3Store,
   parseS3Url,
   readSecret,
@@ -11,6 +12,8 @@ import type { ImageStore } from "./keep-files.ts";
 
 const TRIES = 4;
 const FIRST_PAUSE_MS = 1_000;
+/** A refusal is asked once more: it may have been something on the way. */
+const REFUSED_TRIES = 2;
 
 /** A bucket as the place of a second copy of every output, by content as Holdfast's own store has it. */
 export async function openS3Copy(
@@ -50,6 +53,8 @@ export function imageStoreOf(
           return { kind: "kept", url: `s3://${bucket}/${key}` };
         }
         reason = put.kind === "mismatch" ? "other bytes arrived there" : put.reason;
+        const isRefused = put.kind === "unavailable" && isS3Refusal(put.cause);
+        if (isRefused && tried >= REFUSED_TRIES) return { kind: "refused", reason };
       }
       return { kind: "unavailable", reason };
     },

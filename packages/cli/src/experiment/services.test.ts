@@ -1,6 +1,6 @@
 import { createFakeClock } from "@holdfast/runtime/testing";
 import { describe, expect, it } from "vitest";
-import { createAskService, knownService, parseServices } from "./services.ts";
+import { createAskService, knownService, parseServices, withKey } from "./services.ts";
 
 const probeMlflow = async () => ({ kind: "http_status", status: 403 }) as const;
 const NEVER = new AbortController().signal;
@@ -96,6 +96,40 @@ describe("a service that is asked", () => {
       url: "http://b:9000/minio/health/live",
       authorization: `Basic ${Buffer.from("me:p@ss").toString("base64")}`,
     });
+  });
+
+  it("is asked what needs its key where it is the Holdfast that renders", async () => {
+    const seen: [string, string | null][] = [];
+    const asked = async (apiKey: string | undefined, status: number) => {
+      const { ask } = asking(async (url, init) => {
+        const isReady = String(url).endsWith("/readyz");
+        seen.push([String(url), new Headers(init?.headers).get("authorization")]);
+        return new Response(null, { status: isReady ? 200 : status });
+      });
+      const [service] = withKey([knownService("holdfast", "http://h:8328")], {
+        baseUrl: "http://h:8328",
+        apiKey,
+      });
+      return service === undefined ? undefined : await ask(service, 5_000, NEVER);
+    };
+    expect(await asked(undefined, 401)).toEqual({
+      kind: "refused",
+      status: 401,
+      advice: "set HOLDFAST_API_KEY, or use --api-key",
+    });
+    expect(await asked("hf_agent", 403)).toMatchObject({ kind: "refused", status: 403 });
+    expect(await asked("hf_one", 200)).toEqual({ kind: "ok" });
+    expect(await asked("hf_one", 503)).toEqual({ kind: "http_status", status: 503 });
+    expect(seen[0]).toEqual(["http://h:8328/readyz", null]);
+    expect(seen[5]).toEqual(["http://h:8328/api/v1/jobs?limit=1", "Bearer hf_one"]);
+  });
+
+  it("never gets a key that is another's", () => {
+    const services = [
+      knownService("holdfast", "http://other"),
+      knownService("comfyui", "http://h"),
+    ];
+    expect(withKey(services, { baseUrl: "http://h", apiKey: "hf_one" })).toEqual(services);
   });
 
   it("is asked by a call where it is MLflow", async () => {

@@ -9,6 +9,8 @@ export interface CheckedService {
   readonly url: string;
   /** Base of an MLflow: its health alone says nothing, so one call is made as well. */
   readonly mlflowBase?: string;
+  /** A call that a Holdfast answers to a key alone, and the key: without it, it is well and takes no run. */
+  readonly keyed?: { readonly url: string; readonly apiKey: string | undefined };
 }
 
 /** Asks one service once. Rejects when the signal is aborted. */
@@ -25,6 +27,19 @@ const KNOWN: Readonly<Record<string, { readonly name: string; readonly path: str
   mlflow: { name: "MLflow", path: "/health" },
   holdfast: { name: "Holdfast", path: "/readyz" },
 };
+
+/** What whoever submits jobs may read. */
+export const KEYED_PATH = "/api/v1/jobs?limit=1";
+
+/** The services, with the key of the Holdfast that runs are rendered on, where it is one of them. */
+export function withKey(
+  services: readonly CheckedService[],
+  { baseUrl, apiKey }: { readonly baseUrl: string; readonly apiKey: string | undefined },
+): readonly CheckedService[] {
+  const { url } = knownService("holdfast", baseUrl);
+  const keyed = { url: `${baseUrl}${KEYED_PATH}`, apiKey };
+  return services.map((service) => (service.url === url ? { ...service, keyed } : service));
+}
 
 /** A known service at a base URL. */
 export function knownService(key: string, baseUrl: string): CheckedService {
@@ -80,7 +95,7 @@ export function createAskService(
   ports: { readonly fetchIt?: typeof fetch; readonly probeMlflow: ProbeMlflow },
 ): AskService {
   const { fetchIt = fetch, probeMlflow } = ports;
-  return async ({ url, mlflowBase }, timeoutMs, signal) => {
+  return async ({ url, mlflowBase, keyed }, timeoutMs, signal) => {
     if (mlflowBase !== undefined) return await probeMlflow(mlflowBase, timeoutMs, signal);
     const over = new AbortController();
     const ended = new AbortController();
@@ -96,14 +111,23 @@ export function createAskService(
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       signal.throwIfAborted();
-      const response = await fetchIt(withoutCredentials(url), {
-        signal: over.signal,
-        redirect: "manual",
-        headers: credentialsOf(url),
-      });
-      // An answer that breaks off, or never ends, is none.
-      await response.arrayBuffer();
-      return response.ok ? { kind: "ok" } : { kind: "http_status", status: response.status };
+      const get = async (address: string, more: Readonly<Record<string, string>> = {}) => {
+        const response = await fetchIt(withoutCredentials(address), {
+          signal: over.signal,
+          redirect: "manual",
+          headers: { ...credentialsOf(address), ...more },
+        });
+        // An answer that breaks off, or never ends, is none.
+        await response.arrayBuffer();
+        return response;
+      };
+      const { ok, status } = await get(url);
+      if (!ok) return { kind: "http_status", status };
+      if (keyed === undefined) return { kind: "ok" };
+      const { apiKey } = keyed;
+      return keyedAnswer(
+        await get(keyed.url, apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
+      );
     } catch {
       signal.throwIfAborted();
       return isLate ? { kind: "timed_out", afterMs: timeoutMs } : { kind: "unreachable" };
@@ -114,6 +138,17 @@ export function createAskService(
     }
   };
 }
+
+function keyedAnswer({ ok, status }: Pick<Response, "ok" | "status">): ServiceAnswer {
+  const advice = KEY_ADVICE[status];
+  if (advice !== undefined) return { kind: "refused", status, advice };
+  return ok ? { kind: "ok" } : { kind: "http_status", status };
+}
+
+const KEY_ADVICE: Readonly<Record<number, string>> = {
+  401: "set HOLDFAST_API_KEY, or use --api-key",
+  403: "the API key may not submit jobs: use one of the role user, operator or admin",
+};
 
 /** `fetch` refuses addresses with a user in them. */
 function withoutCredentials(text: string): string {

@@ -11,9 +11,13 @@ export interface EndFacts {
   readonly view: ScheduleView;
   readonly count: number;
   readonly folder: string;
+  /** The command that goes on: as `--resume`, or from a number on. */
+  readonly again: (startFrom?: number) => string;
   /** Of this process and those before it, in the order of their numbers. */
   readonly failed: readonly number[];
   readonly down: readonly number[];
+  /** Below `count`, and begun by nobody: `--start-from` passed them by. */
+  readonly untouched: number;
 }
 
 /** Names that a line tells. */
@@ -31,24 +35,35 @@ export function namesText(indices: readonly number[]): string {
 
 /** The last lines. */
 export function endLines(facts: EndFacts): readonly string[] {
-  const { end, view, count, folder, failed, down } = facts;
+  const { end, view, count, folder, again, failed, down, untouched } = facts;
   const lines = [`${view.completed} of ${count} experiments completed; results in ${folder}`];
   if (failed.length > 0) {
     lines.push(`${failed.length} failed for a reason of their own: ${namesText(failed)}`);
   }
   if (down.length > 0) {
-    lines.push(`${down.length} failed because a service was down: ${namesText(down)}`);
+    const why =
+      end.kind === "refused" ? "a service refused them or was down" : "a service was down";
+    lines.push(`${down.length} failed because ${why}: ${namesText(down)}`);
   }
-  const again = `holdfast experiment run … --count ${count}`;
   switch (end.kind) {
     case "finished":
-      if (down.length > 0) lines.push(`they are repeated by: ${again} --resume`);
+      if (untouched > 0) {
+        const were = untouched === 1 ? "1 was" : `${untouched} were`;
+        lines.push(`${were} not asked for (--start-from), and not rendered by any process before`);
+        lines.push(`all that is left is done by: ${again()}`);
+      } else if (down.length > 0) lines.push(`they are repeated by: ${again()}`);
       return lines;
     case "unhealthy":
-      lines.push(`go on once the services are well: ${again} --start-from ${end.experiment}`);
+      lines.push(`go on once the services are well: ${again(end.experiment)}`);
+      return lines;
+    case "refused":
+      lines.push(
+        `stopped, for no other one would do better: ${end.reason}`,
+        `go on once that is put right: ${again()}`,
+      );
       return lines;
     case "interrupted":
-      lines.push(`stopped; go on with: ${again} --resume`);
+      lines.push(`stopped; go on with: ${again()}`);
       return lines;
     default:
       return assertNever(end);
@@ -62,6 +77,8 @@ export function exitCodeOf({ end, failed, down }: EndFacts): ExitCode {
       return failed.length + down.length > 0 ? EXIT.failed : EXIT.ok;
     case "unhealthy":
       return EXIT.notFinished;
+    case "refused":
+      return EXIT.refused;
     case "interrupted":
       return EXIT.interrupted;
     default:

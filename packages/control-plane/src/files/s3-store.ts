@@ -93,6 +93,9 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
 
 async function openBucket(options: S3StoreOptions): Promise<Bucket> {
   const { bucket: name, prefix } = parseS3Url(options.url);
+  // The SDK's own switch for its notice that Node 20 will not do in 2027: nothing that a user can act on,
+  // for the SDK comes with us.
+  process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
   const sdk = await import("@aws-sdk/client-s3");
   const { accessKeyId, secretAccessKey, clock } = options;
   const client = new sdk.S3Client({
@@ -287,6 +290,18 @@ const REFUSED = new Set([
   "ExpiredToken",
   "InvalidToken",
 ]);
+
+/**
+ * Whether what the S3 client threw is a refusal: no later try goes better before somebody makes the
+ * bucket, or sets a key that may do it. Not where no credentials were found: their source may be away.
+ */
+export function isS3Refusal(error: unknown): boolean {
+  const name = (error as { name?: string } | undefined)?.name;
+  if (name === "CredentialsProviderError") return false;
+  if (name !== undefined && REFUSED.has(name)) return true;
+  const status = httpStatus(error);
+  return status === 401 || status === 403 || status === 404;
+}
 
 /** Words for a person about what the S3 client threw. */
 export function s3FailureText(error: unknown): string {
