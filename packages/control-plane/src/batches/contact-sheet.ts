@@ -94,7 +94,8 @@ function headOf(batch: BatchView, choice: SheetChoice): string {
 }
 
 function standingOf({ status, progress, pageCount, changedPages }: BatchView): string {
-  const words = `${status}, ${progress.percent.toFixed(0)} % of ${pageCount} pages have ended`;
+  const state = status === "attention" ? "needs attention" : status;
+  const words = `${state}, ${progress.percent.toFixed(0)} % of ${pageCount} pages have ended`;
   if (changedPages === 0) return words;
   return `${words}, ${changedPages} ${changedPages === 1 ? "is" : "are"} not as submitted`;
 }
