@@ -28,12 +28,12 @@ const sheetQuerySchema = z.strictObject({
   status: z.enum(PAGE_STATUSES).optional(),
   after: z
     .string()
-    .regex(/^[0-9]{1,7}$/)
+    .regex(/^[0-9]{1,7}$/, "expected a page number, such as 200")
     .optional()
     .meta({ description: "Pages above this number." }),
   limit: z
     .string()
-    .regex(/^(?:[1-9][0-9]{0,3}|10000)$/)
+    .regex(/^(?:[1-9][0-9]{0,3}|10000)$/, `expected how many pages, 1 to ${MAX_PAGES}, such as 200`)
     .optional()
     .meta({
       description: `Pages on the sheet, 1 to ${MAX_PAGES}. Default ${DEFAULT_SHEET_PAGES}.`,
