@@ -78,7 +78,7 @@ export async function list(options: ListOptions, context: CommandContext): Promi
     for (const batch of items) terminal.line(JSON.stringify(batch));
     return;
   }
-  if (items.length === 0) return terminal.note("no batches");
+  if (items.length === 0) return terminal.note("no books");
   const columns = batchColumns(systemClock.now());
   for (const line of textTable(items, columns, terminal.resultColumns)) terminal.line(line);
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);

@@ -77,6 +77,6 @@ function waitingReasonOf(
 ): string | null {
   if (page.state === "rendering") return page.jobWaitingReason;
   if (page.state !== "pending") return null;
-  if (batch.status === "paused") return "the batch is paused";
+  if (batch.status === "paused") return "the book is paused";
   return page.retryAt === null ? batch.waitingReason : "its next round has still to begin";
 }
