@@ -179,6 +179,21 @@ describe("a saved contact sheet", () => {
     expect(await readdir(folder)).toEqual(["s.html"]);
   });
 
+  it("leaves nothing when it is stopped by Ctrl-C", async () => {
+    answers[SHEET] = showing(picture("out_a"), picture("out_b"));
+    answers[content("out_a")] = (response) => {
+      response.setHeader("content-type", "image/png");
+      response.write("half");
+      setTimeout(() => process.emit("SIGINT"), 20);
+    };
+    answers[content("out_b")] = png();
+    await expect(contactSheet("--output", join(folder, "s.html"))).rejects.toMatchObject({
+      exitCode: EXIT.interrupted,
+      message: "stopped; nothing was written",
+    });
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   it("without pictures has no folder", async () => {
     answers[SHEET.replace("?", "?status=attention&")] = showing("no pages here");
     await contactSheet("--output", join(folder, "s.html"), "--status", "Needs attention");
