@@ -16,6 +16,7 @@ export function book(over: Partial<BatchView> = {}): BatchView {
     retryBackoffSeconds: [15, 45, 90],
     pageCount: 10,
     pages: { pending: 3, rendering: 2, attention: 1, done: 4, cancelled: 0 },
+    changedPages: 0,
     progress: { percent: 50, pagesPerMinute: 3.25, secondsLeft: 185 },
     metadata: {},
     createdAt: "2026-01-31T12:00:00.000Z",
@@ -38,6 +39,7 @@ export function bookPage(over: Partial<BookPageView> = {}): BookPageView {
     retry_count: 3,
     last_attempted_at: null,
     needs_regeneration: true,
+    changes: null,
     job_metadata: {},
     image_error: [
       {

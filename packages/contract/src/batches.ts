@@ -3,6 +3,7 @@ import { z } from "zod";
 import { instantSchema, jobIdSchema } from "./ids.ts";
 import {
   graphSchema,
+  jobChangesSchema,
   jobPolicySchema,
   MAX_PRIORITY,
   MAX_TAG_LENGTH,
@@ -152,6 +153,10 @@ export const batchSchema = z.object({
   pages: z
     .record(z.enum(PAGE_STATUSES), z.int())
     .meta({ description: "How many are in each state." }),
+  changedPages: z.int().meta({
+    description:
+      "Pages that are done and not as they were asked for: recovery changed their graph, and their result with it.",
+  }),
   progress: z.object({
     percent: z.number().min(0).max(100).meta({ description: "Of pages that have ended." }),
     pagesPerMinute: z.number().nullable(),
@@ -198,6 +203,11 @@ export const imageErrorSchema = z.object({
 /** See {@link imageErrorSchema}. */
 export type ImageError = z.infer<typeof imageErrorSchema>;
 
+const pageChangesSchema = jobChangesSchema.nullable().meta({
+  description:
+    "What recovery changed in the graph that this is rendered with; null: nothing, it is as it was asked for.",
+});
+
 /** A page as lists show it. */
 export const bookPageSchema = z.object({
   page: pageNumberSchema,
@@ -211,6 +221,7 @@ export const bookPageSchema = z.object({
   retry_count: z.int(),
   last_attempted_at: instantSchema.nullable(),
   needs_regeneration: z.boolean(),
+  changes: pageChangesSchema,
   job_metadata: z.record(z.string(), z.unknown()),
   image_error: z.array(imageErrorSchema),
 });
@@ -230,6 +241,7 @@ export const pageVersionSchema = z.object({
   overrides: z.record(z.string(), z.unknown()),
   by: z.string().meta({ description: "Who asked for it." }),
   createdAt: instantSchema,
+  changes: pageChangesSchema,
   outputs: z.array(outputSchema).meta({ description: "Empty when its job failed or was removed." }),
   outputsRemoved: z.boolean().meta({
     description: "Its job was removed when its time was over, and its outputs with it.",

@@ -8,7 +8,7 @@ export const DEFAULT_PAGE_SIZE = 50;
 export const pageQuerySchema = z.strictObject({
   limit: z
     .string()
-    .regex(/^[1-9][0-9]{0,2}$/)
+    .regex(/^[1-9][0-9]{0,2}$/, `expected how many, 1 to ${MAX_PAGE_SIZE}, such as 100`)
     .optional()
     .meta({ description: `Rows a page, 1 to ${MAX_PAGE_SIZE}. Default ${DEFAULT_PAGE_SIZE}.` }),
   cursor: z.string().max(200).optional().meta({

@@ -25,7 +25,9 @@ export function toBatch(value: unknown): BatchView {
     typeof fieldOf(value, "pageCount") === "number" &&
     typeof fieldOf(value, "pages") === "object" &&
     typeof fieldOf(fieldOf(value, "progress"), "percent") === "number";
-  if (isWhole) return value as BatchView;
+  // A server of before said nothing of changes.
+  if (isWhole)
+    return { ...(value as BatchView), changedPages: Number(fieldOf(value, "changedPages") ?? 0) };
   throw notHoldfast("a batch");
 }
 
@@ -34,7 +36,10 @@ function toPage(value: unknown): BookPageView {
     typeof fieldOf(value, "page") === "number" &&
     typeof fieldOf(value, "status") === "string" &&
     Array.isArray(fieldOf(value, "image_error"));
-  if (isWhole) return value as BookPageView;
+  if (isWhole) {
+    const page = value as BookPageView;
+    return { ...page, changes: (page.changes as BookPageView["changes"] | undefined) ?? null };
+  }
   throw notHoldfast("a page of a book");
 }
 

@@ -24,6 +24,7 @@ let answers: Record<string, Answer>;
 let calls: Call[];
 let terminal: RecordingTerminal;
 let folder: string;
+const home = process.cwd();
 
 beforeEach(async () => {
   answers = {};
@@ -34,6 +35,7 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
 });
 afterEach(async () => {
+  process.chdir(home);
   process.exitCode = undefined;
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
@@ -218,51 +220,21 @@ describe("the archive of a book", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it("is called after the book, in the folder where one is", async () => {
+    answers[archive] = (response) => void response.end(END);
+    answers["GET /api/v1/batches/12"] = book();
+    process.chdir(folder);
+    await holdfast("archive", "12");
+    expect(terminal.lines).toEqual(["book-12.zip"]);
+    await expect(holdfast("archive", "12")).rejects.toThrow(/book-12\.zip is there already/);
+    await holdfast("archive", "12", "--force");
+    expect(await readdir(folder)).toEqual(["book-12.zip"]);
+  });
+
   it("exits 5 when the server missed files", async () => {
     answers[archive] = (response) =>
       void response.end(Buffer.concat([Buffer.from("…MISSING.txt…"), END]));
     await holdfast("archive", "12", "--output", join(folder, "b.zip"));
     expect(process.exitCode).toBe(EXIT.outputsMissing);
-  });
-});
-
-describe("the contact sheet of a book", () => {
-  const sheet = "GET /api/v1/batches/12/contact-sheet?limit=10000";
-  const html = `<a href="?after=9&amp;limit=9">next</a><a href="/api/v1/outputs/out_a/content"><img src="/api/v1/outputs/out_a/content" alt=""></a></html>\n`;
-  const sendHtml = (response: ServerResponse): void => void response.end(html);
-
-  it("points to the server from wherever it is kept", async () => {
-    answers[sheet] = sendHtml;
-    const output = join(folder, "s.html");
-    await holdfast("contact-sheet", "12", "--output", output);
-    const written = await readFile(output, "utf8");
-    expect(written).toMatch(
-      /<img src="http:\/\/127\.0\.0\.1:\d+\/api\/v1\/outputs\/out_a\/content"/,
-    );
-    expect(written).toMatch(
-      /href="http:\/\/127[^"]*\/api\/v1\/batches\/12\/contact-sheet\?after=9/,
-    );
-  });
-
-  it("has its pictures beside it where that is wished", async () => {
-    answers[sheet] = sendHtml;
-    answers["GET /api/v1/outputs/out_a/content"] = (response) => {
-      response.setHeader("content-type", "image/png");
-      response.end("png");
-    };
-    await holdfast("contact-sheet", "12", "--output", join(folder, "s.html"), "--images");
-    expect(await readFile(join(folder, "s-files", "out_a.png"), "utf8")).toBe("png");
-    expect(await readFile(join(folder, "s.html"), "utf8")).toContain(
-      '<img src="s-files/out_a.png"',
-    );
-    expect(process.exitCode).toBe(EXIT.ok);
-  });
-
-  it("that is cut is not written", async () => {
-    answers[sheet] = (response) => void response.end("<html>");
-    await expect(
-      holdfast("contact-sheet", "12", "--output", join(folder, "s.html")),
-    ).rejects.toMatchObject({ exitCode: EXIT.unavailable });
-    expect(await readdir(folder)).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 /** What the commands of `holdfast batch` do. */
 import { PAGE_BADGES, PAGE_STATUSES, type BatchView } from "@holdfast/contract";
 import { systemClock } from "@holdfast/runtime/system";
+import type { ApiClient } from "../api/api-client.ts";
 import {
   changeBatch,
   createBatch,
@@ -18,9 +19,11 @@ import { parseInput, uploadInput } from "../submit/inputs.ts";
 import { readText } from "../submit/read-text.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable } from "../terminal/text-table.ts";
+import { listenForStop } from "../up/stop-signals.ts";
 import { batchColumns, batchFacts, batchLine, pageColumns } from "./batch-text.ts";
-import { saveArchive, saveContactSheet } from "./book-files.ts";
+import { saveArchive } from "./book-archive.ts";
 import { toBookRequest } from "./book-request.ts";
+import { saveContactSheet } from "./contact-sheet.ts";
 import { followOnTerminal, tellFlagged } from "./follow-on-terminal.ts";
 import type {
   BatchOptions,
@@ -29,6 +32,7 @@ import type {
   ListOptions,
   PagesOptions,
 } from "./options.ts";
+import type { SavedFileOptions } from "./saved-file.ts";
 
 export { regenerate } from "./regenerate.ts";
 
@@ -74,7 +78,7 @@ export async function list(options: ListOptions, context: CommandContext): Promi
     for (const batch of items) terminal.line(JSON.stringify(batch));
     return;
   }
-  if (items.length === 0) return terminal.note("no batches");
+  if (items.length === 0) return terminal.note("no books");
   const columns = batchColumns(systemClock.now());
   for (const line of textTable(items, columns, terminal.resultColumns)) terminal.line(line);
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
@@ -179,7 +183,11 @@ export async function archive(
   context: CommandContext,
 ): Promise<void> {
   const api = apiClientFor(options, context);
-  process.exitCode = await saveArchive(api, ref, options, context.terminal);
+  const { terminal } = context;
+  const place = await placeOf(api, ref, options, "zip");
+  process.exitCode = await unlessStopped(terminal, (signal) =>
+    saveArchive(api, ref, place, { terminal, signal }),
+  );
 }
 
 /** `holdfast batch contact-sheet`. */
@@ -189,13 +197,37 @@ export async function contactSheet(
   context: CommandContext,
 ): Promise<void> {
   const api = apiClientFor(options, context);
+  const { terminal } = context;
   const status = toPageStatus(options.status);
-  const { output, images, force } = options;
-  const wanted = {
-    output,
-    ...(status !== undefined && { status }),
-    ...(images !== undefined && { images }),
-    ...(force !== undefined && { force }),
-  };
-  process.exitCode = await saveContactSheet(api, ref, wanted, context.terminal);
+  const place = await placeOf(api, ref, options, "html");
+  process.exitCode = await unlessStopped(terminal, (signal) =>
+    saveContactSheet(api, ref, { ...place, status, terminal, clock: systemClock, signal }),
+  );
+}
+
+/** Where to write: where it was said, or to a file in this folder that is called after the book. */
+async function placeOf(
+  api: ApiClient,
+  ref: string,
+  { output, force = false }: FileOptions,
+  extension: string,
+): Promise<SavedFileOptions> {
+  const path = output ?? `book-${(await getBatch(api, ref)).number}.${extension}`;
+  return { path, force };
+}
+
+/** Runs what leaves nothing half-written when a person goes away. */
+async function unlessStopped<T>(
+  terminal: Terminal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = listenForStop(terminal, () => undefined);
+  try {
+    return await work(stop.signal);
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    throw new CommandFailure(EXIT.interrupted, "stopped; nothing was written");
+  } finally {
+    stop.release();
+  }
 }

@@ -5,6 +5,7 @@ import {
   batchBar,
   batchChange,
   batchColumns,
+  batchFacts,
   batchLine,
   pageColumns,
   whyText,
@@ -18,6 +19,20 @@ it("tells a book in one line, in the words of screens", () => {
   );
   expect(batchLine(book({ name: "a\u001B[2J", status: "completed", pages: ALL_DONE }))).toBe(
     "book 12 a [2J: completed, 10 Done",
+  );
+});
+
+it("tells of results that recovery changed", () => {
+  const changed = book({ status: "completed", pages: ALL_DONE, changedPages: 2 });
+  expect(batchLine(changed)).toBe("book 12 cats: completed, 10 Done, 2 not as submitted");
+  expect(batchFacts(changed)).toContainEqual([
+    "changed",
+    "2 not as submitted; how: holdfast batch pages 12 --status done",
+  ]);
+  expect(batchFacts(book())).toContainEqual(["changed", ""]);
+  const changes = { loss: "size" as const, steps: ["4.width 1024 → 816."] };
+  expect(whyText(bookPage({ status: "done", changes }))).toBe(
+    "not as submitted (size): 4.width 1024 → 816.",
   );
 });
 

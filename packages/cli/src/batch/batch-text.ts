@@ -1,5 +1,6 @@
 /** Books in words. */
 import { PAGE_BADGES, PAGE_STATUSES, type BatchView, type BookPageView } from "@holdfast/contract";
+import { changesText } from "../jobs/changes-text.ts";
 import { durationText } from "../terminal/durations.ts";
 import { plainText, shorten, type Column } from "../terminal/text-table.ts";
 
@@ -14,6 +15,11 @@ export function countsText({ pages }: BatchView): string {
   return parts.length === 0 ? "no pages" : parts.join(", ");
 }
 
+/** `2 not as submitted`; empty where recovery has changed no result. */
+function changedText({ changedPages }: BatchView): string {
+  return changedPages > 0 ? `${changedPages} not as submitted` : "";
+}
+
 /** `about 3 min 5 s left`; empty where nobody knows, or nothing is left. */
 export function leftText({ status, progress }: BatchView): string {
   if (status !== "running" || progress.secondsLeft === null) return "";
@@ -23,8 +29,8 @@ export function leftText({ status, progress }: BatchView): string {
 /** A book in one line. */
 export function batchLine(batch: BatchView): string {
   const name = batch.name === null ? "" : ` ${plainText(batch.name)}`;
-  const left = leftText(batch);
-  return `book ${batch.number}${name}: ${batch.status}, ${countsText(batch)}${left === "" ? "" : `, ${left}`}`;
+  const parts = [batch.status, countsText(batch), changedText(batch), leftText(batch)];
+  return `book ${batch.number}${name}: ${parts.filter((part) => part !== "").join(", ")}`;
 }
 
 /** The line to go by while a book is watched on a screen. */
@@ -74,6 +80,12 @@ export function batchFacts(batch: BatchView): readonly (readonly [string, string
     ["book", `${batch.number}  ${batch.id}${batch.name === null ? "" : `  ${batch.name}`}`],
     ["status", batch.status],
     ["pages", `${batch.pageCount}: ${countsText(batch)}`],
+    [
+      "changed",
+      changedText(batch) === ""
+        ? ""
+        : `${changedText(batch)}; how: holdfast batch pages ${batch.number} --status done`,
+    ],
     ["progress", `${progress.percent.toFixed(1)} % have ended`],
     ["pace", pace === null ? "" : `${pace.toFixed(1)} pages a minute`],
     ["left", leftText(batch)],
@@ -108,12 +120,14 @@ function waitText({ retryAt, waitingReason }: BookPageView): readonly string[] {
   return waitingReason === null ? [] : [waitingReason];
 }
 
-/** Why a page is not done: what it waits for, and its latest error. */
+/** Why a page is not done: what it waits for, and its latest error. Of one that is: what recovery changed. */
 export function whyText(page: BookPageView): string {
-  if (page.status === "done") return "";
+  const changed = changesText(page.changes);
+  if (page.status === "done") return changed;
   const error = page.image_error.at(-1);
   const words = [
     ...waitText(page),
+    ...(changed === "" ? [] : [changed]),
     ...(error === undefined
       ? []
       : [`${error.class}${error.subclass === null ? "" : `/${error.subclass}`}: ${error.message}`]),

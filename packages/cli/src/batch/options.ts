@@ -52,8 +52,7 @@ export interface RegenerateOptions extends BatchOptions {
 
 /** Of `batch archive` and `batch contact-sheet`. */
 export interface FileOptions extends ClientOptions {
-  readonly output: string;
+  readonly output?: string;
   readonly status?: string;
-  readonly images?: boolean;
   readonly force?: boolean;
 }

@@ -27,7 +27,8 @@ export async function assertFree({ path, force }: SavedFileOptions): Promise<voi
   if (found !== undefined) throw taken(path);
 }
 
-function taken(path: string): CommandFailure {
+/** A name that is taken, as the end of a command. */
+export function taken(path: string): CommandFailure {
   return new CommandFailure(EXIT.refused, `${path} is there already; --force replaces it`);
 }
 

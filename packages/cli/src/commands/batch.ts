@@ -142,17 +142,20 @@ function addChanges(batch: Command, context: CommandContext): void {
 function addFiles(batch: Command, context: CommandContext): void {
   withClientOptions(batch.command("archive").description("Fetch what is done of a book as one zip"))
     .argument("<book>", REF)
-    .requiredOption("--output <file>", "the zip to write")
+    .option("--output <file>", "the zip to write (default: book-NUMBER.zip in this folder)")
     .option("--force", "replace a file that is there")
     .action((ref: string, options: FileOptions) => run("archive", ref, options, context));
 
   withClientOptions(
-    batch.command("contact-sheet").description("Fetch a page of HTML to look a book over"),
+    batch
+      .command("contact-sheet")
+      .description(
+        "Fetch a page of HTML to look a book over, with its pictures in a folder beside it",
+      ),
   )
     .argument("<book>", REF)
-    .requiredOption("--output <file>", "the page to write")
+    .option("--output <file>", "the page to write (default: book-NUMBER.html in this folder)")
     .option("--status <status>", "pending, rendering, attention, done or cancelled")
-    .option("--images", "the pictures too, into a folder beside it: for a server that wants a key")
     .option("--force", "replace a file that is there")
     .action((ref: string, options: FileOptions) => run("contactSheet", ref, options, context));
 }

@@ -11,6 +11,7 @@ import { bytesText, durationText } from "../terminal/durations.ts";
 import { parseWhen } from "../terminal/instants.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
+import { allChangesText } from "./changes-text.ts";
 import { checkpointLines } from "./checkpoint-lines.ts";
 import { stateText } from "./progress-text.ts";
 import { endText, exitCodeOf, showUntilEnded } from "./show-wait.ts";
@@ -131,6 +132,7 @@ function jobFacts(job: JobView): readonly (readonly [string, string])[] {
     ["job", `${job.number}  ${job.id}${job.name === null ? "" : `  ${job.name}`}`],
     ["status", stateText(job)],
     ["error", error],
+    ["changes", allChangesText(job.changes)],
     ["poison", job.poison ? "yes: two instances died during it" : ""],
     ["tags", job.tags.join(", ")],
     ["batch", job.batchId ?? ""],

@@ -5,6 +5,7 @@ import { CommandFailure } from "../command-failure.ts";
 import { EXIT, type ExitCode } from "../exit-codes.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { plainText } from "../terminal/text-table.ts";
+import { changesText } from "./changes-text.ts";
 import { progressBar, progressLine } from "./progress-text.ts";
 import { waitForJobs } from "./wait.ts";
 
@@ -91,11 +92,8 @@ export function endText(job: JobView): string {
   const attempts = job.attemptCount === 1 ? "1 attempt" : `${job.attemptCount} attempts`;
   if (job.status === "completed") {
     const outputs = job.outputCount === 1 ? "1 output" : `${job.outputCount} outputs`;
-    const changed =
-      job.changes === null || job.changes.loss === "none"
-        ? ""
-        : `; not as submitted (${job.changes.loss}): ${plainText(job.changes.steps.join(" "))}`;
-    return `job ${job.number} completed: ${outputs}, ${attempts}${changed}`;
+    const changed = plainText(changesText(job.changes));
+    return `job ${job.number} completed: ${outputs}, ${attempts}${changed === "" ? "" : `; ${changed}`}`;
   }
   if (job.error === null) return `job ${job.number} ${job.status} after ${attempts}`;
   const { class: errorClass, message, nodeId, nodeType } = job.error;

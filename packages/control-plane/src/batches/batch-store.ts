@@ -168,6 +168,22 @@ export async function readPaces(
   );
 }
 
+const CHANGED = statement(
+  "batches.changed_pages",
+  `select batch_id as id, count(*)::int as pages from book_pages
+   where batch_id = any($1::text[]) and state = 'done' and changes->>'loss' <> 'none'
+   group by batch_id`,
+);
+
+/** How many pages that are done came out other than they were asked for; batches without any are left out. */
+export async function readChangedPages(
+  db: Queryable,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, number>> {
+  const { rows } = await db.query<{ id: string; pages: number }>(CHANGED, [ids]);
+  return new Map(rows.map(({ id, pages }) => [id, pages]));
+}
+
 const LOCK = statement(
   "batches.lock",
   `select ${COLUMNS}, now() as "nowMs" from batches where id = $1 and removed_at is null

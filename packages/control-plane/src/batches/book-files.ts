@@ -7,6 +7,8 @@ export interface PageWithOutputs {
   readonly page: BookPageView;
   /** By ordinal; empty while it is not done. */
   readonly outputs: readonly OutputView[];
+  /** What it is a picture of; null where nobody knows, left out where it was not asked for. */
+  readonly prompt?: string | null;
 }
 
 /** Which pages to read. */
@@ -14,6 +16,8 @@ export interface PageChoice {
   /** Only those above this number. */
   readonly after?: number;
   readonly status?: PageStatus;
+  /** Reads their graphs, too, and says what each is a picture of. */
+  readonly withPrompts?: boolean;
   /** Reading ends soon after it is aborted. */
   readonly signal: AbortSignal;
 }

@@ -26,7 +26,14 @@ function sheet(
   batch = batchView(),
 ): Promise<string> {
   const { signal } = new AbortController();
-  const chosen = { status: undefined, after: 0, limit: 200, signal, ...choice };
+  const chosen = {
+    status: undefined,
+    after: 0,
+    limit: 200,
+    isStandalone: false,
+    signal,
+    ...choice,
+  };
   return text(Readable.from(contactSheet(batch, pagesOf(pages), chosen)));
 }
 
@@ -91,6 +98,43 @@ describe("a contact sheet", () => {
     expect(await sheet(pages, { limit: 5 })).not.toContain("Pages after");
   });
 
+  test("says what a page is a picture of, and what recovery changed", async () => {
+    const changes = { loss: "size", steps: ["Reduced <4.width>: 1024 → 816."] } as const;
+    const inParts = { loss: "none", steps: ["Decoded in parts."] } as const;
+    const prompt = `a castle\n${"at dusk ".repeat(20)}<b>`;
+    const html = await sheet(
+      [
+        {
+          page: bookPage(1, { changes: { ...changes, steps: [...changes.steps] } }),
+          outputs: [],
+          prompt,
+        },
+        {
+          page: bookPage(2, { changes: { ...inParts, steps: [...inParts.steps] } }),
+          outputs: [],
+          prompt: null,
+        },
+      ],
+      {},
+      batchView({ changedPages: 1 }),
+    );
+    expect(html).toContain(
+      '<p class="changed">not as submitted (size): Reduced &lt;4.width&gt;: 1024 → 816.</p>',
+    );
+    expect(html).toMatch(/<p class="prompt">a castle at dusk [a-z ]*…<\/p>/);
+    expect(html).toContain("3 pages have ended, 1 is not as submitted");
+    expect(html.match(/class="changed"/g)).toHaveLength(1);
+    expect(html.match(/class="prompt"/g)).toHaveLength(1);
+  });
+
+  test("that is to be kept as a file leads nowhere else", async () => {
+    const pages = [1, 2].map((page) => ({ page: bookPage(page), outputs: [] }));
+    const html = await sheet(pages, { isStandalone: true, limit: 1, status: "done" });
+    expect(html).not.toMatch(/href=|<link|<nav/);
+    expect(html).toContain("3 Done; here: Done");
+    expect(html).toContain("pages after 1 are not on this sheet");
+  });
+
   test("filters by the states that there are", async () => {
     const batch = batchView({
       pages: { pending: 0, rendering: 0, attention: 1, done: 2, cancelled: 0 },
@@ -113,7 +157,7 @@ describe("a contact sheet", () => {
       outputs: [outputOf("a", "x")],
     }));
     const { signal } = new AbortController();
-    const chosen = { status: undefined, after: 0, limit: 10_000, signal };
+    const chosen = { status: undefined, after: 0, limit: 10_000, isStandalone: false, signal };
     let longest = 0;
     for await (const piece of contactSheet(batchView(), pagesOf(pages, 100), chosen)) {
       longest = Math.max(longest, piece.length);

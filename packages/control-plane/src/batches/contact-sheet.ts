@@ -19,11 +19,14 @@ export interface SheetChoice {
   readonly after: number;
   /** At most so many. */
   readonly limit: number;
+  /** To be kept as a file: nothing on it leads to other parts of the book. */
+  readonly isStandalone: boolean;
   readonly signal: AbortSignal;
 }
 
-/** Longest name and error that are shown. */
+/** Longest name, prompt and error that are shown. */
 const NAME_SHOWN = 80;
+const PROMPT_SHOWN = 90;
 const ERROR_SHOWN = 400;
 /** Images of one page that are shown; the others are links. */
 const IMAGES_SHOWN = 4;
@@ -48,7 +51,8 @@ h2{font-size:1rem;margin:0 0 .35rem}h2 small{font-weight:400;color:var(--soft)}i
 .badge{display:inline-block;padding:.05rem .5rem;border-radius:1rem;font-size:.85rem;border:1px solid currentColor}
 .done{color:#1a7f37}.attention{color:#b3261e}.rendering{color:#0b5cad}.pending,.cancelled{color:var(--soft)}
 @media (prefers-color-scheme:dark){.done{color:#5fd07f}.attention{color:#ff8a80}.rendering{color:#7db9ff}}
-.error{font-size:.85rem;color:var(--soft)}`;
+.prompt,.error,.changed{font-size:.85rem}.prompt{margin:0 0 .35rem}.error{color:var(--soft)}.changed{border-left:3px solid #b26a00;padding-left:.5rem}
+.missing{display:block;padding:2rem .75rem;margin-bottom:.35rem;border:1px dashed currentColor;border-radius:.3rem;color:var(--soft);font-size:.85rem;text-align:center}`;
 
 /** What a browser may do with the sheet: show it, and the pictures of this server. */
 export function contactSheetPolicy(): string {
@@ -67,7 +71,7 @@ export async function* contactSheet(
   let shown = 0;
   let last = after;
   let hasMore = false;
-  const chosen = { after, signal, ...(status !== undefined && { status }) };
+  const chosen = { after, withPrompts: true, signal, ...(status !== undefined && { status }) };
   for await (const step of readPages(batch.id, chosen)) {
     const room = step.slice(0, limit - shown);
     yield room.map((page) => cardOf(page)).join("");
@@ -82,6 +86,29 @@ export async function* contactSheet(
 function headOf(batch: BatchView, choice: SheetChoice): string {
   const name = batch.name === null ? "" : `: ${shorten(batch.name, NAME_SHOWN)}`;
   const title = htmlText(`Book ${batch.number}${name}`);
+  const shown = choice.isStandalone ? countsOf(batch, choice.status) : filtersOf(batch, choice);
+  const icon = choice.isStandalone
+    ? ""
+    : '<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">';
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title>${icon}<style>${STYLE}</style></head><body><header><h1>${title}</h1><p class="soft">${htmlText(standingOf(batch))}</p>${shown}</header><main>`;
+}
+
+function standingOf({ status, progress, pageCount, changedPages }: BatchView): string {
+  const state = status === "attention" ? "needs attention" : status;
+  const words = `${state}, ${progress.percent.toFixed(0)} % of ${pageCount} pages have ended`;
+  if (changedPages === 0) return words;
+  return `${words}, ${changedPages} ${changedPages === 1 ? "is" : "are"} not as submitted`;
+}
+
+function countsOf(batch: BatchView, status: PageStatus | undefined): string {
+  const counts = PAGE_STATUSES.filter((one) => (batch.pages[one] ?? 0) > 0).map(
+    (one) => `${batch.pages[one]} ${PAGE_BADGES[one]}`,
+  );
+  const only = status === undefined ? "" : `; here: ${PAGE_BADGES[status]}`;
+  return `<p>${htmlText(counts.join(", ") + only)}</p>`;
+}
+
+function filtersOf(batch: BatchView, choice: SheetChoice): string {
   const filters = PAGE_STATUSES.filter((status) => (batch.pages[status] ?? 0) > 0)
     .map((status) => {
       const words = `${PAGE_BADGES[status]} (${batch.pages[status]})`;
@@ -93,10 +120,13 @@ function headOf(batch: BatchView, choice: SheetChoice): string {
     `All (${batch.pageCount})`,
     choice.status === undefined,
   );
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${title}</title><link rel="icon" href="/assets/icon.svg" type="image/svg+xml"><style>${STYLE}</style></head><body><header><h1>${title}</h1><p class="soft">${htmlText(batch.status)}, ${batch.progress.percent.toFixed(0)} % of ${batch.pageCount} pages have ended</p><nav aria-label="Which pages">${all}${filters}</nav></header><main>`;
+  return `<nav aria-label="Which pages">${all}${filters}</nav>`;
 }
 
 function endOf(choice: SheetChoice, hasMore: boolean, last: number): string {
+  if (choice.isStandalone) {
+    return hasMore ? `<p class="soft end">pages after ${last} are not on this sheet</p>` : "";
+  }
   const first = choice.after > 0 ? linkTo({ ...choice, after: 0 }, "First pages", false) : "";
   const next = hasMore
     ? linkTo({ ...choice, after: last }, `Pages after ${last}`, false, ' rel="next"')
@@ -107,7 +137,7 @@ function endOf(choice: SheetChoice, hasMore: boolean, last: number): string {
 }
 
 function linkTo(
-  { status, after, limit }: Omit<SheetChoice, "signal">,
+  { status, after, limit }: Omit<SheetChoice, "signal" | "isStandalone">,
   words: string,
   isHere: boolean,
   more = "",
@@ -121,10 +151,10 @@ function linkTo(
   return `<a href="?${htmlText(query.toString())}"${here}${more}>${htmlText(words)}</a>`;
 }
 
-function cardOf({ page, outputs }: PageWithOutputs): string {
+function cardOf({ page, outputs, prompt = null }: PageWithOutputs): string {
   const name =
     page.name === null ? "" : ` <small>${htmlText(shorten(page.name, NAME_SHOWN))}</small>`;
-  return `<article id="p${page.page}"><h2>${page.page}${name}</h2>${picturesOf(page, keptOutputs(outputs))}<span class="badge ${htmlText(page.status)}">${htmlText(page.badge)}</span>${errorOf(page)}</article>\n`;
+  return `<article id="p${page.page}"><h2>${page.page}${name}</h2>${picturesOf(page, keptOutputs(outputs))}${promptOf(prompt)}<span class="badge ${htmlText(page.status)}">${htmlText(page.badge)}</span>${changesOf(page)}${errorOf(page)}</article>\n`;
 }
 
 function picturesOf({ page }: BookPageView, outputs: readonly OutputView[]): string {
@@ -141,6 +171,25 @@ function picturesOf({ page }: BookPageView, outputs: readonly OutputView[]): str
       return `<a href="${url}"><img src="${url}" alt="${alt}" loading="lazy" decoding="async"></a>`;
     })
     .join("");
+}
+
+function promptOf(prompt: string | null): string {
+  return prompt === null ? "" : `<p class="prompt">${htmlText(firstWords(prompt))}</p>`;
+}
+
+/** As much of a text as is shown, parted between words where that is possible. */
+function firstWords(text: string): string {
+  const plain = text.replaceAll(/\s+/g, " ").trim();
+  if (plain.length <= PROMPT_SHOWN) return plain;
+  const end = plain.lastIndexOf(" ", PROMPT_SHOWN);
+  return `${plain.slice(0, end > PROMPT_SHOWN / 2 ? end : PROMPT_SHOWN)}…`;
+}
+
+function changesOf({ changes }: BookPageView): string {
+  if (changes === null || changes.loss === "none") return "";
+  // The words of the command line, too.
+  const words = `not as submitted (${changes.loss}): ${changes.steps.join(" ")}`;
+  return `<p class="changed">${htmlText(shorten(words, ERROR_SHOWN))}</p>`;
 }
 
 function errorOf({ status, image_error: errors }: BookPageView): string {

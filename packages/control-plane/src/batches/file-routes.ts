@@ -28,16 +28,19 @@ const sheetQuerySchema = z.strictObject({
   status: z.enum(PAGE_STATUSES).optional(),
   after: z
     .string()
-    .regex(/^[0-9]{1,7}$/)
+    .regex(/^[0-9]{1,7}$/, "expected a page number, such as 200")
     .optional()
     .meta({ description: "Pages above this number." }),
   limit: z
     .string()
-    .regex(/^(?:[1-9][0-9]{0,3}|10000)$/)
+    .regex(/^(?:[1-9][0-9]{0,3}|10000)$/, `expected how many pages, 1 to ${MAX_PAGES}, such as 200`)
     .optional()
     .meta({
       description: `Pages on the sheet, 1 to ${MAX_PAGES}. Default ${DEFAULT_SHEET_PAGES}.`,
     }),
+  standalone: z.enum(["true", "false"]).optional().meta({
+    description: "To be kept as a file: nothing on it leads to other parts of the book.",
+  }),
 });
 
 /** `GET /api/v1/batches/{ref}/archive` and `…/contact-sheet`. */
@@ -91,7 +94,7 @@ export const bookFileRoutes: FastifyPluginAsyncZod<BookFileRoutesDeps> = async (
         tags,
         summary: "A book to look over, as a page of HTML",
         description:
-          "Each page with its state, latest error and pictures. No script; pictures are those of `GET /api/v1/outputs/{id}/content`.",
+          "Each page with its state, first words of its prompt, what recovery changed, latest error and pictures. No script; pictures are those of `GET /api/v1/outputs/{id}/content`.",
         params: batchParamsSchema,
         querystring: sheetQuerySchema,
         response: { 200: textAnswer("text/html", "The sheet.") },
@@ -100,13 +103,19 @@ export const bookFileRoutes: FastifyPluginAsyncZod<BookFileRoutesDeps> = async (
     async (request, reply) => {
       const caller = await identify(request, ALLOWED.use);
       const { batch } = await books.find(caller, request.params.ref);
-      const { status, after = "0", limit = String(DEFAULT_SHEET_PAGES) } = request.query;
+      const {
+        status,
+        after = "0",
+        limit = String(DEFAULT_SHEET_PAGES),
+        standalone,
+      } = request.query;
       const gone = new AbortController();
       reply.raw.once("close", () => gone.abort());
       const sheet = contactSheet(batch, (id, choice) => books.pages(id, choice), {
         status,
         after: Number(after),
         limit: Number(limit),
+        isStandalone: standalone === "true",
         signal: gone.signal,
       });
       const body = Readable.from(request.method === "HEAD" ? [] : sheet, { objectMode: false });

@@ -1,4 +1,10 @@
-import { PAGE_STATUSES, type ImageError, type PageStatus } from "@holdfast/contract";
+import {
+  jobChangesSchema,
+  PAGE_STATUSES,
+  type ImageError,
+  type JobChanges,
+  type PageStatus,
+} from "@holdfast/contract";
 import { z } from "zod";
 import {
   imageErrorsSchema,
@@ -33,6 +39,8 @@ export interface PageFacts {
   readonly livePromptIds: readonly string[];
   /** Of earlier versions. */
   readonly earlierJobIds: readonly string[];
+  /** What recovery changed in the graph it renders with, or was rendered with. */
+  readonly changes: JobChanges | null;
   /** Why its job waits, where it does. */
   readonly jobWaitingReason: string | null;
 }
@@ -59,6 +67,7 @@ export interface PageRow {
   readonly live_prompt_ids: string[] | null;
   readonly earlier_job_ids: string[] | null;
   readonly job_waiting_reason: string | null;
+  readonly changes_now: unknown;
 }
 
 /** What a page `p` is shown by, its job looked up where there is one. */
@@ -70,7 +79,12 @@ export const PAGE_COLUMNS = `p.*,
     as earlier_job_ids,
   (select coalesce(j.waiting_reason, r.waiting_reason)
    from jobs j left join requirements r on r.id = j.requirement_id and j.state = 'queued'
-   where p.state = 'rendering' and j.id = p.job_id) as job_waiting_reason`;
+   where p.state = 'rendering' and j.id = p.job_id) as job_waiting_reason,
+  case p.state
+    when 'rendering' then (select j.plan->'changes' from jobs j where j.id = p.job_id)
+    -- Its next round begins with its own graph.
+    when 'pending' then null
+    else p.changes end as changes_now`;
 
 const stateSchema = z.enum(PAGE_STATUSES);
 
@@ -96,6 +110,7 @@ export function toPageFacts(row: PageRow): PageFacts {
     promptIds: row.prompt_ids,
     livePromptIds: row.live_prompt_ids ?? [],
     earlierJobIds: row.earlier_job_ids ?? [],
+    changes: toChanges(row.changes_now),
     jobWaitingReason: row.job_waiting_reason,
   };
 }
@@ -107,6 +122,11 @@ function toVariables(values: Record<string, unknown>): ReadonlyMap<string, Varia
 
 function toTrouble(value: unknown): StoredTrouble | null {
   return value === null ? null : troubleSchema.parse(value);
+}
+
+/** What the JSON columns of changes hold. */
+export function toChanges(value: unknown): JobChanges | null {
+  return value === null ? null : jobChangesSchema.parse(value);
 }
 
 /** What a page is given out by. */

@@ -1,8 +1,8 @@
 /** Pages as they are written at first, and as they are read. */
-import type { PageStatus } from "@holdfast/contract";
+import type { JobChanges, PageStatus } from "@holdfast/contract";
 import { statement, toJson, type Queryable, type Transaction } from "../platform/db.ts";
 import type { PlannedPage } from "./planned-book.ts";
-import { PAGE_COLUMNS, toPageFacts, type PageFacts, type PageRow } from "./page-rows.ts";
+import { PAGE_COLUMNS, toChanges, toPageFacts, type PageFacts, type PageRow } from "./page-rows.ts";
 
 /** Writes the graphs of a book. */
 export async function insertGraphs(
@@ -121,6 +121,7 @@ export interface EarlierVersion {
   readonly overrides: Readonly<Record<string, unknown>>;
   readonly by: string;
   readonly createdAt: number;
+  readonly changes: JobChanges | null;
 }
 
 /** Versions of a page before the present one, the newest first. */
@@ -131,11 +132,12 @@ export async function readVersions(
   limit: number,
 ): Promise<EarlierVersion[]> {
   const { rows } = await db.query<EarlierVersion & Record<string, unknown>>(
-    `select version, job_id as "jobId", overrides, made_by as "by", made_at as "createdAt"
+    `select version, job_id as "jobId", overrides, made_by as "by", made_at as "createdAt",
+       changes
      from book_page_versions where batch_id = $1 and page = $2 order by version desc limit $3`,
     [batchId, page, limit],
   );
-  return rows;
+  return rows.map((row) => ({ ...row, changes: toChanges(row.changes) }));
 }
 
 /** Numbers and states of pages: of those named, or of all in these states. */

@@ -7,15 +7,18 @@ import {
   type OutputView,
   type PageStatus,
 } from "@holdfast/contract";
+import { invariant } from "@holdfast/runtime";
 import { ownerScope, type Caller } from "../access/model.ts";
 import { toInstant, toPage, type PageRequest } from "../access/pages.ts";
 import type { JobsService } from "../jobs/service.ts";
 import type { Db } from "../platform/db.ts";
-import { listBatches, readBatch, readPaces } from "./batch-store.ts";
+import { listBatches, readBatch, readChangedPages, readPaces } from "./batch-store.ts";
 import type { BookReader, PageWithOutputs } from "./book-files.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
 import { MAX_VERSIONS_SHOWN, type Batch } from "./model.ts";
-import { listPages, readLargestPage, readPage, readVersions } from "./page-store.ts";
+import { findPrompt, type PromptOf } from "./page-prompt.ts";
+import type { PageFacts } from "./page-rows.ts";
+import { listPages, readGraphs, readLargestPage, readPage, readVersions } from "./page-store.ts";
 import { toBatchView, toPageView } from "./views.ts";
 
 /** What reading batches asks. */
@@ -30,6 +33,8 @@ export interface PagesRequest {
   readonly after: number;
   readonly limit: number;
   readonly status?: PageStatus | undefined;
+  /** Says of each what it is a picture of, where outputs are read. */
+  readonly withPrompts?: boolean;
 }
 
 /** Some pages of a batch. */
@@ -66,12 +71,28 @@ export interface ReadService {
 
 /** Pages of a whole book that are read at once. */
 const READER_STEP = 100;
+const NONE_CHANGED: ReadonlyMap<string, number> = new Map();
 const NO_OUTPUTS: ReadonlyMap<string, readonly OutputView[]> = new Map();
 
 /** Makes the read service. */
 export function createReadService({ db, jobs }: ReadDeps): ReadService {
-  const view = async (batch: Batch): Promise<BatchView> =>
-    toBatchView(batch, (await readPaces(db, [batch.id])).get(batch.id));
+  const views = async (batches: readonly Batch[]): Promise<BatchView[]> => {
+    const all = batches.map(({ id }) => id);
+    // A page that came out otherwise is one that is done.
+    const done = batches.filter(({ counts }) => counts.done > 0).map(({ id }) => id);
+    const [paces, changed] = await Promise.all([
+      readPaces(db, all),
+      done.length === 0 ? NONE_CHANGED : readChangedPages(db, done),
+    ]);
+    return batches.map((batch) =>
+      toBatchView(batch, { pace: paces.get(batch.id), changedPages: changed.get(batch.id) }),
+    );
+  };
+  const view = async (batch: Batch): Promise<BatchView> => {
+    const [only] = await views([batch]);
+    invariant(only !== undefined, "one batch has one view");
+    return only;
+  };
 
   const readPages = async (batch: Batch, request: PagesRequest) => {
     const { after, limit, status = null } = request;
@@ -79,6 +100,22 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
     const facts = found.slice(0, limit);
     const next = found.length > limit ? (facts.at(-1)?.page ?? null) : null;
     return { facts, next };
+  };
+
+  /** By page number; one graph after the other, as any of them may be large. */
+  const readPrompts = async (
+    batch: Batch,
+    facts: readonly PageFacts[],
+  ): Promise<ReadonlyMap<number, string | null>> => {
+    const known = new Map<number, PromptOf>();
+    const prompts = new Map<number, string | null>();
+    for (const { page, graphNo, overrides } of facts) {
+      const promptOf =
+        known.get(graphNo) ?? findPrompt((await readGraphs(db, batch.id, [graphNo])).get(graphNo));
+      known.set(graphNo, promptOf);
+      prompts.set(page, promptOf(overrides));
+    }
+    return prompts;
   };
 
   const readOutputs = async (
@@ -90,8 +127,10 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
       state === "done" && jobId !== null ? [jobId] : [],
     );
     const outputs = done.length === 0 ? NO_OUTPUTS : await jobs.outputsOf(done);
+    const prompts = request.withPrompts === true ? await readPrompts(batch, facts) : undefined;
     const items = facts.map((page) => ({
       page: toPageView(page, batch),
+      ...(prompts !== undefined && { prompt: prompts.get(page.page) ?? null }),
       outputs: page.state === "done" ? (outputs.get(page.jobId ?? "") ?? []) : [],
     }));
     return { items, next };
@@ -108,11 +147,7 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
       const filter = { owner: ownerScope(caller), status, name };
       const found = await listBatches(db, filter, { ...page, limit: page.limit + 1 });
       const { items, next } = toPage(found, page.limit);
-      const paces = await readPaces(
-        db,
-        items.map(({ id }) => id),
-      );
-      return { items: items.map((batch) => toBatchView(batch, paces.get(batch.id))), next };
+      return { items: await views(items), next };
     },
     async pages(caller, ref, request) {
       const batch = await findBatch(db, caller, ref);
@@ -126,7 +161,7 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
         const batch = await findBatch(db, caller, ref);
         return { batch: await view(batch), largestPage: await readLargestPage(db, batch.id) };
       },
-      async *pages(batchId, { after = 0, status, signal }) {
+      async *pages(batchId, { after = 0, status, withPrompts = false, signal }) {
         for (let from: number | null = after; from !== null && !signal.aborted;) {
           const batch = await readBatch(db, { id: batchId });
           if (batch === undefined) throw goneBatch(batchId);
@@ -134,6 +169,7 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
             after: from,
             limit: READER_STEP,
             status,
+            withPrompts,
           });
           if (step.items.length > 0) yield step.items;
           from = step.next;
@@ -154,6 +190,7 @@ export function createReadService({ db, jobs }: ReadDeps): ReadService {
           overrides: page.overrides,
           by: page.madeBy,
           createdAt: page.madeAt,
+          changes: page.changes,
         },
         ...earlier,
       ];

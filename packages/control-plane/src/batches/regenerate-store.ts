@@ -28,15 +28,15 @@ export async function renewPages(
   const { rows } = await tx.query<{ page: number }>(
     `with kept as (
        insert into book_page_versions (batch_id, page, version, overrides, made_by, made_at, job_id,
-         releasing_since, ends_job)
+         releasing_since, ends_job, changes)
        select batch_id, page, version, overrides, made_by, made_at, job_id, releasing_since,
-         state = 'rendering'
+         state = 'rendering', changes
        from book_pages where batch_id = $1 and page = any($2::int[]) and state = any($3::text[])
        returning page
      )
      update book_pages p set state = 'pending', version = p.version + 1, made_by = $4,
        made_at = now(), job_id = null, settled_round = 0, releasing_since = null, retry_count = 0,
-       retry_at = null, ended_at = null,
+       retry_at = null, ended_at = null, changes = null,
        overrides = coalesce($5::jsonb, p.overrides), variables = coalesce($6::jsonb, p.variables),
        trouble = case when $5 is null then p.trouble end
      from kept where p.batch_id = $1 and p.page = kept.page

@@ -192,3 +192,28 @@ it("one page of any book is rendered anew by an admin or operator, by nobody els
   const missing = await call("POST", `/admin/books/${id}/regenerate-page/9`, undefined, ADMIN);
   expect(missing).toMatchObject({ status: 404, code: "not_found" });
 });
+
+it("a refusal names the page as people count it, and says what a page number is", async () => {
+  const pages = [{}, {}, { seed: -1 }];
+  const refused = await call("POST", "/api/v1/batches", { ...book(3), pages });
+  expect(refused).toMatchObject({
+    status: 400,
+    code: "invalid_request",
+    body: {
+      error: {
+        message: "page 3: body.pages.2.seed: expected a number of at least 0",
+        details: { problems: [{ field: "body.pages.2.seed", page: 3 }] },
+      },
+    },
+  });
+  for (const url of [
+    "/admin/books/1/regenerate-page/abc",
+    "/api/v1/batches/1/pages/0/regenerate",
+  ]) {
+    const answer = await call("POST", url, undefined, ADMIN);
+    expect(answer).toMatchObject({ status: 400, code: "invalid_request" });
+    expect((answer.body["error"] as { message: string }).message).toMatch(
+      /^params\.page: expected the number of a page, from 1, such as 7; found "(abc|0)"\. GET/,
+    );
+  }
+});

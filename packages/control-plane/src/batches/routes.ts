@@ -21,7 +21,12 @@ import { MAX_IDEMPOTENCY_KEY_LENGTH } from "../jobs/model.ts";
 import { readIdempotencyKey, readLimit } from "../jobs/requests.ts";
 import type { HttpApp } from "../platform/http/server.ts";
 import { addBookRoutes } from "./book-routes.ts";
-import { batchParamsSchema, pageParamsSchema, type BatchRoutesDeps } from "./requests.ts";
+import {
+  batchParamsSchema,
+  pageParamsSchema,
+  refuseBody,
+  type BatchRoutesDeps,
+} from "./requests.ts";
 
 const tags = ["batches"];
 
@@ -50,6 +55,8 @@ function addCreateRoute(app: HttpApp, { identify, batches }: BatchRoutesDeps): v
   app.post(
     "/api/v1/batches",
     {
+      // Looked at below, where the body is at hand: people count pages from 1.
+      attachValidation: true,
       schema: {
         tags,
         summary: "Make a batch: a book of pages, rendered together",
@@ -62,6 +69,9 @@ function addCreateRoute(app: HttpApp, { identify, batches }: BatchRoutesDeps): v
     },
     async (request, reply) => {
       const caller = await identify(request, ALLOWED.use);
+      if (request.validationError !== undefined) {
+        throw refuseBody(request.validationError, request.body);
+      }
       const key = readIdempotencyKey(request.headers["idempotency-key"]);
       const { batch, created, warnings } = await batches.create(caller, request.body, key);
       void reply.code(created ? 201 : 200).header("location", `/api/v1/batches/${batch.id}`);

@@ -33,13 +33,16 @@ export interface BatchService extends ReadService, ChangeService, RegenerateServ
 
 /** Makes the service of batches. */
 export function createBatchService(deps: BatchServiceDeps): BatchService {
+  const read = createReadService(deps);
   return {
-    ...createReadService(deps),
+    ...read,
     ...createChangeService(deps),
     ...createRegenerateService(deps),
     async create(caller, request, idempotencyKey) {
       const made = await createBatch(deps, caller, request, idempotencyKey);
-      return { ...made, batch: toBatchView(made.batch) };
+      // One that was made before may have gone far.
+      const batch = made.created ? toBatchView(made.batch) : await read.view(made.batch.id);
+      return { ...made, batch };
     },
     gauges: () => readBookGauges(deps.db),
   };

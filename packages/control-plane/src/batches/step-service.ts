@@ -175,11 +175,12 @@ async function settleEnded(
   { batch, nowMs }: LockedBatch,
 ): Promise<{ readonly count: number; readonly events: readonly NewEvent[] }> {
   const ended = await readEndedPages(tx, batch.id, SETTLE_STEP);
-  const settled = ended.map(({ page, end, promptIds }) => {
+  const settled = ended.map(({ page, end, promptIds, changes }) => {
     const decided = decideEnd(end, page.retryCount, batch, nowMs);
     const isOff = decided.kind === "retry" && batch.status === "cancelled";
     const turn = isOff ? ({ kind: "cancelled" } as const) : decided;
-    return { page, turn, promptIds, ...(end.state !== "gone" && { round: end.round }) };
+    const round = end.state === "gone" ? {} : { round: end.round, changes };
+    return { page, turn, promptIds, ...round };
   });
   return { count: ended.length, events: await settleAndTell(ids, tx, batch, settled) };
 }

@@ -1,5 +1,5 @@
 /** Statements of a step: what is settled, given out and noted. All under the lock of the batch (I1). */
-import { jobErrorSchema, type JobError } from "@holdfast/contract";
+import { jobErrorSchema, type JobChanges, type JobError } from "@holdfast/contract";
 import {
   statement,
   toJson,
@@ -8,7 +8,7 @@ import {
   type Transaction,
 } from "../platform/db.ts";
 import { MAX_PROMPT_IDS, STALE_RELEASE_MS, type ReleasedPage } from "./model.ts";
-import { RELEASED_COLUMNS, toReleasedPage, type ReleasedRow } from "./page-rows.ts";
+import { RELEASED_COLUMNS, toChanges, toReleasedPage, type ReleasedRow } from "./page-rows.ts";
 import type { JobEnd, PageTurn } from "./settling.ts";
 import { withError } from "./settling.ts";
 
@@ -47,11 +47,13 @@ export interface EndedPage {
   readonly page: ReleasedPage;
   readonly end: JobEnd | { readonly state: "gone"; readonly jobId: string };
   readonly promptIds: readonly string[];
+  /** What recovery changed in the graph that the round ended with. */
+  readonly changes: JobChanges | null;
 }
 
 const ENDED = statement(
   "batches.ended_pages",
-  `select ${RELEASED_COLUMNS}, p.prompt_ids, j.state as job_state, j.poison, j.round, j.error,
+  `select ${RELEASED_COLUMNS}, p.prompt_ids, j.state as job_state, j.poison, j.round, j.error, j.plan->'changes' as job_changes,
      (select array_agg(a.prompt_id order by a.number) from attempts a where a.job_id = p.job_id)
        as live_prompt_ids
    from book_pages p left join jobs j on j.id = p.job_id
@@ -66,6 +68,7 @@ interface EndedRow extends ReleasedRow {
   readonly poison: boolean | null;
   readonly round: number | null;
   readonly error: unknown;
+  readonly job_changes: unknown;
   readonly live_prompt_ids: string[] | null;
 }
 
@@ -93,6 +96,7 @@ export async function readEndedPages(
       promptIds: [...new Set([...row.prompt_ids, ...(row.live_prompt_ids ?? [])])].slice(
         -MAX_PROMPT_IDS,
       ),
+      changes: toChanges(row.job_changes),
     };
   });
 }
@@ -107,6 +111,8 @@ export interface SettledPage {
   readonly turn: PageTurn;
   /** The round of its job that this settles; left out: as it is. */
   readonly round?: number;
+  /** Of that round. */
+  readonly changes?: JobChanges | null;
   readonly promptIds?: readonly string[];
   /** A try without a job is one as well. */
   readonly isAttempt?: boolean;
@@ -117,12 +123,14 @@ const SETTLE = statement(
   `update book_pages p set state = r.state, releasing_since = null, retry_at = r.retry_at,
      retry_count = coalesce(r.retry_count, p.retry_count),
      settled_round = coalesce(r.round, p.settled_round),
+     changes = case when r.round is null then p.changes else r.changes end,
      image_errors = coalesce(r.image_errors, p.image_errors),
      prompt_ids = coalesce(r.prompt_ids, p.prompt_ids),
      last_attempted_at = case when r.is_attempt then now() else p.last_attempted_at end,
      ended_at = case when r.state in ('attention', 'done', 'cancelled') then now() end
    from json_to_recordset($2::json) as r (page int, version int, retried int, state text,
-     retry_at timestamptz, retry_count int, round int, image_errors jsonb, prompt_ids text[], is_attempt boolean)
+     retry_at timestamptz, retry_count int, round int, changes jsonb, image_errors jsonb,
+     prompt_ids text[], is_attempt boolean)
    where p.batch_id = $1 and p.page = r.page and p.version = r.version and p.retry_count = r.retried
      and p.state = 'rendering'
    returning p.page`,
@@ -142,7 +150,7 @@ export async function settlePages(
   settled: readonly SettledPage[],
 ): Promise<ReadonlySet<number>> {
   if (settled.length === 0) return new Set();
-  const rows = settled.map(({ page, turn, round, promptIds, isAttempt }) => ({
+  const rows = settled.map(({ page, turn, round, changes, promptIds, isAttempt }) => ({
     page: page.page,
     version: page.version,
     retried: page.retryCount,
@@ -150,6 +158,7 @@ export async function settlePages(
     retry_at: turn.kind === "retry" ? toTimestamp(turn.retryAt) : null,
     retry_count: turn.kind === "retry" ? turn.retryCount : null,
     round: round ?? null,
+    changes: changes ?? null,
     image_errors: "error" in turn ? withError(page.imageErrors, turn.error) : null,
     prompt_ids: promptIds ?? null,
     is_attempt: isAttempt === true,

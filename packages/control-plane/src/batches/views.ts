@@ -7,8 +7,17 @@ import { progressOf, type RecentPace } from "./standing.ts";
 
 const MS_PER_SECOND = 1_000;
 
+/** What is read beside a batch to show it. */
+export interface BatchExtras {
+  readonly pace?: RecentPace | undefined;
+  readonly changedPages?: number | undefined;
+}
+
 /** A batch as callers see it. */
-export function toBatchView(batch: Batch, pace: RecentPace = { pages: 0, ms: 0 }): BatchView {
+export function toBatchView(
+  batch: Batch,
+  { pace = { pages: 0, ms: 0 }, changedPages = 0 }: BatchExtras = {},
+): BatchView {
   return {
     id: batch.id,
     number: batch.number,
@@ -23,6 +32,7 @@ export function toBatchView(batch: Batch, pace: RecentPace = { pages: 0, ms: 0 }
     retryBackoffSeconds: batch.retryBackoffMs.map((ms) => ms / MS_PER_SECOND),
     pageCount: batch.pageCount,
     pages: { ...batch.counts },
+    changedPages,
     progress: progressOf(batch, pace),
     metadata: { ...batch.metadata },
     createdAt: toInstant(batch.createdAt),
@@ -49,6 +59,7 @@ export function toPageView(
     retry_count: page.retryCount,
     last_attempted_at: toInstantOrNull(page.lastAttemptedAt),
     needs_regeneration: page.state === "attention",
+    changes: page.changes,
     job_metadata: {
       ...page.metadata,
       overrides: page.overrides,
@@ -66,6 +77,6 @@ function waitingReasonOf(
 ): string | null {
   if (page.state === "rendering") return page.jobWaitingReason;
   if (page.state !== "pending") return null;
-  if (batch.status === "paused") return "the batch is paused";
+  if (batch.status === "paused") return "the book is paused";
   return page.retryAt === null ? batch.waitingReason : "its next round has still to begin";
 }

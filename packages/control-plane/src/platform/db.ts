@@ -82,7 +82,7 @@ export interface Db extends Queryable {
   transaction<T>(fn: (tx: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
   /** How busy the pool is, for metrics. */
   load(): { readonly total: number; readonly idle: number; readonly waiting: number };
-  /** Ends the pool; waits for running queries. Safe to call twice. */
+  /** Ends the pool; waits for running queries, and until its connections are ended. Safe to call twice. */
   close(): Promise<void>;
 }
 
@@ -129,6 +129,8 @@ const PLANNING = "-c enable_seqscan=off";
 /** How long a caller waits for a connection of the pool. */
 const CONNECT_TIMEOUT_MS = 10_000;
 const IDLE_CONNECTION_MS = 60_000;
+/** How long the end of a pool waits for connections to end that were told to. */
+const GOODBYE_LIMIT_MS = 2_000;
 const MAX_TRANSACTION_TRIES = 5;
 const CONFLICT_BACKOFF = { initialMs: 5, factor: 3, maxMs: 250, jitter: 1 };
 
@@ -171,10 +173,30 @@ export function createDb(options: DbOptions): PoolDb {
   const lost = (error: unknown): void => {
     if (isConnectionFailure(error)) options.onConnectionLost?.(error);
   };
+  const open = new Set<unknown>();
+  let whenEnded: (() => void) | undefined;
+  pool.on("connect", (client) => open.add(client));
+  pool.on("remove", (client) => {
+    open.delete(client);
+    if (open.size === 0) whenEnded?.();
+  });
+  let closing: Promise<void> | undefined;
   pool.on("error", (err) => {
+    // What a Postgres says that ends while its connections do is no loss.
+    if (closing !== undefined) return;
     log.warn({ err }, "idle database connection lost");
     lost(err);
   });
+  // The pool's own end only begins to end the connections: a Postgres that is stopped right after it would
+  // find them open.
+  const close = async (): Promise<void> => {
+    const allEnded = new Promise<void>((resolve) => (whenEnded = resolve));
+    await pool.end();
+    const given = new AbortController();
+    const limit = clock.sleep(GOODBYE_LIMIT_MS, given.signal).catch(() => undefined);
+    if (open.size > 0) await Promise.race([allEnded, limit]);
+    given.abort();
+  };
 
   const once = async <T>(
     fn: (tx: Transaction) => Promise<T>,
@@ -201,7 +223,6 @@ export function createDb(options: DbOptions): PoolDb {
     }
   };
 
-  let closing: Promise<void> | undefined;
   return {
     async query(text, values) {
       try {
@@ -231,7 +252,7 @@ export function createDb(options: DbOptions): PoolDb {
       }
     },
     load: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
-    close: () => (closing ??= pool.end()),
+    close: () => (closing ??= close()),
   };
 }
 

@@ -24,6 +24,7 @@ it.each<[z.ZodType, unknown, string]>([
   [alertIdSchema, "x", "expected an id: alt_ and 26 small letters and digits"],
   [instantSchema, "noon", "expected an instant such as 2026-01-31T12:00:00.000Z"],
   [z.string().regex(/^[a-z]+$/), "1", "expected a text that fits /^[a-z]+$/"],
+  [z.string().regex(/^[1-9]$/, "expected a number"), "x", "expected a number"],
   [z.url(), "x", "Invalid URL"],
   [z.enum(["info", "warning"]), "bad", "expected one of info, warning"],
   [z.literal(true), 1, "expected true"],

@@ -48,6 +48,8 @@ export function fieldWords({ keyword, message, params }: FieldIssue): string {
 }
 
 const WRONG = "wrong value";
+/** How zod 4 begins what it says of a pattern by itself. */
+const ZODS_OWN = "Invalid string";
 
 function typeIssue({ expected }: FieldIssue["params"], message = ""): string {
   // Zod 4 has what it found in its words alone.
@@ -63,9 +65,10 @@ function formatIssue({ format, pattern }: FieldIssue["params"], message = WRONG)
   if (format === "datetime") return "expected an instant such as 2026-01-31T12:00:00.000Z";
   if (format !== "regex") return message;
   const prefix = ID_PATTERN.exec(String(pattern))?.[1];
-  return prefix === undefined
-    ? `expected a text that fits ${String(pattern)}`
-    : `expected an id: ${prefix}_ and 26 small letters and digits`;
+  if (prefix !== undefined) return `expected an id: ${prefix}_ and 26 small letters and digits`;
+  // What the schema itself says of its pattern.
+  if (!message.startsWith(ZODS_OWN)) return message;
+  return `expected a text that fits ${String(pattern)}`;
 }
 
 function choiceWords(values: unknown): string | undefined {
