@@ -98,6 +98,8 @@ create table book_pages (
   image_errors jsonb not null default '[]',
   -- Of attempts that are over; they stay when the job is removed.
   prompt_ids text[] not null default '{}',
+  -- What recovery changed in the graph it was rendered with; it stays when the job is removed.
+  changes jsonb,
   primary key (batch_id, page),
   constraint book_pages_state_known
     check (state in ('pending', 'rendering', 'attention', 'done', 'cancelled')),
@@ -111,6 +113,8 @@ create index book_pages_by_state on book_pages (batch_id, state, page);
 create index book_pages_by_job on book_pages (job_id) where job_id is not null;
 create index book_pages_by_end on book_pages (batch_id, ended_at) where ended_at is not null;
 create index book_pages_releasing on book_pages (releasing_since) where releasing_since is not null;
+create index book_pages_changed on book_pages (batch_id)
+  where state = 'done' and changes->>'loss' <> 'none';
 
 -- Versions before the present one.
 create table book_page_versions (
@@ -121,6 +125,8 @@ create table book_page_versions (
   made_by text not null,
   made_at timestamptz not null,
   job_id text collate "C",
+  -- As of its page.
+  changes jsonb,
   releasing_since timestamptz,
   -- It was rendering when the next version took its place: its job has still to be cancelled.
   ends_job boolean not null,
