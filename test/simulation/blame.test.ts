@@ -47,17 +47,21 @@ it("is set aside after three jobs, all jobs complete on the other, and an operat
     message: "a fault nobody has seen",
     match: { nodeClass: "KSampler", count: 0 },
   });
-  const ids = [];
-  for (let seed = 0; seed < 12; seed += 1) ids.push((await system.client.submit(graph(seed))).id);
-  const jobs = await Promise.all(ids.map(ended));
-  expect(jobs.map(({ status }) => status)).toEqual(jobs.map(() => "completed"));
-  const aside = (await instances()).filter(({ quarantine }) => quarantine !== null);
+  const isAside = ({ quarantine }: InstanceView): boolean => quarantine !== null;
+  // How many of twelve come to the sick one is chance.
+  for (let first = 0; first < 60 && !(await instances()).some(isAside); first += 12) {
+    const seeds = Array.from({ length: 12 }, (_, at) => first + at);
+    const submitted = await Promise.all(seeds.map((seed) => system.client.submit(graph(seed))));
+    const jobs = await Promise.all(submitted.map(({ id }) => ended(id)));
+    expect(jobs.map(({ status }) => status)).toEqual(jobs.map(() => "completed"));
+  }
+  const aside = (await instances()).filter(isAside);
   expect(aside.map(({ url }) => url)).toEqual([sick.url]);
   expect(aside[0]?.quarantine?.reason).toMatch(
     /^\d different jobs failed on it one after the other$/,
   );
   // Nothing more is tried there.
-  const later = await Promise.all([20, 21, 22].map((seed) => system.client.submit(graph(seed))));
+  const later = await Promise.all([100, 101, 102].map((seed) => system.client.submit(graph(seed))));
   const done = await Promise.all(later.map(({ id }) => ended(id)));
   expect(done.map(({ attemptCount }) => attemptCount)).toEqual([1, 1, 1]);
   const lifted = await system.client.call<InstanceView>(

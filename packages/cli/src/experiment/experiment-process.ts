@@ -158,7 +158,7 @@ export class ExperimentProcess {
     const { name, error } = record;
     if (error === null) return;
     const isRefusal = error["isRefusal"] === true;
-    if (isRefusal) this.#refusal ??= plainText(error.message.replaceAll("\n", " "));
+    if (isRefusal) this.#refusal ??= plainText(error.message.replaceAll(/\.?\n/g, ". "));
     const why = error.isInfrastructure && !isRefusal ? ", a service is down" : "";
     const message = plainText(error.message.split("\n")[0] ?? "");
     this.#terminal.note(`[WARN] ${name} failed (${error.class}${why}): ${message}`);

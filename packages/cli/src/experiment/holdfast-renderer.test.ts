@@ -51,8 +51,17 @@ const output = {
   temporary: false,
 };
 
+const answeredWith = (text: string): ApiAnswer => ({
+  kind: "answered",
+  response: new Response(text),
+});
+
 /** A server whose job is so, look after look; the last for ever. */
-function server(looks: readonly (Partial<JobView> | ApiAnswer)[], submitted: ApiAnswer[] = []) {
+function server(
+  looks: readonly (Partial<JobView> | ApiAnswer)[],
+  submitted: ApiAnswer[] = [],
+  content?: ApiAnswer,
+) {
   let look = 0;
   return fakeApi(({ method, path }: ApiCall): ApiAnswer => {
     if (method === "POST" && path.endsWith("/retry")) return answered({ job: running });
@@ -60,7 +69,7 @@ function server(looks: readonly (Partial<JobView> | ApiAnswer)[], submitted: Api
       return submitted.shift() ?? answered({ job: running, created: true, warnings: [] });
     }
     if (path.endsWith("/outputs")) return answered({ outputs: [output] });
-    if (path.endsWith("/content")) return { kind: "answered", response: new Response(BYTES) };
+    if (path.endsWith("/content")) return content ?? answeredWith(BYTES);
     const found = looks[Math.min(look++, looks.length - 1)] ?? running;
     return "kind" in found ? (found as ApiAnswer) : answered(found);
   });
@@ -135,6 +144,17 @@ describe("a run on a Holdfast", () => {
     const key = server([], [refused(401, "unauthorized", "no key")]);
     expect((await ground(key).render(request())).failure).toMatchObject({
       class: "auth_error",
+      isInfrastructure: true,
+      isRefusal: true,
+    });
+  });
+
+  it("whose pictures are refused for its key fails for that, not for a service that is down", async () => {
+    const api = server([job()], [], refused(401, "unauthorized", "this API key was revoked"));
+    const clock = createFakeClock();
+    expect((await inTime(clock, ground(api, clock).render(request()))).failure).toEqual({
+      class: "auth_error",
+      message: "output x.png could not be fetched: this API key was revoked",
       isInfrastructure: true,
       isRefusal: true,
     });

@@ -148,7 +148,8 @@ async function toRendered(
   const lost = written.find((one) => one.kind === "failed");
   if (failure !== undefined || lost === undefined) return { failure, files, facts };
   const reason = `output ${lost.output.name} could not be fetched: ${lost.reason}`;
-  return { failure: downFailure(reason), files, facts };
+  const isRefused = KEY_CODES.has(lost.code ?? "");
+  return { failure: isRefused ? refusedFailure(reason) : downFailure(reason), files, facts };
 }
 
 function failureOfJob({ status, error }: JobView): RunFailure | undefined {

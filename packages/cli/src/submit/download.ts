@@ -12,7 +12,13 @@ import { numberedName, planOutputNames } from "./output-names.ts";
 /** What became of one output. */
 export type Written =
   | { readonly kind: "written"; readonly output: OutputView; readonly path: string }
-  | { readonly kind: "failed"; readonly output: OutputView; readonly reason: string };
+  | {
+      readonly kind: "failed";
+      readonly output: OutputView;
+      readonly reason: string;
+      /** The server's error code, when the server refused. */
+      readonly code?: string | undefined;
+    };
 
 const AT_ONCE = 4;
 const TRIES = 4;
@@ -53,7 +59,7 @@ async function downloadOne(
 ): Promise<Written> {
   const { folder, name, clock } = place;
   const partial = join(folder, `.${output.id}.${process.pid}.part`);
-  let reason = "";
+  let trouble: { readonly reason: string; readonly code?: string | undefined } = { reason: "" };
   try {
     for (let attempt = 1; attempt <= TRIES; attempt += 1) {
       if (attempt > 1) await clock.sleep(RETRY_MS * 2 ** (attempt - 2));
@@ -62,19 +68,25 @@ async function downloadOne(
         const path = await giveName(partial, folder, name, output.sha256);
         return { kind: "written", output, path };
       }
-      reason = fetched.reason;
-      if (fetched.kind === "hopeless") break;
+      const { kind, ...told } = fetched;
+      trouble = told;
+      if (kind === "hopeless") break;
     }
   } catch (error) {
-    reason = error instanceof Error ? error.message : String(error);
+    trouble = { reason: error instanceof Error ? error.message : String(error) };
   } finally {
     await rm(partial, { force: true });
   }
-  return { kind: "failed", output, reason };
+  return { kind: "failed", output, ...trouble };
 }
 
 type Fetched =
-  { readonly kind: "ok" } | { readonly kind: "again" | "hopeless"; readonly reason: string };
+  | { readonly kind: "ok" }
+  | {
+      readonly kind: "again" | "hopeless";
+      readonly reason: string;
+      readonly code?: string | undefined;
+    };
 
 async function fetchTo(api: ApiClient, output: OutputView, path: string): Promise<Fetched> {
   const answer = await api.request(`/api/v1/outputs/${output.id}/content`, {
@@ -83,7 +95,8 @@ async function fetchTo(api: ApiClient, output: OutputView, path: string): Promis
   if (answer.kind === "unreachable") return { kind: "again", reason: answer.reason };
   if (answer.kind === "refused") {
     const isFinal = answer.status < 500 && answer.status !== 429;
-    return { kind: isFinal ? "hopeless" : "again", reason: answer.message };
+    const { message: reason, code } = answer;
+    return { kind: isFinal ? "hopeless" : "again", reason, code };
   }
   const hash = createHash("sha256");
   const file = await open(path, "w");
