@@ -161,8 +161,15 @@ export const batchSchema = z.object({
     percent: z.number().min(0).max(100).meta({ description: "Of pages that have ended." }),
     pagesPerMinute: z.number().nullable(),
     secondsLeft: z.number().nullable().meta({
-      description: "By what its pages took so far; null while nothing is known, or while paused.",
+      description:
+        "At least so long, by what its last pages took and until the last round that is known; null while nothing is known, or while paused.",
     }),
+    waitingPages: z.int().meta({
+      description: "Pages that wait for their next round; 0 while paused.",
+    }),
+    nextRoundAt: instantSchema
+      .nullable()
+      .meta({ description: "When the first of them begins; null where none waits." }),
   }),
   metadata: z.record(z.string(), z.unknown()),
   createdAt: instantSchema,

@@ -112,6 +112,7 @@ create table book_pages (
 create index book_pages_by_state on book_pages (batch_id, state, page);
 create index book_pages_by_job on book_pages (job_id) where job_id is not null;
 create index book_pages_by_end on book_pages (batch_id, ended_at) where ended_at is not null;
+create index book_pages_waiting on book_pages (batch_id, retry_at) where retry_at is not null;
 create index book_pages_releasing on book_pages (releasing_since) where releasing_since is not null;
 create index book_pages_changed on book_pages (batch_id)
   where state = 'done' and changes->>'loss' <> 'none';

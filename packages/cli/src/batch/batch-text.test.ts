@@ -38,7 +38,13 @@ it("tells of results that recovery changed", () => {
 
 it("draws a bar that is full only at the end, and fits the screen", () => {
   expect(batchBar(book(), 200)).toMatch(/^█{12}░{12} {2}50 % {2}book 12 cats/);
-  const progress = { percent: 99.9, pagesPerMinute: null, secondsLeft: null };
+  const progress = {
+    percent: 99.9,
+    pagesPerMinute: null,
+    secondsLeft: null,
+    waitingPages: 0,
+    nextRoundAt: null,
+  };
   expect(batchBar(book({ progress }), 200)).toMatch(/^█{23}░ {2}99 %/);
   expect(batchBar(book(), 40)).toHaveLength(39);
 });
@@ -52,6 +58,50 @@ it("has a line for a state, a tenth of the way and a page that needs attention, 
   expect(batchChange(before, at(60))).toMatch(/^60 %/);
   expect(batchChange(before, book({ status: "paused" }))).toContain("paused");
   expect(batchChange(before, book({ pages: { ...before.pages, attention: 2 } }))).toBeDefined();
+});
+
+/** Two of its pages wait for their next round, at an instant. */
+function waitingBook(rendering: number, nextRoundAt: string): ReturnType<typeof book> {
+  const progress = { ...book().progress, waitingPages: 2, nextRoundAt };
+  return book({ progress, pages: { ...book().pages, rendering } });
+}
+
+it("says when the next round begins, on a line of its own when nothing else goes on", () => {
+  const idle = waitingBook(0, "2026-01-31T12:21:57.250Z");
+  expect(batchLine(idle)).toBe(
+    "book 12 cats: running, 4 Done, 1 Needs attention, 3 Pending, " +
+      "2 pages wait for their next round, at 12:21:57 UTC, about 3 min 5 s left",
+  );
+  expect(batchFacts(idle)).toContainEqual([
+    "waiting",
+    "2 pages wait for their next round, at 12:21:57 UTC",
+  ]);
+  expect(batchFacts(book())).toContainEqual(["waiting", ""]);
+  const busy = waitingBook(1, "2026-01-31T12:21:57.250Z");
+  expect(batchLine(busy)).toContain("2 pages wait for their next round, the first at 12:21:57 UTC");
+  const one = { ...idle, progress: { ...idle.progress, waitingPages: 1 } };
+  expect(batchLine(one)).toContain("1 page waits for its next round, at 12:21:57 UTC");
+
+  expect(batchChange(busy, idle)).toContain("at 12:21:57 UTC");
+  expect(batchChange(idle, idle)).toBeUndefined();
+  expect(batchChange(idle, waitingBook(0, "2026-01-31T12:23:27.250Z"))).toContain("12:23:27");
+  // What is rendered meanwhile shows by itself.
+  expect(batchChange(busy, waitingBook(1, "2026-01-31T12:23:27.250Z"))).toBeUndefined();
+});
+
+it("says what is left once", () => {
+  expect(batchFacts(book())).toContainEqual(["left", "about 3 min 5 s"]);
+});
+
+it("names the node of an error, by what is known of it", () => {
+  const [error] = bookPage().image_error;
+  const why = (node_id: string | null, node_type: string | null): string =>
+    whyText(
+      bookPage({ image_error: error === undefined ? [] : [{ ...error, node_id, node_type }] }),
+    );
+  expect(why("5", "MaskToImage")).toBe("memory/vram: node 5 MaskToImage: out of\nmemory");
+  expect(why("5", null)).toBe("memory/vram: node 5: out of\nmemory");
+  expect(why(null, "MaskToImage")).toBe("memory/vram: node MaskToImage: out of\nmemory");
 });
 
 it("says why a page is not done", () => {

@@ -20,16 +20,36 @@ function changedText({ changedPages }: BatchView): string {
   return changedPages > 0 ? `${changedPages} not as submitted` : "";
 }
 
-/** `about 3 min 5 s left`; empty where nobody knows, or nothing is left. */
+/** `about 3 min 5 s`; empty where nobody knows, or nothing is left. */
 export function leftText({ status, progress }: BatchView): string {
   if (status !== "running" || progress.secondsLeft === null) return "";
-  return `about ${durationText(Math.max(1, Math.round(progress.secondsLeft)) * SECOND)} left`;
+  return `about ${durationText(Math.max(1, Math.round(progress.secondsLeft)) * SECOND)}`;
+}
+
+/**
+ * `2 pages wait for their next round, at 12:21:57 UTC`; empty where none waits. No pause is longer than a
+ * day, so a time is enough.
+ */
+function waitingText({ pages, progress }: BatchView): string {
+  const { waitingPages: count, nextRoundAt } = progress;
+  if (nextRoundAt === null || count === 0) return "";
+  const who = count === 1 ? "1 page waits for its" : `${count} pages wait for their`;
+  const first = count > 1 && (pages.rendering ?? 0) > 0 ? "the first " : "";
+  const at = new Date(nextRoundAt).toISOString().slice(11, 19);
+  return `${who} next round, ${first}at ${at} UTC`;
 }
 
 /** A book in one line. */
 export function batchLine(batch: BatchView): string {
   const name = batch.name === null ? "" : ` ${plainText(batch.name)}`;
-  const parts = [batch.status, countsText(batch), changedText(batch), leftText(batch)];
+  const left = leftText(batch);
+  const parts = [
+    batch.status,
+    countsText(batch),
+    changedText(batch),
+    waitingText(batch),
+    left === "" ? "" : `${left} left`,
+  ];
   return `book ${batch.number}${name}: ${parts.filter((part) => part !== "").join(", ")}`;
 }
 
@@ -45,11 +65,18 @@ export function batchBar(batch: BatchView, columns: number): string {
 /** Plain lines tell progress in steps of so many percent. */
 const PLAIN_STEP = 10;
 
+/** When a book goes on of which nothing is rendered now; null for any other. */
+function idleUntil({ pages, progress }: BatchView): string | null {
+  return (pages.rendering ?? 0) > 0 ? null : progress.nextRoundAt;
+}
+
 /** The line to print where no bar can be drawn; undefined when nothing worth a line has changed. */
 export function batchChange(before: BatchView | undefined, now: BatchView): string | undefined {
   const key = ({ status, progress, pages }: BatchView): string =>
     [status, Math.floor(progress.percent / PLAIN_STEP), pages.attention ?? 0].join("|");
-  if (before !== undefined && key(before) === key(now)) return undefined;
+  const idle = idleUntil(now);
+  const isIdleAnew = idle !== null && (before === undefined || idle !== idleUntil(before));
+  if (before !== undefined && key(before) === key(now) && !isIdleAnew) return undefined;
   const { number, name: _, ...rest } = now;
   return `${Math.floor(now.progress.percent)} %  ${batchLine({ ...rest, number, name: null })}`;
 }
@@ -67,7 +94,7 @@ export function batchColumns(now: number): readonly Column<BatchView>[] {
     { head: "PAGES", cell: ({ pageCount }) => String(pageCount), isRight: true },
     { head: "DONE", cell: ({ pages }) => String(pages.done ?? 0), isRight: true },
     { head: "FLAGGED", cell: ({ pages }) => String(pages.attention ?? 0), isRight: true },
-    { head: "LEFT", cell: (batch) => leftText(batch).replace(/^about | left$/g, "") },
+    { head: "LEFT", cell: (batch) => leftText(batch).replace(/^about /, "") },
     { head: "NAME", cell: ({ name, tags }) => name ?? tags.join(",") },
   ];
 }
@@ -88,6 +115,7 @@ export function batchFacts(batch: BatchView): readonly (readonly [string, string
     ],
     ["progress", `${progress.percent.toFixed(1)} % have ended`],
     ["pace", pace === null ? "" : `${pace.toFixed(1)} pages a minute`],
+    ["waiting", waitingText(batch)],
     ["left", leftText(batch)],
     ["order", batch.parallel ? `beside each other, at most ${batch.window}` : "one after another"],
     ["priority", String(batch.priority)],
@@ -120,6 +148,12 @@ function waitText({ retryAt, waitingReason }: BookPageView): readonly string[] {
   return waitingReason === null ? [] : [waitingReason];
 }
 
+/** `node 5 MaskToImage: `; empty where no node is to blame. */
+function nodeText({ node_id: id, node_type: type }: BookPageView["image_error"][number]): string {
+  const known = [id, type].filter((part) => part !== null && part !== "");
+  return known.length === 0 ? "" : `node ${known.join(" ")}: `;
+}
+
 /** Why a page is not done: what it waits for, and its latest error. Of one that is: what recovery changed. */
 export function whyText(page: BookPageView): string {
   const changed = changesText(page.changes);
@@ -130,7 +164,9 @@ export function whyText(page: BookPageView): string {
     ...(changed === "" ? [] : [changed]),
     ...(error === undefined
       ? []
-      : [`${error.class}${error.subclass === null ? "" : `/${error.subclass}`}: ${error.message}`]),
+      : [
+          `${error.class}${error.subclass === null ? "" : `/${error.subclass}`}: ${nodeText(error)}${error.message}`,
+        ]),
   ];
   return words.join("; ");
 }

@@ -11,7 +11,13 @@ import { exitCodeOfBatch, FOLLOW_EVERY_MS, followBatch } from "./follow.ts";
 const COMPLETED = book({
   status: "completed",
   pages: { pending: 0, rendering: 0, attention: 0, done: 10, cancelled: 0 },
-  progress: { percent: 100, pagesPerMinute: 3, secondsLeft: null },
+  progress: {
+    percent: 100,
+    pagesPerMinute: 3,
+    secondsLeft: null,
+    waitingPages: 0,
+    nextRoundAt: null,
+  },
 });
 
 function follow(answers: ApiAnswer[], isQuiet = false) {

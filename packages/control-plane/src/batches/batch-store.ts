@@ -2,7 +2,6 @@ import { BATCH_STATUSES, jobPolicySchema, type BatchStatus } from "@holdfast/con
 import { z } from "zod";
 import { statement, toJson, type Queryable, type Transaction } from "../platform/db.ts";
 import type { Batch } from "./model.ts";
-import { PACE_PAGES, type RecentPace } from "./standing.ts";
 
 const COLUMNS = `id, number, owner, allowed_classes as "allowedClasses", name, status, parallel,
   page_window as "window", priority, tags, timeout_ms as "timeoutMs", policy, metadata,
@@ -136,36 +135,6 @@ export async function listBatches(
     values,
   );
   return rows.map(toBatch);
-}
-
-const PACE = statement(
-  "batches.pace",
-  `select b.id, count(*)::int as pages,
-     (extract(epoch from now() - coalesce(min(p.ended_at), now())) * 1000)::float8 as "sinceMs",
-     (extract(epoch from now() - b.created_at) * 1000)::float8 as "ageMs"
-   from batches b left join lateral (
-     select ended_at from book_pages where batch_id = b.id and ended_at is not null
-     order by ended_at desc limit ${PACE_PAGES}) p on true
-   where b.id = any($1::text[]) and p.ended_at is not null
-   group by b.id`,
-);
-
-/** How fast batches went lately; those of which no page has ended are left out. */
-export async function readPaces(
-  db: Queryable,
-  ids: readonly string[],
-): Promise<ReadonlyMap<string, RecentPace>> {
-  const { rows } = await db.query<{ id: string; pages: number; sinceMs: number; ageMs: number }>(
-    PACE,
-    [ids],
-  );
-  return new Map(
-    rows.map(({ id, pages, sinceMs, ageMs }) => [
-      id,
-      // From the first of the last hundred ends on; before there were so many, from the beginning.
-      pages === PACE_PAGES ? { pages: pages - 1, ms: sinceMs } : { pages, ms: ageMs },
-    ]),
-  );
 }
 
 const CHANGED = statement(

@@ -238,7 +238,11 @@ it("progress tells the pace of the last pages", async () => {
   await replica.settle();
   await kit.end(await jobsOf(replica, id));
   await replica.settle();
-  await kit.db.query("update batches set created_at = now() - interval '60 seconds'");
+  // Not since it was made: it had to wait for a machine.
+  await kit.db.query("update batches set created_at = now() - interval '1 hour'");
+  await kit.db.query(
+    "update book_pages set last_attempted_at = now() - interval '60 seconds' where job_id is not null",
+  );
   const { progress } = await replica.batches.get(ANN, id);
   expect(progress.percent).toBe(50);
   expect(progress.pagesPerMinute).toBeGreaterThan(1.9);
@@ -247,3 +251,60 @@ it("progress tells the pace of the last pages", async () => {
   const { items } = await replica.batches.list(ANN, {}, { cursor: null, limit: 10 });
   expect(items[0]?.progress.percent).toBe(50);
 });
+
+it("time left reaches past the last round that is known, and time at rest is no pace", async () => {
+  const replica = kit.replica();
+  const { id } = await make(replica, book(4));
+  await replica.settle();
+  const jobs = await jobsOf(replica, id);
+  await kit.db.query("update book_pages set last_attempted_at = now() - interval '4 seconds'");
+  await kit.end(jobs.slice(2));
+  await kit.end(jobs, { state: "failed" });
+  await replica.settle();
+  await kit.db.query(
+    `update book_pages set retry_at = now() + page * interval '1 minute' where state = 'pending'`,
+  );
+  const waiting = await replica.batches.get(ANN, id);
+  expect(waiting.progress).toMatchObject({ percent: 50, waitingPages: 2 });
+  expect(waiting.progress.secondsLeft).toBeGreaterThan(115);
+  expect(waiting.progress.secondsLeft).toBeLessThan(125);
+  const [first] = await pagesOf(replica, id);
+  expect(waiting.progress.nextRoundAt).toBe(first?.retryAt);
+
+  await kit.passPauses();
+  await replica.settle();
+  await kit.end(await jobsOf(replica, id));
+  await replica.settle();
+  await kit.db.query(
+    `update book_pages set last_attempted_at = last_attempted_at - interval '11 minutes',
+       ended_at = ended_at - interval '11 minutes'`,
+  );
+  await replica.batches.regeneratePage(ANN, id, 2, {});
+  expect((await replica.batches.get(ANN, id)).progress.secondsLeft).toBeLessThan(10);
+  await replica.settle();
+  const again = await replica.batches.get(ANN, id);
+  expect(again).toMatchObject({ status: "running", pages: { rendering: 1 } });
+  expect(again.progress).toMatchObject({ waitingPages: 0, nextRoundAt: null });
+  expect(again.progress.secondsLeft).toBeLessThan(10);
+});
+
+it("how far a book of 10,000 pages is, is told at once, also when all of them wait", async () => {
+  const replica = kit.replica();
+  const { id } = await make(replica, book(10_000, { paused: true }));
+  await kit.db.query(
+    `update book_pages set last_attempted_at = now() - interval '1 minute',
+       state = case when page <= 5000 then 'done' else 'pending' end,
+       ended_at = case when page <= 5000 then now() - page * interval '1 ms' end,
+       retry_at = case when page > 5000 then now() + page * interval '1 second' end`,
+  );
+  await kit.db.query("update batches set status = 'running'");
+  await kit.db.query("analyze book_pages");
+  const looks: number[] = [];
+  for (let look = 0; look < 5; look += 1) {
+    const before = performance.now();
+    const { progress } = await replica.batches.get(ANN, id);
+    looks.push(performance.now() - before);
+    expect(progress).toMatchObject({ waitingPages: 5_000, percent: 50 });
+  }
+  expect(Math.min(...looks)).toBeLessThan(50);
+}, 30_000);

@@ -12,13 +12,15 @@ import { ownerScope, type Caller } from "../access/model.ts";
 import { toInstant, toPage, type PageRequest } from "../access/pages.ts";
 import type { JobsService } from "../jobs/service.ts";
 import type { Db } from "../platform/db.ts";
-import { listBatches, readBatch, readChangedPages, readPaces } from "./batch-store.ts";
+import { listBatches, readBatch, readChangedPages } from "./batch-store.ts";
 import type { BookReader, PageWithOutputs } from "./book-files.ts";
 import { findBatch, goneBatch } from "./find-service.ts";
 import { MAX_VERSIONS_SHOWN, type Batch } from "./model.ts";
 import { findPrompt, type PromptOf } from "./page-prompt.ts";
 import type { PageFacts } from "./page-rows.ts";
 import { listPages, readGraphs, readLargestPage, readPage, readVersions } from "./page-store.ts";
+import { isGoing, type BookStanding } from "./standing.ts";
+import { readStandings } from "./standing-store.ts";
 import { toBatchView, toPageView } from "./views.ts";
 
 /** What reading batches asks. */
@@ -71,21 +73,25 @@ export interface ReadService {
 
 /** Pages of a whole book that are read at once. */
 const READER_STEP = 100;
+const NO_STANDINGS: ReadonlyMap<string, BookStanding> = new Map();
 const NONE_CHANGED: ReadonlyMap<string, number> = new Map();
 const NO_OUTPUTS: ReadonlyMap<string, readonly OutputView[]> = new Map();
 
 /** Makes the read service. */
 export function createReadService({ db, jobs }: ReadDeps): ReadService {
   const views = async (batches: readonly Batch[]): Promise<BatchView[]> => {
-    const all = batches.map(({ id }) => id);
+    const going = batches.filter(isGoing).map(({ id }) => id);
     // A page that came out otherwise is one that is done.
     const done = batches.filter(({ counts }) => counts.done > 0).map(({ id }) => id);
-    const [paces, changed] = await Promise.all([
-      readPaces(db, all),
+    const [standings, changed] = await Promise.all([
+      going.length === 0 ? NO_STANDINGS : readStandings(db, going),
       done.length === 0 ? NONE_CHANGED : readChangedPages(db, done),
     ]);
     return batches.map((batch) =>
-      toBatchView(batch, { pace: paces.get(batch.id), changedPages: changed.get(batch.id) }),
+      toBatchView(batch, {
+        standing: standings.get(batch.id),
+        changedPages: changed.get(batch.id),
+      }),
     );
   };
   const view = async (batch: Batch): Promise<BatchView> => {

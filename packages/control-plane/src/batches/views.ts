@@ -3,20 +3,20 @@ import { PAGE_BADGES, type BatchView, type BookPageView } from "@holdfast/contra
 import { toInstant, toInstantOrNull } from "../access/pages.ts";
 import { MAX_PROMPT_IDS, type Batch } from "./model.ts";
 import type { PageFacts } from "./page-rows.ts";
-import { progressOf, type RecentPace } from "./standing.ts";
+import { progressOf, type BookStanding } from "./standing.ts";
 
 const MS_PER_SECOND = 1_000;
 
 /** What is read beside a batch to show it. */
 export interface BatchExtras {
-  readonly pace?: RecentPace | undefined;
+  readonly standing?: BookStanding | undefined;
   readonly changedPages?: number | undefined;
 }
 
 /** A batch as callers see it. */
 export function toBatchView(
   batch: Batch,
-  { pace = { pages: 0, ms: 0 }, changedPages = 0 }: BatchExtras = {},
+  { standing, changedPages = 0 }: BatchExtras = {},
 ): BatchView {
   return {
     id: batch.id,
@@ -33,7 +33,7 @@ export function toBatchView(
     pageCount: batch.pageCount,
     pages: { ...batch.counts },
     changedPages,
-    progress: progressOf(batch, pace),
+    progress: progressOf(batch, standing),
     metadata: { ...batch.metadata },
     createdAt: toInstant(batch.createdAt),
     endedAt: toInstantOrNull(batch.endedAt),
