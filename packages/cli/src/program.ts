@@ -10,6 +10,7 @@ import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addMachine } from "./commands/machine.ts";
+import { addOutWords } from "./commands/out-options.ts";
 import { addServers } from "./commands/servers.ts";
 import { addSubmit } from "./commands/submit.ts";
 import type { CommandContext } from "./command-context.ts";
@@ -43,6 +44,7 @@ export function createProgram(context: CommandContext): Command {
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);
+  addOutWords(program);
   return program;
 }
 
