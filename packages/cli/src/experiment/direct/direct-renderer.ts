@@ -71,6 +71,8 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
   });
   await agent.start();
   const orders = new Map<string, GivenOrder>();
+  /** When runs ended that were over before this process looked for them. */
+  const endedBefore = new Map<string, number | undefined>();
   const notTaken = async (order: GivenOrder): Promise<RunFailure | undefined> => {
     const facts = { clock, client, health: () => agent.instanceHealth(url) };
     return await untilTaken(order, facts);
@@ -78,6 +80,12 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
   return {
     description: shownUrl(url),
     nextPromptId: (earlier) => (earlier?.hasEnded === false ? earlier.promptId : nextUuid(random)),
+    async isThere({ promptId }) {
+      const found = await client.lookUp(promptId);
+      if (found.kind === "finished") endedBefore.set(promptId, found.entry.endedAt);
+      // Where it does not answer nobody knows, and a later start is the lesser mistake.
+      return found.kind !== "absent" && found.kind !== "unknown";
+    },
     async render(request) {
       const order = desk.order({
         attemptId: attemptIdOf(request.promptId),
@@ -94,12 +102,18 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
       const end = await order.end;
       const vramPeakBytes = await memory.end();
       if (end.kind === "reported")
-        return renderedOf(end.report, (sha256) => staging.pathOf(sha256), { vramPeakBytes });
+        return renderedOf(end.report, (sha256) => staging.pathOf(sha256), {
+          vramPeakBytes,
+          isFound: isToBeFound(request),
+          endedAt: endedBefore.get(request.promptId),
+          health: agent.instanceHealth(url)?.reason ?? undefined,
+        });
       return notRendered(downFailure(`pictures cannot be kept: ${end.message}`, "disk_full"));
     },
     settled(promptId) {
       orders.get(promptId)?.settled();
       orders.delete(promptId);
+      endedBefore.delete(promptId);
     },
     async close() {
       await agent.stop();
