@@ -16,7 +16,7 @@ describe("a failure", () => {
       ...place,
       traceback: [
         ...Array.from({ length: 150 }, (_, at) => `  File "execution.py", line ${at}, in up\n`),
-        '  File "nodes_mask.py", line 110, in mask_to_image\n    return mask.reshape(x)\n',
+        '  File "nodes_mask.py", line 110, in mask_to_image\n    return mask.reshape(x)\n           ^^^^^^^^^^^^\n',
       ],
     });
     expect(told).toMatchObject(place);

@@ -45,11 +45,15 @@ function isText(value: unknown): value is string {
   return typeof value === "string" && value !== "";
 }
 
+/** Python underlines the call, in lines as long as that. */
+const UNDERLINE = /^\s*[~^]+$/;
+
 /** As many whole lines of the end as fit. */
 function endOf(lines: readonly string[]): string {
   const kept: string[] = [];
   let left = TRACEBACK_MAX;
   for (const line of lines.flatMap((one) => one.trimEnd().split("\n")).toReversed()) {
+    if (UNDERLINE.test(line)) continue;
     left -= line.length + 1;
     if (left < 0) break;
     kept.unshift(line);
