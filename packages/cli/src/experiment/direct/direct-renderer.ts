@@ -10,7 +10,7 @@ import { shownUrl } from "../shown-url.ts";
 import { renderedOf } from "./order-result.ts";
 import { createRenderDesk, type GivenOrder } from "./render-desk.ts";
 import { openStaging } from "./staging.ts";
-import { watchMemory } from "./watch-memory.ts";
+import { createMemoryLooks } from "./watch-memory.ts";
 
 /** What a renderer on a ComfyUI is made of. */
 export interface DirectRendererOptions {
@@ -69,6 +69,7 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
     clock,
     timeouts: { connectMs: STATS_MS, requestMs: STATS_MS },
   });
+  const watchMemory = createMemoryLooks(client, clock);
   await agent.start();
   const orders = new Map<string, GivenOrder>();
   /** When runs ended that were over before this process looked for them. */
@@ -98,7 +99,7 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
       const failure = await notTaken(order);
       if (failure !== undefined) return notRendered(failure);
       orders.set(request.promptId, order);
-      const memory = watchMemory(client, clock);
+      const memory = watchMemory();
       const end = await order.end;
       const vramPeakBytes = await memory.end();
       if (end.kind === "reported")
