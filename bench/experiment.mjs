@@ -5,6 +5,7 @@
  * the program, its page at the end, and its first check that ComfyUI works are told apart, from the
  * times in its results.
  *
+ * HOLDFAST_BENCH_COMFYUI_URL: a ComfyUI that runs, instead of a simulated one.
  * Flags: --runs N (default 250), --rounds N, --in-flight N (default 1; of both sides), --quick.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -28,10 +29,11 @@ const options = readOptions({
 });
 const machine = await machineFacts();
 announce("experiment", machine);
+const realUrl = process.env.HOLDFAST_BENCH_COMFYUI_URL;
 
 await withScratch(async (folder, keep) => {
-  const simulator = keep(await startSimulatorProcess(folder));
-  const bare = await openBareClient(simulator.url);
+  const comfyUrl = realUrl ?? keep(await startSimulatorProcess(folder)).url;
+  const bare = await openBareClient(comfyUrl);
   const rounds = [];
   try {
     await inParallel(WARM_UP_RUNS, 4, (at) => bare.render(graphOf(COLOR_MAX - at, "warm")));
@@ -40,7 +42,7 @@ await withScratch(async (folder, keep) => {
       mkdirSync(place);
       const sides = {
         bare: () => runBare(bare, at),
-        holdfast: () => runHoldfast(place, simulator.url, at),
+        holdfast: () => runHoldfast(place, comfyUrl, at),
       };
       const order = at % 2 === 0 ? ["bare", "holdfast"] : ["holdfast", "bare"];
       const measured = {};
@@ -78,9 +80,9 @@ await withScratch(async (folder, keep) => {
       "end, ms": results.endMs,
     },
   ]);
-  await saveResult("experiment", machine, {
+  await saveResult(realUrl === undefined ? "experiment" : "experiment-real", machine, {
     goals: { addedMsPerRun: GOAL_MS },
-    comfyui: "simulator, time scale 0",
+    comfyui: realUrl === undefined ? "simulator, time scale 0" : "real",
     results,
   });
   if (results.addedMsPerRun >= GOAL_MS) process.exitCode = 1;

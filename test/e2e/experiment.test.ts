@@ -143,11 +143,19 @@ describe("a runner that is killed", () => {
     expect(new Set(after).size).toBe(60);
     for (const index of before)
       expect(second.output).not.toContain(`exp_00${index < 10 ? "0" : ""}${index}:`);
-    // What was in flight is found again by its prompt where ComfyUI has it.
-    const twice = starts().filter(({ attempt }) => attempt === 2);
-    for (const { index, promptId } of twice) {
-      expect(starts().find((start) => start.index === index)?.promptId).toBe(promptId);
+    // What was in flight is found again by its prompt where ComfyUI has it: it is no second start,
+    // and begun when it was posted.
+    expect(new Set(starts().map(({ attempt }) => attempt))).toEqual(new Set([1]));
+    for (const { index, promptId, startedAt, attempt } of ground.records()) {
+      const begun = starts().findLast((start) => start.index === index);
+      expect({ promptId, startedAt, attempt }).toEqual({
+        promptId: begun?.promptId,
+        startedAt: begun?.startedAt,
+        attempt: 1,
+      });
     }
+    const page = readFileSync(join(ground.results(), "comparison.html"), "utf8");
+    expect(page).toMatch(/"repeated":0\b/);
     expect(new Set(ground.rendered).size).toBe(60);
     expect(ground.rendered).toHaveLength(60);
   });
@@ -183,6 +191,25 @@ describe("a runner that is killed", () => {
     const anew = await ground.run(["--count", "2000"]);
     expect(anew.code).toBe(2);
     expect(anew.output).toContain("Go on with --resume or --start-from K");
+  });
+});
+
+describe("a run that fails while it executes", () => {
+  it("says at which node and why, wherever it is told", async () => {
+    ground.simulator().faults.add({ kind: "oom", match: { nodeClass: "SaveImage" } });
+    const one = await ground.run(["--count", "2"]);
+    expect(one.code).toBe(1);
+    expect(one.output).toMatch(/exp_0000 failed \(cuda_out_of_memory\): node 2 SaveImage: \S/);
+    const [record] = ground.records();
+    expect(record?.error).toMatchObject({ nodeId: "2", nodeType: "SaveImage" });
+    const exception = record?.error?.exceptionType ?? "none";
+    expect(exception).toContain("OutOfMemoryError");
+    const shown = await ground.holdfast(["experiment", "show", ground.results()]);
+    expect(shown.output).toContain("node 2 SaveImage: ");
+    expect(shown.output).toContain("exp_0000:\n");
+    const page = readFileSync(join(ground.results(), "comparison.html"), "utf8");
+    expect(page).toContain("cuda_out_of_memory: node 2 SaveImage: ");
+    expect(page).toContain(exception);
   });
 });
 

@@ -44,11 +44,13 @@ export {
   runLines,
 } from "./lines.ts";
 export { bestRuns, type BestBy, type BestRuns, type RankedRun } from "./results/best.ts";
+export { failureText } from "./results/failure-text.ts";
 export {
   createRunLedger,
   foldHistory,
   type ExperimentHistory,
   type RunLedger,
+  type RunStanding,
 } from "./results/history.ts";
 export {
   readResults,

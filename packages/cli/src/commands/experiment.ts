@@ -23,7 +23,11 @@ function addRun(experiment: Command, context: CommandContext): void {
     .command("run")
     .description("Run an experiment, or go on with it")
     .argument("<spec>", "the experiment's file, YAML or JSON")
-    .option("--count <number>", "so many experiments (required, but for --dry-run)", positiveNumber)
+    .option(
+      "--count <number>",
+      "so many experiments (default: all of a grid or list; required where mode is random)",
+      positiveNumber,
+    )
     .option("--pre-flight", "check all services before the first one")
     .option(
       "--start-from <number>",

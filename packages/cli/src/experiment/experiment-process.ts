@@ -1,6 +1,7 @@
 import {
   bannerLines,
   createSchedule,
+  failureText,
   runLines,
   type HealthRecord,
   type ResultRecord,
@@ -160,7 +161,7 @@ export class ExperimentProcess {
     const isRefusal = error["isRefusal"] === true;
     if (isRefusal) this.#refusal ??= plainText(error.message.replaceAll(/\.?\n/g, ". "));
     const why = error.isInfrastructure && !isRefusal ? ", a service is down" : "";
-    const message = plainText(error.message.split("\n")[0] ?? "");
+    const message = plainText(failureText(error).split("\n")[0] ?? "");
     this.#terminal.note(`[WARN] ${name} failed (${error.class}${why}): ${message}`);
   }
 

@@ -39,6 +39,12 @@ const failedJob = job({
   changes: null,
   error: { class: "instance_crash", message: "it died" } as JobView["error"],
 });
+const evidence = {
+  channel: "execution",
+  message: "cannot reshape tensor",
+  exceptionType: "RuntimeError",
+  traceback: ['  File "nodes_mask.py", line 110, in mask_to_image\n'],
+};
 const BYTES = "a picture";
 const output = {
   id: "out_1",
@@ -68,6 +74,8 @@ function server(
     if (method === "POST") {
       return submitted.shift() ?? answered({ job: running, created: true, warnings: [] });
     }
+    if (path.endsWith("/attempts"))
+      return answered({ attempts: [{ evidence }, { evidence: null }] });
     if (path.endsWith("/outputs")) return answered({ outputs: [output] });
     if (path.endsWith("/content")) return content ?? answeredWith(BYTES);
     const found = looks[Math.min(look++, looks.length - 1)] ?? running;
@@ -160,6 +168,26 @@ describe("a run on a Holdfast", () => {
     });
   });
 
+  it("that fails says where, with the traceback that its attempt has", async () => {
+    const error = {
+      class: "workflow_error",
+      message: "cannot reshape tensor",
+      nodeId: "5",
+      nodeType: "MaskToImage",
+    } as JobView["error"];
+    const api = server([job({ status: "failed", changes: null, error })]);
+    const clock = createFakeClock();
+    expect((await inTime(clock, ground(api, clock).render(request()))).failure).toEqual({
+      class: "workflow_error",
+      message: "cannot reshape tensor",
+      isInfrastructure: false,
+      nodeId: "5",
+      nodeType: "MaskToImage",
+      exceptionType: "RuntimeError",
+      traceback: '  File "nodes_mask.py", line 110, in mask_to_image',
+    });
+  });
+
   it("waits where the queue is full", async () => {
     const api = server([job()], [refused(429, "queue_full", "full")]);
     const clock = createFakeClock();
@@ -183,8 +211,10 @@ describe("a run that is done again on a Holdfast", () => {
   it("takes what its job came to while no process was there", async () => {
     const ended = answered({ job: failedJob, created: false, warnings: [] });
     const api = server([], [ended]);
-    const { failure } = await ground(api).render(request({ promptId: PROMPT, hasEnded: false }));
+    const earlier = { promptId: PROMPT, hasEnded: false };
+    const { failure, facts } = await ground(api).render(request(earlier));
     expect(failure).toMatchObject({ class: "instance_crash", isInfrastructure: true });
+    expect(facts.span).toEqual({ startedAt: Date.parse(AT), endedAt: Date.parse(AT) });
     expect(api.calls.some(({ path }) => path.endsWith("/retry"))).toBe(false);
   });
 });

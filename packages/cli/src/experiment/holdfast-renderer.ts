@@ -1,14 +1,22 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { JobView } from "@holdfast/contract";
+import type { FailureEvidence } from "@holdfast/recovery";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
 import type { ApiAnswer, ApiClient } from "../api/api-client.ts";
 import { failureOf } from "../api/api-client.ts";
-import { changeJob, getOutputs, jobPath, submitJobs, toJob } from "../api/job-calls.ts";
+import {
+  changeJob,
+  getAttempts,
+  getOutputs,
+  jobPath,
+  submitJobs,
+  toJob,
+} from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { downloadOutputs } from "../submit/download.ts";
-import { downFailure, isOfService, refusedFailure } from "./failure-kind.ts";
+import { downFailure, isOfService, placeOf, refusedFailure } from "./failure-kind.ts";
 import {
   lastingOutputs,
   type Rendered,
@@ -50,6 +58,8 @@ export function createHoldfastRenderer(options: HoldfastRendererOptions): Render
   return {
     description: shownUrl(api.baseUrl),
     nextPromptId: (earlier) => earlier?.promptId ?? nextUuid(random),
+    // The job tells when it came: it is the same one, submitted again or not.
+    isThere: async () => true,
     async render(request) {
       try {
         const job = await untilEnded(await submit(request, options), options);
@@ -132,11 +142,11 @@ function isPassing(answer: Exclude<ApiAnswer, { kind: "answered" }>): boolean {
 
 async function toRendered(
   job: JobView,
-  { promptId }: RenderRequest,
+  { promptId, earlier }: RenderRequest,
   { api, workFolder, clock }: HoldfastRendererOptions,
 ): Promise<Rendered> {
-  const facts = factsOf(job);
-  const failure = failureOfJob(job);
+  const facts = { ...factsOf(job), ...(earlier?.hasEnded === false && { span: spanOf(job) }) };
+  const failure = await failureOfJob(job, api);
   const outputs = lastingOutputs(await getOutputs(api, job.id));
   const folder = join(workFolder, "files", promptId);
   const written = await downloadOutputs(api, outputs, { folder, clock });
@@ -152,14 +162,33 @@ async function toRendered(
   return { failure: isRefused ? refusedFailure(reason) : downFailure(reason), files, facts };
 }
 
-function failureOfJob({ status, error }: JobView): RunFailure | undefined {
+async function failureOfJob(
+  { id, status, error }: JobView,
+  api: ApiClient,
+): Promise<RunFailure | undefined> {
   if (status === "completed") return undefined;
   const errorClass = error?.class ?? (status === "timeout" ? "timeout" : "interrupted");
   return {
     class: errorClass,
     message: error?.message ?? `the job is ${status}`,
     isInfrastructure: isOfService(errorClass),
+    ...(error !== null && placeOf({ ...(await lastEvidence(id, api)), ...nodeOf(error) })),
   };
+}
+
+function nodeOf({ nodeId, nodeType }: NonNullable<JobView["error"]>): Partial<FailureEvidence> {
+  return { ...(nodeId !== null && { nodeId }), ...(nodeType !== null && { nodeType }) };
+}
+
+/** The job does not tell exception and traceback, its attempt does. Nothing depends on them. */
+async function lastEvidence(id: string, api: ApiClient): Promise<Partial<FailureEvidence>> {
+  try {
+    const attempts = await getAttempts(api, id);
+    return attempts.findLast(({ evidence }) => evidence !== null)?.evidence ?? {};
+  } catch (error) {
+    if (error instanceof CommandFailure) return {};
+    throw error;
+  }
 }
 
 function factsOf(job: JobView): RenderFacts {
@@ -172,6 +201,11 @@ function factsOf(job: JobView): RenderFacts {
     loss: LOSS[job.changes?.loss ?? "none"],
     recovery: job.changes?.steps ?? [],
   };
+}
+
+function spanOf({ createdAt, endedAt }: JobView): NonNullable<RenderFacts["span"]> {
+  const startedAt = Date.parse(createdAt);
+  return endedAt === null ? { startedAt } : { startedAt, endedAt: Date.parse(endedAt) };
 }
 
 /** A refusal of the graph is the run's own; one of the key, or of everything, is not. */

@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { runName, type ResultRecord } from "@holdfast/experiments";
+import { failureText, RESULTS_FILE, runName, type ResultRecord } from "@holdfast/experiments";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -10,6 +10,9 @@ import { readChecks, readFolder, type ReadFolder } from "./folder/read-folder.ts
 import type { ShowOptions } from "./options.ts";
 import { requireExperiment } from "./require-experiment.ts";
 import { namesText } from "./summary.ts";
+
+/** Tracebacks that `show` prints. */
+const TRACEBACKS_TOLD = 3;
 
 /** `holdfast experiment list`: the experiments in a folder, or the one that it is. */
 export async function list(
@@ -53,20 +56,47 @@ export async function show(
 ): Promise<void> {
   const read = await readFolder(await requireExperiment(path));
   if (read === undefined) throw new CommandFailure(EXIT.failed, `${path} cannot be read`);
-  if (options.json === true) return terminal.line(JSON.stringify(toJson(read)));
+  const failures = lastFailures(read);
+  if (options.json === true) {
+    const failed = failures.map(({ name, error }) => ({ name, ...error }));
+    return terminal.line(JSON.stringify({ ...toJson(read), failures: failed }));
+  }
   for (const [name, value] of await factsOf(read)) {
     if (value !== "") terminal.line(`${name.padEnd(12)}${plainText(value)}`);
   }
-  const failures = lastFailures(read);
   if (failures.length === 0) return;
   terminal.line("");
   const columns: readonly Column<ResultRecord>[] = [
     { head: "RUN", cell: (one) => one.name },
     { head: "ERROR", cell: (one) => one.error?.class ?? "" },
     { head: "SERVICE DOWN", cell: ({ error }) => serviceText(error) },
-    { head: "WHY", cell: (one) => one.error?.message.split("\n")[0] ?? "" },
+    { head: "WHY", cell: ({ error }) => whyText(error) },
   ];
   for (const line of textTable(failures, columns, terminal.resultColumns)) terminal.line(line);
+  for (const line of tracebackLines(failures)) terminal.line(line);
+}
+
+function whyText(error: ResultRecord["error"]): string {
+  if (error === null) return "";
+  const exception = error.exceptionType === undefined ? "" : ` (${error.exceptionType})`;
+  return `${failureText(error).split("\n")[0] ?? ""}${exception}`;
+}
+
+/** Runs that fail, fail alike: each traceback once, under the first run that has it. */
+function tracebackLines(failures: readonly ResultRecord[]): readonly string[] {
+  const first = new Map<string, string>();
+  for (const { name, error } of failures) {
+    const traceback = error?.traceback;
+    if (traceback !== undefined && !first.has(traceback)) first.set(traceback, name);
+  }
+  const told = [...first].slice(0, TRACEBACKS_TOLD);
+  const lines = told.flatMap(([traceback, name]) => [
+    "",
+    `${name}:`,
+    ...traceback.split("\n").map((line) => plainText(line)),
+  ]);
+  const left = first.size - told.length;
+  return left > 0 ? [...lines, "", `${left} more tracebacks are in ${RESULTS_FILE}`] : lines;
 }
 
 function serviceText(error: ResultRecord["error"]): string {

@@ -195,6 +195,8 @@ function runTags({ status, error, recovery, attempt }: ResultRecord): Record<str
     "holdfast.status": status,
     "holdfast.start": String(attempt),
     "holdfast.error_class": error?.class ?? "",
+    "holdfast.error_node": [error?.nodeId, error?.nodeType].filter(Boolean).join(" "),
+    "holdfast.exception_type": error?.exceptionType ?? "",
     "holdfast.error_message": error?.message.slice(0, MESSAGE_MAX) ?? "",
     "holdfast.recovery": recovery.join("; "),
   };

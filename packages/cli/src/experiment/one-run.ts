@@ -11,6 +11,7 @@ import { downFailure, refusedFailure } from "./failure-kind.ts";
 import type { ResultsFolder } from "./folder/results-folder.ts";
 import { keepFiles, type ImageStore, type KeptFile } from "./keep-files.ts";
 import type { Rendered, Renderer, RunFailure } from "./renderer.ts";
+import { startOfRun, timesOf } from "./run-start.ts";
 
 /** What a run is made of. */
 export interface OneRunDeps {
@@ -34,20 +35,16 @@ export async function doRun(index: number, deps: OneRunDeps): Promise<RunEnd> {
   const run = sequence.runAt(index);
   deps.onStart(run);
   const renderer = await deps.renderer();
-  const standing = folder.runs.standing(index);
-  const earlier = standing.last && {
-    promptId: standing.last.promptId,
-    hasEnded: standing.hasEnded,
-  };
-  const promptId = renderer.nextPromptId(earlier);
-  const attempt = standing.starts + 1;
-  const startedAt = new Date(clock.now()).toISOString();
+  const start = await startOfRun(index, folder.runs.standing(index), { renderer, clock });
+  const { attempt, promptId } = start.record;
+  const { earlier } = start;
   const begun = clock.elapsed();
-  await folder.noteStart({ index, attempt, promptId, startedAt });
+  if (!start.isFound) await folder.noteStart(start.record);
   await deps.onBegun(run);
   const graph = applyRun(deps.graph, run);
   const rendered = await renderer.render({ name: run.name, graph, promptId, earlier });
   const kept = await keep(rendered, { name: run.name, attempt }, deps);
+  const now = { at: clock.now(), elapsedMs: clock.elapsed() - begun };
   const record: ResultRecord = {
     index,
     name: run.name,
@@ -58,10 +55,8 @@ export async function doRun(index: number, deps: OneRunDeps): Promise<RunEnd> {
     values: { ...run.values },
     set: run.set,
     status: kept.failure === undefined ? "completed" : "failed",
-    startedAt,
-    endedAt: new Date(clock.now()).toISOString(),
-    durationMs: Math.max(0, Math.round(clock.elapsed() - begun)),
-    error: kept.failure === undefined ? null : { ...kept.failure },
+    ...timesOf(start, rendered.facts, now),
+    error: kept.failure === undefined ? null : { ...withNodeType(kept.failure, graph) },
     recovery: [...rendered.facts.recovery],
     outputs: kept.files.map((file) => ({ ...file })),
     metrics: metricsOf(rendered),
@@ -71,6 +66,14 @@ export async function doRun(index: number, deps: OneRunDeps): Promise<RunEnd> {
   await deps.onEnd(record);
   if (record.status === "completed") return "completed";
   return record.error?.isInfrastructure === true ? "down" : "failed";
+}
+
+/** A stall tells the node's id alone. */
+function withNodeType(failure: RunFailure, graph: Graph): RunFailure {
+  const { nodeId } = failure;
+  if (nodeId === undefined || failure.nodeType !== undefined) return failure;
+  const node = Object.hasOwn(graph, nodeId) ? graph[nodeId] : undefined;
+  return node === undefined ? failure : { ...failure, nodeType: node.class_type };
 }
 
 async function keep(
@@ -97,11 +100,16 @@ const BYTES_PER_MB = 1024 * 1024;
 function metricsOf({ facts }: Rendered): Record<string, number> {
   const { executeMs, queueMs, vramPeakBytes, attempts, loss, recovery } = facts;
   return {
-    ...(executeMs !== undefined && { execute_seconds: executeMs / MS_PER_SECOND }),
-    ...(queueMs !== undefined && { queue_seconds: queueMs / MS_PER_SECOND }),
+    ...(executeMs !== undefined && { execute_seconds: toSeconds(executeMs) }),
+    ...(queueMs !== undefined && { queue_seconds: toSeconds(queueMs) }),
     ...(vramPeakBytes !== undefined && { vram_peak_mb: Math.round(vramPeakBytes / BYTES_PER_MB) }),
     recovery_used: recovery.length > 0 || attempts > 1 ? 1 : 0,
     attempts,
     loss,
   };
+}
+
+/** To the millisecond: clocks tell no more. */
+function toSeconds(ms: number): number {
+  return Math.round(ms) / MS_PER_SECOND;
 }

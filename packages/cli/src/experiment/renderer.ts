@@ -34,6 +34,13 @@ export interface RunFailure {
   /** A class of the recovery package. */
   readonly class: string;
   readonly message: string;
+  /** The node that failed, where one did. */
+  readonly nodeId?: string;
+  readonly nodeType?: string;
+  /** As Python calls it. */
+  readonly exceptionType?: string;
+  /** Its end, with the place of the failure. */
+  readonly traceback?: string;
   /** Because a service was down: the run may be fine, and is worth doing again. */
   readonly isInfrastructure: boolean;
   /** A service refuses every run until somebody puts it right (a key, a bucket): no other one is started. */
@@ -53,6 +60,8 @@ export interface RenderFacts {
   readonly loss: 0 | 1 | 2 | 3;
   /** What recovery did, in its order. */
   readonly recovery: readonly string[];
+  /** Of a run that was found again, by the service's clock, in epoch ms. */
+  readonly span?: { readonly startedAt?: number; readonly endedAt?: number };
 }
 
 /** How a run ended. What came before a failure is kept as well. */
@@ -68,6 +77,11 @@ export interface Renderer {
   readonly description: string;
   /** The id to render a run under: that of an earlier start where it can be found again by it. */
   nextPromptId(earlier: EarlierStart | undefined): string;
+  /**
+   * Whether an earlier start that has not ended is there still, and goes on or has ended by itself.
+   * Asked before anything is posted under its id.
+   */
+  isThere(earlier: EarlierStart): Promise<boolean>;
   /** Renders a run to its end. Rejects for bugs alone. */
   render(request: RenderRequest): Promise<Rendered>;
   /** The result is on the disk: what was kept to find the run again may go. */

@@ -37,12 +37,47 @@ const refusal = async (
   return error.message;
 };
 
-it("tells that there is no --count together with all mistakes of the file", async () => {
-  expect(await refusal({}, COMFY)).toBe("--count: expected how many experiments to run");
-  await writeFile(spec, EXPERIMENT_EXAMPLE.replace("workflow:", "workflw:"));
-  const both = await refusal({}, COMFY);
-  expect(both).toMatch(/^--count: expected how many experiments to run\n/);
-  expect(both).toContain("workflw");
+describe("without --count", () => {
+  const writeGraph = async (): Promise<void> => {
+    const graph = { "3": { class_type: "KSampler", inputs: { seed: 1, steps: 1, cfg: 1 } } };
+    await writeFile(join(folder, "workflow.json"), JSON.stringify(graph));
+  };
+  const asGrid = (steps: string): string =>
+    `name: grid\nworkflow: workflow.json\ndimensions:\n  steps: ${steps}\n  cfg: { values: [5, 6, 7], input: 3.cfg }\n`;
+
+  it("a random experiment is refused, for it has no end", async () => {
+    expect(await refusal({}, COMFY)).toBe(
+      "--count: expected how many experiments to run, for mode: random has no end",
+    );
+    await writeFile(spec, EXPERIMENT_EXAMPLE.replace("workflow:", "workflw:"));
+    expect(await refusal({}, COMFY)).toContain("workflw");
+  });
+
+  it("a grid runs whole, and says how many that is", async () => {
+    await writeGraph();
+    await writeFile(spec, asGrid("{ values: [20, 40], input: 3.steps }"));
+    const terminal = recordingTerminal();
+    const context = { terminal, env: { HOLDFAST_HOME: folder, ...COMFY } };
+    expect((await readRequest(spec, {}, context)).sequence.count).toBe(6);
+    expect(terminal.notes).toEqual([`--count is 6: each run of ${spec} once`]);
+    expect((await reading({ count: 4 })).sequence.count).toBe(4);
+    expect(await refusal({ startFrom: 7 })).toContain("expected 0 to 6");
+    expect((await reading({ dryRun: 2 })).sequence.count).toBe(6);
+  });
+
+  it("a list runs whole", async () => {
+    await writeGraph();
+    const list = "\nmode: list\nruns: [{ steps: 20, cfg: 5 }, { steps: 40, cfg: 7 }]\n";
+    await writeFile(spec, asGrid("{ values: [20, 40], input: 3.steps }") + list);
+    expect((await reading({})).sequence.count).toBe(2);
+  });
+
+  it("a grid that is larger than an experiment may be is refused with its size", async () => {
+    await writeGraph();
+    const seeds = "  seed: { min: 1, max: 1000, input: 3.seed }\n";
+    await writeFile(spec, asGrid("{ min: 1, max: 1000, input: 3.steps }") + seeds);
+    expect(await refusal({}, COMFY)).toContain("the grid has 3000000");
+  });
 });
 
 describe("what an experiment renders on", () => {

@@ -3,9 +3,11 @@ import type { ControlPlaneSettings } from "@holdfast/control-plane/process";
 import { parseS3Url } from "@holdfast/control-plane/process";
 import {
   experimentSequence,
+  roundLength,
   RUNS_MAX,
   type ExperimentSequence,
   type HealthPolicy,
+  type RunSource,
 } from "@holdfast/experiments";
 import type { TrackingTarget } from "@holdfast/mlflow";
 import type { CommandContext } from "../command-context.ts";
@@ -52,13 +54,16 @@ export async function readRequest(
   options: RunOptions,
   context: CommandContext,
 ): Promise<RunRequest> {
-  const { dryRun } = options;
-  const ofDryRun = dryRun === undefined ? undefined : dryRun + (options.startFrom ?? 0);
-  const count = options.count ?? ofDryRun;
-  if (count === undefined) throw await withoutCount(file);
-  if (count > RUNS_MAX) throw refused(`--count: expected 1 to ${RUNS_MAX}, found ${count}`);
-  const startFrom = startOf(options, count);
+  const { count: wanted } = options;
+  if (wanted !== undefined && wanted > RUNS_MAX) {
+    throw refused(`--count: expected 1 to ${RUNS_MAX}, found ${wanted}`);
+  }
   const experiment = await loadExperiment(file);
+  const count = wanted ?? countOf(experiment.plan.source, options);
+  const startFrom = startOf(options, count);
+  if (wanted === undefined && options.dryRun === undefined) {
+    context.terminal.note(`--count is ${count}: each run of ${file} once`);
+  }
   const settings = readSettings({}, context);
   const target = targetOf(options, settings.comfyuiUrls, context.env);
   const { plan, specHash } = experiment;
@@ -86,16 +91,16 @@ export async function readRequest(
   };
 }
 
-/** What is wrong with the file is told too: else it would come up after the count is there. */
-async function withoutCount(file: string): Promise<CommandFailure> {
-  const words = "--count: expected how many experiments to run";
-  try {
-    await loadExperiment(file);
-    return refused(words);
-  } catch (error) {
-    if (!(error instanceof CommandFailure)) throw error;
-    return refused(`${words}\n${error.message}`);
+/** A grid and a list know how many runs they have, chance has no end. */
+function countOf(source: RunSource, { dryRun, startFrom }: RunOptions): number {
+  const length = roundLength(source);
+  if (length === null) {
+    if (dryRun !== undefined) return dryRun + (startFrom ?? 0);
+    throw refused("--count: expected how many experiments to run, for mode: random has no end");
   }
+  if (length <= RUNS_MAX) return length;
+  const found = `the ${source.kind} has ${length}`;
+  throw refused(`--count: expected how many experiments to run, 1 to ${RUNS_MAX}; ${found}`);
 }
 
 function startOf({ startFrom, resume, check, preFlight }: RunOptions, count: number): number {

@@ -17,7 +17,7 @@ import { valueText } from "./arrange.js";
 export function runFacts(model, run) {
   const parts = [make("p", `status ${run.status}`, statusText(run))];
   if (run.best !== undefined) parts.push(make("p", "star-line", `★ best: ${run.best}`));
-  if (run.error !== undefined) parts.push(make("pre", "error", run.error));
+  if (run.error !== undefined) parts.push(...errorFacts(model, run));
   parts.push(
     table("Values", [
       ...model.dimensions.map(({ name }, at) => [name, valueText(model, run, at)]),
@@ -56,6 +56,15 @@ export function runFacts(model, run) {
     );
   }
   if (run.set !== undefined) parts.push(setValues(run.set.map((at) => model.sets[at])));
+  return parts;
+}
+
+function errorFacts(model, run) {
+  const parts = [make("pre", "error", run.error)];
+  if (run.exception !== undefined) parts.push(make("p", "quiet", run.exception));
+  if (run.traceback !== undefined) {
+    parts.push(make("h3", "", "Traceback"), make("pre", "set", model.tracebacks[run.traceback]));
+  }
   return parts;
 }
 

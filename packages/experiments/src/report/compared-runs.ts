@@ -1,7 +1,7 @@
 import type { InputValue } from "@holdfast/comfyui/protocol";
 import { endsByRun } from "../results/last-ends.ts";
 import { runEnd, type ResultRecord } from "../results/record.ts";
-import type { ComparedRun, EarlierEnd } from "./comparison-facts.ts";
+import type { ComparedError, ComparedRun, EarlierEnd } from "./comparison-facts.ts";
 
 /** What the records of results do not hold, asked for each run. */
 export interface RunExtras {
@@ -30,7 +30,7 @@ export function comparedRuns(
     startedAt: last.startedAt,
     endedAt: last.endedAt,
     durationMs: last.durationMs,
-    error: last.error === null ? null : { class: last.error.class, message: last.error.message },
+    error: last.error === null ? null : comparedError(last.error),
     attempts,
     earlier: before.flatMap((record) => earlierEnd(record)),
     recovery: last.recovery,
@@ -45,6 +45,11 @@ const IMAGE = /\.(?:png|jpe?g|webp|gif|avif)$/i;
 
 function earlierEnd({ attempt, endedAt, error }: ResultRecord): EarlierEnd[] {
   if (error === null) return [];
-  const { class: errorClass, message, isInfrastructure } = error;
-  return [{ attempt, endedAt, class: errorClass, message, isInfrastructure }];
+  const { isInfrastructure } = error;
+  return [{ attempt, endedAt, isInfrastructure, ...comparedError(error) }];
+}
+
+function comparedError(error: NonNullable<ResultRecord["error"]>): ComparedError {
+  const { class: errorClass, message, nodeId, nodeType, exceptionType, traceback } = error;
+  return { class: errorClass, message, nodeId, nodeType, exceptionType, traceback };
 }

@@ -71,6 +71,10 @@ export interface ComparedRun {
 export interface ComparedError {
   readonly class: string;
   readonly message: string;
+  readonly nodeId?: string | undefined;
+  readonly nodeType?: string | undefined;
+  readonly exceptionType?: string | undefined;
+  readonly traceback?: string | undefined;
 }
 
 /** An attempt that failed and was followed by another one. */

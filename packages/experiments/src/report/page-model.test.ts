@@ -82,6 +82,29 @@ describe("the page's data", () => {
     expect(runs[0]?.error?.length).toBeLessThan(2_100);
   });
 
+  test("says where runs failed, and each traceback once", () => {
+    const error = {
+      class: "workflow_error",
+      message: "cannot reshape tensor",
+      nodeId: "5",
+      nodeType: "MaskToImage",
+      exceptionType: "RuntimeError",
+      traceback: "x".repeat(9_000) + "in mask_to_image",
+    };
+    const failed = (at: number) => comparedRun(at, { status: "failed", error });
+    const { runs, tracebacks } = pageModel(comparisonFacts({ runs: [failed(0), failed(1)] }));
+    expect(runs.map((run) => [run.error, run.exception, run.traceback])).toEqual(
+      [0, 1].map(() => [
+        "workflow_error: node 5 MaskToImage: cannot reshape tensor",
+        "RuntimeError",
+        0,
+      ]),
+    );
+    expect(tracebacks).toHaveLength(1);
+    expect(tracebacks[0]).toMatch(/^…x+in mask_to_image$/);
+    expect(tracebacks[0]?.length).toBeLessThan(4_100);
+  });
+
   test("gives what was set once, whole, in the form that --set reads", () => {
     const prompt = "a castle, ".repeat(500);
     const set = [

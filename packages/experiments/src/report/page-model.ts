@@ -1,14 +1,21 @@
 /** The data of the comparison page, as `assets/comparison` reads it. */
 import type { InputValue } from "@holdfast/comfyui/protocol";
 import type { Scalar } from "../spec/model.ts";
+import { failureText } from "../results/failure-text.ts";
 import { relativeAddress } from "./escaping.ts";
-import type { ComparedRun, ComparisonCounts, ComparisonFacts } from "./comparison-facts.ts";
+import type {
+  ComparedError,
+  ComparedRun,
+  ComparisonCounts,
+  ComparisonFacts,
+} from "./comparison-facts.ts";
 import { isHealthy, outagesOf, type Outage } from "./outages.ts";
 
 /** Most runs that a page holds: some 8 MB where messages are short. */
 export const COMPARISON_RUNS_MAX = 20_000;
 /** Longest text of a value or a message, in characters. */
 const TEXT_MAX = 2_000;
+const TRACEBACK_MAX = 4_000;
 /** Most values of a dimension that suits an axis by itself. */
 const AXIS_VALUES_MAX = 24;
 
@@ -27,6 +34,8 @@ export interface PageModel {
   readonly metrics: readonly string[];
   /** `6.text=castle`, as `--set` takes it; each once, for a long prompt stands in many runs. */
   readonly sets: readonly string[];
+  /** Each once: runs that fail, fail alike. */
+  readonly tracebacks: readonly string[];
   readonly runs: readonly PageRun[];
   readonly checks: readonly PageCheck[];
   readonly outages: readonly Outage[];
@@ -47,6 +56,9 @@ export interface PageRun {
   readonly endedAt: string;
   readonly durationMs: number;
   readonly error?: string;
+  readonly exception?: string;
+  /** Number of `tracebacks`. */
+  readonly traceback?: number;
   readonly attempts: number;
   /** Ends before the last one, in words. */
   readonly earlier?: readonly string[];
@@ -83,6 +95,7 @@ export function pageModel(facts: ComparisonFacts): PageModel {
   const shown = inOrder.slice(0, COMPARISON_RUNS_MAX).map((run) => withoutLoss(run));
   const dimensions = facts.dimensions.map(({ name, values }) => dimension(name, values, shown));
   const sets = new Map<string, number>();
+  const tracebacks = new Map<string, number>();
   const best = new Map<number, string[]>();
   for (const { index, why } of facts.best) best.set(index, [...(best.get(index) ?? []), why]);
   return {
@@ -100,8 +113,10 @@ export function pageModel(facts: ComparisonFacts): PageModel {
         "set",
         run.set.map((one) => numberOf(sets, setText(one))),
       ),
+      ...tracebackOf(run, tracebacks),
     })),
     sets: [...sets.keys()],
+    tracebacks: [...tracebacks.keys()],
     checks: facts.healthChecks.map((check) => ({
       at: check.at,
       experiment: check.experiment,
@@ -183,13 +198,14 @@ function pageRun(
     endedAt: run.endedAt,
     durationMs: run.durationMs,
     attempts: run.attempts,
-    ...(error === null ? {} : { error: shorten(`${error.class}: ${error.message}`) }),
+    ...(error === null ? {} : { error: errorText(error) }),
+    ...(error?.exceptionType === undefined ? {} : { exception: shorten(error.exceptionType) }),
     ...(run.loss === 0 ? {} : { loss: run.loss }),
     ...(Object.keys(run.metrics).length === 0 ? {} : { metrics: run.metrics }),
     ...(best === undefined ? {} : { best: best.join(", ") }),
     ...unlessEmpty(
       "earlier",
-      run.earlier.map((end) => shorten(`attempt ${end.attempt}: ${end.class}: ${end.message}`)),
+      run.earlier.map((end) => `attempt ${end.attempt}: ${errorText(end)}`),
     ),
     ...unlessEmpty("recovery", run.recovery),
     ...unlessEmpty(
@@ -201,6 +217,20 @@ function pageRun(
       images.flatMap(({ src, path }) => (src === null ? [shorten(path)] : [])),
     ),
   };
+}
+
+/** `workflow_error: node 5 MaskToImage: cannot reshape …` */
+function errorText(error: ComparedError): string {
+  return shorten(`${error.class}: ${failureText(error)}`);
+}
+
+function tracebackOf(
+  { error }: ComparedRun,
+  tracebacks: Map<string, number>,
+): Pick<PageRun, "traceback"> {
+  const traceback = error?.traceback;
+  if (traceback === undefined || traceback === "") return {};
+  return { traceback: numberOf(tracebacks, shortenStart(traceback)) };
 }
 
 function unlessEmpty<Name extends string, Value>(
@@ -235,6 +265,11 @@ function setText({ nodeId, input, value }: InputValue): string {
 /** An empty text is a value too, and has to be seen. */
 function shownText(value: Scalar): string {
   return value === "" ? "(empty)" : shorten(String(value));
+}
+
+/** The end of a traceback names the place. */
+function shortenStart(text: string): string {
+  return text.length > TRACEBACK_MAX ? `…${text.slice(-TRACEBACK_MAX)}` : text;
 }
 
 function shorten(text: string): string {

@@ -44,6 +44,13 @@ const resultSchema = z.looseObject({
       message: z.string(),
       /** Failed because a service was down: worth doing again, the run itself may be fine. */
       isInfrastructure: z.boolean(),
+      /** Where it happened: absent where no node is to blame, and in older records. */
+      nodeId: z.string().optional(),
+      nodeType: z.string().optional(),
+      /** As Python calls it: `RuntimeError`, `torch.OutOfMemoryError`. */
+      exceptionType: z.string().optional(),
+      /** Its end, which names the place. */
+      traceback: z.string().optional(),
     })
     .nullable(),
   /** What recovery did, in its order; empty where nothing was needed. */

@@ -50,6 +50,20 @@ describe("a file of records", () => {
     expect(readResults("")).toEqual({ records: [], damaged: [], tail: { kind: "whole" } });
   });
 
+  test("says where a run failed; a record that does not yet is read as well", () => {
+    const place = {
+      nodeId: "5",
+      nodeType: "MaskToImage",
+      exceptionType: "RuntimeError",
+      traceback: '  File "nodes_mask.py", line 110, in mask_to_image',
+    };
+    const told = failed(1, false);
+    const error = { class: "workflow_error", message: "m", isInfrastructure: false, ...place };
+    const records = [failed(0, false), { ...told, error }];
+    const file = readResults(records.map((one) => recordLine(one)).join(""));
+    expect(file).toEqual({ records, damaged: [], tail: { kind: "whole" } });
+  });
+
   test("has a record however long it is: a run that is told damaged would be done twice", () => {
     // A dimension that sets a hundred inputs to a text of the greatest length.
     const set = Array.from({ length: 110 }, (_, at) => ({

@@ -104,7 +104,14 @@ describe("a run on a ComfyUI", () => {
     const one = await renderer();
     simulator.faults.add({ kind: "oom", match: { nodeClass: "SaveImage" } });
     const { failure } = await render(one, 1);
-    expect(failure).toMatchObject({ class: "cuda_out_of_memory", isInfrastructure: false });
+    expect(failure).toMatchObject({
+      class: "cuda_out_of_memory",
+      isInfrastructure: false,
+      nodeId: "2",
+      nodeType: "SaveImage",
+      exceptionType: expect.stringContaining("OutOfMemoryError"),
+      traceback: expect.stringContaining("File "),
+    });
     expect((await render(one, 2)).failure).toBeUndefined();
     const bad = { "1": { class_type: "NoSuchNode", inputs: {} } };
     const promptId = one.nextPromptId(undefined);
@@ -157,8 +164,11 @@ describe("the next process", () => {
     const second = await renderer();
     const earlier = { promptId, hasEnded: false };
     expect(second.nextPromptId(earlier)).toBe(promptId);
+    expect(await second.isThere(earlier)).toBe(true);
+    const lookedAt = systemClock.now();
     const after = await render(second, 1, earlier);
     expect(after.failure).toBeUndefined();
+    expect(after.facts.span?.endedAt).toBeLessThanOrEqual(lookedAt);
     expect(after.files[0]?.sha256).toBe(before.files[0]?.sha256);
     expect(timesQueued(promptId)).toBe(1);
   });
@@ -167,6 +177,7 @@ describe("the next process", () => {
     await startComfy();
     const one = await renderer();
     const promptId = "6b83fb8e-4136-4991-bd4c-8ca9b704810c";
+    expect(await one.isThere({ promptId, hasEnded: false })).toBe(false);
     const { failure, promptId: used } = await render(one, 1, { promptId, hasEnded: false });
     expect(failure).toBeUndefined();
     expect(used).toBe(promptId);

@@ -10,7 +10,7 @@ import { shownUrl } from "../shown-url.ts";
 import { renderedOf } from "./order-result.ts";
 import { createRenderDesk, type GivenOrder } from "./render-desk.ts";
 import { openStaging } from "./staging.ts";
-import { watchMemory } from "./watch-memory.ts";
+import { createMemoryLooks } from "./watch-memory.ts";
 
 /** What a renderer on a ComfyUI is made of. */
 export interface DirectRendererOptions {
@@ -69,8 +69,11 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
     clock,
     timeouts: { connectMs: STATS_MS, requestMs: STATS_MS },
   });
+  const watchMemory = createMemoryLooks(client, clock);
   await agent.start();
   const orders = new Map<string, GivenOrder>();
+  /** When runs ended that were over before this process looked for them. */
+  const endedBefore = new Map<string, number | undefined>();
   const notTaken = async (order: GivenOrder): Promise<RunFailure | undefined> => {
     const facts = { clock, client, health: () => agent.instanceHealth(url) };
     return await untilTaken(order, facts);
@@ -78,6 +81,12 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
   return {
     description: shownUrl(url),
     nextPromptId: (earlier) => (earlier?.hasEnded === false ? earlier.promptId : nextUuid(random)),
+    async isThere({ promptId }) {
+      const found = await client.lookUp(promptId);
+      if (found.kind === "finished") endedBefore.set(promptId, found.entry.endedAt);
+      // Where it does not answer nobody knows, and a later start is the lesser mistake.
+      return found.kind !== "absent" && found.kind !== "unknown";
+    },
     async render(request) {
       const order = desk.order({
         attemptId: attemptIdOf(request.promptId),
@@ -90,16 +99,22 @@ export async function openDirectRenderer(options: DirectRendererOptions): Promis
       const failure = await notTaken(order);
       if (failure !== undefined) return notRendered(failure);
       orders.set(request.promptId, order);
-      const memory = watchMemory(client, clock);
+      const memory = watchMemory();
       const end = await order.end;
       const vramPeakBytes = await memory.end();
       if (end.kind === "reported")
-        return renderedOf(end.report, (sha256) => staging.pathOf(sha256), { vramPeakBytes });
+        return renderedOf(end.report, (sha256) => staging.pathOf(sha256), {
+          vramPeakBytes,
+          isFound: isToBeFound(request),
+          endedAt: endedBefore.get(request.promptId),
+          health: agent.instanceHealth(url)?.reason ?? undefined,
+        });
       return notRendered(downFailure(`pictures cannot be kept: ${end.message}`, "disk_full"));
     },
     settled(promptId) {
       orders.get(promptId)?.settled();
       orders.delete(promptId);
+      endedBefore.delete(promptId);
     },
     async close() {
       await agent.stop();

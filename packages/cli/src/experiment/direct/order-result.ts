@@ -1,5 +1,5 @@
 import type { AttemptOutcome, AttemptReport, CollectedOutput } from "@holdfast/contract";
-import type { FailureEvidence } from "@holdfast/recovery";
+import type { EvidenceChannel, FailureEvidence } from "@holdfast/recovery";
 import { assertNever } from "@holdfast/runtime";
 import { downFailure, failureOfEvidence } from "../failure-kind.ts";
 import {
@@ -9,48 +9,81 @@ import {
   type RenderFacts,
   type RunFailure,
 } from "../renderer.ts";
+import { deathWords, releaseWords } from "./failure-words.ts";
+
+/** What we saw of an order beside its report. */
+export interface SeenOfOrder {
+  readonly vramPeakBytes: number | undefined;
+  /** Its prompt was posted by another process. */
+  readonly isFound: boolean;
+  /** When ComfyUI says that it ended, if it had before we looked. In epoch ms. */
+  readonly endedAt: number | undefined;
+  /** Why ComfyUI is not well, if it is not. */
+  readonly health: string | undefined;
+}
 
 /** What an attempt's report means for the run; `pathOf` says where bytes lie. */
 export function renderedOf(
   { outcome, timings }: AttemptReport,
   pathOf: (sha256: string) => string,
-  seen: { readonly vramPeakBytes: number | undefined },
+  { vramPeakBytes, isFound, endedAt, health }: SeenOfOrder,
 ): Rendered {
   const { executeMs, queueMs } = timings;
   const facts: RenderFacts = {
     attempts: 1,
     loss: 0,
     recovery: [],
-    ...(executeMs !== undefined && { executeMs }),
-    ...(queueMs !== undefined && { queueMs }),
-    ...(seen.vramPeakBytes !== undefined && { vramPeakBytes: seen.vramPeakBytes }),
+    ...(executeMs !== undefined && hasToldEnd(outcome) && { executeMs }),
+    // Of one that was found it would be the time since we looked.
+    ...(queueMs !== undefined && !isFound && { queueMs }),
+    ...(vramPeakBytes !== undefined && { vramPeakBytes }),
+    ...(endedAt !== undefined && { span: { endedAt } }),
   };
   const given = "outputs" in outcome ? (outcome.outputs ?? []) : [];
   const files = lastingOutputs(given).map((output) => toFile(output, pathOf));
-  return { failure: failureOfOutcome(outcome), files, facts };
+  return { failure: failureOfOutcome(outcome, health), files, facts };
 }
 
-function failureOfOutcome(outcome: AttemptOutcome): RunFailure | undefined {
+/** Channels of failures that came after ComfyUI had told the end of the run. */
+const AFTER_THE_END: ReadonlySet<EvidenceChannel> = new Set(["collection", "execution", "store"]);
+
+/** Whether ComfyUI told how long it ran: until we gave it up is another time. */
+function hasToldEnd(outcome: AttemptOutcome): boolean {
+  if (outcome.kind === "succeeded") return true;
+  if (outcome.kind !== "failed" && outcome.kind !== "stalled") return false;
+  const evidence = outcome.evidence as FailureEvidence;
+  return AFTER_THE_END.has(evidence.channel) || isInterruptConfirmed(evidence) === true;
+}
+
+/** Of a run that was interrupted for its time; undefined for any other. */
+function isInterruptConfirmed({ channel, extra }: FailureEvidence): boolean | undefined {
+  return channel === "stall" ? extra?.["interruptConfirmed"] === true : undefined;
+}
+
+function failureOfOutcome(
+  outcome: AttemptOutcome,
+  health: string | undefined,
+): RunFailure | undefined {
   switch (outcome.kind) {
     case "succeeded":
       return undefined;
-    case "failed":
-      return failureOfEvidence(outcome.evidence as FailureEvidence);
-    case "instance_died":
-      return {
-        ...failureOfEvidence(outcome.evidence as FailureEvidence),
-        isInfrastructure: true,
-      };
-    case "stalled": {
-      // One that cannot be interrupted either is ComfyUI's trouble.
+    case "instance_died": {
       const failure = failureOfEvidence(outcome.evidence as FailureEvidence);
-      const isStuck = outcome.evidence["interruptConfirmed"] === false;
+      return { ...failure, message: deathWords(failure.message), isInfrastructure: true };
+    }
+    case "failed":
+    case "stalled": {
+      const evidence = outcome.evidence as FailureEvidence;
+      const failure = failureOfEvidence(evidence);
+      // One that cannot be interrupted either is ComfyUI's trouble.
+      const isStuck = isInterruptConfirmed(evidence) === false;
       return isStuck ? { ...failure, isInfrastructure: true } : failure;
     }
+    // It has not run, or was ended with its process: nothing is known against it.
     case "released":
+      return downFailure(releaseWords(outcome.reason, health), "interrupted");
     case "interrupted":
-      // It has not run, or was ended with its process: nothing is known against it.
-      return downFailure(`not rendered: ${outcome.reason}`, "interrupted");
+      return downFailure("the run was interrupted before it ended", "interrupted");
     default:
       return assertNever(outcome);
   }
