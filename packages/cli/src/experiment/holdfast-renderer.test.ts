@@ -162,7 +162,8 @@ describe("a run on a Holdfast", () => {
     const clock = createFakeClock();
     expect((await inTime(clock, ground(api, clock).render(request()))).failure).toEqual({
       class: "auth_error",
-      message: "output x.png could not be fetched: this API key was revoked",
+      message:
+        "output x.png could not be fetched: this API key was revoked\nSet HOLDFAST_API_KEY, or use --api-key.",
       isInfrastructure: true,
       isRefusal: true,
     });

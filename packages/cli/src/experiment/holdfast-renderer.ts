@@ -159,7 +159,8 @@ async function toRendered(
   if (failure !== undefined || lost === undefined) return { failure, files, facts };
   const reason = `output ${lost.output.name} could not be fetched: ${lost.reason}`;
   const isRefused = KEY_CODES.has(lost.code ?? "");
-  return { failure: isRefused ? refusedFailure(reason) : downFailure(reason), files, facts };
+  const refused = `${reason}\nSet HOLDFAST_API_KEY, or use --api-key.`;
+  return { failure: isRefused ? refusedFailure(refused) : downFailure(reason), files, facts };
 }
 
 async function failureOfJob(
