@@ -142,7 +142,10 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`timed out: ${what}`, { cause: last });
+    if (Date.now() > deadline) {
+      const why = last === undefined ? "" : `: ${last instanceof Error ? last.message : String(last)}`;
+      throw new Error(`timed out: ${what}${why}`, { cause: last });
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
