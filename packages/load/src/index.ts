@@ -1,0 +1,23 @@
+export {
+  createJobPlan,
+  JOBS_MAX,
+  mixProblems,
+  WORKFLOWS_MAX,
+  type Mix,
+  type MixedWorkflow,
+  type PlannedJob,
+} from "./plan/mix.ts";
+export { parsePace, paceText, type PaceReading } from "./plan/pace-text.ts";
+export { paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
+export {
+  createPacing,
+  DEFAULT_PACING_LIMITS,
+  limitProblems,
+  type OverWhy,
+  type Pacing,
+  type PacingFacts,
+  type PacingLimits,
+  type PacingStep,
+} from "./plan/pacing.ts";
+export { levelWindows, type LevelWindow } from "./plan/profile.ts";
+export { isWarmUp, NO_WARM_UP, type WarmUp } from "./plan/warm-up.ts";
