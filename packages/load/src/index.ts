@@ -21,3 +21,13 @@ export {
 } from "./plan/pacing.ts";
 export { levelWindows, type LevelWindow } from "./plan/profile.ts";
 export { isWarmUp, NO_WARM_UP, type WarmUp } from "./plan/warm-up.ts";
+export type { GpuSample } from "./sample/gpu-sample.ts";
+export {
+  SAMPLE_OUTCOMES,
+  toJobSample,
+  type JobObservation,
+  type JobSample,
+  type SampledJob,
+  type SampleOutcome,
+} from "./sample/job-sample.ts";
+export { PHASES, phasesOf, type Phase, type PhaseTimes } from "./sample/phases.ts";

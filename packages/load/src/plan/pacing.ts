@@ -8,6 +8,7 @@
  * I3: intended instants never go back.
  */
 import { invariant, seededRandom, type Random } from "@holdfast/runtime";
+import { threeDigits } from "../sample/job-sample.ts";
 import { foldedSeed, JOBS_MAX } from "./mix.ts";
 import { IN_FLIGHT_MAX } from "./pace-limits.ts";
 import { arrivalsOf, loopOf, paceProblems, type Pace } from "./pace.ts";
@@ -169,8 +170,4 @@ function poissonDue(profile: PaceProfile, seed: number): Due {
 
 function isWithin(value: number, max: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= max;
-}
-
-function threeDigits(value: number): number {
-  return Math.round(value * 1_000) / 1_000;
 }
