@@ -31,3 +31,14 @@ export {
   type SampleOutcome,
 } from "./sample/job-sample.ts";
 export { PHASES, phasesOf, type Phase, type PhaseTimes } from "./sample/phases.ts";
+export { createLoadCollector, type LoadCollector, type MeasuredLoad } from "./summary/collector.ts";
+export { toLoadSummary, type RunFacts } from "./summary/load-summary.ts";
+export {
+  loadSummarySchema,
+  type LevelSummary,
+  type LoadSummary,
+  type Percentiles,
+  type PhaseSummary,
+  type StoppedBecause,
+} from "./summary/model.ts";
+export type { LoadTimeline, TimelineBucket } from "./summary/timeline.ts";
