@@ -41,4 +41,7 @@ export {
   type PhaseSummary,
   type StoppedBecause,
 } from "./summary/model.ts";
-export type { LoadTimeline, TimelineBucket } from "./summary/timeline.ts";
+export type { LoadTimeline, TimelineBucket } from "./summary/timeline-model.ts";
+export { readLoadFile, type LoadFileReading } from "./output/read-load-file.ts";
+export { LOAD_FILE_VERSION, loadFileText, sampleLine } from "./output/load-file.ts";
+export { gpuMetricsLine, jobMetricsLine } from "./output/metrics-line.ts";

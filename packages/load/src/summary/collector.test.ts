@@ -1,66 +1,26 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { sampleArb } from "../../testing/sample-arbitrary.ts";
+import { jobSample, RUN_FACTS } from "../../testing/sample-summary.ts";
 import { levelWindows } from "../plan/profile.ts";
 import type { JobSample } from "../sample/job-sample.ts";
 import { createLoadCollector } from "./collector.ts";
 import { ERROR_CLASSES_MAX } from "./errors.ts";
-import { toLoadSummary, type RunFacts } from "./load-summary.ts";
+import { toLoadSummary } from "./load-summary.ts";
 import { loadSummarySchema } from "./model.ts";
 import { TIMELINE_BUCKETS_MAX } from "./timeline.ts";
 
-const sample = ({
-  begunMs = 0,
-  endedMs = begunMs + 1_000,
-  ...more
-}: Partial<JobSample> = {}): JobSample => ({
-  index: 0,
-  workflow: "small",
-  level: 1,
-  intendedMs: begunMs,
-  begunMs,
-  acceptedMs: begunMs + 10,
-  startedMs: begunMs + 20,
-  loadedMs: null,
-  executedMs: endedMs - 100,
-  endedMs,
-  outcome: "completed",
-  errorClass: null,
-  retries: 0,
-  changed: false,
-  outputs: 2,
-  bytes: 100,
-  warmUp: false,
-  ...more,
-});
 const collected = (samples: readonly JobSample[]) => {
   const collector = createLoadCollector();
   for (const one of samples) collector.add(one);
   return collector.measured();
 };
-const run: RunFacts = {
-  target: { kind: "comfyui", url: "http://127.0.0.1:8188", version: "0.3.64" },
-  scenario: null,
-  plan: {
-    pace: "closed:1",
-    seed: 1,
-    workflows: [{ name: "small", hash: "abc", weight: 1 }],
-    warmUp: { jobs: 1, forMs: 0 },
-  },
-  startedAt: Date.parse("2026-11-28T12:00:00Z"),
-  asked: 3,
-  neverBegun: 0,
-  price: { perHour: 3_600, currency: "USD" },
-  eventLoopP99Ms: 12,
-  stoppedBecause: "jobs",
-};
-
 describe("what samples come to", () => {
   it("counts rates from the first steady begin to the last steady end", () => {
     const measured = collected([
-      sample({ warmUp: true, endedMs: 60_000 }),
-      sample({ begunMs: 60_000, endedMs: 90_000 }),
-      sample({ begunMs: 90_000, endedMs: 120_000 }),
+      jobSample({ warmUp: true, endedMs: 60_000 }),
+      jobSample({ begunMs: 60_000, endedMs: 90_000 }),
+      jobSample({ begunMs: 90_000, endedMs: 120_000 }),
     ]);
     expect(measured).toMatchObject({
       durationSeconds: 120,
@@ -87,20 +47,20 @@ describe("what samples come to", () => {
 
   it("leaves cancelled jobs out of the success rate", () => {
     const measured = collected([
-      sample(),
-      sample({ outcome: "failed", errorClass: "gpu_oom" }),
-      sample({ outcome: "cancelled", errorClass: "cancelled" }),
-      sample({ outcome: "refused", errorClass: "queue_full" }),
-      sample({ outcome: "timed_out", errorClass: "timeout" }),
+      jobSample(),
+      jobSample({ outcome: "failed", errorClass: "gpu_oom" }),
+      jobSample({ outcome: "cancelled", errorClass: "cancelled" }),
+      jobSample({ outcome: "refused", errorClass: "queue_full" }),
+      jobSample({ outcome: "timed_out", errorClass: "timeout" }),
     ]);
     expect(measured.successRate).toBe(0.25);
     expect(measured.errors.map((one) => one.class)).toEqual(["gpu_oom", "queue_full", "timeout"]);
   });
 
   it("does not look better when more jobs time out", () => {
-    const good = Array.from({ length: 90 }, () => sample());
+    const good = Array.from({ length: 90 }, () => jobSample());
     const timedOut = Array.from({ length: 10 }, () =>
-      sample({ outcome: "timed_out", errorClass: "timeout", endedMs: 420_000 }),
+      jobSample({ outcome: "timed_out", errorClass: "timeout", endedMs: 420_000 }),
     );
     const { phases } = collected([...good, ...timedOut]);
     expect(phases.total?.p95).toBe(420_000);
@@ -110,7 +70,7 @@ describe("what samples come to", () => {
   it("keeps few classes of errors, whatever a target invents", () => {
     const collector = createLoadCollector();
     for (let n = 0; n < 500; n += 1) {
-      collector.add(sample({ outcome: "failed", errorClass: `class_${n}` }), "x".repeat(1_000));
+      collector.add(jobSample({ outcome: "failed", errorClass: `class_${n}` }), "x".repeat(1_000));
     }
     const { errors } = collector.measured();
     expect(errors).toHaveLength(ERROR_CLASSES_MAX + 1);
@@ -128,7 +88,7 @@ describe("what samples come to", () => {
     const collector = createLoadCollector(windows);
     for (let second = 0; second < 160; second += 1) {
       // One a second, then two a second; the run is stopped in the middle of the second step.
-      const one = sample({ begunMs: second * 1_000, outputs: 1 });
+      const one = jobSample({ begunMs: second * 1_000, outputs: 1 });
       collector.add(one);
       if (second >= 100) collector.add(one);
     }
@@ -169,7 +129,7 @@ describe("what samples come to", () => {
       fc.property(fc.array(sampleArb, { maxLength: 60 }), (samples) => {
         const measured = collected(samples);
         expect(collected([...samples].reverse())).toEqual(measured);
-        const summary = toLoadSummary(run, measured);
+        const summary = toLoadSummary(RUN_FACTS, measured);
         expect(loadSummarySchema.parse(JSON.parse(JSON.stringify(summary)))).toEqual(summary);
         const { jobs } = summary;
         expect(jobs.completed + jobs.failed + jobs.timedOut + jobs.cancelled + jobs.refused).toBe(
@@ -200,7 +160,7 @@ describe("a run over time", () => {
   it("keeps its bounds over a week", () => {
     const collector = createLoadCollector();
     for (let hour = 0; hour < 168; hour += 1) {
-      collector.add(sample({ begunMs: hour * 3_600_000 }));
+      collector.add(jobSample({ begunMs: hour * 3_600_000 }));
     }
     const { buckets, bucketSeconds } = collector.timeline();
     expect(buckets.length).toBeLessThanOrEqual(TIMELINE_BUCKETS_MAX);
@@ -210,18 +170,18 @@ describe("a run over time", () => {
 
 describe("a summary", () => {
   it("has what the run cost, warm-up included", () => {
-    const measured = collected([sample({ warmUp: true }), sample({ endedMs: 10_000 })]);
-    expect(toLoadSummary(run, measured).cost).toEqual({
+    const measured = collected([jobSample({ warmUp: true }), jobSample({ endedMs: 10_000 })]);
+    expect(toLoadSummary(RUN_FACTS, measured).cost).toEqual({
       currency: "USD",
       total: 10,
       perImage: 2.5,
     });
-    expect(toLoadSummary({ ...run, price: null }, measured).cost).toBeNull();
+    expect(toLoadSummary({ ...RUN_FACTS, price: null }, measured).cost).toBeNull();
   });
 
   it("says how late the harness was", () => {
-    const late = sample({ intendedMs: 0, begunMs: 500 });
-    expect(toLoadSummary(run, collected([late])).harness).toEqual({
+    const late = jobSample({ intendedMs: 0, begunMs: 500 });
+    expect(toLoadSummary(RUN_FACTS, collected([late])).harness).toEqual({
       lateP99Ms: 500,
       eventLoopP99Ms: 12,
     });

@@ -11,7 +11,8 @@ import { createGpuCounts } from "./gpus.ts";
 import { createLevelCounts } from "./levels.ts";
 import type { LoadSummary } from "./model.ts";
 import { createSteadyCounts, type SteadyLoad } from "./steady.ts";
-import { createTimeline, type LoadTimeline } from "./timeline.ts";
+import type { LoadTimeline } from "./timeline-model.ts";
+import { createTimeline } from "./timeline.ts";
 
 /** What samples alone say of a run. */
 export type MeasuredLoad = SteadyLoad &

@@ -4,6 +4,7 @@ import { threeDigits, type JobSample } from "../sample/job-sample.ts";
 import { createHistogram, type Histogram } from "./histogram.ts";
 import { GPUS_MAX } from "./gpus.ts";
 import { hasLatency, totalMicros } from "./phase-histograms.ts";
+import type { LoadTimeline } from "./timeline-model.ts";
 import { createTimeBuckets } from "./time-buckets.ts";
 
 /** Most stretches of a timeline: more than a plot has room for. */
@@ -11,34 +12,6 @@ export const TIMELINE_BUCKETS_MAX = 600;
 const FIRST_WIDTH_MS = 1_000;
 const MS_PER_SECOND = 1_000;
 const MICROS_PER_MS = 1_000;
-
-/** One stretch of time. Warm-up is in it: a plot shows how a run settled. */
-export interface TimelineBucket {
-  readonly fromSeconds: number;
-  readonly begun: number;
-  readonly completed: number;
-  /** Ended otherwise. */
-  readonly failed: number;
-  readonly outputs: number;
-  /** At its end. */
-  readonly inFlight: number;
-  /** Latency of what ended in it, 3 % exact; null where nothing did. */
-  readonly p50Ms: number | null;
-  readonly p95Ms: number | null;
-  readonly gpu: readonly {
-    readonly gpu: number;
-    /** The mean. */
-    readonly utilisationPercent: number | null;
-    /** The peak. */
-    readonly memoryMb: number | null;
-  }[];
-}
-
-/** A run over time. */
-export interface LoadTimeline {
-  readonly bucketSeconds: number;
-  readonly buckets: readonly TimelineBucket[];
-}
 
 /** A timeline that grows with a run. */
 export interface TimelineCounts {
