@@ -45,3 +45,16 @@ export type { LoadTimeline, TimelineBucket } from "./summary/timeline-model.ts";
 export { readLoadFile, type LoadFileReading } from "./output/read-load-file.ts";
 export { LOAD_FILE_VERSION, loadFileText, sampleLine } from "./output/load-file.ts";
 export { gpuMetricsLine, jobMetricsLine } from "./output/metrics-line.ts";
+export {
+  compareLoads,
+  DEFAULT_COMPARISON_POLICY,
+  type ComparedFigure,
+  type ComparedLoad,
+  type Comparison,
+  type ComparisonPolicy,
+  type ComparisonVerdict,
+  type FigureComparison,
+  type VerdictReason,
+} from "./compare/compare-runs.ts";
+export { createKeptSamples, type KeptFacts, type KeptSamples } from "./compare/kept-samples.ts";
+export { rateInterval, type Interval, type RateCount } from "./compare/rates.ts";
