@@ -58,3 +58,31 @@ export {
 } from "./compare/compare-runs.ts";
 export { createKeptSamples, type KeptFacts, type KeptSamples } from "./compare/kept-samples.ts";
 export { rateInterval, type Interval, type RateCount } from "./compare/rates.ts";
+export {
+  BURN_FAILURES_MIN,
+  BURN_RULES,
+  errorBudgetAt,
+  type BurnRule,
+  type BurnWindow,
+  type EndCount,
+  type ErrorBudget,
+} from "./sla/error-budget.ts";
+export { kneeOf, type Knee, type LevelThroughput } from "./sla/knee.ts";
+export {
+  nextTrial,
+  type Trial,
+  type TrialLimits,
+  type TrialReason,
+  type TrialStep,
+} from "./sla/next-trial.ts";
+export { DEFAULT_SLA, readSla, type Sla, type SlaReading, type SlaTargets } from "./sla/targets.ts";
+export {
+  judgeSla,
+  NO_SLA_FACTS,
+  slaFactsOf,
+  type SlaFacts,
+  type SlaFigure,
+  type SlaMetric,
+  type SlaMetricVerdict,
+  type SlaVerdict,
+} from "./sla/verdict.ts";

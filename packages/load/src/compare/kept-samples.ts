@@ -1,6 +1,6 @@
 /** What a comparison needs of a run's samples: latencies and ends, nothing else. */
 import type { JobSample } from "../sample/job-sample.ts";
-import { allOf, countOutcome, noCounts } from "../summary/counts.ts";
+import { countOutcome, endedOf, noCounts } from "../summary/counts.ts";
 import { hasLatency } from "../summary/phase-histograms.ts";
 
 /** Samples of one run, of its steady state. */
@@ -55,7 +55,7 @@ export function createKeptSamples(): KeptSamples {
         latenciesMs: Float64Array.from(order, (index) => latencies[index] ?? 0),
         gapsMs: sorted.map((end, index) => end - (sorted[index - 1] ?? firstBegunMs)),
         completed: counts.completed,
-        ended: allOf(counts) - counts.cancelled,
+        ended: endedOf(counts),
       };
     },
   };

@@ -38,8 +38,13 @@ export function allOf(counts: OutcomeCounts): number {
   return counts.completed + counts.failed + counts.timedOut + counts.cancelled + counts.refused;
 }
 
+/** Those that ended by themselves. */
+export function endedOf(counts: OutcomeCounts): number {
+  return allOf(counts) - counts.cancelled;
+}
+
 /** The share that completed, of those that ended by themselves; null where none did. */
 export function successRateOf(counts: OutcomeCounts): number | null {
-  const ended = allOf(counts) - counts.cancelled;
+  const ended = endedOf(counts);
   return ended === 0 ? null : counts.completed / ended;
 }

@@ -56,9 +56,14 @@ export const loadSummarySchema = z.object({
     neverBegun: count,
     warmUp: count,
   }),
-  /** From the first steady job's begin to the last one's end, after the run's start. */
-  steady: z.object({ jobs: count, fromSeconds: amount, untilSeconds: amount }).nullable(),
-  /** Of those that ended by themselves: one that was cancelled with the run says nothing. */
+  /**
+   * From the first steady job's begin to the last one's end, after the run's start. `ended`: by themselves,
+   * which is what the success rate is of.
+   */
+  steady: z
+    .object({ jobs: count, ended: count, fromSeconds: amount, untilSeconds: amount })
+    .nullable(),
+  /** One that was cancelled with the run says nothing. */
   successRate: share.nullable(),
   throughputPerMinute: amount.nullable(),
   imagesPerMinute: amount.nullable(),

@@ -2,7 +2,14 @@
 import { invariant } from "@holdfast/runtime";
 import { WORKFLOWS_MAX } from "../plan/mix.ts";
 import type { JobSample } from "../sample/job-sample.ts";
-import { allOf, countOutcome, noCounts, successRateOf, type OutcomeCounts } from "./counts.ts";
+import {
+  allOf,
+  countOutcome,
+  endedOf,
+  noCounts,
+  successRateOf,
+  type OutcomeCounts,
+} from "./counts.ts";
 import type { LoadSummary } from "./model.ts";
 import { createPhaseHistograms, type PhaseHistograms } from "./phase-histograms.ts";
 
@@ -61,7 +68,7 @@ export function createSteadyCounts(): SteadyCounts {
       const minutes = (lastMs - firstMs) / MS_PER_MINUTE;
       const [fromSeconds, untilSeconds] = [firstMs / MS_PER_SECOND, lastMs / MS_PER_SECOND];
       return {
-        steady: jobs === 0 ? null : { jobs, fromSeconds, untilSeconds },
+        steady: jobs === 0 ? null : { jobs, ended: endedOf(counts), fromSeconds, untilSeconds },
         successRate: successRateOf(counts),
         throughputPerMinute: minutes > 0 ? counts.completed / minutes : null,
         imagesPerMinute: minutes > 0 ? outputs / minutes : null,
