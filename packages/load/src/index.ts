@@ -1,0 +1,88 @@
+export {
+  createJobPlan,
+  JOBS_MAX,
+  mixProblems,
+  WORKFLOWS_MAX,
+  type Mix,
+  type MixedWorkflow,
+  type PlannedJob,
+} from "./plan/mix.ts";
+export { parsePace, paceText, type PaceReading } from "./plan/pace-text.ts";
+export { paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
+export {
+  createPacing,
+  DEFAULT_PACING_LIMITS,
+  limitProblems,
+  type OverWhy,
+  type Pacing,
+  type PacingFacts,
+  type PacingLimits,
+  type PacingStep,
+} from "./plan/pacing.ts";
+export { levelWindows, type LevelWindow } from "./plan/profile.ts";
+export { isWarmUp, NO_WARM_UP, type WarmUp } from "./plan/warm-up.ts";
+export type { GpuSample } from "./sample/gpu-sample.ts";
+export {
+  SAMPLE_OUTCOMES,
+  toJobSample,
+  type JobObservation,
+  type JobSample,
+  type SampledJob,
+  type SampleOutcome,
+} from "./sample/job-sample.ts";
+export { PHASES, phasesOf, type Phase, type PhaseTimes } from "./sample/phases.ts";
+export { createLoadCollector, type LoadCollector, type MeasuredLoad } from "./summary/collector.ts";
+export { toLoadSummary, type RunFacts } from "./summary/load-summary.ts";
+export {
+  loadSummarySchema,
+  type LevelSummary,
+  type LoadSummary,
+  type Percentiles,
+  type PhaseSummary,
+  type StoppedBecause,
+} from "./summary/model.ts";
+export type { LoadTimeline, TimelineBucket } from "./summary/timeline-model.ts";
+export { readLoadFile, type LoadFileReading } from "./output/read-load-file.ts";
+export { LOAD_FILE_VERSION, loadFileText, sampleLine } from "./output/load-file.ts";
+export { gpuMetricsLine, jobMetricsLine } from "./output/metrics-line.ts";
+export {
+  compareLoads,
+  DEFAULT_COMPARISON_POLICY,
+  type ComparedFigure,
+  type ComparedLoad,
+  type Comparison,
+  type ComparisonPolicy,
+  type ComparisonVerdict,
+  type FigureComparison,
+  type VerdictReason,
+} from "./compare/compare-runs.ts";
+export { createKeptSamples, type KeptFacts, type KeptSamples } from "./compare/kept-samples.ts";
+export { rateInterval, type Interval, type RateCount } from "./compare/rates.ts";
+export {
+  BURN_FAILURES_MIN,
+  BURN_RULES,
+  errorBudgetAt,
+  type BurnRule,
+  type BurnWindow,
+  type EndCount,
+  type ErrorBudget,
+} from "./sla/error-budget.ts";
+export { kneeOf, type Knee, type LevelThroughput } from "./sla/knee.ts";
+export {
+  nextTrial,
+  type Trial,
+  type TrialLimits,
+  type TrialReason,
+  type TrialStep,
+} from "./sla/next-trial.ts";
+export { DEFAULT_SLA, readSla, type Sla, type SlaReading, type SlaTargets } from "./sla/targets.ts";
+export {
+  judgeSla,
+  NO_SLA_FACTS,
+  slaFactsOf,
+  type SlaFacts,
+  type SlaFigure,
+  type SlaMetric,
+  type SlaMetricVerdict,
+  type SlaVerdict,
+} from "./sla/verdict.ts";
