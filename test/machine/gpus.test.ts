@@ -20,7 +20,7 @@ import {
 const programs = await findPrograms("gpus.test.ts");
 
 /** What real drivers printed. */
-const RECORDED = new URL("../../packages/machine/testing/nvidia-smi/", import.meta.url);
+const RECORDED = new URL("../../packages/gpu/testing/nvidia-smi/", import.meta.url);
 const recorded = (name: string): string =>
   readFileSync(fileURLToPath(new URL(name, RECORDED)), "utf8");
 const MEMORY_BYTES = 24_564 * 1024 ** 2;

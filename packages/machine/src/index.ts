@@ -1,4 +1,3 @@
-export { createGpuQuery, type GpuQuery } from "./gpu/query-gpus.ts";
 export { HealthServerRefusal, type Listening } from "./health-server/listen.ts";
 export type { HealthAnswer, ServicesAnswer } from "./health-server/model.ts";
 export type { Cleaned } from "./install/release/clean-releases.ts";

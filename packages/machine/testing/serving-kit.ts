@@ -2,7 +2,7 @@
 import type { ServedInstance } from "@holdfast/agent";
 import { seededRandom } from "@holdfast/runtime";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
-import type { GpuDiscovery } from "../src/gpu/model.ts";
+import type { GpuDiscovery } from "@holdfast/gpu";
 import type { Installer, RollbackRequest } from "../src/install/installer.ts";
 import { holdWords, type ReleaseHold } from "../src/install/release/release-hold.ts";
 import type { Release } from "../src/instances/model.ts";

@@ -1,6 +1,7 @@
 import { mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { dirname, isAbsolute } from "node:path";
-import { createGpuQuery, manifestTemplate } from "@holdfast/machine";
+import { createGpuQuery } from "@holdfast/gpu";
+import { manifestTemplate } from "@holdfast/machine";
 import { systemClock } from "@holdfast/runtime/system";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";

@@ -1,11 +1,6 @@
 /** `holdfast machine …`: each command opens the machine folder, does one thing, and says what it came to. */
-import {
-  createGpuQuery,
-  holdWords,
-  machinePlaces,
-  openMachineFolder,
-  type MachineFolder,
-} from "@holdfast/machine";
+import { createGpuQuery } from "@holdfast/gpu";
+import { holdWords, machinePlaces, openMachineFolder, type MachineFolder } from "@holdfast/machine";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";

@@ -1,16 +1,8 @@
 /** ComfyUI instances of a machine: what each should be, and what the supervisor needs of others. */
-
-/** A card, or a slice of one, that an instance is bound to. */
-export interface InstanceGpu {
-  readonly index: number;
-  /** What goes into `CUDA_VISIBLE_DEVICES`: the GPU's UUID, or a MIG device's. */
-  readonly uuid: string;
-  readonly name: string;
-  readonly memoryTotalBytes: number | null;
-}
+import type { GpuIdentity } from "@holdfast/gpu";
 
 /** The card of a plan. */
-export interface PlannedGpu extends Omit<InstanceGpu, "uuid"> {
+export interface PlannedGpu extends Omit<GpuIdentity, "uuid"> {
   /** Null: it is ill and does not tell. Nothing is started on it, or locked, by such a plan. */
   readonly uuid: string | null;
 }

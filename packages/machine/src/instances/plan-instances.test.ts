@@ -1,9 +1,15 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { smiFixture, smiRun } from "../../testing/nvidia-smi-fixture.ts";
-import { discoverGpus } from "../gpu/discover.ts";
-import type { FoundGpu, GpuDiscovery, GpuFault, SmiFailure } from "../gpu/model.ts";
-import { meansNoGpu, smiFailureWords } from "../gpu/smi-failure.ts";
+import { smiFixture, smiRun } from "../../../gpu/testing/nvidia-smi-fixture.ts";
+import {
+  discoverGpus,
+  type FoundGpu,
+  type GpuDiscovery,
+  type GpuFault,
+  type SmiFailure,
+  meansNoGpu,
+  smiFailureWords,
+} from "@holdfast/gpu";
 import { pathText, type Finding } from "@holdfast/yaml-file";
 import { parseInstanceName } from "../manifest/instance-names.ts";
 import { manifestSchema, type Manifest } from "../manifest/model.ts";

@@ -2,7 +2,7 @@
 import type { Finding, YamlPath } from "@holdfast/yaml-file";
 import { cpuInstanceName, gpuInstanceName, parseInstanceName } from "../manifest/instance-names.ts";
 import type { Manifest } from "../manifest/model.ts";
-import type { GpuDiscovery } from "../gpu/model.ts";
+import type { GpuDiscovery } from "@holdfast/gpu";
 import { assignPorts } from "./assign-ports.ts";
 import { toInstancePlan, type Slot } from "./instance-plan.ts";
 import type { InstancePlan } from "./model.ts";

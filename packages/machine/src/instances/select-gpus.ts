@@ -1,5 +1,5 @@
 /** Which of the cards that were found a manifest asks for. Pure. */
-import type { GpuDevice, GpuDiscovery, GpuFault } from "../gpu/model.ts";
+import type { GpuDevice, GpuDiscovery, GpuFault } from "@holdfast/gpu";
 import type { Finding, YamlPath } from "@holdfast/yaml-file";
 import type { Manifest } from "../manifest/model.ts";
 

@@ -1,7 +1,7 @@
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { rememberingLog } from "../../testing/fake-host.ts";
-import type { GpuDiscovery } from "../gpu/model.ts";
+import type { GpuDiscovery } from "@holdfast/gpu";
 import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
 
 const NOBODY = new AbortController().signal;

@@ -1,8 +1,7 @@
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { beforeEach, expect, test } from "vitest";
 import { rememberingLog } from "../../testing/fake-host.ts";
-import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
-import type { GpuSample } from "../gpu/query-gpus.ts";
+import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading, GpuSample } from "@holdfast/gpu";
 import { createGpuWatch, type GpuWatch } from "./gpu-watch.ts";
 
 const NOBODY = new AbortController().signal;

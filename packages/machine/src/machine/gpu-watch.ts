@@ -4,8 +4,7 @@
  */
 import type { AgentLog } from "@holdfast/agent";
 import type { Clock } from "@holdfast/runtime";
-import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading } from "../gpu/model.ts";
-import type { GpuQuery } from "../gpu/query-gpus.ts";
+import type { FoundGpu, GpuDiscovery, GpuFault, GpuReading, GpuQuery } from "@holdfast/gpu";
 import type { GpuFacts } from "../health-server/model.ts";
 import type { PlannedGpu } from "../instances/model.ts";
 

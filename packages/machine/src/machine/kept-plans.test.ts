@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { gpuPlan, plan } from "../../testing/instance-facts.ts";
-import type { GpuDiscovery, GpuFault } from "../gpu/model.ts";
+import type { GpuDiscovery, GpuFault } from "@holdfast/gpu";
 import { keptPlans, type KeptPlansFacts } from "./kept-plans.ts";
 
 const card = (index: number): GpuDiscovery["gpus"][number] => ({

@@ -1,5 +1,5 @@
 /** Which instances are to run when not all cards could be asked for. Pure. */
-import type { GpuDiscovery } from "../gpu/model.ts";
+import type { GpuDiscovery } from "@holdfast/gpu";
 import type { InstancePlan } from "../instances/model.ts";
 import type { InstancesPlan } from "../instances/plan-instances.ts";
 import type { Manifest } from "../manifest/model.ts";

@@ -5,7 +5,7 @@ import { seededRandom } from "@holdfast/runtime";
 import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { rememberingLog } from "../../testing/fake-host.ts";
-import type { GpuQuery } from "../gpu/query-gpus.ts";
+import type { GpuQuery } from "@holdfast/gpu";
 import { machinePlaces } from "../machine-places.ts";
 import {
   openMachineFolder,

@@ -1,6 +1,6 @@
 /** What a machine is made from on a real host; a test may put something else into each place. */
 import { createAgent, type Agent, type AgentOptions } from "@holdfast/agent";
-import { createGpuQuery, type GpuQuery } from "../gpu/query-gpus.ts";
+import { createGpuQuery, type GpuQuery } from "@holdfast/gpu";
 import { lockFolder } from "./folder-owner.ts";
 import { readHostFacts } from "./host-facts.ts";
 import { createInstallerParts } from "./installer-parts.ts";

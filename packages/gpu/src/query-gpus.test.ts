@@ -5,7 +5,7 @@ import { isProcessAlive, waitForExit } from "@holdfast/runtime/host";
 import { systemClock } from "@holdfast/runtime/system";
 import { createFakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { SMI_FIXTURES } from "../../testing/nvidia-smi-fixture.ts";
+import { SMI_FIXTURES } from "../testing/nvidia-smi-fixture.ts";
 import { createGpuQuery, type GpuQuery } from "./query-gpus.ts";
 import { runSmi } from "./run-smi.ts";
 

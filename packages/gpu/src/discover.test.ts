@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { smiFixture, smiRun } from "../../testing/nvidia-smi-fixture.ts";
+import { smiFixture, smiRun } from "../testing/nvidia-smi-fixture.ts";
 import { discoverGpus } from "./discover.ts";
 import { missingFaults } from "./gpu-faults.ts";
 import type { GpuDiscovery, SmiRun } from "./model.ts";

@@ -1,12 +1,16 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import {
+  meansNoGpu,
+  parseReport,
+  smiFailureWords,
+  type GpuDiscovery,
+  type SmiFailure,
+} from "@holdfast/gpu";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { smiFixture } from "../../testing/nvidia-smi-fixture.ts";
-import type { GpuDiscovery, SmiFailure } from "./model.ts";
-import { parseReport } from "./parse-report.ts";
+import { smiFixture } from "../../../gpu/testing/nvidia-smi-fixture.ts";
 import { readRocmFacts, type RocmFacts } from "./rocm-facts.ts";
-import { meansNoGpu, smiFailureWords } from "./smi-failure.ts";
 import { chooseTorchBackend, type TorchChoice } from "./torch-backend.ts";
 
 const NO_ROCM: RocmFacts = { hasKfd: false, hasRocm: false, version: null };

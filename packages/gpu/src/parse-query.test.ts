@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { smiFixture } from "../../testing/nvidia-smi-fixture.ts";
+import { smiFixture } from "../testing/nvidia-smi-fixture.ts";
 import {
   bytesOf,
   faultOf,

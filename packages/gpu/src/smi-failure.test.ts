@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { smiFixture, smiRun } from "../../testing/nvidia-smi-fixture.ts";
+import { smiFixture, smiRun } from "../testing/nvidia-smi-fixture.ts";
 import type { SmiFailure } from "./model.ts";
 import { meansNoGpu, readSmiFailures, smiFailureWords } from "./smi-failure.ts";
 

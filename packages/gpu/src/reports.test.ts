@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { SMI_FIXTURES, smiFixture } from "../../testing/nvidia-smi-fixture.ts";
+import { SMI_FIXTURES, smiFixture } from "../testing/nvidia-smi-fixture.ts";
 import { parseList } from "./parse-list.ts";
 import { parseReport } from "./parse-report.ts";
 

@@ -1,5 +1,4 @@
 /** GPUs of a machine as `nvidia-smi` tells of them. What it does not tell is null, never zero. */
-import type { InstanceGpu } from "../instances/model.ts";
 
 /** One run of `nvidia-smi`, whatever became of it. */
 export interface SmiRun {
@@ -83,9 +82,18 @@ export interface GpuReading {
   readonly fault: "lost" | "needs_reset" | "unreadable" | null;
 }
 
+/** A card, or a slice of one. */
+export interface GpuIdentity {
+  readonly index: number;
+  /** What goes into `CUDA_VISIBLE_DEVICES`: the GPU's UUID, or a MIG device's. */
+  readonly uuid: string;
+  readonly name: string;
+  readonly memoryTotalBytes: number | null;
+}
+
 /** Something that an instance can be bound to. */
 export interface GpuDevice {
-  readonly gpu: InstanceGpu;
+  readonly gpu: GpuIdentity;
   /** Of a slice: its number on the card; null for a whole card. */
   readonly migIndex: number | null;
 }

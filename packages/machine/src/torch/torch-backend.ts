@@ -1,5 +1,5 @@
 /** Which build of PyTorch fits a machine. Pure. */
-import type { GpuDiscovery } from "./model.ts";
+import type { GpuDiscovery } from "@holdfast/gpu";
 import type { RocmFacts } from "./rocm-facts.ts";
 
 /** What a choice is made from. */

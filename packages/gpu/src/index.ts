@@ -1,0 +1,20 @@
+export { discoverGpus, type DiscoveryRuns } from "./discover.ts";
+export type {
+  FoundGpu,
+  GpuDevice,
+  GpuDiscovery,
+  GpuFailure,
+  GpuFault,
+  GpuIdentity,
+  GpuReading,
+  SmiFailure,
+  SmiRun,
+} from "./model.ts";
+export {
+  createGpuQuery,
+  type GpuQuery,
+  type GpuQueryOptions,
+  type GpuSample,
+} from "./query-gpus.ts";
+export { meansNoGpu, smiFailureWords } from "./smi-failure.ts";
+export { parseReport } from "./parse-report.ts";
