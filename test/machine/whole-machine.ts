@@ -117,11 +117,7 @@ export async function makeWholeMachine(
 ): Promise<WholeMachine> {
   const folder = await makeMachineFolder();
   const internet = await startLocalInternet(folder.path);
-  const [basePort, port, healthPort] = [
-    await freePortsInARow(),
-    await freePort(),
-    await freePort(),
-  ];
+  const [basePort, port, healthPort] = [await freePort(PORTS), await freePort(), await freePort()];
   const started: HoldfastProcess[] = [];
   let server: HoldfastProcess | undefined;
   let database: TestDatabase | undefined;
@@ -243,16 +239,4 @@ export async function makeWholeMachine(
     },
   };
   return machine;
-}
-
-/** The first of some ports, one after the other, that were free a moment ago. */
-async function freePortsInARow(): Promise<number> {
-  const { tryPort } = await import("@holdfast/runtime/host");
-  for (;;) {
-    const port = await freePort();
-    if (port > 60_000) continue;
-    const others = Array.from({ length: PORTS - 1 }, (_, at) => port + 1 + at);
-    const trials = await Promise.all(others.map((one) => tryPort("127.0.0.1", one)));
-    if (trials.every(({ kind }) => kind === "free")) return port;
-  }
 }

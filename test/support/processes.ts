@@ -1,10 +1,10 @@
 /** The built `holdfast` program as child processes, for tests that kill them. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { tryPort } from "@holdfast/runtime/host";
 
 const BIN = fileURLToPath(new URL("../../packages/cli/bin/holdfast.js", import.meta.url));
 /** Output kept of a child, for the message of a failed test. */
@@ -107,17 +107,28 @@ function follow(name: string, child: ChildProcess): HoldfastProcess {
   };
 }
 
-/** A port of loopback that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
+/** Below the ports that systems give to outgoing connections: one of those would take it before its server does. */
+const PORTS_FROM = 10_000;
+/** Ports of one worker of the test runner: what one has chosen and not yet used, no other chooses. */
+const PORTS_OF_A_WORKER = 2_000;
+const WORKERS = 11;
+let nextPort = Math.floor(Math.random() * PORTS_OF_A_WORKER);
+
+/**
+ * The first of some ports of loopback, one after the other, that nobody listens on. This process is given
+ * none of them again for a long time.
+ */
+export async function freePort(inARow = 1): Promise<number> {
+  const worker = Number(process.env["VITEST_POOL_ID"] ?? 0) % WORKERS;
+  for (let looks = 0; looks < PORTS_OF_A_WORKER; looks += 1) {
+    if (nextPort + inARow > PORTS_OF_A_WORKER) nextPort = 0;
+    const port = PORTS_FROM + worker * PORTS_OF_A_WORKER + nextPort;
+    nextPort += inARow;
+    const ports = Array.from({ length: inARow }, (_, at) => port + at);
+    const trials = await Promise.all(ports.map((one) => tryPort("127.0.0.1", one)));
+    if (trials.every(({ kind }) => kind === "free")) return port;
+  }
+  throw new Error(`no free port among ${PORTS_OF_A_WORKER}`);
 }
 
 /** A folder that is removed at the end. */
@@ -143,7 +154,8 @@ export async function until<T>(
       last = error;
     }
     if (Date.now() > deadline) {
-      const why = last === undefined ? "" : `: ${last instanceof Error ? last.message : String(last)}`;
+      const why =
+        last === undefined ? "" : `: ${last instanceof Error ? last.message : String(last)}`;
       throw new Error(`timed out: ${what}${why}`, { cause: last });
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
