@@ -190,6 +190,7 @@ export class Simulation {
       clock,
       random: this.#random,
       timeScale: this.#options.timeScale ?? 1,
+      slowness: this.#preset.slowness ?? 1,
       files: this.files,
       vram,
       faults: createNodeFaults(this.plan, {

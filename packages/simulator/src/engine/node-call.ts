@@ -69,6 +69,7 @@ export function createNodeCall(state: ProcessState, turn: NodeTurn): NodeCall {
     ),
     nowMs: () => parts.clock.now(),
     spend: (ms, polls = false) => pass(ms * parts.timeScale, polls),
+    cardMs: (ms) => ms * parts.slowness,
     spendReal: pass,
     async hang(polls) {
       for (;;) await pass(FOREVER_SLICE_MS, polls);

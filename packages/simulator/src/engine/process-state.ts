@@ -14,6 +14,8 @@ interface EngineParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly timeScale: number;
+  /** Of the card: see `VramPreset`. */
+  readonly slowness: number;
   readonly files: FileStore;
   readonly vram: Vram;
   readonly faults: NodeFaults;

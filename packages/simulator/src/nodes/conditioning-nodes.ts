@@ -63,7 +63,7 @@ export const CONDITIONING_NODES: readonly NodeClass[] = [
         models: [{ key: clip.weightsKey, bytes: clip.bytes }],
         workBytes: 0,
       });
-      await call.spend(loadMs + DURATIONS.textEncode);
+      await call.spend(loadMs + call.cardMs(DURATIONS.textEncode));
       const key = digest("text", clip.key, call.inputs.text("text"));
       return { outputs: [{ kind: "conditioning", key, models: [] }] };
     },

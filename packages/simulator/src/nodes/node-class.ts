@@ -45,6 +45,8 @@ export interface NodeCall extends NodeSurroundings {
   nowMs(): number;
   /** Lets simulated time pass. `polls`: an interrupt ends it early. */
   spend(ms: number, polls?: boolean): Promise<void>;
+  /** How long work takes on the simulated card that takes so many ms on a fast one. */
+  cardMs(ms: number): number;
   /** Lets real time pass, whatever the time scale. */
   spendReal(ms: number, polls: boolean): Promise<void>;
   /** Never ends, but by an interrupt when it `polls`. */

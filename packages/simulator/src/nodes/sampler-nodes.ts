@@ -58,7 +58,7 @@ async function sample(call: NodeCall, latent: Latent, sampling: Sampling): Promi
     null,
   );
   const total = Math.max(0, Math.min(run.toStep, run.steps) - run.fromStep);
-  const perStep = stepMs(model.family, size, offloadedShare);
+  const perStep = call.cardMs(stepMs(model.family, size, offloadedShare));
   for (let step = 1; step <= total; step += 1) {
     await call.spend(perStep);
     // Without a preview there is still progress; the first picture of the batch stands for all.

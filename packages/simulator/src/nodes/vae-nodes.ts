@@ -40,7 +40,7 @@ async function decode(
   const workBytes = isRetried ? tiledDecodeBytes(size) : wholeBytes;
   const { loadMs } = call.useCard({ models, workBytes });
   const slower = isRetried || tiles !== null ? DURATIONS.tiledFactor : 1;
-  await call.spend(loadMs + DURATIONS.decodePerMegapixel * megapixels(size) * slower);
+  await call.spend(loadMs + call.cardMs(DURATIONS.decodePerMegapixel * megapixels(size) * slower));
   return images(decodeLatent(latent, vae.key, isRetried ? "retried tiles" : tiles));
 }
 
@@ -52,7 +52,9 @@ async function encode(call: NodeCall): Promise<Latent> {
   const wanted = encodeBytes(first?.width ?? 0, first?.height ?? 0);
   const workBytes = call.fitsCard(wanted) ? wanted : encodeBytes(512, 512);
   const { loadMs } = call.useCard({ models: [{ key: vae.key, bytes: vae.bytes }], workBytes });
-  await call.spend(loadMs + (DURATIONS.encodePerMegapixel * area * pictures.length) / 1e6);
+  await call.spend(
+    loadMs + call.cardMs((DURATIONS.encodePerMegapixel * area * pictures.length) / 1e6),
+  );
   return encodePictures(pictures, vae.key);
 }
 
@@ -143,7 +145,7 @@ export const VAE_NODES: readonly NodeClass[] = [
         workBytes: UPSCALE_TILE_BYTES,
       });
       const area = pictures.reduce((sum, picture) => sum + picture.width * picture.height, 0);
-      await call.spend(loadMs + (DURATIONS.upscalePerMegapixel * area) / 1e6, true);
+      await call.spend(loadMs + call.cardMs((DURATIONS.upscalePerMegapixel * area) / 1e6), true);
       return images(
         pictures.map((picture) =>
           scalePicture(
