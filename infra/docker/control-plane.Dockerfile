@@ -14,7 +14,8 @@ RUN npm ci \
 FROM node:22.21.1-bookworm-slim
 RUN groupadd --gid 10001 holdfast \
   && useradd --uid 10001 --gid holdfast --no-create-home --home-dir /var/lib/holdfast holdfast \
-  && install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast
+  && install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast \
+  && ln -s /opt/holdfast/packages/cli/bin/holdfast.js /usr/local/bin/holdfast
 WORKDIR /opt/holdfast
 COPY --from=build /src ./
 ENV NODE_ENV=production \

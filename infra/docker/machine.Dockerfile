@@ -24,6 +24,7 @@ RUN apt-get update \
 COPY --from=build /usr/local/bin/node /usr/local/bin/node
 COPY --from=build /usr/local/lib/node_modules/npm /usr/local/lib/node_modules/npm
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
+  && ln -s /opt/holdfast/packages/cli/bin/holdfast.js /usr/local/bin/holdfast \
   && groupadd --gid 10001 holdfast \
   && useradd --uid 10001 --gid holdfast --no-create-home --home-dir /var/lib/holdfast holdfast \
   && install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast \
