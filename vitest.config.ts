@@ -16,14 +16,18 @@ export default defineConfig({
   test: {
     reporters: ["default"],
     projects: [
-      project("unit", ["packages/*/src/**/*.test.ts", "scripts/**/*.test.ts"], {
-        exclude: ["**/*.db.test.ts", "**/node_modules/**", "**/dist/**"],
-        // Property tests on a busy host take more than the default of 5 s.
-        testTimeout: 30_000,
-        // A process for each of 400 files takes longer than the tests. Nothing may be left behind by a file.
-        isolate: false,
-        maxWorkers: "100%",
-      }),
+      project(
+        "unit",
+        ["packages/*/src/**/*.test.ts", "scripts/**/*.test.ts", "infra/**/*.test.ts"],
+        {
+          exclude: ["**/*.db.test.ts", "**/node_modules/**", "**/dist/**"],
+          // Property tests on a busy host take more than the default of 5 s.
+          testTimeout: 30_000,
+          // A process for each of 400 files takes longer than the tests. Nothing may be left behind by a file.
+          isolate: false,
+          maxWorkers: "100%",
+        },
+      ),
       project("db", ["packages/*/src/**/*.db.test.ts"], {
         globalSetup: ["./test/support/postgres-global-setup.ts"],
         testTimeout: 30_000,

@@ -1,3 +1,4 @@
+import { HoldfastError } from "@holdfast/contract";
 import type { BlobStore } from "./files/model.ts";
 import { readEndedMachines } from "./fleet/store.ts";
 import { HOLD_SETTING } from "./jobs/model.ts";
@@ -5,9 +6,12 @@ import { isPlaceable } from "./machines/eligibility.ts";
 import type { MachinesService } from "./machines/service.ts";
 import type { Db } from "./platform/db.ts";
 
+/** What is looked at before a job could start. */
+const READINESS_CHECKS = ["database", "store", "instance", "hold"] as const;
+
 /** One thing that a job needs to start, and whether it is there. */
 export interface ReadinessCheck {
-  readonly name: "database" | "store" | "instance" | "hold";
+  readonly name: (typeof READINESS_CHECKS)[number];
   readonly ok: boolean;
   readonly reason: string | null;
 }
@@ -54,6 +58,25 @@ export async function checkReadiness(deps: ReadinessDeps): Promise<readonly Read
       return value === null || value === false ? null : "an emergency stop holds every job";
     }),
   ]);
+}
+
+/**
+ * Checks that do not count, separated by commas: a load balancer must go on sending agents to a replica
+ * that waits for the first of them, and operators to one that was stopped. Throws `invalid_request`.
+ */
+export function readExcludedChecks(text: string | undefined): ReadonlySet<ReadinessCheck["name"]> {
+  const words = text === undefined || text === "" ? [] : text.split(",");
+  return new Set(
+    words.map((word) => {
+      const known = READINESS_CHECKS.find((name) => name === word);
+      if (known !== undefined) return known;
+      throw new HoldfastError(
+        "invalid_request",
+        `exclude: there is no check "${word}"; they are ${READINESS_CHECKS.join(", ")}`,
+        { details: { field: "querystring.exclude" } },
+      );
+    }),
+  );
 }
 
 async function check(

@@ -140,6 +140,29 @@ describe("every route", () => {
   });
 });
 
+describe("readiness", () => {
+  const ask = async (query: string): Promise<readonly [number, unknown]> => {
+    const answer = await call("GET", `/readyz${query}`);
+    return [answer.status, JSON.parse(answer.text)];
+  };
+
+  test("wants an instance, unless that check is left out", async () => {
+    expect(await ask("")).toMatchObject([503, { ready: false }]);
+    expect(await ask("?exclude=hold")).toMatchObject([503, { ready: false }]);
+    const [status, body] = await ask("?exclude=instance,hold");
+    expect([status, body]).toMatchObject([200, { ready: true }]);
+    // It counts for nothing, and is told all the same.
+    expect((body as { checks: object[] }).checks).toContainEqual(
+      expect.objectContaining({ name: "instance", ok: false }),
+    );
+  });
+
+  test("a check that there is not is a mistake of whoever asks", async () => {
+    const answer = await call("GET", "/readyz?exclude=instances");
+    expect([answer.status, codeOf(answer)]).toEqual([400, "invalid_request"]);
+  });
+});
+
 describe("what the database could not hold is refused with 400, not answered with 500", () => {
   const machine = { machineId: `mch_${"0".repeat(26)}`, session: 1 };
   const held = (leaseEpoch: number) => ({

@@ -23,6 +23,7 @@ import type { Log } from "./platform/log.ts";
 import type { Metrics } from "./platform/metrics.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { patternRoutes } from "./recovery/pattern-routes.ts";
+import { readExcludedChecks } from "./readiness.ts";
 import { addRecoveryRoutes } from "./recovery/routes.ts";
 import { addAgentRoutes } from "./scheduler/routes.ts";
 import type { Services } from "./services.ts";
@@ -143,6 +144,8 @@ const checkSchema = z.object({
   ok: z.boolean(),
   reason: z.string().nullable(),
 });
+/** Longest list of checks that do not count. */
+const MAX_EXCLUDE_CHARS = 200;
 const readinessSchema = z.object({ ready: z.boolean(), checks: z.array(checkSchema) });
 
 function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
@@ -167,12 +170,20 @@ function addHealthRoutes(app: HttpApp, options: ServerOptions): void {
         tags,
         security: [],
         summary: "Whether a job could start now",
+        querystring: z.object({
+          exclude: z
+            .string()
+            .max(MAX_EXCLUDE_CHARS)
+            .optional()
+            .describe("Checks that do not count, separated by commas: `instance,hold`."),
+        }),
         response: { 200: readinessSchema, 503: readinessSchema },
       },
     },
-    async (_request, reply) => {
+    async ({ query }, reply) => {
+      const excluded = readExcludedChecks(query.exclude);
       const checks = await services.readiness();
-      const ready = checks.every((one) => one.ok);
+      const ready = checks.every((one) => one.ok || excluded.has(one.name));
       return reply.code(ready ? 200 : 503).send({ ready, checks: [...checks] });
     },
   );
