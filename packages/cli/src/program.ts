@@ -12,6 +12,7 @@ import { addKeys } from "./commands/keys.ts";
 import { addMachine } from "./commands/machine.ts";
 import { addOutWords } from "./commands/out-options.ts";
 import { addServers } from "./commands/servers.ts";
+import { addSla } from "./commands/sla.ts";
 import { addSubmit } from "./commands/submit.ts";
 import type { CommandContext } from "./command-context.ts";
 import { EXIT_CODES_IN_WORDS } from "./exit-codes.ts";
@@ -41,6 +42,7 @@ export function createProgram(context: CommandContext): Command {
   addMachine(program, context);
   addFleet(program, context);
   addHealth(program, context);
+  addSla(program, context);
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);

@@ -25,6 +25,7 @@ import type { ControlPlaneSettings } from "./platform/settings.ts";
 import { patternRoutes } from "./recovery/pattern-routes.ts";
 import { readExcludedChecks } from "./readiness.ts";
 import { addRecoveryRoutes } from "./recovery/routes.ts";
+import { addSlaRoutes } from "./sla/routes.ts";
 import { addAgentRoutes } from "./scheduler/routes.ts";
 import type { Services } from "./services.ts";
 import { webhookRoutes } from "./webhooks/routes.ts";
@@ -107,6 +108,7 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
     machines: services.machines,
     machineReports: services.machineReports,
   });
+  addSlaRoutes(app, { identify, sla: services.sla });
   addRecoveryRoutes(app, {
     identify,
     recovery: services.recovery,

@@ -66,6 +66,8 @@ import { createPatternService, type PatternService } from "./recovery/pattern-se
 import { leaseTimes } from "./scheduler/lease-times.ts";
 import { createScheduler, type Scheduler } from "./scheduler/scheduler.ts";
 import { openStore } from "./store-choice.ts";
+import { createSlaLoop } from "./sla/loop.ts";
+import { createSlaService, type SlaService } from "./sla/service.ts";
 import { createWebhookLoops } from "./webhooks/loop.ts";
 import { createWebhookService, type WebhookService } from "./webhooks/service.ts";
 import { isSecret, signedHeaders } from "./webhooks/signing.ts";
@@ -107,6 +109,7 @@ export interface Services {
   readonly patterns: PatternService;
   readonly recovery: RecoveryService;
   readonly statistics: RecoveryStatisticsService;
+  readonly sla: SlaService;
   /** What a job needs to start, and whether it is there. */
   readonly readiness: () => Promise<readonly ReadinessCheck[]>;
   readonly leases: Scheduler["leases"];
@@ -282,6 +285,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     onEvents,
     onRemoved: (kind, count) => removals.add(kind, count),
   });
+  const sla = createSlaService(db, settings.slaBookWindow);
   const readiness = () => checkReadiness({ db, store, machines });
   const recovery = createRecoveryService({
     db,
@@ -318,6 +322,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     patterns,
     recovery,
     statistics,
+    sla,
     readiness,
     leases: scheduler.leases,
     reports: scheduler.reports,
@@ -330,6 +335,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       watch,
       createFoldLoop(base),
       createErrorFoldLoop(base),
+      createSlaLoop({ ...base, sla }),
       createHoldLoop({ ...base, hold: jobs }),
       registrar,
       ...createRemovalLoops(options, { store, removals, kept }),

@@ -86,3 +86,18 @@ export {
   type SlaMetricVerdict,
   type SlaVerdict,
 } from "./sla/verdict.ts";
+export {
+  foundWords,
+  kneeWords,
+  slaRunbook,
+  type MeasuredTrial,
+  type RunbookFacts,
+  type SlaSearch,
+} from "./sla/runbook.ts";
+export {
+  measuredText,
+  shortNumber,
+  SLA_METRIC_WORDS,
+  stateText,
+  targetText,
+} from "./sla/verdict-text.ts";

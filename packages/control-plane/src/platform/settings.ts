@@ -345,6 +345,15 @@ const work = {
     parsePatterns,
     NO_PATTERNS,
   ),
+  slaBookWindow: integerSetting(
+    {
+      env: "HOLDFAST_SLA_BOOK_WINDOW",
+      unit: "pages",
+      meaning:
+        "Pages of a book that are rendered at a time: the latency of a page counts from when its book had room for it.",
+    },
+    { min: 1, max: 10_000, default: 2 },
+  ),
   recoveryStatisticsEnabled: booleanSetting(
     {
       env: "RECOVERY_STATISTICS_ENABLED",

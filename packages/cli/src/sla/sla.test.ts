@@ -1,0 +1,108 @@
+import type { SlaStatus } from "@holdfast/contract";
+import { DEFAULT_SLA, judgeSla } from "@holdfast/load";
+import { describe, expect, it } from "vitest";
+import { liveSlaFacts } from "./live-facts.ts";
+import { liveLines, verdictLines } from "./sla-text.ts";
+
+const COUNTS = { completed: 98, recovered: 3, failed: 1, timedOut: 1, cancelled: 5, outputs: 120 };
+const status = (more: Partial<SlaStatus> = {}): SlaStatus => ({
+  from: "2026-11-27T12:00:00.000Z",
+  to: "2026-11-28T12:00:00.000Z",
+  stepSeconds: 60,
+  totals: { ...COUNTS, latencySeconds: { jobs: 98, p50: 10, p90: 20, p95: 46, p99: 60 } },
+  points: [],
+  budget: {
+    failedPercentMax: 2,
+    days: 30,
+    ended: 1_000,
+    failed: 10,
+    leftShare: 0.5,
+    windows: [
+      {
+        longMs: 3_600_000,
+        shortMs: 300_000,
+        burnRate: 14.4,
+        urgency: "page",
+        ended: 9,
+        failed: 3,
+        longBurn: 16.7,
+        shortBurn: 20,
+        isBurning: true,
+      },
+      {
+        longMs: 259_200_000,
+        shortMs: 21_600_000,
+        burnRate: 1,
+        urgency: "ticket",
+        ended: 0,
+        failed: 0,
+        longBurn: null,
+        shortBurn: null,
+        isBurning: false,
+      },
+    ],
+  },
+  losses: [],
+  ...more,
+});
+
+describe("what a Holdfast says of the time gone by", () => {
+  it("is latency, failures without what was cancelled, and the longest loss", () => {
+    const losses: SlaStatus["losses"] = [
+      {
+        kind: "instance",
+        name: "gpu0",
+        reason: null,
+        lostAt: "2026-11-28T11:58:00.000Z",
+        refilledAt: null,
+      },
+      {
+        kind: "machine",
+        name: "a",
+        reason: null,
+        lostAt: "2026-11-28T10:00:00.000Z",
+        refilledAt: "2026-11-28T10:01:30.000Z",
+      },
+    ];
+    expect(liveSlaFacts(status({ losses }))).toEqual({
+      imagesPerMinute: null,
+      simultaneousBooks: null,
+      latencyP95Seconds: { value: 46, from: 98 },
+      failedPercent: { value: 2, from: 100 },
+      recoverySeconds: { value: 120, from: 2 },
+    });
+  });
+
+  it("is nothing of nothing", () => {
+    const totals = { ...COUNTS, completed: 0, failed: 0, timedOut: 0, latencySeconds: null };
+    const facts = liveSlaFacts(status({ totals }));
+    expect(Object.values(facts)).toEqual([null, null, null, null, null]);
+    expect(judgeSla(DEFAULT_SLA.targets, facts).state).toBe("incomplete");
+  });
+});
+
+describe("the verdict in lines", () => {
+  it("begins with the state and what it is missed by", () => {
+    const verdict = judgeSla(DEFAULT_SLA.targets, liveSlaFacts(status()));
+    const [head, , ...table] = verdictLines(verdict, 200);
+    expect(head).toBe("BREACHED by latency p95");
+    expect(table).toContainEqual(
+      expect.stringMatching(/^latency p95 +≤ 45 s +46 s \(of 98\) +breached$/),
+    );
+    expect(table).toContainEqual(
+      expect.stringMatching(/^throughput +≥ 20 images\/min +not measured/),
+    );
+    expect(table).toContainEqual(
+      expect.stringMatching(/^error budget .*met, too little to be sure$/),
+    );
+  });
+
+  it("tells the budget, and what burns it", () => {
+    const text = liveLines(status(), 300).join("\n");
+    expect(text).toContain("50 % left of 2 % in 30 days (10 of 1000 failed)");
+    expect(text).toContain("last 1 h 0 min: 16.7 times as fast as allowed");
+    expect(text).toContain("BURNING (from 14.4: page)");
+    expect(text).not.toContain("last 3 d");
+    expect(text).toContain("no machine and no instance");
+  });
+});

@@ -1,0 +1,227 @@
+/** What was delivered by the minute: against real Postgres, and over HTTP. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { SlaStatus } from "@holdfast/contract";
+import { createJobsKit, ANN } from "../../testing/jobs-kit.ts";
+import { startSystem, type TestSystem } from "../../../../test/support/system.ts";
+import {
+  createTestDatabase,
+  emptyTables,
+  type TestDatabase,
+} from "../../../../test/support/test-database.ts";
+import type { Db } from "../platform/db.ts";
+import { createSlaService, type SlaQuestion } from "./service.ts";
+
+// Without the loops of a control plane: they would have counted up to now before the first job is made.
+let test: TestDatabase;
+let db: Db;
+beforeAll(async () => {
+  test = await createTestDatabase({ max: 4 });
+  ({ db } = test);
+});
+afterAll(() => test.drop());
+beforeEach(() =>
+  emptyTables(db, [
+    "jobs",
+    "service_minutes",
+    "service_minutes_counted",
+    "instance_losses",
+    "instances",
+    "machines",
+    "fleet_machines",
+  ]),
+);
+
+const kit = createJobsKit(() => db);
+const NOON = Date.parse("2026-11-01T12:00:00.000Z");
+
+interface End {
+  readonly state?: string;
+  readonly batch?: string;
+  /** Seconds after noon. */
+  readonly created: number;
+  readonly ended: number;
+  readonly attempts?: number;
+  readonly outputs?: number;
+}
+
+/** Jobs that ended, as reports leave them. */
+async function ended(...ends: readonly End[]): Promise<void> {
+  const jobs = kit.makeJobs();
+  for (const {
+    state = "completed",
+    batch = null,
+    created,
+    ended: end,
+    attempts = 1,
+    outputs = 1,
+  } of ends) {
+    const id = await kit.one(jobs, ANN);
+    await db.query(
+      `update jobs set state = $2, batch_id = $3, created_at = $4, ended_at = $5, attempt_count = $6,
+         output_count = $7 where id = $1`,
+      [id, state, batch, at(created), at(end), attempts, outputs],
+    );
+  }
+}
+const at = (seconds: number): string => new Date(NOON + seconds * 1_000).toISOString();
+
+async function countAll(window = 2): Promise<void> {
+  const sla = createSlaService(db, window);
+  while ((await sla.count()) === "more");
+}
+
+const ask = (question: SlaQuestion = {}): Promise<SlaStatus> =>
+  createSlaService(db, 2).status({
+    from: NOON,
+    to: NOON + 3_600_000,
+    stepSeconds: 60,
+    ...question,
+  });
+const lately = (): SlaQuestion => ({ from: Date.now() - 600_000, to: Date.now() + 60_000 });
+
+describe("what was delivered", () => {
+  it("is told by the minute and in all, with how long it took", async () => {
+    await ended(
+      { created: 0, ended: 10 },
+      { created: 0, ended: 20, attempts: 3, outputs: 4 },
+      { created: 30, ended: 130 },
+      { state: "failed", created: 0, ended: 131 },
+      { state: "timeout", created: 0, ended: 132 },
+      { state: "cancelled", created: 0, ended: 133 },
+    );
+    await countAll();
+    const body = await ask();
+    expect(body.points.map((one) => [one.at, one.completed, one.failed])).toEqual([
+      [at(0), 2, 0],
+      [at(120), 1, 1],
+    ]);
+    expect(body.totals).toMatchObject({
+      completed: 3,
+      recovered: 1,
+      failed: 1,
+      timedOut: 1,
+      cancelled: 1,
+      outputs: 6,
+      latencySeconds: { jobs: 3 },
+    });
+    const { p50 = 0, p99 = 0 } = body.totals.latencySeconds ?? {};
+    expect(p50).toBeGreaterThanOrEqual(20);
+    expect(p50).toBeLessThan(20.5);
+    expect(p99).toBeGreaterThanOrEqual(100);
+    expect(p99).toBeLessThan(102.1);
+    expect(body.budget).toMatchObject({ ended: 5, failed: 2, leftShare: 1 - 2 / 5 / 0.02 });
+  });
+
+  it("counts a page from when its book had room for it", async () => {
+    // Four pages of one book, submitted together, each 10 s, two at a time; and a job of no book.
+    await ended(
+      { batch: "bat_1", created: 0, ended: 10 },
+      { batch: "bat_1", created: 0, ended: 10.1 },
+      { batch: "bat_1", created: 0, ended: 20 },
+      { batch: "bat_1", created: 0, ended: 20.1 },
+      { created: 0, ended: 20.2 },
+    );
+    await countAll();
+    const inOne = (await ask()).totals.latencySeconds;
+    expect(inOne?.p50).toBeLessThan(10.4);
+    expect(inOne?.p99).toBeGreaterThan(20);
+    await emptyTables(db, ["service_minutes", "service_minutes_counted"]);
+    await countAll(4);
+    expect((await ask()).totals.latencySeconds?.p50).toBeGreaterThan(19.9);
+  });
+
+  it("counts again what may still have come, and leaves alone what is settled", async () => {
+    await ended({ created: 0, ended: 10 });
+    await countAll();
+    await countAll();
+    expect((await ask()).totals.completed).toBe(1);
+    // Settled: the jobs are gone, and the minute stays.
+    await db.query("delete from jobs");
+    await countAll();
+    expect((await ask()).totals.completed).toBe(1);
+    // Now: seen at once, and not doubled.
+    const id = await kit.one(kit.makeJobs(), ANN);
+    await db.query("update jobs set state = 'completed', ended_at = now() where id = $1", [id]);
+    await countAll();
+    await countAll();
+    const now = await ask(lately());
+    expect(now.totals.completed).toBe(1);
+  });
+
+  it("begins with nothing, and is counted by one replica at a time", async () => {
+    await Promise.all([countAll(), countAll(), countAll()]);
+    expect(await ask()).toMatchObject({
+      totals: { completed: 0, latencySeconds: null },
+      points: [],
+      budget: { ended: 0, leftShare: null },
+      losses: [],
+    });
+  });
+
+  it("is refused with what was expected", async () => {
+    for (const [question, words] of [
+      [{ to: NOON - 1 }, "`from` lies before `to`"],
+      [{ stepSeconds: 90 }, "a multiple of 60"],
+      [{ from: NOON - 300 * 86_400_000 }, "at least"],
+      [{ from: NOON - 3_000 * 86_400_000 }, "400 days"],
+      [{ failedPercentMax: 0 }, "over 0"],
+      [{ budgetDays: 400 }, "1 to 366"],
+    ] as const) {
+      await expect(ask(question)).rejects.toThrow(words);
+    }
+  });
+});
+
+describe("what was lost", () => {
+  const losses = async () => (await ask(lately())).losses;
+  const become = (state: string) =>
+    db.query("update instances set state = $1, reason = 'gone' where id = 'ins_1'", [state]);
+
+  it("is an instance from when it was unhealthy until it was healthy again", async () => {
+    await db.query(
+      "insert into machines (id, name, boot_id, session, state, agent_version) values ('mch_1', 'm', 'b', 1, 'online', 'test')",
+    );
+    await db.query(
+      "insert into instances (id, machine_id, key, name, state) values ('ins_1', 'mch_1', 'k', 'gpu0', 'starting')",
+    );
+    await become("healthy");
+    expect(await losses()).toEqual([]);
+    await become("unhealthy");
+    expect(await losses()).toMatchObject([
+      { kind: "instance", name: "gpu0", reason: "gone", refilledAt: null },
+    ]);
+    await become("starting");
+    await become("healthy");
+    await become("unhealthy");
+    await become("stopped");
+    await become("healthy");
+    const [second, first, ...none] = await losses();
+    expect(none).toEqual([]);
+    expect(Date.parse(first?.refilledAt ?? "")).toBeGreaterThanOrEqual(
+      Date.parse(first?.lostAt ?? ""),
+    );
+    // Somebody stopped it: nobody was waiting for it any more.
+    expect(second?.refilledAt).toBeNull();
+  });
+});
+
+describe("over HTTP", () => {
+  let system: TestSystem;
+  beforeAll(async () => {
+    system = await startSystem({ agent: false, simulators: [] });
+  });
+  afterAll(() => system.close());
+
+  it("is told of the last day, and a question that cannot be is refused", async () => {
+    const told = await fetch(`${system.url}/api/v1/sla`);
+    expect([told.status, await told.json()]).toEqual([
+      200,
+      expect.objectContaining({ stepSeconds: 60, points: [], losses: [] }),
+    ]);
+    const refused = await fetch(`${system.url}/api/v1/sla?stepSeconds=90`);
+    expect([refused.status, JSON.stringify(await refused.json())]).toEqual([
+      400,
+      expect.stringContaining("a multiple of 60"),
+    ]);
+  });
+});
