@@ -109,6 +109,31 @@ describe("watching a prompt", () => {
     expect(once.hasProgressed).toBe(true);
   });
 
+  it("knows the longest silences before the first step and after it, by every sign there was", () => {
+    const ats = [10, 20, 520, 5_520, 5_900, 6_000, 6_010, 6_020, 6_030];
+    const events = RUN.map((each, at): WatchEvent => {
+      return { kind: "message", message: each, at: ats[at] ?? 0 };
+    });
+    const state = play(events);
+    expect(state).toMatchObject({ loadSilenceMs: 5_000, stepSilenceMs: 380, isSocketWhole: true });
+    // The longest is never under any limit that would have let the run go on.
+    const signs = fc.array(fc.nat({ max: 60_000 }), { minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(signs, fc.nat({ max: 30 }), (gaps, stepsFrom) => {
+        let at = 0;
+        const played = gaps.map((gap, index): WatchEvent => {
+          at += gap;
+          const value = index >= stepsFrom ? index + 1 : 0;
+          const data = { node: `n${index}`, value, max: 100 };
+          return { kind: "message", message: message("progress", data), at };
+        });
+        const { loadSilenceMs, stepSilenceMs } = play(played);
+        expect(loadSilenceMs).toBe(Math.max(0, ...gaps.slice(1, stepsFrom + 1)));
+        expect(stepSilenceMs).toBe(Math.max(0, ...gaps.slice(Math.max(1, stepsFrom + 1))));
+      }),
+    );
+  });
+
   it("tells how far the run is", () => {
     const state = play(hear(RUN.slice(0, 4)));
     expect(progressOf(state, 4)).toEqual({

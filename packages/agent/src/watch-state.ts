@@ -30,6 +30,9 @@ export interface WatchState {
   readonly lastSignAt: number;
   /** A step was counted: from here on the shorter stall limit applies. */
   readonly hasProgressed: boolean;
+  /** Longest times between two signs of the run: up to the first step that was counted, and after it. */
+  readonly loadSilenceMs: number;
+  readonly stepSilenceMs: number;
   /** An event of this prompt came over the socket. */
   readonly isHeard: boolean;
   readonly isSocketUseful: boolean;
@@ -84,6 +87,8 @@ export function beginWatch(
     startedAt: undefined,
     lastSignAt: facts.at,
     hasProgressed: false,
+    loadSilenceMs: 0,
+    stepSilenceMs: 0,
     isHeard: false,
     isSocketUseful: facts.isSocketUseful,
     isSocketWhole: facts.isSocketUseful,
@@ -226,8 +231,13 @@ function ending(state: WatchState, at: number, limits: WatchLimits): WatchState 
 }
 
 function signOf(state: WatchState, at: number, limits: WatchLimits): WatchState {
+  const silentMs = state.startedAt === undefined ? 0 : at - state.lastSignAt;
+  const { loadSilenceMs, stepSilenceMs } = state;
   return {
     ...heard(state, at, limits),
+    ...(state.hasProgressed
+      ? { stepSilenceMs: Math.max(stepSilenceMs, silentMs) }
+      : { loadSilenceMs: Math.max(loadSilenceMs, silentMs) }),
     phase: state.phase === "over" ? "over" : "running",
     startedAt: state.startedAt ?? at,
     lastSignAt: at,

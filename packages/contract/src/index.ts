@@ -12,3 +12,4 @@ export * from "./jobs.ts";
 export * from "./machine-report.ts";
 export { parseJsonKeepingIntegers } from "./json.ts";
 export * from "./pages.ts";
+export * from "./profiles.ts";
