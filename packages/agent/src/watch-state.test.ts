@@ -115,7 +115,7 @@ describe("watching a prompt", () => {
       return { kind: "message", message: each, at: ats[at] ?? 0 };
     });
     const state = play(events);
-    expect(state).toMatchObject({ loadSilenceMs: 5_000, stepSilenceMs: 380, isSocketWhole: true });
+    expect(state).toMatchObject({ loadSilenceMs: 5_000, stepSilenceMs: 380, isSilenceKnown: true });
     // The longest is never under any limit that would have let the run go on.
     const signs = fc.array(fc.nat({ max: 60_000 }), { minLength: 1, maxLength: 30 });
     fc.assert(
@@ -132,6 +132,20 @@ describe("watching a prompt", () => {
         expect(stepSilenceMs).toBe(Math.max(0, ...gaps.slice(Math.max(1, stepsFrom + 1))));
       }),
     );
+  });
+
+  it("counts a silence on while we make the socket anew for it, and knows none when it was lost", () => {
+    const [start, , executing] = RUN;
+    if (start === undefined || executing === undefined) throw new Error("no run");
+    const lost: readonly WatchEvent[] = [
+      { kind: "socket", isOpen: false, at: 600 },
+      { kind: "socket", isOpen: true, at: 700 },
+      { kind: "message", message: executing, at: 900 },
+    ];
+    const begun: WatchEvent = { kind: "message", message: start, at: 100 };
+    const anew = play([begun, { kind: "refresh_asked", at: 600 }, ...lost]);
+    expect(anew).toMatchObject({ isSilenceKnown: true, loadSilenceMs: 800 });
+    expect(play([begun, ...lost])).toMatchObject({ isSilenceKnown: false });
   });
 
   it("tells how far the run is", () => {

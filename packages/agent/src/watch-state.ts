@@ -30,6 +30,8 @@ export interface WatchState {
   readonly lastSignAt: number;
   /** A step was counted: from here on the shorter stall limit applies. */
   readonly hasProgressed: boolean;
+  /** No silence may have been longer than was seen: while a socket of ours is made anew, it counts on. */
+  readonly isSilenceKnown: boolean;
   /** Longest times between two signs of the run: up to the first step that was counted, and after it. */
   readonly loadSilenceMs: number;
   readonly stepSilenceMs: number;
@@ -87,6 +89,7 @@ export function beginWatch(
     startedAt: undefined,
     lastSignAt: facts.at,
     hasProgressed: false,
+    isSilenceKnown: facts.isSocketUseful,
     loadSilenceMs: 0,
     stepSilenceMs: 0,
     isHeard: false,
@@ -266,6 +269,7 @@ function onSocket(
       ...state,
       isSocketUseful: false,
       isSocketWhole: false,
+      isSilenceKnown: state.isSilenceKnown && state.isRefreshed,
       lookEveryMs: limits.blindLookMs,
       lookAt: Math.min(state.lookAt, event.at + limits.blindLookMs),
     };

@@ -82,8 +82,8 @@ export class PromptWatch {
 
   /** The longest silences of the run, for its timings; nothing where a sign may not have been seen. */
   silences(): Readonly<Record<string, number>> {
-    const { isSocketWhole, hasProgressed, loadSilenceMs, stepSilenceMs } = this.#state;
-    if (!isSocketWhole) return {};
+    const { isSilenceKnown, hasProgressed, loadSilenceMs, stepSilenceMs } = this.#state;
+    if (!isSilenceKnown) return {};
     return {
       cold: this.#isWarm ? 0 : 1,
       loadSilenceMs,

@@ -391,8 +391,8 @@ export const attemptReportSchema = z.object({
   /** Whether ComfyUI ever executed it: a staged one is never blamed. */
   started: z.boolean(),
   /**
-   * Phase durations in ms: prepareMs, queueMs, executeMs, collectMs, … Of a run whose socket was open
-   * throughout also the longest silences, `loadSilenceMs` before the first step that was counted and
+   * Phase durations in ms: prepareMs, queueMs, executeMs, collectMs, … Of a run whose signs could
+   * all be seen also the longest silences, `loadSilenceMs` before the first step that was counted and
    * `stepSilenceMs` after it, and `cold`: 1 when other models had been run before it, 0 when the same.
    */
   timings: z.record(z.string().max(32), z.number()),
