@@ -23,6 +23,7 @@ const LEVELS = {
   access: 0.5,
   files: 1,
   machines: 2,
+  profiles: 2.5,
   jobs: 3,
   scheduler: 4,
   recovery: 4,

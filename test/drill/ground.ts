@@ -65,8 +65,11 @@ const SECOND = 1_000;
 /** The defaults of `docs/configuration.md`. */
 const SETTINGS = {
   ...leaseTimes(30 * SECOND, 20 * SECOND),
-  stallMs: 120 * SECOND,
-  firstLoadStallMs: 300 * SECOND,
+  stalls: {
+    progressMs: 120 * SECOND,
+    firstLoadMs: 300 * SECOND,
+    isFixed: { progress: false, firstLoad: false },
+  },
   fallbackModels: DEFAULT_FALLBACK_MODELS,
   // But for this one: a drill's pictures are too small for checkpoints to be worth their files.
   checkpointMinWork: 0,

@@ -6,6 +6,7 @@ import type { AgentLimits } from "./limits.ts";
 import type { InstanceControl } from "./instance-control.ts";
 import type { Session } from "./reporter.ts";
 import type { Spool } from "./spool.ts";
+import type { Warmth } from "./warmth.ts";
 
 /** What an attempt is made of. */
 export interface AttemptDeps {
@@ -20,6 +21,8 @@ export interface AttemptDeps {
   readonly session: () => Session | undefined;
   /** Input files that this process of the instance has. */
   readonly uploaded: Set<string>;
+  /** Which models this process of the instance has in memory. */
+  readonly warmth: Warmth;
   /** Ends and starts processes of instances; undefined where none of them is ours. */
   readonly control: InstanceControl | undefined;
   /** Why nothing is begun on the instance now that is not there already; undefined: it is. */

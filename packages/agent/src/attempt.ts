@@ -43,7 +43,6 @@ import { findAgain } from "./resume.ts";
 import { takeOut } from "./take-out.ts";
 import { missingEvidence } from "./verify.ts";
 import { PromptWatch } from "./watch.ts";
-import { progressOf } from "./watch-state.ts";
 
 /** One attempt; see the header. Events of its prompt are brought to it by the instance's loop. */
 export class Attempt {
@@ -145,7 +144,7 @@ export class Attempt {
     const isOver =
       this.#phase === "collecting" || this.#phase === "ended" || watch?.phase === "over";
     const phase = isOver ? "collecting" : this.hasStarted ? "running" : "staged";
-    const progress = watch?.startedAt === undefined ? null : progressOf(watch, this.#nodesTotal);
+    const progress = this.#watch?.progress(this.#nodesTotal) ?? null;
     return { attemptId, jobId, leaseEpoch, phase, progress };
   }
 
@@ -196,6 +195,8 @@ export class Attempt {
     }
     outcome = await this.#checkpoints.conclude(outcome);
     if (this.#stopReason !== undefined && !this.#isTakenOut) outcome = await this.#afterStop();
+    // What ran may have failed while it loaded.
+    if (this.hasStarted && outcome?.kind !== "succeeded") this.#deps.warmth.forget();
     this.#phase = "ended";
     this.#timings["totalMs"] = this.#since(this.#begunAt);
     return outcome;
@@ -271,6 +272,7 @@ export class Attempt {
           signal,
         });
         this.#timings["freedBytes"] = freed;
+        this.#deps.warmth.forget();
       }
       signal.throwIfAborted();
       await failpoints.hit("agent.before-post");
@@ -478,6 +480,7 @@ export class Attempt {
     const startedAt = this.#watch?.state.startedAt;
     if (startedAt === undefined || this.#timings["executeMs"] !== undefined) return;
     this.#timings["executeMs"] = this.#since(startedAt);
+    Object.assign(this.#timings, this.#watch?.silences());
     this.#timings["queueMs"] = Math.max(0, startedAt - (this.#postedAt ?? this.#begunAt));
   }
 

@@ -21,11 +21,12 @@ import type { Instance } from "./instance.ts";
 import { slept, WAIT_OVER } from "./pause.ts";
 import type { Reporter } from "./reporter.ts";
 import { decideWants, RUNS_REMEMBERED } from "./wants.ts";
+import { createWarmth } from "./warmth.ts";
 
 /** What the loop is made of: what its attempts need, and where outcomes go. */
 export interface InstanceLoopDeps extends Omit<
   AttemptDeps,
-  "ending" | "instance" | "onChange" | "reserve" | "restart" | "uploaded"
+  "ending" | "instance" | "onChange" | "reserve" | "restart" | "uploaded" | "warmth"
 > {
   readonly reporter: Reporter;
   /** Capacity or the held attempts have changed. */
@@ -47,6 +48,7 @@ export class InstanceLoop {
   readonly #attempts = new Map<string, Attempt>();
   readonly #runs = new Set<Promise<void>>();
   readonly #uploaded = new Set<string>();
+  readonly #warmth = createWarmth();
   readonly #changeWaiters = new Set<() => void>();
   #instance: Instance | undefined;
   readonly #recentRunsMs: number[] = [];
@@ -117,6 +119,7 @@ export class InstanceLoop {
       ...this.#deps,
       instance,
       uploaded: this.#uploaded,
+      warmth: this.#warmth,
       ending: () => this.#ending(),
       reserve: () => this.#reserve(attempt),
       restart: (restart, signal) => this.#restart(attempt, restarts, restart, signal),
@@ -153,6 +156,7 @@ export class InstanceLoop {
   /** Another process answers, or none. */
   onReplaced(reason: string): void {
     this.#uploaded.clear();
+    this.#warmth.forget();
     const posted = this.#occupying()
       .filter((attempt) => attempt.postedAt !== undefined)
       .sort((a, b) => (a.postedAt ?? 0) - (b.postedAt ?? 0));

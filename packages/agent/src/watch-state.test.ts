@@ -109,6 +109,45 @@ describe("watching a prompt", () => {
     expect(once.hasProgressed).toBe(true);
   });
 
+  it("knows the longest silences before the first step and after it, by every sign there was", () => {
+    const ats = [10, 20, 520, 5_520, 5_900, 6_000, 6_010, 6_020, 6_030];
+    const events = RUN.map((each, at): WatchEvent => {
+      return { kind: "message", message: each, at: ats[at] ?? 0 };
+    });
+    const state = play(events);
+    expect(state).toMatchObject({ loadSilenceMs: 5_000, stepSilenceMs: 380, isSilenceKnown: true });
+    // The longest is never under any limit that would have let the run go on.
+    const signs = fc.array(fc.nat({ max: 60_000 }), { minLength: 1, maxLength: 30 });
+    fc.assert(
+      fc.property(signs, fc.nat({ max: 30 }), (gaps, stepsFrom) => {
+        let at = 0;
+        const played = gaps.map((gap, index): WatchEvent => {
+          at += gap;
+          const value = index >= stepsFrom ? index + 1 : 0;
+          const data = { node: `n${index}`, value, max: 100 };
+          return { kind: "message", message: message("progress", data), at };
+        });
+        const { loadSilenceMs, stepSilenceMs } = play(played);
+        expect(loadSilenceMs).toBe(Math.max(0, ...gaps.slice(1, stepsFrom + 1)));
+        expect(stepSilenceMs).toBe(Math.max(0, ...gaps.slice(Math.max(1, stepsFrom + 1))));
+      }),
+    );
+  });
+
+  it("counts a silence on while we make the socket anew for it, and knows none when it was lost", () => {
+    const [start, , executing] = RUN;
+    if (start === undefined || executing === undefined) throw new Error("no run");
+    const lost: readonly WatchEvent[] = [
+      { kind: "socket", isOpen: false, at: 600 },
+      { kind: "socket", isOpen: true, at: 700 },
+      { kind: "message", message: executing, at: 900 },
+    ];
+    const begun: WatchEvent = { kind: "message", message: start, at: 100 };
+    const anew = play([begun, { kind: "refresh_asked", at: 600 }, ...lost]);
+    expect(anew).toMatchObject({ isSilenceKnown: true, loadSilenceMs: 800 });
+    expect(play([begun, ...lost])).toMatchObject({ isSilenceKnown: false });
+  });
+
   it("tells how far the run is", () => {
     const state = play(hear(RUN.slice(0, 4)));
     expect(progressOf(state, 4)).toEqual({

@@ -30,6 +30,11 @@ export interface WatchState {
   readonly lastSignAt: number;
   /** A step was counted: from here on the shorter stall limit applies. */
   readonly hasProgressed: boolean;
+  /** No silence may have been longer than was seen: while a socket of ours is made anew, it counts on. */
+  readonly isSilenceKnown: boolean;
+  /** Longest times between two signs of the run: up to the first step that was counted, and after it. */
+  readonly loadSilenceMs: number;
+  readonly stepSilenceMs: number;
   /** An event of this prompt came over the socket. */
   readonly isHeard: boolean;
   readonly isSocketUseful: boolean;
@@ -84,6 +89,9 @@ export function beginWatch(
     startedAt: undefined,
     lastSignAt: facts.at,
     hasProgressed: false,
+    isSilenceKnown: facts.isSocketUseful,
+    loadSilenceMs: 0,
+    stepSilenceMs: 0,
     isHeard: false,
     isSocketUseful: facts.isSocketUseful,
     isSocketWhole: facts.isSocketUseful,
@@ -226,8 +234,13 @@ function ending(state: WatchState, at: number, limits: WatchLimits): WatchState 
 }
 
 function signOf(state: WatchState, at: number, limits: WatchLimits): WatchState {
+  const silentMs = state.startedAt === undefined ? 0 : at - state.lastSignAt;
+  const { loadSilenceMs, stepSilenceMs } = state;
   return {
     ...heard(state, at, limits),
+    ...(state.hasProgressed
+      ? { stepSilenceMs: Math.max(stepSilenceMs, silentMs) }
+      : { loadSilenceMs: Math.max(loadSilenceMs, silentMs) }),
     phase: state.phase === "over" ? "over" : "running",
     startedAt: state.startedAt ?? at,
     lastSignAt: at,
@@ -256,6 +269,7 @@ function onSocket(
       ...state,
       isSocketUseful: false,
       isSocketWhole: false,
+      isSilenceKnown: state.isSilenceKnown && state.isRefreshed,
       lookEveryMs: limits.blindLookMs,
       lookAt: Math.min(state.lookAt, event.at + limits.blindLookMs),
     };

@@ -1,3 +1,4 @@
+import { createWarmth } from "./warmth.ts";
 import { describe, expect, it } from "vitest";
 import type { PromptLookup, SocketEvent } from "@holdfast/comfyui";
 import { parseSocketMessage } from "@holdfast/comfyui/protocol";
@@ -55,6 +56,7 @@ function watchHanging(isOpen: boolean, whileLooking?: string): Watched {
     clock,
     limits: DEFAULT_LIMITS,
     failpoints: NO_FAILPOINTS,
+    warmth: createWarmth(),
     instance: {
       isSocketOpen: () => isSocketOpen,
       noteTrouble: () => undefined,

@@ -1,16 +1,18 @@
 import type { ComfyClient, PromptLookup, SocketEvent } from "@holdfast/comfyui";
 import type { Graph } from "@holdfast/comfyui/protocol";
-import type { Lease } from "@holdfast/contract";
+import type { HeldAttempt, Lease } from "@holdfast/contract";
 import type { Clock, Failpoints } from "@holdfast/runtime";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
 import { createWaker, type Waker } from "./pause.ts";
-import { decideStall } from "./stall.ts";
+import { decideStall, limitsOf } from "./stall.ts";
 import { PIXELS_OVER_SOCKET } from "./verify.ts";
+import { modelsOf, type Warmth } from "./warmth.ts";
 import {
   beginWatch,
   isSocketDeaf,
   nextWatchStep,
+  progressOf,
   type WatchEnd,
   type WatchEvent,
   type WatchState,
@@ -41,6 +43,8 @@ export interface PromptWatchDeps {
   readonly onPixels: (nodeId: string, bytes: Uint8Array) => void;
   /** It began to run, or ComfyUI is done with it. */
   readonly onPhase: () => void;
+  /** Which models the process has in memory. */
+  readonly warmth: Pick<Warmth, "begin" | "end">;
 }
 
 /** Follows one posted prompt to its end: the shell around `watch-state.ts`. */
@@ -52,6 +56,8 @@ export class PromptWatch {
   #promptId: string;
   #hold: Promise<void> | undefined;
   #lookedAfterRun = false;
+  #models: string | undefined;
+  #isWarm = false;
 
   constructor(deps: PromptWatchDeps) {
     this.#deps = deps;
@@ -64,6 +70,25 @@ export class PromptWatch {
 
   get state(): WatchState {
     return this.#state;
+  }
+
+  /** How far the run is, of so many nodes, and for how long it has run; null before it runs. */
+  progress(nodesTotal: number): HeldAttempt["progress"] {
+    const { startedAt } = this.#state;
+    if (startedAt === undefined) return null;
+    const runMs = Math.max(0, this.#deps.clock.elapsed() - startedAt);
+    return { ...progressOf(this.#state, nodesTotal), runMs };
+  }
+
+  /** The longest silences of the run, for its timings; nothing where a sign may not have been seen. */
+  silences(): Readonly<Record<string, number>> {
+    const { isSilenceKnown, hasProgressed, loadSilenceMs, stepSilenceMs } = this.#state;
+    if (!isSilenceKnown) return {};
+    return {
+      cold: this.#isWarm ? 0 : 1,
+      loadSilenceMs,
+      ...(hasProgressed && { stepSilenceMs }),
+    };
   }
 
   /** ComfyUI gave the prompt another id than ours. */
@@ -118,7 +143,7 @@ export class PromptWatch {
       const state = this.#state;
       if (state.end !== undefined) return state.end;
       const now = clock.elapsed();
-      const stall = decideStall(state, lease.stall, limits.stallFloorMs);
+      const stall = decideStall(state, limitsOf(lease.stall, this.#isWarm), limits.stallFloorMs);
       const { startedAt } = state;
       const isRunning = state.phase === "running" && startedAt !== undefined;
       const limitAt = isRunning ? startedAt + lease.executionLimitMs : Infinity;
@@ -170,9 +195,15 @@ export class PromptWatch {
       for (const [nodeId, output] of after.shown) this.#deps.onShown(nodeId, output);
     }
     if (before.phase === "waiting" && after.phase !== "waiting") {
+      this.#models = modelsOf(this.#deps.lease.graph);
+      this.#isWarm = this.#deps.warmth.begin(this.#models);
       this.#hold = this.#deps.failpoints.hit("agent.executing");
     }
-    if (before.phase !== after.phase) this.#deps.onPhase();
+    if (before.phase !== after.phase) {
+      // Before the next prompt is heard to begin. Whoever finds that it failed forgets it again.
+      if (after.phase === "over") this.#deps.warmth.end(this.#models ?? "");
+      this.#deps.onPhase();
+    }
     if (after.lookAt < before.lookAt || after.end !== undefined) this.#waker.wake();
   }
 

@@ -160,6 +160,8 @@ export const leaseResumeSchema = z.object({
 /** See {@link leaseResumeSchema}. */
 export type LeaseResume = z.infer<typeof leaseResumeSchema>;
 
+const stallSchema = z.object({ progressMs: z.int(), firstLoadMs: z.int() });
+
 /** The right to run one attempt, with all that is needed for it. */
 export const leaseSchema = z.object({
   attemptId: attemptIdSchema,
@@ -188,7 +190,10 @@ export const leaseSchema = z.object({
   /** What is left of the job's execution time. */
   executionLimitMs: z.int(),
   /** No sign of progress for so long is a stall; `firstLoad` applies until the first progress. */
-  stall: z.object({ progressMs: z.int(), firstLoadMs: z.int() }),
+  stall: stallSchema.extend({
+    /** Shorter limits, for a process that has run the same models last. Not known to older agents. */
+    warm: stallSchema.optional(),
+  }),
   /** Trust in this lease ends so long after the request that brought or renewed it was sent. */
   ttlMs: z.int(),
 });
@@ -233,6 +238,8 @@ export const attemptProgressSchema = z.object({
   nodeId: z.string().max(MAX_NODE_ID_LENGTH).nullable(),
   nodesDone: z.int().min(0),
   nodesTotal: z.int().min(0),
+  /** For how long ComfyUI has executed it; left out by older agents. */
+  runMs: z.number().min(0).optional(),
 });
 
 /** One attempt that the agent holds. */
@@ -383,7 +390,11 @@ export const attemptReportSchema = z.object({
   outcome: attemptOutcomeSchema,
   /** Whether ComfyUI ever executed it: a staged one is never blamed. */
   started: z.boolean(),
-  /** Phase durations in ms: prepareMs, queueMs, executeMs, collectMs, … */
+  /**
+   * Phase durations in ms: prepareMs, queueMs, executeMs, collectMs, … Of a run whose signs could
+   * all be seen also the longest silences, `loadSilenceMs` before the first step that was counted and
+   * `stepSilenceMs` after it, and `cold`: 1 when other models had been run before it, 0 when the same.
+   */
   timings: z.record(z.string().max(32), z.number()),
 });
 /** See {@link attemptReportSchema}. */

@@ -12,4 +12,5 @@ export * from "./jobs.ts";
 export * from "./machine-report.ts";
 export { parseJsonKeepingIntegers } from "./json.ts";
 export * from "./pages.ts";
+export * from "./profiles.ts";
 export * from "./sla.ts";

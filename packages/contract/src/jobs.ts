@@ -184,6 +184,14 @@ export const jobSchema = z.object({
   metadata: z.record(z.string(), z.unknown()),
   timeoutMs: z.int(),
   executionMs: z.int(),
+  expectedMs: z.int().nullable().optional().meta({
+    description:
+      "What an attempt of such a job takes as a rule, with its models loaded; null when no profile knows, and after the end.",
+  }),
+  etaSeconds: z.int().nullable().optional().meta({
+    description:
+      "About how long it is until the job is completed: what runs, what waits before it and who could run it, by their profiles. Null when something of that is not known, and after the end.",
+  }),
   createdAt: instantSchema,
   startedAt: instantSchema.nullable(),
   endedAt: instantSchema.nullable(),

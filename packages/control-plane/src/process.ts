@@ -23,5 +23,6 @@ export {
 export {
   controlPlaneSettings,
   readControlPlaneSettings,
+  stallTimes,
   type ControlPlaneSettings,
 } from "./platform/settings.ts";

@@ -22,6 +22,7 @@ import { buildHttpServer, type HttpApp, type HttpServer } from "./platform/http/
 import type { Log } from "./platform/log.ts";
 import type { Metrics } from "./platform/metrics.ts";
 import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { profileRoutes } from "./profiles/routes.ts";
 import { patternRoutes } from "./recovery/pattern-routes.ts";
 import { readExcludedChecks } from "./readiness.ts";
 import { addRecoveryRoutes } from "./recovery/routes.ts";
@@ -129,6 +130,8 @@ export async function buildServer(options: ServerOptions): Promise<HttpServer> {
   await app.register(webhookRoutes, { access, webhooks: services.webhooks });
   await app.register(alertRoutes, { access, clock, ...services.alerts });
   await app.register(patternRoutes, { access, patterns: services.patterns });
+  const { profiles, graphLimits } = services;
+  await app.register(profileRoutes, { access, profiles, graphLimits });
   app.addHook("onSend", async (request) => {
     // The instant between a submit's commit and its answer, for chaos tests.
     const isSubmit = ["/api/v1/jobs", `${ERROR_RECOVERY_PATH}/jobs/submit`].some((path) =>

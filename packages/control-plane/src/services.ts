@@ -1,5 +1,5 @@
 /** Every feature's services, made and joined: who is told what by whom. */
-import { DEFAULT_GRAPH_LIMITS } from "@holdfast/comfyui/protocol";
+import { DEFAULT_GRAPH_LIMITS, type GraphLimits } from "@holdfast/comfyui/protocol";
 import { HoldfastError, type EventType } from "@holdfast/contract";
 import type { Clock, Failpoints, IdSource, Random, Service } from "@holdfast/runtime";
 import { mkdir, rm } from "node:fs/promises";
@@ -39,6 +39,7 @@ import {
 } from "./jobs/loop.ts";
 import { createRetention } from "./jobs/retention-service.ts";
 import type { JobRetention } from "./jobs/retention.ts";
+import { expectationsOf } from "./expectations.ts";
 import { createJobsService, type JobsService } from "./jobs/service.ts";
 import { createMachineLoops, createRunPruneLoop } from "./machines/loop.ts";
 import {
@@ -52,7 +53,9 @@ import type { Metrics } from "./platform/metrics.ts";
 import { createListener, createNotifier } from "./platform/notify.ts";
 import { createEventPruneLoop } from "./platform/event-prune.ts";
 import { EVENTS_CHANNEL } from "./platform/outbox.ts";
-import type { ControlPlaneSettings } from "./platform/settings.ts";
+import { stallTimes, type ControlPlaneSettings } from "./platform/settings.ts";
+import { createProfileLoop } from "./profiles/loop.ts";
+import { createProfilesService, type ProfilesService } from "./profiles/service.ts";
 import { checkReadiness, type ReadinessCheck } from "./readiness.ts";
 import { createErrorFoldLoop } from "./recovery/loop.ts";
 import { createRecoveryService, type RecoveryService } from "./recovery/service.ts";
@@ -107,6 +110,8 @@ export interface Services {
   readonly alerts: Alerts;
   readonly batches: Batches["service"];
   readonly patterns: PatternService;
+  readonly profiles: ProfilesService;
+  readonly graphLimits: GraphLimits;
   readonly recovery: RecoveryService;
   readonly statistics: RecoveryStatisticsService;
   readonly sla: SlaService;
@@ -183,6 +188,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
     onEvents,
   });
   await patterns.refresh();
+  const profiles = createProfilesService({ db, log });
   const patternLoop = createPatternLoop({ clock, random, log, patterns });
   listener.on(PATTERNS_CHANNEL, () => patternLoop.wake());
   const statistics = createRecoveryStatistics(db, settings.recoveryStatisticsEnabled);
@@ -192,13 +198,13 @@ export async function createServices(options: ServicesOptions): Promise<Services
     failpoints: options.failpoints,
     machines,
     blobs: registrar,
+    profiles,
     classify: patterns.classify,
     recordFailure: (tx, failed) => statistics.record(tx, failed),
     recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
     settings: {
       ...leaseTimes(settings.leaseTtlMs, settings.pollWaitMs),
-      stallMs: settings.stallMs,
-      firstLoadStallMs: settings.firstLoadStallMs,
+      stalls: stallTimes(settings),
       maxRetryAttempts: settings.maxRetryAttempts,
       recoveryEnabled: settings.errorRecoveryEnabled,
       fallbackModels: settings.fallbackModels,
@@ -238,6 +244,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
         }
       },
       onEvents,
+      expectations: (live) => expectationsOf(live, profiles, scheduler),
       fleetNumbers: async () => {
         const [numbers, busy] = await Promise.all([machines.numbers(), scheduler.busyInstances()]);
         return { ...numbers, instances: { ...numbers.instances, busy } };
@@ -320,6 +327,8 @@ export async function createServices(options: ServicesOptions): Promise<Services
     alerts,
     batches: books.service,
     patterns,
+    profiles,
+    graphLimits,
     recovery,
     statistics,
     sla,
@@ -345,6 +354,7 @@ export async function createServices(options: ServicesOptions): Promise<Services
       ...alerts.loops,
       ...books.loops,
       patternLoop,
+      createProfileLoop({ clock, random, log, profiles }),
       scheduler,
       ...fleet.loops,
     ],
@@ -388,10 +398,7 @@ async function createFleetFeature(
       settings.publicUrl ?? listensAt?.() ?? `http://${settings.host}:${settings.port}`,
     ports: {
       async demand() {
-        const [stats, jobMs] = await Promise.all([
-          jobs.stats(LOCAL_CALLER),
-          scheduler.recentJobMs(),
-        ]);
+        const [stats, jobMs] = await Promise.all([jobs.stats(LOCAL_CALLER), scheduler.jobMs()]);
         const waiting = stats.jobs.queued + stats.jobs.recovering - stats.held;
         return {
           waitingJobs: Math.max(0, waiting),

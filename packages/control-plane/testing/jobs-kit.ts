@@ -65,6 +65,7 @@ export function createJobsKit(db: () => Db): JobsKit {
     onQueued: (requirements) => void (told.queued += requirements.length),
     onRevoked: (ids) => void told.revoked.push(...ids),
     onEvents: () => undefined,
+    expectations: () => Promise.resolve(new Map()),
     fleetNumbers: () =>
       Promise.resolve({
         instances: { total: 1, healthy: 1, busy: 0 },

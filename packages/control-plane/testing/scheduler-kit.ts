@@ -13,6 +13,7 @@ import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createTestDatabase, emptyTables } from "../../../test/support/test-database.ts";
 import { createRegistrar } from "../src/files/registrar.ts";
 import { createMachinesService } from "../src/machines/service.ts";
+import { createProfilesService } from "../src/profiles/service.ts";
 import { SILENT_LOG } from "../src/platform/log.ts";
 import { createRecoveryStatistics } from "../src/recovery/statistics-service.ts";
 import { createScheduler, type Scheduler } from "../src/scheduler/scheduler.ts";
@@ -23,8 +24,11 @@ const settings = {
   leaseTtlMs: 2_000,
   renewEveryMs: 500,
   pollWaitMs: 300,
-  stallMs: 120_000,
-  firstLoadStallMs: 300_000,
+  stalls: {
+    progressMs: 120_000,
+    firstLoadMs: 300_000,
+    isFixed: { progress: false, firstLoad: false },
+  },
   maxRetryAttempts: 3,
   recoveryEnabled: true,
   fallbackModels: [],
@@ -70,6 +74,7 @@ export async function createSchedulerKit(
     random: seededRandom(7),
     log: SILENT_LOG,
   });
+  const profiles = createProfilesService({ db: test.db, log: SILENT_LOG });
   const statistics = createRecoveryStatistics(test.db, true);
   const makeScheduler = (): Scheduler =>
     createScheduler({
@@ -82,6 +87,7 @@ export async function createSchedulerKit(
       settings,
       machines: createMachinesService(test.db),
       blobs: registrar,
+      profiles,
       classify,
       recordFailure: (tx, failed) => statistics.record(tx, failed),
       recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
@@ -262,6 +268,7 @@ export async function createSchedulerKit(
     test,
     scheduler: () => scheduler,
     registrar: () => registrar,
+    profiles,
     makeScheduler,
     reset,
     queueJobs,

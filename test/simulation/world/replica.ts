@@ -24,6 +24,9 @@ import {
 } from "../../../packages/control-plane/src/jobs/service.ts";
 import { createMachineReportService } from "../../../packages/control-plane/src/machines/report-service.ts";
 import { createMachinesService } from "../../../packages/control-plane/src/machines/service.ts";
+import { expectationsOf } from "../../../packages/control-plane/src/expectations.ts";
+import { createProfileLoop } from "../../../packages/control-plane/src/profiles/loop.ts";
+import { createProfilesService } from "../../../packages/control-plane/src/profiles/service.ts";
 import { leaseTimes } from "../../../packages/control-plane/src/scheduler/lease-times.ts";
 import { createErrorFoldLoop } from "../../../packages/control-plane/src/recovery/loop.ts";
 import { createRecoveryStatistics } from "../../../packages/control-plane/src/recovery/statistics-service.ts";
@@ -64,8 +67,11 @@ export type News =
 /** Times of scheduling in a simulation, in ms: shorter than the defaults, in the same proportions. */
 export const SETTINGS = {
   ...leaseTimes(21_000, 20_000),
-  stallMs: 12_000,
-  firstLoadStallMs: 20_000,
+  stalls: {
+    progressMs: 12_000,
+    firstLoadMs: 20_000,
+    isFixed: { progress: true, firstLoad: true },
+  },
   maxRetryAttempts: 3,
   recoveryEnabled: true,
   fallbackModels: [],
@@ -170,6 +176,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
       options.timeline.after(NOTIFY_MS * random.next(), () => other.hear(news));
     }
   };
+  const profiles = createProfilesService({ db, log });
   const statistics = createRecoveryStatistics(db, true);
   const scheduler = createScheduler({
     ...base,
@@ -177,6 +184,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     failpoints: NO_FAILPOINTS,
     machines,
     blobs: registrar,
+    profiles,
     classify,
     recordFailure: (tx, failed) => statistics.record(tx, failed),
     recordUnserved: (tx, unserved) => statistics.recordUnserved(tx, unserved),
@@ -206,6 +214,7 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
         }
       },
       onEvents: () => undefined,
+      expectations: (live) => expectationsOf(live, profiles, scheduler),
       fleetNumbers: async () => {
         const [numbers, busy] = await Promise.all([machines.numbers(), scheduler.busyInstances()]);
         return { ...numbers, instances: { ...numbers.instances, busy } };
@@ -229,7 +238,11 @@ function run(options: ReplicaOptions, process: SimProcess, seed: number): Runnin
     blobs,
     putAhead,
   });
-  const upkeep = [createErrorFoldLoop(base), createHoldLoop({ ...base, hold: jobs })];
+  const upkeep = [
+    createErrorFoldLoop(base),
+    createHoldLoop({ ...base, hold: jobs }),
+    createProfileLoop({ ...base, profiles }),
+  ];
   void startInOrder([createFoldLoop(base), ...upkeep, registrar, scheduler]);
   return {
     process,

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { stallTimes } from "@holdfast/control-plane/process";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import { createApiClient } from "../api/api-client.ts";
 import { logFor } from "../up/settings.ts";
@@ -24,11 +25,12 @@ export async function openRenderer(request: RunRequest): Promise<Renderer> {
   }
   // The agent's log is for whoever looks into it: what matters of a run is in its result.
   const logLevel = settings.logLevel === "info" ? "silent" : settings.logLevel;
+  const { progressMs, firstLoadMs } = stallTimes(settings);
   return await openDirectRenderer({
     ...common,
     url: target.url,
     inFlight: target.inFlight,
-    stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
+    stall: { progressMs, firstLoadMs },
     log: logFor({ ...settings, logLevel }),
   });
 }

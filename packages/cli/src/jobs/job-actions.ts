@@ -140,9 +140,19 @@ function jobFacts(job: JobView): readonly (readonly [string, string])[] {
     ["created", job.createdAt],
     ["started", job.startedAt ?? ""],
     ["ended", job.endedAt ?? ""],
+    ["expected", expectationText(job)],
     ["executed", `${durationText(job.executionMs)} of at most ${durationText(job.timeoutMs)}`],
   ];
 }
+
+/** When it will be completed, as far as that is known; empty where it is not. */
+function expectationText({ etaSeconds, expectedMs }: JobView): string {
+  const takes = typeof expectedMs === "number" ? `takes ${durationText(expectedMs)} as a rule` : "";
+  if (typeof etaSeconds !== "number") return takes;
+  return `in about ${durationText(etaSeconds * MS_PER_SECOND)}; ${takes}`;
+}
+
+const MS_PER_SECOND = 1_000;
 
 function showAttempts(attempts: readonly AttemptView[], terminal: Terminal): void {
   if (attempts.length === 0) return;

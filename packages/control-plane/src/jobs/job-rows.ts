@@ -21,6 +21,7 @@ export interface JobRow {
   readonly priority: number;
   readonly requirement_id: number;
   readonly graph_id: number;
+  readonly cost_key: string | null;
   readonly patch: unknown;
   readonly plan: unknown;
   readonly lineage: number;
@@ -70,6 +71,7 @@ export function toJob(row: JobRow): Job {
     priority: row.priority,
     requirementId: row.requirement_id,
     graphId: row.graph_id,
+    costKey: row.cost_key,
     patch: row.patch as Job["patch"],
     plan: row.plan as Job["plan"],
     lineage: row.lineage,

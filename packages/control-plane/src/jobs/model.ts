@@ -107,6 +107,8 @@ export interface Job {
   readonly priority: number;
   readonly requirementId: number;
   readonly graphId: number;
+  /** Under which the cost of the graph as it was submitted is known; null: of before there were profiles. */
+  readonly costKey: string | null;
   readonly patch: GraphPatch | null;
   readonly plan: PlanInForce | null;
   readonly lineage: number;

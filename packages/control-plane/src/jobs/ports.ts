@@ -4,6 +4,8 @@ import type { Graph, PromisedOutput } from "@holdfast/comfyui/protocol";
 import type { ResolveInputs } from "../files/model.ts";
 import type { Needs } from "../machines/model.ts";
 import type { StrictValidation } from "../machines/service.ts";
+import type { Job } from "./model.ts";
+import type { JobExpectation } from "./view.ts";
 
 /** A job that was queued: what it waits for, so that a poll that can serve it is woken. */
 export interface QueuedNeeds {
@@ -42,4 +44,6 @@ export interface JobsPorts {
   /** Events of these types were written: readers of the outbox may look. */
   readonly onEvents: (written: readonly EventType[]) => void;
   readonly fleetNumbers: () => Promise<FleetNumbers>;
+  /** What is expected of jobs that have not ended, by their ids; left out where nothing is known. */
+  readonly expectations: (jobs: readonly Job[]) => Promise<ReadonlyMap<string, JobExpectation>>;
 }

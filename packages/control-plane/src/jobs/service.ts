@@ -132,13 +132,24 @@ export function createJobsService(deps: JobsDeps): JobsService {
     if (found === undefined || !maySee(caller, found.job.owner)) throw noSuchJob(ref);
     return found;
   };
+  const toViews = async (found: readonly JobWithLease[]): Promise<JobView[]> => {
+    const live = found.flatMap(({ job }) => (job.endedAt === null ? [job] : []));
+    if (live.length === 0) return found.map((one) => toJobView(one));
+    const expected = await ports.expectations(live);
+    return found.map((one) => toJobView(one, expected.get(one.job.id)));
+  };
+  const toView = async (found: JobWithLease): Promise<JobView> => {
+    const [shown] = await toViews([found]);
+    invariant(shown !== undefined, "one job has one view");
+    return shown;
+  };
   const view = async (jobId: string): Promise<JobView> => {
     const [found] = await reads.readJobs(db, [jobId]);
     // One that was cancelled before, and is cancelled again, may be removed between the two.
     if (found === undefined) {
       throw new HoldfastError("not_found", `there is no job ${jobId} any more`);
     }
-    return toJobView(found);
+    return await toView(found);
   };
   const outputsOf: JobsService["outputsOf"] = async (jobIds) => {
     const { byJob, isCut } = await reads.readOutputsOf(db, jobIds, MAX_OUTPUTS_LISTED);
@@ -154,7 +165,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
   return {
     ...submits,
     find,
-    get: async (caller, ref) => toJobView(await find(caller, ref)),
+    get: async (caller, ref) => await toView(await find(caller, ref)),
     async list(caller, request) {
       const { order, limit, cursor } = request;
       const after = cursor === undefined ? null : decodeCursor(cursor, order).id;
@@ -171,7 +182,7 @@ export function createJobsService(deps: JobsDeps): JobsService {
         ...bounds,
       };
       const found = await reads.listJobs(db, filter, { order, after, limit: limit + 1 });
-      const items = found.slice(0, limit).map(toJobView);
+      const items = await toViews(found.slice(0, limit));
       const last = items.at(-1);
       const hasMore = found.length > limit && last !== undefined;
       return { items, next: hasMore ? encodeCursor({ order, id: last.id }) : null };

@@ -12,6 +12,7 @@ import {
 } from "@holdfast/comfyui/protocol";
 import type { ErrorCode, JobPolicy, SubmitJob } from "@holdfast/contract";
 import type { Needs } from "../machines/model.ts";
+import { costKey, costValues } from "../profiles/cost-key.ts";
 import { isNeverOutput } from "./core-classes.ts";
 import { findJsonProblem, isStorableText } from "./json-bounds.ts";
 import {
@@ -29,6 +30,8 @@ export interface PlannedJob {
   /** The graph to run, overrides included. */
   readonly graph: Graph;
   readonly graphHash: string;
+  /** Under which its cost is known: see `profiles`. */
+  readonly costKey: string;
   /** The template's JSON text, as it is stored and hashed. */
   readonly templateJson: string;
   readonly nodeCount: number;
@@ -88,14 +91,16 @@ export function planSubmission(request: SubmitJob, facts: PlanningFacts): Planni
   if (promised.length === 0 && needs.nodeClasses.every(isNeverOutput)) return noOutputs();
   const { template, patch } = extractVariables(graph);
   const templateJson = JSON.stringify(template);
+  // By the exact text, titles and order of nodes included: a shared template must give each of its jobs
+  // the graph that its own caller sent.
+  const graphHash = facts.sha256(templateJson);
   const placed: Needs = { nodeClasses: needs.nodeClasses, models: needs.models };
   return {
     kind: "planned",
     job: {
       graph,
-      // By the exact text, titles and order of nodes included: a shared template must give each of
-      // its jobs the graph that its own caller sent.
-      graphHash: facts.sha256(templateJson),
+      graphHash,
+      costKey: costKey(graphHash, costValues(patch), facts.sha256),
       templateJson,
       nodeCount: Object.keys(graph).length,
       patch,

@@ -57,7 +57,7 @@ export function addSubmitRoute(app: HttpApp, deps: JobRoutesDeps): void {
         },
       );
       void reply.code(created ? 201 : 200);
-      const views = jobs.map(toJobView);
+      const views = jobs.map((job) => toJobView(job));
       const told = { created, warnings: [...warnings] };
       if (isMany) return { jobs: views, ...told };
       const [job] = views;

@@ -186,6 +186,7 @@ function toNewJob(
       priority: plan.priority,
       requirementId: row.requirementId,
       graphId: row.graphId,
+      costKey: plan.costKey,
       patch: plan.patch,
       plan: null,
       lineage: 1,

@@ -192,7 +192,7 @@ const INSERT_JOBS = statement(
        place int, id text, owner text, priority smallint, rank bigint, requirement_id bigint,
        graph_id bigint, patch jsonb, inputs jsonb, promised jsonb, timeout_ms int, policy jsonb,
        name text, tags text[], batch_id text, metadata jsonb, webhook jsonb,
-       queued_event_id text, held_event_id text)
+       cost_key text, queued_event_id text, held_event_id text)
    ),
    stop as (
      select coalesce(
@@ -207,9 +207,9 @@ const INSERT_JOBS = statement(
    ),
    inserted as (
      insert into jobs (id, owner, state, held, priority, rank, requirement_id, graph_id, patch,
-       inputs, promised, timeout_ms, policy, name, tags, batch_id, metadata, webhook)
+       inputs, promised, timeout_ms, policy, name, tags, batch_id, metadata, webhook, cost_key)
      select id, owner, 'queued', stop.is_on, priority, rank, requirement_id, graph_id, patch,
-       inputs, promised, timeout_ms, policy, name, tags, batch_id, metadata, webhook
+       inputs, promised, timeout_ms, policy, name, tags, batch_id, metadata, webhook, cost_key
      from incoming, stop order by place
      returning id, number, owner, held, batch_id, created_at
    ),
@@ -262,6 +262,7 @@ function toRecord(job: NewJob, place: number): Record<string, unknown> {
     batch_id: plan.batchId,
     metadata: plan.metadata,
     webhook: plan.webhook,
+    cost_key: plan.costKey,
     queued_event_id: job.queuedEventId,
     held_event_id: job.heldEventId,
   };

@@ -12,6 +12,7 @@ const JOB: Job = {
   poison: false,
   priority: 0,
   requirementId: 1,
+  costKey: null,
   graphId: 1,
   patch: null,
   plan: null,

@@ -17,8 +17,20 @@ function toInstantOrNull(epochMs: number | null): string | null {
   return epochMs === null ? null : toInstant(epochMs);
 }
 
+/** How long a job is expected to take, and until when. */
+export interface JobExpectation {
+  readonly expectedMs: number | null;
+  readonly etaSeconds: number | null;
+}
+
+/** Of a job that has ended, and of one whose shape is not known. */
+export const NOTHING_EXPECTED: JobExpectation = { expectedMs: null, etaSeconds: null };
+
 /** A job as callers see it. */
-export function toJobView({ job, lease }: JobWithLease): JobView {
+export function toJobView(
+  { job, lease }: JobWithLease,
+  expectation: JobExpectation = NOTHING_EXPECTED,
+): JobView {
   return {
     id: job.id,
     number: job.number,
@@ -40,6 +52,8 @@ export function toJobView({ job, lease }: JobWithLease): JobView {
     metadata: { ...job.metadata },
     timeoutMs: job.timeoutMs,
     executionMs: job.executionMs,
+    expectedMs: expectation.expectedMs,
+    etaSeconds: expectation.etaSeconds,
     createdAt: toInstant(job.createdAt),
     startedAt: toInstantOrNull(job.startedAt),
     endedAt: toInstantOrNull(job.endedAt),

@@ -7,6 +7,7 @@ const inventory = toInventoryIndex({
   nodeClasses: ["KSampler", "SaveImage"],
   models: { checkpoints: ["sd15.safetensors", "sub\\xl.safetensors"] },
   vramTotalBytes: null,
+  deviceName: null,
   simulated: false,
 });
 const inventories = new Map([["d", inventory]]);

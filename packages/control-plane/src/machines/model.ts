@@ -59,6 +59,8 @@ export interface InventoryIndex {
   /** What files say of themselves, under the keys of {@link models}; those that say nothing are left out. */
   readonly modelFiles: ReadonlyMap<string, ModelFile>;
   readonly vramTotalBytes: number | null;
+  /** As ComfyUI names its device. */
+  readonly deviceName: string | null;
   readonly simulated: boolean;
 }
 
@@ -82,7 +84,13 @@ export const HEARTBEAT_TIMEOUT_MS = 60_000;
 export function toInventoryIndex(
   inventory: Pick<
     Inventory,
-    "digest" | "nodeClasses" | "models" | "modelFacts" | "simulated" | "vramTotalBytes"
+    | "deviceName"
+    | "digest"
+    | "modelFacts"
+    | "models"
+    | "nodeClasses"
+    | "simulated"
+    | "vramTotalBytes"
   >,
 ): InventoryIndex {
   const models = new Set<string>();
@@ -101,6 +109,7 @@ export function toInventoryIndex(
       ]),
     ),
     vramTotalBytes: inventory.vramTotalBytes,
+    deviceName: inventory.deviceName,
     simulated: inventory.simulated,
   };
 }

@@ -50,6 +50,7 @@ function instance(id: string, told: Told, over: Partial<PlacedInstance> = {}): K
       nodeClasses: ["KSampler"],
       models: { checkpoints: Object.keys(told) },
       vramTotalBytes: null,
+      deviceName: null,
       simulated: false,
       ...(modelFacts.length > 0 && { modelFacts }),
     }),

@@ -69,6 +69,22 @@ export function integerSetting(
   return withMeta(schema, { ...text, type, default: String(range.default) });
 }
 
+/** A whole number in a range that may be left out; `defaultInWords` says what holds then. */
+export function optionalIntegerSetting(
+  text: SettingText,
+  range: { readonly min: number; readonly max: number; readonly defaultInWords: string },
+): z.ZodType<number | undefined> {
+  const { defaultInWords, ...limits } = range;
+  const schema = integerSetting(text, { ...limits, default: range.min });
+  const { type } = settingMeta(schema);
+  return withMeta(
+    z
+      .preprocess((value) => (value === undefined ? null : value), z.union([z.null(), schema]))
+      .transform((value) => value ?? undefined),
+    { ...text, type, default: defaultInWords },
+  );
+}
+
 /** A number, with fractions.  */
 export function numberSetting(
   text: SettingText,

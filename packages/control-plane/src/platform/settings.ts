@@ -13,6 +13,7 @@ import {
   integerSetting,
   jsonFileSetting,
   listSetting,
+  optionalIntegerSetting,
   optionalTextSetting,
   parseSettings,
   readSettingsFile,
@@ -170,6 +171,10 @@ const network = {
   ),
 };
 
+/** Stalls where no setting and no profile says otherwise. */
+const DEFAULT_STALL_MS = 2 * MINUTE_MS;
+const DEFAULT_FIRST_LOAD_STALL_MS = 5 * MINUTE_MS;
+
 const work = {
   leaseTtlMs: integerSetting(
     {
@@ -188,21 +193,30 @@ const work = {
     },
     { min: 100, max: 5 * MINUTE_MS, default: 20_000 },
   ),
-  stallMs: integerSetting(
+  stallMs: optionalIntegerSetting(
     {
       env: "HOLDFAST_STALL_MS",
       unit: "ms",
-      meaning: "No sign of progress from a running prompt for so long is a stall.",
+      meaning:
+        "No sign of progress from a running prompt for so long is a stall. Once it is set it holds for every graph; left out, profiles of graphs shorten and lengthen it.",
     },
-    { min: 1_000, max: 24 * 60 * MINUTE_MS, default: 2 * MINUTE_MS },
+    {
+      min: 1_000,
+      max: 24 * 60 * MINUTE_MS,
+      defaultInWords: `${DEFAULT_STALL_MS}, or as the graph's profile says`,
+    },
   ),
-  firstLoadStallMs: integerSetting(
+  firstLoadStallMs: optionalIntegerSetting(
     {
       env: "HOLDFAST_FIRST_LOAD_STALL_MS",
       unit: "ms",
       meaning: "The same until the first progress of an attempt: models may still be loading.",
     },
-    { min: 1_000, max: 24 * 60 * MINUTE_MS, default: 5 * MINUTE_MS },
+    {
+      min: 1_000,
+      max: 24 * 60 * MINUTE_MS,
+      defaultInWords: `${DEFAULT_FIRST_LOAD_STALL_MS}, or as the graph's profile says`,
+    },
   ),
   maxGraphNodes: integerSetting(
     { env: "HOLDFAST_MAX_GRAPH_NODES", unit: "nodes", meaning: "Largest graph." },
@@ -422,6 +436,16 @@ export function controlPlaneSettings(home: string) {
 
 /** The control plane's settings, parsed. */
 export type ControlPlaneSettings = SettingsOf<ReturnType<typeof controlPlaneSettings>>;
+
+/** Stalls as they are set, or by default; `isFixed`: an operator set it, and no profile changes it. */
+export function stallTimes(settings: Pick<ControlPlaneSettings, "firstLoadStallMs" | "stallMs">) {
+  const { stallMs, firstLoadStallMs } = settings;
+  return {
+    progressMs: stallMs ?? DEFAULT_STALL_MS,
+    firstLoadMs: firstLoadStallMs ?? DEFAULT_FIRST_LOAD_STALL_MS,
+    isFixed: { progress: stallMs !== undefined, firstLoad: firstLoadStallMs !== undefined },
+  };
+}
 
 /** Where the settings of a start come from. */
 export interface SettingsInput extends HomeFacts {

@@ -44,6 +44,7 @@ function createServersOf(
       nodeClasses: ["KSampler", "CheckpointLoaderSimple"],
       models: { checkpoints: [...checkpoints] },
       vramTotalBytes: null,
+      deviceName: null,
       simulated: true,
     }),
   }));

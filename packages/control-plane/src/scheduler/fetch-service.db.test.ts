@@ -80,6 +80,7 @@ const EMPTY = toInventoryIndex({
   nodeClasses: [],
   models: {},
   vramTotalBytes: null,
+  deviceName: null,
   simulated: true,
 });
 const servers = {
@@ -135,6 +136,7 @@ const listing = (machineId: string, names: readonly string[]): Servers =>
               nodeClasses: [],
               models: { loras: [...names] },
               vramTotalBytes: null,
+              deviceName: null,
               simulated: true,
             }),
           }

@@ -26,6 +26,7 @@ import {
 import { LOCAL_CALLER, type Caller } from "../access/model.ts";
 import type { InventoryIndex } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
+import type { ProfilesService } from "../profiles/service.ts";
 import type { Db, Queryable } from "../platform/db.ts";
 import type { Log } from "../platform/log.ts";
 import type { ActiveRequirements } from "./active-requirements.ts";
@@ -43,9 +44,11 @@ import { unknownTo, unleased } from "./held-and-leased.ts";
 import { createHeartbeats } from "./heartbeats.ts";
 import type { Heartbeat, KnownInstance } from "./heartbeat-store.ts";
 import { writeInstanceReports } from "./instance-reports.ts";
+import { createKnownCards } from "./known-cards.ts";
 import * as store from "./lease-store.ts";
 import type { AgentSession, GrantedJob, LiveLease, Placement, SchedulerSettings } from "./model.ts";
 import { choosePlacements } from "./ranking.ts";
+import { withCards } from "./wanted-cards.ts";
 import { createMachineViews, saysTheSame, VIEW_MAX_AGE_MS } from "./machine-views.ts";
 import { registerIn } from "./registration.ts";
 import type { RecentEnds } from "./recent-ends.ts";
@@ -83,6 +86,7 @@ export interface LeaseServiceDeps {
   readonly machines: MachinesService;
   readonly active: ActiveRequirements;
   readonly graphs: GraphCache;
+  readonly profiles: ProfilesService;
   readonly signal: WorkSignal;
   readonly recentEnds: RecentEnds;
   /** What a machine is asked to fetch now. */
@@ -116,6 +120,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
   const idlePolls = createIdlePolls();
   const underWay = createClaimsUnderWay();
 
+  const cards = createKnownCards(deps.profiles);
   const toLeases = async (on: Queryable, granted: readonly GrantedJob[], mode: Lease["mode"]) => {
     const ids = granted.map((job) => job.graphId);
     const templates = await deps.graphs.load(on, ids);
@@ -123,7 +128,8 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
     const again = granted.filter((job) => job.attemptNumber > 1 || mode === "resume");
     const saved = await checkpointsOf(on, again);
     const restartable = await restartableOf(on, machines, granted);
-    return granted.map((job) => toLease(job, mode, { templates, saved, restartable, settings }));
+    const made = { templates, saved, restartable, settings, profileOf: cards.profileOf };
+    return granted.map((job) => toLease(job, mode, made));
   };
 
   const beat = async (agent: AgentSession, held: PollRequest["held"]): Promise<Heartbeat> => {
@@ -295,9 +301,11 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const elsewhere = idlePolls.elsewhere(agent.machineId).map(({ instanceId, inventory }) => ({
         instanceId,
         servable: { has: (id: number) => deps.active.canServe(inventory, id) },
+        vramTotalBytes: inventory.vramTotalBytes,
       }));
       const free = heads.filter((head) => !underWay.has(head.jobId));
-      const placements = choosePlacements(free, wanting, elsewhere);
+      const sized = await withCards(free, wanting, deps);
+      const placements = choosePlacements(sized, wanting, elsewhere);
       if (placements.length === 0) {
         if (free.length === heads.length) break;
         // Whoever claims them may be refused: then they are ours.
@@ -368,6 +376,7 @@ export function createLeaseService(deps: LeaseServiceDeps): LeaseService {
       const deadline = deps.clock.elapsed() + Math.min(request.waitMs, settings.pollWaitMs);
       try {
         const { inventories, wanted } = await inventoriesOf(machines, request.instances);
+        cards.note(request.instances, inventories);
         const waiter = {
           machineId: request.machineId,
           wants: request.instances.reduce((sum, report) => sum + report.wants, 0),

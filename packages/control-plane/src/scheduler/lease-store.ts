@@ -11,7 +11,8 @@ import type { AgentSession, GrantedJob, JobPlan, Placement, QueueHead } from "./
 const HEAD_COLUMNS = `j.id as "jobId", j.requirement_id as "requirementId", j.priority, j.rank,
   (extract(epoch from now() - j.created_at) * 1000)::float8 as "ageMs",
   j.avoid_instances as "avoidInstances",
-  case when j.prefer_until > now() then j.prefer_instance end as "preferredInstance"`;
+  case when j.prefer_until > now() then j.prefer_instance end as "preferredInstance",
+  case when j.plan is null then j.cost_key end as "costKey"`;
 
 const QUEUE_HEADS = statement(
   "scheduler.queue_heads",
@@ -19,7 +20,7 @@ const QUEUE_HEADS = statement(
    from unnest($1::bigint[]) as r (id)
    cross join lateral (
      select id, requirement_id, priority, rank, created_at, avoid_instances, prefer_instance,
-       prefer_until
+       prefer_until, plan, cost_key
      from jobs
      where state = 'queued' and not held and requirement_id = r.id
        and not avoid_instances @> $2::text[]
@@ -91,6 +92,7 @@ interface GrantedRow {
   readonly instance_id: string;
   readonly machine_id: string;
   readonly graph_id: number;
+  readonly cost_key: string | null;
   readonly patch: GrantedJob["patch"];
   readonly plan: JobPlan | null;
   readonly inputs: GrantedJob["inputs"];
@@ -111,6 +113,7 @@ function toGrantedJob(row: GrantedRow): GrantedJob {
     instanceId: row.instance_id,
     machineId: row.machine_id,
     graphId: row.graph_id,
+    costKey: row.cost_key,
     patch: row.patch,
     plan: row.plan,
     inputs: row.inputs,
@@ -123,7 +126,7 @@ function toGrantedJob(row: GrantedRow): GrantedJob {
 }
 
 const GRANTED_COLUMNS = `
-  c.id as job_id, c.lease_epoch, c.graph_id, c.patch, c.plan, c.inputs, c.timeout_ms,
+  c.id as job_id, c.lease_epoch, c.graph_id, c.cost_key, c.patch, c.plan, c.inputs, c.timeout_ms,
   c.execution_ms, c.policy ->> 'checkpoints' as checkpoints,
   c.policy ->> 'maxLoss' as max_loss,
   case when c.attempt_count > 1 then (

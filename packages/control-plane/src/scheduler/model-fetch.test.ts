@@ -25,6 +25,7 @@ const instance = (machineId: string, has: readonly string[], classes = ["KSample
     nodeClasses: classes,
     models: { checkpoints: [...has] },
     vramTotalBytes: null,
+    deviceName: null,
     simulated: true,
   }),
 });

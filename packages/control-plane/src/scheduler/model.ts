@@ -16,6 +16,13 @@ export interface QueueHead {
   readonly avoidInstances: readonly string[];
   /** Where it waits to run, for a while yet; null when anybody may take it. */
   readonly preferredInstance: string | null;
+  /** Under which its cost is known; null where it is not, or its graph was changed. */
+  readonly costKey: string | null;
+}
+
+/** A head, with the memory that it should find on its card; null: any. */
+export interface SizedHead extends QueueHead {
+  readonly wantedVramBytes: number | null;
 }
 
 /** An instance that wants work, with the requirements it can serve among those that have jobs. */
@@ -27,12 +34,15 @@ export interface WantingInstance {
   readonly lastRequirementId: number | null;
   /** Nothing runs there, and nothing waits to. */
   readonly isIdle: boolean;
+  /** The memory of its card; null when it does not tell. */
+  readonly vramTotalBytes: number | null;
 }
 
 /** An idle instance of another machine, which will take a job of its own. */
 export interface IdleElsewhere {
   readonly instanceId: string;
   readonly servable: Pick<ReadonlySet<number>, "has">;
+  readonly vramTotalBytes: number | null;
 }
 
 /** One placement: this job on that instance. */
@@ -78,6 +88,7 @@ export interface GrantedJob {
   readonly instanceId: string;
   readonly machineId: string;
   readonly graphId: number;
+  readonly costKey: string | null;
   readonly patch: GraphPatch | null;
   readonly plan: JobPlan | null;
   readonly inputs: readonly {
@@ -138,13 +149,20 @@ export interface UnservedJob extends Omit<FailedAttempt, "attemptId" | "nodeType
 /** Notes one in the transaction that changes its job for that; `services.ts` fills it. */
 export type RecordUnserved = (tx: Transaction, unserved: UnservedJob) => Promise<void>;
 
+/** When a silent run counts as stalled. */
+export interface StallSettings {
+  readonly progressMs: number;
+  readonly firstLoadMs: number;
+  /** Which of these an operator has set: profiles do not change them. */
+  readonly isFixed: { readonly progress: boolean; readonly firstLoad: boolean };
+}
+
 /** Times and limits of scheduling; all in ms. */
 export interface SchedulerSettings {
   readonly leaseTtlMs: number;
   readonly renewEveryMs: number;
   readonly pollWaitMs: number;
-  readonly stallMs: number;
-  readonly firstLoadStallMs: number;
+  readonly stalls: StallSettings;
   readonly maxRetryAttempts: number;
   readonly recoveryEnabled: boolean;
   /** What `SWITCH_MODEL` takes for a checkpoint of which nothing alike is there, in this order. */

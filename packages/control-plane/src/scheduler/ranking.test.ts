@@ -1,15 +1,23 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { QueueHead, WantingInstance } from "./model.ts";
-import { AFFINITY_MAX_WAIT_MS, choosePlacements, IDLE_FIRST_MS } from "./ranking.ts";
+import type { SizedHead, WantingInstance } from "./model.ts";
+import {
+  AFFINITY_MAX_WAIT_MS,
+  CARD_MAX_WAIT_MS,
+  choosePlacements,
+  IDLE_FIRST_MS,
+  isTooSmall,
+} from "./ranking.ts";
 
-const head = (over: Partial<QueueHead> & { jobId: string }): QueueHead => ({
+const head = (over: Partial<SizedHead> & { jobId: string }): SizedHead => ({
   requirementId: 1,
   priority: 0,
   rank: 1,
   ageMs: 0,
   avoidInstances: [],
   preferredInstance: null,
+  costKey: null,
+  wantedVramBytes: null,
   ...over,
 });
 const instance = (over: Partial<WantingInstance> = {}): WantingInstance => ({
@@ -18,6 +26,7 @@ const instance = (over: Partial<WantingInstance> = {}): WantingInstance => ({
   servable: new Set([1, 2]),
   lastRequirementId: null,
   isIdle: true,
+  vramTotalBytes: null,
   ...over,
 });
 
@@ -87,8 +96,8 @@ describe("choosePlacements", () => {
 
   it("leaves a new job to an idle instance elsewhere, one each, before it stages it", () => {
     const heads = [head({ jobId: "a" }), head({ jobId: "b", rank: 2 })];
-    const other = { instanceId: "i9", servable: new Set([1]) };
-    const placed = (own: Partial<WantingInstance>, more: Partial<QueueHead> = {}) =>
+    const other = { instanceId: "i9", servable: new Set([1]), vramTotalBytes: null };
+    const placed = (own: Partial<WantingInstance>, more: Partial<SizedHead> = {}) =>
       choosePlacements(
         heads.map((one) => ({ ...one, ...more })),
         [instance({ wants: 2, ...own })],
@@ -105,6 +114,25 @@ describe("choosePlacements", () => {
     expect(placed({ isIdle: false }, { requirementId: 2 })).toEqual(["a", "b"]);
   });
 
+  it("leaves a job to a card with the memory that it was measured to take, for a while", () => {
+    const heads = [head({ jobId: "big", wantedVramBytes: 20 }), head({ jobId: "any", rank: 2 })];
+    const placed = (vramTotalBytes: number | null, more: Partial<SizedHead> = {}) =>
+      choosePlacements(
+        heads.map((one) => ({ ...one, ...more })),
+        [instance({ wants: 2, vramTotalBytes })],
+      ).map((one) => one.jobId);
+    expect(placed(12)).toEqual(["any"]);
+    expect(placed(24)).toEqual(["big", "any"]);
+    // It does not tell: nobody knows that it is too small.
+    expect(placed(null)).toEqual(["big", "any"]);
+    expect(placed(12, { ageMs: CARD_MAX_WAIT_MS })).toEqual(["big", "any"]);
+    // An idle one that would not take it is no reason to leave it.
+    const small = { instanceId: "i9", servable: new Set([1]), vramTotalBytes: 12 };
+    const busy = instance({ isIdle: false, vramTotalBytes: 24 });
+    const big = [head({ jobId: "big", wantedVramBytes: 20 })];
+    expect(choosePlacements(big, [busy], [small])).toHaveLength(1);
+  });
+
   it("never gives an instance what it cannot serve, what avoids it, or more than it wants, nor a job twice", () => {
     const heads = fc.uniqueArray(
       fc.record({
@@ -115,6 +143,8 @@ describe("choosePlacements", () => {
         ageMs: fc.integer({ min: 0, max: 2 * AFFINITY_MAX_WAIT_MS }),
         preferredInstance: fc.constantFrom(null, null, "i1", "i2"),
         avoidInstances: fc.subarray(["i0", "i1", "i2"]),
+        costKey: fc.constant(null),
+        wantedVramBytes: fc.option(fc.integer({ min: 1, max: 4 })),
       }),
       { selector: (one) => one.jobId, maxLength: 12 },
     );
@@ -125,6 +155,7 @@ describe("choosePlacements", () => {
           servable: fc.subarray([1, 2, 3, 4]).map((ids) => new Set(ids)),
           lastRequirementId: fc.option(fc.integer({ min: 1, max: 4 })),
           isIdle: fc.boolean(),
+          vramTotalBytes: fc.option(fc.integer({ min: 1, max: 4 })),
         }),
         { maxLength: 3 },
       )
@@ -148,6 +179,7 @@ describe("choosePlacements", () => {
             const fits = queue.some(
               (job) =>
                 !taken.has(job.jobId) &&
+                !isTooSmall(one, job) &&
                 one.servable.has(job.requirementId) &&
                 !job.avoidInstances.includes(one.instanceId) &&
                 (job.preferredInstance ?? one.instanceId) === one.instanceId,

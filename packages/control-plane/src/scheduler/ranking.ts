@@ -1,4 +1,4 @@
-import type { IdleElsewhere, Placement, QueueHead, WantingInstance } from "./model.ts";
+import type { IdleElsewhere, Placement, SizedHead, WantingInstance } from "./model.ts";
 
 /**
  * For how long jobs whose models are loaded may overtake: once the head of the queue has waited
@@ -14,6 +14,21 @@ export const AFFINITY_MAX_WAIT_MS = 30_000;
 export const IDLE_FIRST_MS = 1_000;
 
 /**
+ * For how long a job is left to cards with the memory that it was measured to take. After that any card
+ * may take it: ComfyUI keeps parts of a model in the machine's memory, slower and without a failure.
+ */
+export const CARD_MAX_WAIT_MS = 30_000;
+
+/** Whether an instance's card has less memory than a job should find, as long as the job may wait for more. */
+export function isTooSmall(
+  { vramTotalBytes }: Pick<IdleElsewhere, "vramTotalBytes">,
+  { wantedVramBytes, ageMs }: Pick<SizedHead, "ageMs" | "wantedVramBytes">,
+): boolean {
+  if (wantedVramBytes === null || vramTotalBytes === null) return false;
+  return vramTotalBytes < wantedVramBytes && ageMs < CARD_MAX_WAIT_MS;
+}
+
+/**
  * Places jobs on the instances that want them. Order: priority, then rank (age, fair between
  * callers), but an instance prefers a job whose models it has loaded among those of equal priority,
  * as long as nobody older has waited over {@link AFFINITY_MAX_WAIT_MS}. An instance never gets a job
@@ -21,7 +36,7 @@ export const IDLE_FIRST_MS = 1_000;
  * before anything is staged behind it: first those that are idle, here and elsewhere.
  */
 export function choosePlacements(
-  heads: readonly QueueHead[],
+  heads: readonly SizedHead[],
   instances: readonly WantingInstance[],
   elsewhere: readonly IdleElsewhere[] = [],
 ): Placement[] {
@@ -52,7 +67,7 @@ export function choosePlacements(
 }
 
 /** Takes out what idle instances elsewhere will take themselves. */
-function leaveToOthers(elsewhere: readonly IdleElsewhere[], left: QueueHead[]): void {
+function leaveToOthers(elsewhere: readonly IdleElsewhere[], left: SizedHead[]): void {
   for (const other of elsewhere) {
     if (left.every((head) => head.ageMs >= IDLE_FIRST_MS)) return;
     const at = left.findIndex((head) => head.ageMs < IDLE_FIRST_MS && isFit(other, head));
@@ -60,27 +75,29 @@ function leaveToOthers(elsewhere: readonly IdleElsewhere[], left: QueueHead[]): 
   }
 }
 
-function take(instance: WantingInstance, left: QueueHead[]): QueueHead | undefined {
+function take(instance: WantingInstance, left: SizedHead[]): SizedHead | undefined {
   const at = chooseFor(instance, left);
   return at === -1 ? undefined : left.splice(at, 1)[0];
 }
 
-function isFit({ instanceId, servable }: IdleElsewhere, head: QueueHead): boolean {
+function isFit(instance: IdleElsewhere, head: SizedHead): boolean {
+  const { instanceId, servable } = instance;
   return (
+    !isTooSmall(instance, head) &&
     servable.has(head.requirementId) &&
     !head.avoidInstances.includes(instanceId) &&
     (head.preferredInstance ?? instanceId) === instanceId
   );
 }
 
-function byOrder(a: QueueHead, b: QueueHead): number {
+function byOrder(a: SizedHead, b: SizedHead): number {
   if (a.priority !== b.priority) return b.priority - a.priority;
   if (a.rank !== b.rank) return a.rank - b.rank;
   return a.jobId < b.jobId ? -1 : 1;
 }
 
 /** The index in `heads` (in order) of the job this instance should take, or -1. */
-function chooseFor(instance: WantingInstance, heads: readonly QueueHead[]): number {
+function chooseFor(instance: WantingInstance, heads: readonly SizedHead[]): number {
   let first = -1;
   for (const [index, head] of heads.entries()) {
     if (!isFit(instance, head)) continue;

@@ -13,6 +13,7 @@ import type { Clock, Failpoints, IdSource, Random } from "@holdfast/runtime";
 import { ensureRequirement } from "../jobs/requirement-service.ts";
 import { modelKey, type Needs } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
+import type { ProfilesService } from "../profiles/service.ts";
 import type { Db, Transaction } from "../platform/db.ts";
 import { isConnectionFailure } from "../platform/db-errors.ts";
 import type { Log } from "../platform/log.ts";
@@ -48,6 +49,7 @@ export interface ReportServiceDeps {
   readonly graphs: GraphCache;
   readonly recentEnds: RecentEnds;
   readonly blobs: ConfirmedBlobs;
+  readonly profiles: Pick<ProfilesService, "noteRuns">;
   /** Says what a failure is: built-in rules and the operators' patterns. */
   readonly classify: Classifier;
   readonly recordFailure: RecordFailure;
@@ -184,6 +186,7 @@ export function createReportService(deps: ReportServiceDeps): ReportService {
     await deps.failpoints.hit("control-plane.completed");
     budget.earn(done.size);
     if (done.size > 0) deps.onEvents(["job.completed"]);
+    deps.profiles.noteRuns(reports.filter(({ attemptId }) => done.has(attemptId)));
     for (const { ended, outputs } of completions) {
       const { jobId, attemptId } = ended;
       if (!done.has(attemptId)) continue;

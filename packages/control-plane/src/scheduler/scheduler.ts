@@ -5,10 +5,12 @@ import { startInOrder, stopInOrder } from "@holdfast/runtime";
 import type { Needs } from "../machines/model.ts";
 import type { MachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
+import type { ProfilesService } from "../profiles/service.ts";
 import type { Log } from "../platform/log.ts";
 import { createActiveRequirements } from "./active-requirements.ts";
 import { createCheckpointLoop } from "./checkpoint-loop.ts";
 import { createCheckpointService, type CheckpointService } from "./checkpoint-service.ts";
+import { createForecastService } from "./forecast-service.ts";
 import { createModelFetching } from "./fetch-service.ts";
 import { readRecentJobMs } from "./job-time-store.ts";
 import { createGraphCache } from "./graph-cache.ts";
@@ -31,6 +33,7 @@ export interface SchedulerDeps {
   readonly settings: SchedulerSettings;
   readonly machines: MachinesService;
   readonly blobs: ConfirmedBlobs;
+  readonly profiles: ProfilesService;
   /** Says what a failure is: built-in rules and the operators' patterns. */
   readonly classify: Classifier;
   readonly recordFailure: RecordFailure;
@@ -56,8 +59,13 @@ export interface Scheduler extends Service {
   revoked(machineId: string): void;
   /** Instances that hold a lease now. */
   busyInstances(): Promise<number>;
-  /** What a job took an instance lately, ms on average; null when that is not known. */
-  recentJobMs(): Promise<number | null>;
+  /**
+   * What a job takes an instance, ms on average: those that wait, by their profiles; where most of them
+   * have none, those that were completed lately. Null when that is not known either.
+   */
+  jobMs(): Promise<number | null>;
+  /** Ms until jobs are completed, as far as that can be told. */
+  etas(): Promise<ReadonlyMap<string, number>>;
   /** Agents' polls that this replica holds open. */
   waitingPolls(): number;
 }
@@ -97,6 +105,8 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     onQueued: (id) => requeued([id]),
     onEvents: deps.announceEvents,
   });
+  const { leaseTtlMs } = deps.settings;
+  const forecasts = createForecastService({ ...deps, needsOf, leaseTtlMs });
   const fetching = createModelFetching({ ...deps, signal });
   const leases = createLeaseService({
     ...deps,
@@ -146,7 +156,11 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     },
     waitingPolls: () => signal.waiting(),
     busyInstances: () => countBusyInstances(deps.db),
-    recentJobMs: () => readRecentJobMs(deps.db),
+    async jobMs() {
+      const { waitingJobMs } = await forecasts.forecast();
+      return waitingJobMs ?? (await readRecentJobMs(deps.db));
+    },
+    etas: async () => (await forecasts.forecast()).etas,
     start: () => startInOrder(loops),
     async stop() {
       signal.wakeAll();

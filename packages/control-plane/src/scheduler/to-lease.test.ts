@@ -6,8 +6,7 @@ const SETTINGS: SchedulerSettings = {
   leaseTtlMs: 1,
   renewEveryMs: 1,
   pollWaitMs: 1,
-  stallMs: 1,
-  firstLoadStallMs: 1,
+  stalls: { progressMs: 1, firstLoadMs: 1, isFixed: { progress: false, firstLoad: false } },
   maxRetryAttempts: 1,
   recoveryEnabled: true,
   fallbackModels: [],
@@ -37,6 +36,7 @@ function beforeOf(plan: Partial<JobPlan> | null, restartable: readonly string[])
     saved: new Map(),
     restartable: new Set(restartable),
     settings: SETTINGS,
+    profileOf: () => undefined,
   }).before;
 }
 const RESTART = { before: "restart_instance", restartAt: "ins_1" } as const;

@@ -1,4 +1,6 @@
 import type { Lease } from "@holdfast/contract";
+import type { Profile } from "../profiles/profile.ts";
+import { stallLimits } from "../profiles/stall-limits.ts";
 import { planCheckpoints, type JobCheckpoints } from "./checkpoint-plan.ts";
 import { buildGraph, type GraphTemplates } from "./graph-cache.ts";
 import type { GrantedJob, SchedulerSettings } from "./model.ts";
@@ -15,12 +17,15 @@ export function toLease(
     saved,
     restartable,
     settings,
+    profileOf,
   }: {
     readonly templates: GraphTemplates;
     readonly saved: ReadonlyMap<string, JobCheckpoints>;
     /** Instances whose agents declare that they can start them anew. */
     readonly restartable: ReadonlySet<string>;
     readonly settings: SchedulerSettings;
+    /** What is known of a job's cost where it is going to run; undefined: nothing. */
+    readonly profileOf: (job: GrantedJob) => Profile | undefined;
   },
 ): Lease {
   const graph = buildGraph(templates, job.graphId, [job.patch, job.plan?.patch ?? null]);
@@ -42,7 +47,10 @@ export function toLease(
     storedOutputs: [...job.storedOutputs],
     before: beforeOf(job, restartable),
     executionLimitMs: Math.max(0, job.timeoutMs + (job.plan?.extendedMs ?? 0) - job.executionMs),
-    stall: { progressMs: settings.stallMs, firstLoadMs: settings.firstLoadStallMs },
+    stall: stallLimits(profileOf(job)?.statistics, {
+      set: settings.stalls,
+      hasInputs: job.inputs.length > 0,
+    }),
     ttlMs: settings.leaseTtlMs,
   };
 }

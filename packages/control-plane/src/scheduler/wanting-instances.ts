@@ -27,6 +27,7 @@ export function wantingInstances(
       wants: wants - got,
       servable: facts.active.servable(inventory),
       lastRequirementId: facts.lastServed.get(instanceId) ?? null,
+      vramTotalBytes: inventory.vramTotalBytes,
       isIdle: got === 0 && !facts.busy.has(instanceId),
     });
   }
