@@ -3,7 +3,7 @@ import { seededRandom } from "@holdfast/runtime";
 import { createFakeClock, type FakeClock } from "@holdfast/runtime/testing";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { answered, fakeApi, GONE, refused, type ApiCall } from "../../testing/fake-api.ts";
-import type { ApiAnswer } from "../api/api-client.ts";
+import { fieldOf, type ApiAnswer } from "../api/api-client.ts";
 import { openHoldfastTarget } from "./holdfast-target.ts";
 import type { LoadTarget, Rendered } from "./load-target.ts";
 
@@ -179,6 +179,5 @@ it("a run that is cancelled cancels all its jobs, also one whose submit was on i
   const cancels = api.calls.filter(({ path }) => path === "/api/v1/jobs/cancel");
   expect(cancels).toHaveLength(2);
   const submit = api.calls.find(({ path }) => path === "/api/v1/jobs");
-  const tags = (submit?.json as { tags: string[] }).tags;
-  expect(tags).toContain((cancels[0]?.json as { tag: string }).tag);
+  expect(submit?.json).toMatchObject({ tags: ["load", fieldOf(cancels[0]?.json, "tag")] });
 });
