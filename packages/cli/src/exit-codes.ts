@@ -3,7 +3,7 @@
  */
 export const EXIT = {
   ok: 0,
-  /** The job ended `failed`, pages of the book need attention, or the command could not do its work. */
+  /** The job ended `failed`, pages of the book need attention, or the command could not do its work; of `load`: too few jobs completed, or it was worse than the run before. */
   failed: 1,
   /** Wrong usage, a wrong setting, or a request that the server refused. */
   refused: 2,
@@ -31,7 +31,7 @@ export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.ok, "done; with --wait: completed, and with --out every output is there"],
   [
     EXIT.failed,
-    "the job failed, pages of the book need attention, or the command could not do its work",
+    "the job failed, pages of the book need attention, or the command could not do its work; load: too few jobs completed, or worse than before",
   ],
   [EXIT.refused, "wrong usage or setting, or the server refused the request"],
   [
