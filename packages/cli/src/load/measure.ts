@@ -1,4 +1,5 @@
 /** One load run from its first job to its last: driver, samples, cards, stop rules, and what it comes to. */
+import { setMaxListeners } from "node:events";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import {
   createJobPlan,
@@ -61,6 +62,8 @@ const NS_PER_MS = 1e6;
 /** Runs it to its end. Rejects for bugs alone. */
 export async function measureLoad(options: MeasureOptions): Promise<MeasuredRun> {
   const { plan, target, clock, cancel } = options;
+  // Every job in flight listens to it.
+  setMaxListeners(0, cancel);
   const collector = createLoadCollector(levelWindows(plan.pace));
   const rules = createStopRules(plan.stop);
   const graphs = new Map(plan.workflows.map(({ name, graph }) => [name, graphOfJob(graph)]));
