@@ -128,7 +128,7 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
   else process.exitCode = verdict.state === "breached" ? EXIT.failed : EXIT.ok;
 }
 
-/** Runs trials; null for one that was stopped, or whose target is gone, which ends the search. */
+/** Runs trials; null for one that was stopped. Throws where the target is gone. */
 function trialMeasurer({ request, target, stop }: Search, isJson: boolean, terminal: Terminal) {
   const screen = isJson ? null : processScreen(terminal);
   return async (plan: TrialPlan, trial: number): Promise<LoadSummary | null> => {
@@ -148,14 +148,16 @@ function trialMeasurer({ request, target, stop }: Search, isJson: boolean, termi
       cancel: stop,
       show: (facts, signal) => showLive(facts, { terminal, screen, clock: systemClock, signal }),
     });
-    if (summary.stoppedBecause === "target_lost") {
-      throw new CommandFailure(
-        EXIT.unavailable,
-        `${target.url} is gone: the search ended at trial ${trial}`,
-      );
-    }
+    // Refused so often in a row, it is gone or full. Who is full still says what it is.
+    if (summary.stoppedBecause === "target_lost") await lookAgain(request);
     return summary.stoppedBecause === "cancelled" ? null : summary;
   };
+}
+
+/** Throws {@link CommandFailure} where nobody answers. */
+async function lookAgain({ address, targetKind: kind }: LoadRequest): Promise<void> {
+  const found = await openTarget({ address, kind, clock: systemClock, random: systemRandom });
+  await found.close();
 }
 
 function titleOf({ options, request, target, sla }: Search): string {
