@@ -1,5 +1,6 @@
 import { Command, type CommanderError } from "commander";
 import { addAlerts } from "./commands/alerts.ts";
+import { addBaseline } from "./commands/baseline.ts";
 import { addBatch } from "./commands/batch.ts";
 import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
@@ -45,6 +46,7 @@ export function createProgram(context: CommandContext): Command {
   addFleet(program, context);
   addHealth(program, context);
   addSla(program, context);
+  addBaseline(program, context);
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);

@@ -8,7 +8,14 @@ export {
   type PlannedJob,
 } from "./plan/mix.ts";
 export { parsePace, paceText, type PaceReading } from "./plan/pace-text.ts";
-export { loopOf, paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
+export {
+  loopOf,
+  paceProblems,
+  type Arrivals,
+  type Loop,
+  type Pace,
+  type PaceLevel,
+} from "./plan/pace.ts";
 export {
   createPacing,
   DEFAULT_PACING_LIMITS,
@@ -104,6 +111,7 @@ export {
   type RunbookFacts,
   type SlaSearch,
 } from "./sla/runbook.ts";
+export { measuredTrial, trialPlan, type TrialPlan } from "./sla/trial.ts";
 export {
   measuredText,
   shortNumber,

@@ -1,10 +1,16 @@
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import type { CheckOptions } from "../sla/run-check.ts";
+import type { SlaSearchOptions } from "../sla/run-search.ts";
 import { withClientOptions } from "./client-options.ts";
-import { durationWithUnit } from "./option-values.ts";
+import { collect, durationWithUnit, positiveNumber } from "./option-values.ts";
 
 const DAY_MS = 86_400_000;
+
+const SEARCH_HELP = `
+Twice as many books until a target is missed, then halfway; a number has failed when it did so twice. Latency
+and failures are judged; throughput is told, with where it flattens. Exit codes: 0 every target that was
+measured is met; 1 one is missed; 2 wrong usage, nothing was sent; 3 the server is gone; 130 Ctrl-C.`;
 
 /** Adds `holdfast sla`. */
 export function addSla(program: Command, context: CommandContext): void {
@@ -21,4 +27,30 @@ export function addSla(program: Command, context: CommandContext): void {
     const { runCheck } = await import("../sla/run-check.ts");
     await runCheck(options, context);
   });
+  sla
+    .command("search")
+    .description("Find the most books at a time within the targets, and write the runbook")
+    .option("--server <url>", "what is measured (HOLDFAST_URL; default http://127.0.0.1:8328)")
+    .addOption(
+      new Option("--target <kind>", "what must answer there (default: found out)").choices([
+        "comfyui",
+        "holdfast",
+      ]),
+    )
+    .option("--api-key <key>", "API key of a Holdfast (HOLDFAST_API_KEY)")
+    .option("--workflow <file[=weight]>", "pages in the API format; repeatable", collect)
+    .option("--targets <file>", "targets as YAML or JSON (default: the starting targets)")
+    .option("--from <books>", "begin with so many", positiveNumber, 1)
+    .option("--max <books>", "try no more than so many", positiveNumber, 64)
+    .option("--window <pages>", "pages of a book in flight", positiveNumber, 2)
+    .option("--seed <number>", "of the pages' seeds (default 1)")
+    .option("--timeout <seconds>", "a page that takes longer is given up (default 420)")
+    .option("--root <folder>", "where runbooks/comfyui_sla.md is written (default infra)")
+    .option("--output <file>", "write trials and verdict there as JSON")
+    .option("--json", "the result as JSON; what is told goes to standard error")
+    .addHelpText("after", SEARCH_HELP)
+    .action(async (options: SlaSearchOptions) => {
+      const { runSearch } = await import("../sla/run-search.ts");
+      await runSearch(options, context);
+    });
 }

@@ -41,7 +41,12 @@ const WAITING_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Opens the file that every run adds its lines to; its folder is made. */
 export async function openMetrics(root: string): Promise<LineSink & { readonly path: string }> {
-  const path = resolve(root, METRICS_FILE);
+  return await openLines(join(root, METRICS_FILE));
+}
+
+/** Opens a file to add lines to; its folder is made. */
+export async function openLines(file: string): Promise<LineSink & { readonly path: string }> {
+  const path = resolve(file);
   await makeFolder(dirname(path));
   return { path, ...(await openSink(path, "a")) };
 }

@@ -1,14 +1,12 @@
 /** `holdfast sla check`: what a Holdfast delivered against what is promised. */
-import type { SlaStatus } from "@holdfast/contract";
 import { judgeSla } from "@holdfast/load";
 import { systemClock } from "@holdfast/runtime/system";
-import { fieldOf } from "../api/api-client.ts";
 import type { CommandContext } from "../command-context.ts";
-import { CommandFailure } from "../command-failure.ts";
 import { apiClientFor, type ClientOptions } from "../commands/client-options.ts";
 import { EXIT } from "../exit-codes.ts";
 import { liveSlaFacts } from "./live-facts.ts";
 import { readTargets } from "./read-targets.ts";
+import { toSlaStatus } from "./sla-status.ts";
 import { liveLines, verdictLines } from "./sla-text.ts";
 
 /** The options of `sla check`. */
@@ -45,16 +43,4 @@ export async function runCheck(options: CheckOptions, context: CommandContext): 
     for (const line of lines) terminal.line(line);
   }
   process.exitCode = verdict.state === "breached" ? EXIT.failed : EXIT.ok;
-}
-
-function toSlaStatus(value: unknown): SlaStatus {
-  const isWhole =
-    typeof fieldOf(fieldOf(value, "totals"), "completed") === "number" &&
-    Array.isArray(fieldOf(fieldOf(value, "budget"), "windows")) &&
-    Array.isArray(fieldOf(value, "losses"));
-  if (isWhole) return value as SlaStatus;
-  throw new CommandFailure(
-    EXIT.unavailable,
-    "the server's answer is not the status of an SLA: is it a Holdfast server of about this version?",
-  );
 }
