@@ -65,6 +65,8 @@ export class LocalMachines {
       await this.beginEnding(found);
       return toMachine(found, "ending", this.#endTroubles.get(name) ?? "it was told to end");
     }
+    // Whoever ends it knows what it started and hid; no look from outside finds that any more.
+    if (this.#endings.has(name)) return toMachine(found, "ending", "what it started ends");
     return await this.afterMain(found, signal);
   }
 

@@ -146,7 +146,8 @@ while :; do sleep 0.1; done`,
 
 test("what it started and hid is ended with it, though its own process went at once", async () => {
   world = await openLocalWorld(
-    `env -i setsid sleep 600 & echo $! >> pids
+    // For five seconds it lives on, and nothing tells whose it is once its parent is gone.
+    `env -i setsid sh -c 'trap "" TERM; echo $$ >> pids; while :; do sleep 1; done' &
 trap 'exit 0' TERM
 echo $$ >> pids
 while :; do sleep 0.1; done`,
