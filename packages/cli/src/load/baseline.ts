@@ -1,6 +1,4 @@
 /** A run against one before it, as `--compare` has it. */
-import { createReadStream } from "node:fs";
-import { createInterface } from "node:readline";
 import {
   compareLoads,
   createKeptSamples,
@@ -18,6 +16,7 @@ import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { textTable } from "../terminal/text-table.ts";
 import { millisecondsText, percentText } from "./figures.ts";
+import { linesOf } from "./lines-of.ts";
 
 /** What `--compare` says. */
 export interface Compare {
@@ -28,11 +27,12 @@ export interface Compare {
 /** Reads the file of a run; throws {@link CommandFailure} with what is wrong with it. */
 export async function readBaseline(file: string): Promise<ComparedLoad> {
   const kept = createKeptSamples();
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
-  const read = await readLoadFile(lines, (sample) => kept.add(sample)).catch((cause: unknown) => {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw refused(`--compare: ${file} cannot be read: ${reason}`, cause);
-  });
+  const read = await readLoadFile(linesOf(file), (sample) => kept.add(sample)).catch(
+    (cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw refused(`--compare: ${file} cannot be read: ${reason}`, cause);
+    },
+  );
   if (read.kind === "invalid") {
     throw refused(`--compare: ${file}:\n${read.problems.join("\n")}`);
   }

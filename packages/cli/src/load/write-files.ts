@@ -5,12 +5,12 @@
  *
  * I1: what was handed in is on the disk, in whole lines, when `close` or `finish` resolves.
  */
-import { createReadStream, createWriteStream, type WriteStream } from "node:fs";
+import { createWriteStream, type WriteStream } from "node:fs";
 import { access, constants, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
 import { loadFileText, type LoadSummary, type LoadTimeline } from "@holdfast/load";
 import { makeFolder } from "@holdfast/runtime/host";
+import { linesOf } from "./lines-of.ts";
 
 /** A file that lines are added to. A failed write is kept, and told by `end`. */
 export interface LineSink {
@@ -82,10 +82,10 @@ async function writeLoadFile(
   timeline: LoadTimeline,
 ): Promise<void> {
   const part = `${target}.${process.pid}.part`;
-  const lines = createInterface({ input: createReadStream(samples), crlfDelay: Infinity });
   const file = await open(part, "w");
   try {
-    for await (const piece of loadFileText(summary, timeline, lines)) await file.writeFile(piece);
+    for await (const piece of loadFileText(summary, timeline, linesOf(samples)))
+      await file.writeFile(piece);
     await file.sync();
   } catch (error) {
     await rm(part, { force: true });
