@@ -86,3 +86,25 @@ export {
   type SlaMetricVerdict,
   type SlaVerdict,
 } from "./sla/verdict.ts";
+export {
+  amountText,
+  bytesText,
+  changeText,
+  msText,
+  secondsText,
+  shareText,
+} from "./plots/amounts.ts";
+export { barPlot, type Bar, type BarPlot } from "./plots/bar-plot.ts";
+export { linePlot, type LinePlot, type PlotSeries } from "./plots/line-plot.ts";
+export {
+  escapeHtml,
+  factList,
+  NOT_KNOWN,
+  tableBehind,
+  tableMarkup,
+  type TextTable,
+} from "./plots/markup.ts";
+export { reportPage, type ReportPage, type ReportSection } from "./plots/report-page.ts";
+export { amountAxis, timeAxis, type PlotAxis } from "./plots/ticks.ts";
+export { harnessDoubts } from "./report/harness-trust.ts";
+export { loadReportHtml, type LoadReportFacts } from "./report/load-report.ts";
