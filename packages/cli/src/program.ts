@@ -9,6 +9,7 @@ import { addFleet } from "./commands/fleet.ts";
 import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
+import { addLoad } from "./commands/load.ts";
 import { addMachine } from "./commands/machine.ts";
 import { addOutWords } from "./commands/out-options.ts";
 import { addServers } from "./commands/servers.ts";
@@ -36,6 +37,7 @@ export function createProgram(context: CommandContext): Command {
   addJobs(program, context);
   addBatch(program, context);
   addExperiment(program, context);
+  addLoad(program, context);
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);

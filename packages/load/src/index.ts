@@ -8,7 +8,7 @@ export {
   type PlannedJob,
 } from "./plan/mix.ts";
 export { parsePace, paceText, type PaceReading } from "./plan/pace-text.ts";
-export { paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
+export { loopOf, paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
 export {
   createPacing,
   DEFAULT_PACING_LIMITS,
@@ -20,6 +20,15 @@ export {
   type PacingStep,
 } from "./plan/pacing.ts";
 export { levelWindows, type LevelWindow } from "./plan/profile.ts";
+export {
+  createStopRules,
+  STOP_GPU_LOOKS,
+  STOP_JOBS_WINDOW,
+  stopLimitProblems,
+  type StopLimits,
+  type StopReason,
+  type StopRules,
+} from "./plan/stop-rules.ts";
 export { isWarmUp, NO_WARM_UP, type WarmUp } from "./plan/warm-up.ts";
 export type { GpuSample } from "./sample/gpu-sample.ts";
 export {
@@ -56,6 +65,7 @@ export {
   type FigureComparison,
   type VerdictReason,
 } from "./compare/compare-runs.ts";
+export { differencesOf, type PlannedLoad } from "./compare/comparable.ts";
 export { createKeptSamples, type KeptFacts, type KeptSamples } from "./compare/kept-samples.ts";
 export { rateInterval, type Interval, type RateCount } from "./compare/rates.ts";
 export {

@@ -63,9 +63,11 @@ export async function followEvents(
     readonly clock: Clock;
     readonly signal: AbortSignal;
     readonly onMessage: (message: StreamMessage) => void;
+    /** The stream stands: what happens from now on is told. */
+    readonly onOpen?: () => void;
   },
 ): Promise<void> {
-  const { clock, signal, onMessage } = options;
+  const { clock, signal, onMessage, onOpen } = options;
   let lastId: string | undefined;
   let pauseMs = RECONNECT_FIRST_MS;
   while (!signal.aborted) {
@@ -78,6 +80,7 @@ export async function followEvents(
       if (answer.kind === "refused" && answer.status < 500) return;
       if (answer.kind === "answered") {
         pauseMs = RECONNECT_FIRST_MS;
+        onOpen?.();
         const parse = createStreamParser();
         const decoder = new TextDecoder();
         for await (const chunk of answer.response.body ?? []) {

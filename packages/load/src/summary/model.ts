@@ -106,7 +106,8 @@ export const loadSummarySchema = z.object({
     }),
   ),
   cost: z.object({ currency: z.string(), total: amount, perImage: amount.nullable() }).nullable(),
-  stoppedBecause: z.enum(["jobs", "time", "behind", "cancelled", "target_lost"]),
+  /** `gpu`, `errors`: a stop rule. */
+  stoppedBecause: z.enum(["jobs", "time", "behind", "gpu", "errors", "cancelled", "target_lost"]),
   /** How well the harness kept its own times: where these are large, the rest is not to be trusted. */
   harness: z.object({ lateP99Ms: amount.nullable(), eventLoopP99Ms: amount.nullable() }),
 });

@@ -1,0 +1,231 @@
+/** `holdfast load`: checks what was asked for, runs it, writes what it came to. */
+import { rm } from "node:fs/promises";
+import {
+  createKeptSamples,
+  gpuMetricsLine,
+  jobMetricsLine,
+  sampleLine,
+  type ComparedLoad,
+  type Comparison,
+  type LoadSummary,
+} from "@holdfast/load";
+import { systemClock, systemRandom } from "@holdfast/runtime/system";
+import type { CommandContext } from "../command-context.ts";
+import { CommandFailure } from "../command-failure.ts";
+import { EXIT, type ExitCode } from "../exit-codes.ts";
+import { processScreen } from "../terminal/screen.ts";
+import type { Terminal } from "../terminal/terminal.ts";
+import { listenForStop } from "../up/stop-signals.ts";
+import { assertComparable, comparisonLines, compareWith, readBaseline } from "./baseline.ts";
+import { findCards, type Cards } from "./cards.ts";
+import { percentText } from "./figures.ts";
+import { findPrice } from "./find-price.ts";
+import { showLive } from "./live-view.ts";
+import type { LoadTarget } from "./load-target.ts";
+import { measureLoad, planFacts, titleOf, type MeasuredRun } from "./measure.ts";
+import { openTarget } from "./open-target.ts";
+import type { LoadOptions } from "./options.ts";
+import { readLoadRequest, type LoadRequest } from "./request.ts";
+import { summaryLines } from "./summary-text.ts";
+import {
+  METRICS_FILE,
+  openMetrics,
+  openSpool,
+  type LineSink,
+  type SampleSpool,
+} from "./write-files.ts";
+
+/** Sets the exit code as `docs/load.md` says. */
+export async function runLoad(options: LoadOptions, context: CommandContext): Promise<void> {
+  const { terminal, env } = context;
+  const request = await readLoadRequest(options, env);
+  const before = request.compare === null ? null : await readBaseline(request.compare.file);
+  const { address, targetKind: kind } = request;
+  const target = await openTarget({ address, kind, clock: systemClock, random: systemRandom });
+  try {
+    if (request.compare !== null && before !== null) {
+      const now = { target, plan: planFacts(request), scenario: null };
+      assertComparable(request.compare, before, now);
+    }
+    const files = await openFiles(request);
+    await runAndTell({ request, target, files, before }, options.json === true, terminal);
+  } finally {
+    await target.close();
+  }
+}
+
+interface Files {
+  readonly metrics: LineSink & { readonly path: string };
+  readonly spool: SampleSpool | null;
+}
+
+/** Throws {@link CommandFailure} where one of them cannot be written. */
+async function openFiles({ root, output }: LoadRequest): Promise<Files> {
+  const opened = async <T>(open: Promise<T>, what: string): Promise<T> =>
+    await open.catch((cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const message = `${what} cannot be written: ${reason}. No load was sent.`;
+      throw new CommandFailure(EXIT.refused, message, { cause });
+    });
+  const spool = output === null ? null : await opened(openSpool(output), `--output: ${output}`);
+  try {
+    const metrics = await opened(openMetrics(root), `--root: ${METRICS_FILE} in ${root}`);
+    return { metrics, spool };
+  } catch (error) {
+    await spool?.close();
+    if (spool !== null) await rm(spool.path, { force: true });
+    throw error;
+  }
+}
+
+interface Run {
+  readonly request: LoadRequest;
+  readonly target: LoadTarget;
+  readonly files: Files;
+  readonly before: ComparedLoad | null;
+}
+
+async function runAndTell(run: Run, isJson: boolean, terminal: Terminal): Promise<void> {
+  const { request, target, files } = run;
+  const stop = listenForStop(terminal, () => undefined);
+  const cancel = new AbortController();
+  stop.signal.addEventListener("abort", () => {
+    terminal.note("stopping: jobs in flight are cancelled, what was measured is summed up");
+    cancel.abort(new Error("Ctrl-C"));
+  });
+  try {
+    const cards = await findCards(target, { clock: systemClock, signal: cancel.signal });
+    tellBefore(run, cards, terminal);
+    const kept = createKeptSamples();
+    const measured = await measure(run, cards, cancel, isJson, terminal, kept);
+    const failure = await finishFiles(files, request.output, measured);
+    const comparison =
+      run.before === null
+        ? null
+        : compareWith(run.before, { summary: measured.summary, kept: kept.facts() });
+    tellAfter(run, measured, comparison, isJson, terminal);
+    if (failure !== null) throw failure;
+    process.exitCode = exitCodeOf(request, measured.summary, comparison, terminal);
+  } finally {
+    stop.release();
+    await files.metrics.end();
+    await files.spool?.close();
+  }
+}
+
+async function measure(
+  { request, target, files }: Run,
+  cards: Cards,
+  cancel: AbortController,
+  isJson: boolean,
+  terminal: Terminal,
+  kept: ReturnType<typeof createKeptSamples>,
+): Promise<MeasuredRun> {
+  const { metrics, spool } = files;
+  const price = await findPrice(request.costPerHour, target, request.address);
+  const screen = isJson ? null : processScreen(terminal);
+  return await measureLoad({
+    plan: request,
+    target,
+    cards,
+    scenario: null,
+    price,
+    clock: systemClock,
+    cancel: cancel.signal,
+    onSample(sample, startedAt) {
+      if (request.compare !== null) kept.add(sample);
+      spool?.add(sampleLine(sample));
+      metrics.write(jobMetricsLine(startedAt, sample));
+      const failure = spool?.failure() ?? metrics.failure();
+      if (failure !== null) cancel.abort(failure);
+    },
+    onGpu: (sample, startedAt) => metrics.write(gpuMetricsLine(startedAt, sample)),
+    show: (facts, signal) => showLive(facts, { terminal, screen, clock: systemClock, signal }),
+  });
+}
+
+function tellBefore({ request, target }: Run, cards: Cards, terminal: Terminal): void {
+  terminal.note(titleOf(request, target));
+  for (const { name, isVaried } of request.workflows) {
+    if (isVaried) continue;
+    terminal.note(
+      `warning: ${name} has no seed, and no {{seed}} or {{index}}: ComfyUI may answer all jobs but the first from its cache`,
+    );
+  }
+  terminal.note(
+    cards.source === null ? "cards: nothing tells of them" : `cards: told by ${cards.source}`,
+  );
+  if (request.stop.gpuPercent !== null && !cards.isUseKnown) {
+    terminal.note(
+      "warning: nothing tells how busy the cards are, so --stop-gpu stops nothing: run it on the host of the cards",
+    );
+  }
+}
+
+/** Null, or why the output is not whole. What was measured is not lost: it says where it is. */
+async function finishFiles(
+  { metrics, spool }: Files,
+  output: string | null,
+  { summary, timeline }: MeasuredRun,
+): Promise<CommandFailure | null> {
+  await metrics.end();
+  const failed = (what: string, cause: unknown): CommandFailure => {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    return new CommandFailure(EXIT.failed, `${what}: ${reason}`, { cause });
+  };
+  if (spool !== null && output !== null) {
+    try {
+      await spool.finish(output, summary, timeline);
+    } catch (cause) {
+      return failed(`${output} could not be written; the samples are in ${spool.path}`, cause);
+    }
+  }
+  const failure = metrics.failure();
+  return failure === null ? null : failed(`${metrics.path} could not be written`, failure);
+}
+
+function tellAfter(
+  { request, files }: Run,
+  { summary, stop }: MeasuredRun,
+  comparison: Comparison | null,
+  isJson: boolean,
+  terminal: Terminal,
+): void {
+  if (isJson) {
+    const more = comparison === null ? {} : { comparison };
+    terminal.line(JSON.stringify({ summary, stop, ...more }, null, 2));
+    return;
+  }
+  for (const line of summaryLines(summary, terminal.resultColumns)) terminal.line(line);
+  if (stop !== null) {
+    terminal.line(
+      stop.kind === "gpu"
+        ? `stopped: GPU ${stop.gpu} was at ${stop.utilisationPercent.toFixed(1)} % over ten looks`
+        : `stopped: ${stop.failed} of the last ${stop.of} jobs failed`,
+    );
+  }
+  if (comparison !== null && request.compare !== null) {
+    terminal.line("");
+    const lines = comparisonLines(comparison, request.compare.file, terminal.resultColumns);
+    for (const line of lines) terminal.line(line);
+  }
+  if (request.output !== null) terminal.note(`written: ${request.output}`);
+  terminal.note(`added to ${files.metrics.path}`);
+}
+
+function exitCodeOf(
+  { minSuccess }: LoadRequest,
+  summary: LoadSummary,
+  comparison: Comparison | null,
+  terminal: Terminal,
+): ExitCode {
+  const { stoppedBecause, successRate } = summary;
+  if (stoppedBecause === "cancelled") return EXIT.interrupted;
+  if (stoppedBecause === "target_lost") return EXIT.unavailable;
+  if (successRate === null || successRate < minSuccess) {
+    const expected = `expected at least ${percentText(minSuccess)} (--min-success)`;
+    terminal.note(`success ${percentText(successRate)}: ${expected}`);
+    return EXIT.failed;
+  }
+  return comparison?.kind === "compared" && comparison.verdict === "worse" ? EXIT.failed : EXIT.ok;
+}
