@@ -8,7 +8,14 @@ export {
   type PlannedJob,
 } from "./plan/mix.ts";
 export { parsePace, paceText, type PaceReading } from "./plan/pace-text.ts";
-export { loopOf, paceProblems, type Arrivals, type Loop, type Pace, type PaceLevel } from "./plan/pace.ts";
+export {
+  loopOf,
+  paceProblems,
+  type Arrivals,
+  type Loop,
+  type Pace,
+  type PaceLevel,
+} from "./plan/pace.ts";
 export {
   createPacing,
   DEFAULT_PACING_LIMITS,
@@ -118,3 +125,29 @@ export { reportPage, type ReportPage, type ReportSection } from "./plots/report-
 export { amountAxis, timeAxis, type PlotAxis } from "./plots/ticks.ts";
 export { harnessDoubts } from "./report/harness-trust.ts";
 export { loadReportHtml, type LoadReportFacts } from "./report/load-report.ts";
+export { createCardTally, vramPeakBytes, type CardTally } from "./profile/card-tally.ts";
+export { fedProfiles, type FedProfile } from "./profile/fed-profiles.ts";
+export {
+  PROFILE_VERSION,
+  profileSummarySchema,
+  workflowProfileSchema,
+  type ProfiledCards,
+  type ProfiledNode,
+  type ProfiledRun,
+  type ProfiledWorkflow,
+  type ProfileSummary,
+  type WorkflowProfile,
+} from "./profile/model.ts";
+export { NVIDIA_SMI_ARGS, readSmiLook, type SmiLook } from "./profile/nvidia-smi-line.ts";
+export {
+  profileReadme,
+  profileReportHtml,
+  type ProfileReportFacts,
+} from "./profile/profile-report.ts";
+export {
+  createTraceWatch,
+  type RunTrace,
+  type TraceEvent,
+  type TraceWatch,
+} from "./profile/run-trace.ts";
+export { profileWorkflow, type NodeFacts, type WorkflowRuns } from "./profile/workflow-profile.ts";

@@ -139,6 +139,10 @@ function stoppedText(why: StoppedBecause): string | null {
       return "The run was stopped by hand: what it had until then is told.";
     case "target_lost":
       return "The run was stopped early: the target did not answer any more.";
+    case "errors":
+      return "The run was stopped early: too much of it failed.";
+    case "gpu":
+      return "The run was stopped early: a card was full.";
     default:
       return assertNever(why);
   }

@@ -66,7 +66,10 @@ ${linePlot({
 }
 
 /** Cards: over time, and what each came to. */
-export function gpuSection({ gpu }: LoadSummary, { buckets }: LoadTimeline): ReportSection {
+export function gpuSection(
+  { gpu }: Pick<LoadSummary, "gpu">,
+  { buckets }: LoadTimeline,
+): ReportSection {
   const title = "Cards";
   const seen = [...new Set(buckets.flatMap((one) => one.gpu.map((card) => card.gpu)))].sort(
     (a, b) => a - b,
