@@ -116,8 +116,10 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
   it("says before anything is sent what is wrong", async () => {
     const editor = join(import.meta.dirname, "editor-format.json");
     const bad = profile([
-      ...["--workflow", editor, "--workflow", join(folder.path, "no.json")],
-      ...["--runs", "0", "--timeout", "0"],
+      `--workflow=${editor}`,
+      `--workflow=${join(folder.path, "no.json")}`,
+      "--runs=0",
+      "--timeout=0",
     ]);
     expect(await bad.exited).toBe(2);
     for (const words of ["--runs", "--timeout", "no.json", "editor", "Nothing was sent."]) {

@@ -62,7 +62,7 @@ export async function openCardLooks(
           `--nvidia-smi ${program}: expected the cards, found: ${reason}. Nothing was sent.`,
         );
       }
-      notes.push(`No figures of nvidia-smi: ${reason}.`);
+      notes.push(`nvidia-smi tells nothing of cards: ${reason}.`);
     }
   }
   const ofTarget = target.cards?.bind(target);

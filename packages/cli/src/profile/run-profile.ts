@@ -125,7 +125,15 @@ async function measureAll(all: Measuring, { terminal }: CommandContext): Promise
       const firstSeed = Math.floor(random.next() * SEEDS_BELOW);
       const { runs, everyMs, timeoutMs } = request;
       const one = await measureWorkflow(workflow, {
-        ...{ target, looks, clock, originAt, runs, firstSeed, everyMs, timeoutMs, signal },
+        target,
+        looks,
+        clock,
+        originAt,
+        runs,
+        firstSeed,
+        everyMs,
+        timeoutMs,
+        signal,
         listen: all.listen,
         free: async () => !request.keepModels && (await server.free()),
         async onLook({ lines }, samples) {
@@ -139,6 +147,11 @@ async function measureAll(all: Measuring, { terminal }: CommandContext): Promise
       });
       workflows.push(one.summary);
       profiles.push(one.profile);
+      if (one.profile.runs.some(({ index, kind }) => index > 0 && kind === "cold")) {
+        notes.push(
+          `${workflow.name}: models were loaded again after its first run. Others use the server, or it has too little memory: take these times with care.`,
+        );
+      }
       isLost = one.isLost;
     }
     const stoppedBecause = signal.aborted ? "cancelled" : isLost ? "target_lost" : "done";

@@ -134,6 +134,7 @@ ${barPlot({
   parts: ["cold"],
   bars: nodes
     .filter(({ coldMs }) => coldMs !== null)
+    .sort((a, b) => (b.coldMs ?? 0) - (a.coldMs ?? 0))
     .map((node) => ({ label: nodeName(node), values: [node.coldMs] })),
   valueText: msText,
 })}
@@ -148,18 +149,20 @@ export function profileReadme(
 ): string {
   const { target, startedAt, durationSeconds, runsAsked, gpuName, workflows, notes } = summary;
   const end = endWords(summary);
-  const cell = (text: string): string => text.replaceAll(/[\r\n]+/g, " ").replaceAll("|", "\\|");
+  // Names come from files and servers: a line each, and no markup.
+  const plain = (text: string): string => text.replaceAll(/\s+/g, " ").replaceAll("<", "\\<");
+  const cell = (text: string): string => plain(text).replaceAll("|", "\\|");
   const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(" | ")} |`;
   const slowest = workflows.flatMap(({ name, bottlenecks }) =>
     bottlenecks.length === 0
       ? []
       : [
-          `- ${name}: ${bottlenecks.map((node) => `${nodeName(node)}, ${shareText(node.share)}, ${msText(node.meanMs)}`).join("; ")}`,
+          `- ${plain(name)}: ${bottlenecks.map((node) => `${plain(nodeName(node))}, ${shareText(node.share)}, ${msText(node.meanMs)}`).join("; ")}`,
         ],
   );
   return `# Profile of ${startedAt.slice(0, 10)}
 
-${target.kind === "holdfast" ? "Holdfast" : "ComfyUI"} ${target.version ?? "of unknown version"} at ${target.url}, on ${gpuName ?? "a card that is not known"}. Begun
+${target.kind === "holdfast" ? "Holdfast" : "ComfyUI"} ${plain(target.version ?? "of unknown version")} at ${plain(target.url)}, on ${plain(gpuName ?? "a card that is not known")}. Begun
 ${startedAt}, ${secondsText(durationSeconds)}; ${runsAsked} runs a workflow, each with a seed of its own.
 ${end === null ? "" : `\n${end}\n`}
 ${line(HEADS)}
@@ -175,10 +178,10 @@ ${slowest.length === 0 ? "Not known." : slowest.join("\n")}
 
 ## Notes
 
-${notes.length === 0 ? "None." : notes.map((note) => `- ${note}`).join("\n")}
+${notes.length === 0 ? "None." : notes.map((note) => `- ${plain(note)}`).join("\n")}
 
 ## Files
 
-${files.map(([name, words]) => `- \`${name}\`: ${words}`).join("\n")}
+${files.map(([name, words]) => `- \`${plain(name)}\`: ${words}`).join("\n")}
 `;
 }

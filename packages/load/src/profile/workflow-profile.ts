@@ -83,7 +83,7 @@ function profileNodes(
 ): ProfiledNode[] {
   const timesIn = (run: ProfiledRun | undefined, nodeId: string): number | null =>
     run?.nodes?.find((one) => one.nodeId === nodeId)?.ms ?? null;
-  if (![...runs, cold].some((run) => run?.nodes != null)) return [];
+  if (![...runs, cold].some((run) => Array.isArray(run?.nodes))) return [];
   const named = facts.map((node) => {
     const times = known(runs.map((run) => timesIn(run, node.nodeId)));
     const sum = times.reduce((all, ms) => all + ms, 0);
