@@ -86,6 +86,23 @@ interface Measured {
   readonly collector: LoadCollector;
 }
 
+/** What a reader must know before any figure. */
+function notesOf(request: ProfileRequest, target: LoadTarget, looks: CardLooks): string[] {
+  const notes = [...looks.notes];
+  if (target.kind === "holdfast") {
+    notes.push(
+      "Holdfast does not tell times of nodes, nor whether models were loaded: give --server the address of a ComfyUI, and --feed that of the Holdfast, to know them.",
+    );
+  }
+  for (const { name, isVaried } of request.workflows) {
+    if (!isVaried)
+      notes.push(
+        `${name} has no seed: ComfyUI answers all but its first run from its cache, so it has no warm time.`,
+      );
+  }
+  return notes;
+}
+
 async function measureAll(all: Measuring, { terminal }: CommandContext): Promise<Measured> {
   const { request, target, looks, folder, signal } = all;
   const clock = systemClock;
@@ -101,18 +118,7 @@ async function measureAll(all: Measuring, { terminal }: CommandContext): Promise
     }),
     clock,
   );
-  const notes = [...looks.notes];
-  if (target.kind === "holdfast") {
-    notes.push(
-      "Holdfast does not tell times of nodes, nor whether models were loaded: give --server the address of a ComfyUI, and --feed that of the Holdfast, to know them.",
-    );
-  }
-  for (const { name, isVaried } of request.workflows) {
-    if (!isVaried)
-      notes.push(
-        `${name} has no seed: ComfyUI answers all but its first run from its cache, so it has no warm time.`,
-      );
-  }
+  const notes = notesOf(request, target, looks);
   for (const note of notes) terminal.note(`note: ${note}`);
   const workflows: ProfiledWorkflow[] = [];
   const profiles: WorkflowProfile[] = [];
