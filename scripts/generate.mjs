@@ -1,6 +1,6 @@
 // Writes the documents that come from the code: docs/configuration.md, .env.example,
 // docs/errors.md, docs/machine-yaml.md, docs/fleet-yaml.md and docs/experiment-yaml.md, and the module
-// that holds the comparison page's assets (build again after that). `--check` writes nothing and exits 1 when one of them is not fresh.
+// that holds the comparison page's assets, and that of reports (build again after that). `--check` writes nothing and exits 1 when one of them is not fresh.
 // Works on the build: run `npm run build` first.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +14,7 @@ import {
 import { manifestReference, manifestTemplate } from "@holdfast/machine";
 import { FLEET_EXAMPLE, fleetReference } from "@holdfast/providers";
 import { comparisonAssets } from "./comparison-assets.mjs";
+import { reportAssets } from "./report-assets.mjs";
 
 const root = new URL("..", import.meta.url).pathname;
 const isCheck = process.argv.includes("--check");
@@ -26,6 +27,7 @@ const documents = {
   "docs/fleet-yaml.md": fleetYaml(),
   "docs/experiment-yaml.md": experimentYaml(),
   "packages/experiments/src/report/page-assets.ts": comparisonAssets(root),
+  "packages/load/src/plots/report-style.ts": reportAssets(root),
 };
 let stale = 0;
 for (const [file, text] of Object.entries(documents)) {

@@ -13,6 +13,7 @@ import { addKeys } from "./commands/keys.ts";
 import { addLoad } from "./commands/load.ts";
 import { addMachine } from "./commands/machine.ts";
 import { addOutWords } from "./commands/out-options.ts";
+import { addProfile } from "./commands/profile.ts";
 import { addServers } from "./commands/servers.ts";
 import { addSla } from "./commands/sla.ts";
 import { addSubmit } from "./commands/submit.ts";
@@ -40,6 +41,7 @@ export function createProgram(context: CommandContext): Command {
   addBatch(program, context);
   addExperiment(program, context);
   addLoad(program, context);
+  addProfile(program, context);
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);

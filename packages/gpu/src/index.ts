@@ -18,3 +18,5 @@ export {
 } from "./query-gpus.ts";
 export { meansNoGpu, smiFailureWords } from "./smi-failure.ts";
 export { parseReport } from "./parse-report.ts";
+export { runSmi, type SmiProgram } from "./run-smi.ts";
+export { readSmiFailures } from "./smi-failure.ts";

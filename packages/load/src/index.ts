@@ -119,3 +119,51 @@ export {
   stateText,
   targetText,
 } from "./sla/verdict-text.ts";
+export {
+  amountText,
+  bytesText,
+  changeText,
+  msText,
+  secondsText,
+  shareText,
+} from "./plots/amounts.ts";
+export { barPlot, type Bar, type BarPlot } from "./plots/bar-plot.ts";
+export { linePlot, type LinePlot, type PlotSeries } from "./plots/line-plot.ts";
+export {
+  escapeHtml,
+  factList,
+  NOT_KNOWN,
+  tableBehind,
+  tableMarkup,
+  type TextTable,
+} from "./plots/markup.ts";
+export { reportPage, type ReportPage, type ReportSection } from "./plots/report-page.ts";
+export { amountAxis, timeAxis, type PlotAxis } from "./plots/ticks.ts";
+export { harnessDoubts } from "./report/harness-trust.ts";
+export { loadReportHtml, type LoadReportFacts } from "./report/load-report.ts";
+export { createCardTally, vramPeakBytes, type CardTally } from "./profile/card-tally.ts";
+export { fedProfiles, type FedProfile } from "./profile/fed-profiles.ts";
+export {
+  PROFILE_VERSION,
+  profileSummarySchema,
+  workflowProfileSchema,
+  type ProfiledCards,
+  type ProfiledNode,
+  type ProfiledRun,
+  type ProfiledWorkflow,
+  type ProfileSummary,
+  type WorkflowProfile,
+} from "./profile/model.ts";
+export { NVIDIA_SMI_ARGS, readSmiLook, type SmiLook } from "./profile/nvidia-smi-line.ts";
+export {
+  profileReadme,
+  profileReportHtml,
+  type ProfileReportFacts,
+} from "./profile/profile-report.ts";
+export {
+  createTraceWatch,
+  type RunTrace,
+  type TraceEvent,
+  type TraceWatch,
+} from "./profile/run-trace.ts";
+export { profileWorkflow, type NodeFacts, type WorkflowRuns } from "./profile/workflow-profile.ts";

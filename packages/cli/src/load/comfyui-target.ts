@@ -14,6 +14,7 @@ import {
   type ComfyClient,
   type FileRef,
   type OpenSocket,
+  type SocketEvent,
   type SubmitOutcome,
 } from "@holdfast/comfyui";
 import { collectOutputFiles, type HistoryEntry } from "@holdfast/comfyui/protocol";
@@ -39,6 +40,8 @@ export interface ComfyuiTargetOptions {
   readonly random: Random;
   /** Takes the place of `ws`. */
   readonly openSocket?: OpenSocket;
+  /** Hears what the socket tells, for who wants to know more than a job's phases. */
+  readonly onEvent?: (event: SocketEvent) => void;
 }
 
 /** Requests at a time: `/prompt` takes milliseconds, files are fetched from the same machine. */
@@ -95,6 +98,7 @@ class ComfyuiTarget implements LoadTarget {
       clock,
       random,
       onEvent: (event) => {
+        options.onEvent?.(event);
         this.#prompts.onEvent(event);
         if (event.kind !== "state" || event.state !== "open") return;
         for (const heard of this.#waiting) heard();

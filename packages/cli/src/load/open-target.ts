@@ -3,6 +3,7 @@ import { fieldOf, createApiClient, failureOf, type ServerAddress } from "../api/
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { shownUrl } from "../experiment/shown-url.ts";
+import type { SocketEvent } from "@holdfast/comfyui";
 import { parseSystemStats } from "@holdfast/comfyui/protocol";
 import type { Clock, Random } from "@holdfast/runtime";
 import { openComfyuiTarget } from "./comfyui-target.ts";
@@ -16,6 +17,8 @@ export interface OpenTargetOptions {
   readonly kind?: LoadTarget["kind"] | null;
   readonly clock: Clock;
   readonly random: Random;
+  /** Hears what a bare ComfyUI's socket tells. */
+  readonly onEvent?: (event: SocketEvent) => void;
 }
 
 /** A server that answers nothing for so long is taken for gone. */
@@ -47,7 +50,14 @@ export async function openTarget(options: OpenTargetOptions): Promise<LoadTarget
   }
   const { version } = found;
   if (found.kind === "comfyui") {
-    return await openComfyuiTarget({ url: address.baseUrl, version, clock, random });
+    const { onEvent } = options;
+    return await openComfyuiTarget({
+      url: address.baseUrl,
+      version,
+      clock,
+      random,
+      ...(onEvent !== undefined && { onEvent }),
+    });
   }
   const api = createApiClient(address);
   // Before any load: whether the key is good.

@@ -1,0 +1,85 @@
+/** The report of a load run as a person meets it: a file on a disk, in a real browser. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadReportHtml } from "@holdfast/load";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { steppedComparison, steppedRun } from "../../packages/load/testing/report-facts.ts";
+import { summaryOf } from "../../packages/load/testing/sample-summary.ts";
+import {
+  CHROMIUM,
+  closePages,
+  keepPicture,
+  launchBrowser,
+  openFile,
+  seriousFindings,
+  tellWhatIsSkipped,
+  type WatchedPage,
+} from "./browser.ts";
+
+tellWhatIsSkipped("test/page/load-report.test.ts");
+
+const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
+const isWiderThanScreen = (page: Page): Promise<boolean> =>
+  page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return scrollWidth > clientWidth;
+  });
+
+describe.skipIf(CHROMIUM === undefined)("the report of a load run", () => {
+  let browser: Browser;
+  let folder: string;
+  const opened: WatchedPage[] = [];
+  const open = async (file: string, options: BrowserContextOptions = {}): Promise<Page> => {
+    const watched = await openFile(browser, folder, file, options);
+    opened.push(watched);
+    return watched.page;
+  };
+
+  beforeAll(async () => {
+    browser = await launchBrowser();
+    folder = await mkdtemp(join(tmpdir(), "holdfast-report-"));
+    const { summary, timeline, sla } = steppedRun(1.2);
+    const comparison = steppedComparison(1.2);
+    const report = loadReportHtml({ summary, timeline, sla, comparison });
+    await writeFile(join(folder, "report.html"), report);
+    await writeFile(join(folder, "empty.html"), loadReportHtml(summaryOf([])));
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+  afterEach(() => closePages(opened.splice(0)));
+
+  it.each([
+    ["light", { colorScheme: "light" }],
+    ["dark", { colorScheme: "dark" }],
+    ["phone", PHONE],
+  ] as const)("can be read: %s", async (name, options) => {
+    const page = await open("report.html", options);
+    await keepPicture(page, `load-report-${name}`);
+    expect(await isWiderThanScreen(page)).toBe(false);
+    expect(await seriousFindings(page)).toEqual([]);
+  });
+
+  it("draws what its tables say", async () => {
+    const page = await open("report.html");
+    const plot = page.locator("figure", { hasText: "Throughput by level" });
+    await plot.locator("summary").click();
+    expect(await plot.locator("tbody tr").count()).toBe(5);
+    expect(await plot.locator("path.dots").first().isVisible()).toBe(true);
+    const mark = plot.locator("path.mark");
+    const [markBox, plotBox] = [await mark.boundingBox(), await plot.getByRole("img").boundingBox()];
+    // The knee of the run is at 8, of levels from 1 to 16.
+    const share = ((markBox?.x ?? 0) - (plotBox?.x ?? 0)) / (plotBox?.width ?? 1);
+    expect(share).toBeCloseTo(7 / 15, 1);
+  });
+
+  it("says what is missing of a run that did nothing", async () => {
+    const page = await open("empty.html");
+    await keepPicture(page, "load-report-empty");
+    expect(await seriousFindings(page)).toEqual([]);
+    expect(await page.getByText("Nothing told of any card.").isVisible()).toBe(true);
+  });
+});
