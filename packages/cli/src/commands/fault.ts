@@ -25,7 +25,10 @@ export function addFault(program: Command, context: CommandContext): void {
     .option("--all", "every scenario: before a release")
     .option("--quick", "the two for every week")
     .option("--client <name>", "holdfast, bare (what a bare ComfyUI client loses), or both")
-    .option("--comfyui <url>", "a running ComfyUI instead of simulated ones: what can be done to it")
+    .option(
+      "--comfyui <url>",
+      "a running ComfyUI instead of simulated ones: what can be done to it",
+    )
     .option("--jobs <number>", "jobs of a scenario (default 8)", positiveNumber)
     .option("--setting <name=value>", "a setting of the control plane there (repeatable)", collect)
     .option("--output <file>", "write what was seen as JSON")

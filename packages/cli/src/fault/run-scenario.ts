@@ -121,7 +121,11 @@ async function observe(
 ): Promise<Observed> {
   const { clock, random, signal } = options;
   const url = world.holdfast?.url ?? "";
-  const facts: CallFacts = { api: createApiClient({ baseUrl: url, apiKey: undefined }), clock, signal };
+  const facts: CallFacts = {
+    api: createApiClient({ baseUrl: url, apiKey: undefined }),
+    clock,
+    signal,
+  };
   const reference = await openReference(options.comfyuiUrl, { clock, random });
   try {
     let baseline: Observed["baseline"] = [];

@@ -107,7 +107,9 @@ function bareWord(result: BareResult | undefined): string {
   if (result === undefined) return "–";
   switch (result.kind) {
     case "rendered":
-      return result.lost === 0 ? `none of ${result.jobs} lost` : `${result.lost} of ${result.jobs} lost`;
+      return result.lost === 0
+        ? `none of ${result.jobs} lost`
+        : `${result.lost} of ${result.jobs} lost`;
     case "not_here":
       return "–";
     case "no_world":
@@ -130,7 +132,8 @@ function seenText({ holdfast, bare }: FaultRow): string {
   }
   if (bare?.kind === "rendered" && bare.lost > 0) parts.push(`bare: ${bare.reasons[0] ?? ""}`);
   if (bare?.kind === "rendered" && bare.struck === 0) parts.push("bare: the fault never struck");
-  if (bare !== undefined && bare.kind !== "rendered" && holdfast === undefined) parts.push(bare.why);
+  if (bare !== undefined && bare.kind !== "rendered" && holdfast === undefined)
+    parts.push(bare.why);
   return parts.join("; ");
 }
 

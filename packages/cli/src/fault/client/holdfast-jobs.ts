@@ -5,7 +5,14 @@ import { abortReason, type Clock } from "@holdfast/runtime";
 import type { ApiClient } from "../../api/api-client.ts";
 import { fieldOf } from "../../api/api-client.ts";
 import { createBatch, getBatch, listBatchPages } from "../../api/batch-calls.ts";
-import { getAttempts, getJob, getOutputs, jobPath, submitJobs, toList } from "../../api/job-calls.ts";
+import {
+  getAttempts,
+  getJob,
+  getOutputs,
+  jobPath,
+  submitJobs,
+  toList,
+} from "../../api/job-calls.ts";
 import { CommandFailure } from "../../command-failure.ts";
 import type { ObservedJob, ObservedOutput } from "../observed.ts";
 import { pictureHash } from "../picture-hash.ts";
@@ -68,8 +75,7 @@ export async function submitBook(work: readonly FaultJob[], facts: CallFacts): P
   const pagesNow = async (): Promise<readonly BookPageView[]> =>
     (await listBatchPages(api, batch.id, new URLSearchParams(), work.length)).items;
   return {
-    ended: (limitMs) =>
-      untilAll(facts, limitMs, async () => isOver(await getBatch(api, batch.id))),
+    ended: (limitMs) => untilAll(facts, limitMs, async () => isOver(await getBatch(api, batch.id))),
     observe: async (reference) => {
       const pages = await patiently(facts, pagesNow);
       const seen: ObservedJob[] = [];

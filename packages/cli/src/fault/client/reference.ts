@@ -22,9 +22,7 @@ export async function openReference(
   facts: { readonly clock: Clock; readonly random: Random },
 ): Promise<Reference> {
   const simulator =
-    realUrl === undefined
-      ? await startSimulator({ clock: facts.clock, timeScale: 0 })
-      : undefined;
+    realUrl === undefined ? await startSimulator({ clock: facts.clock, timeScale: 0 }) : undefined;
   const client = await openBareClient(realUrl ?? simulator?.url ?? "", facts);
   return {
     async picturesOf(graph) {

@@ -96,9 +96,7 @@ function netem(programs: Programs, place: Place, percent: number): Ruling {
     },
     async lost() {
       const outer = await dropped(["-s", "qdisc", "show", "dev", place.outer]);
-      return (
-        outer + (await dropped(["-n", place.name, "-s", "qdisc", "show", "dev", place.inner]))
-      );
+      return outer + (await dropped(["-n", place.name, "-s", "qdisc", "show", "dev", place.inner]));
     },
   };
 }

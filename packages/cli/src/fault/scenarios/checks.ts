@@ -14,8 +14,14 @@ export function sawClass(seen: Observed, ...classes: readonly string[]): Finding
   const found = failedAttempts(seen).filter(({ error }) => classes.includes(error?.class ?? ""));
   const others = namesOf(failedAttempts(seen).map(({ outcome, error }) => error?.class ?? outcome));
   return found.length > 0
-    ? finding(true, `${found.length} attempts failed as ${namesOf(found.map(({ error }) => error?.class ?? null))}`)
-    : finding(false, `expected an attempt that failed as ${classes.join(" or ")}, found ${others || "none"}`);
+    ? finding(
+        true,
+        `${found.length} attempts failed as ${namesOf(found.map(({ error }) => error?.class ?? null))}`,
+      )
+    : finding(
+        false,
+        `expected an attempt that failed as ${classes.join(" or ")}, found ${others || "none"}`,
+      );
 }
 
 /** Whether some attempt ended in one of these ways. */
@@ -23,8 +29,14 @@ export function sawOutcome(seen: Observed, ...outcomes: readonly string[]): Find
   const found = failedAttempts(seen).filter(({ outcome }) => outcomes.includes(outcome ?? ""));
   const others = namesOf(failedAttempts(seen).map(({ outcome }) => outcome));
   return found.length > 0
-    ? finding(true, `${found.length} attempts ended ${namesOf(found.map(({ outcome }) => outcome))}`)
-    : finding(false, `expected an attempt that ended ${outcomes.join(" or ")}, found ${others || "none"}`);
+    ? finding(
+        true,
+        `${found.length} attempts ended ${namesOf(found.map(({ outcome }) => outcome))}`,
+      )
+    : finding(
+        false,
+        `expected an attempt that ended ${outcomes.join(" or ")}, found ${others || "none"}`,
+      );
 }
 
 /** Whether every job took one attempt. */
@@ -32,7 +44,10 @@ export function oneAttemptEach({ jobs }: Observed): Finding {
   const more = jobs.filter(({ attempts }) => attempts.length !== 1);
   return more.length === 0
     ? finding(true, "every job took one attempt")
-    : finding(false, `expected one attempt each, found ${more.map(attemptsText).slice(0, SHOWN).join("; ")}`);
+    : finding(
+        false,
+        `expected one attempt each, found ${more.map(attemptsText).slice(0, SHOWN).join("; ")}`,
+      );
 }
 
 /** Whether some job that failed on the first instance was completed on another. */
@@ -56,11 +71,26 @@ export function attemptsAtMost({ jobs }: Observed, most: number): Finding {
   return finding(longest <= most, `at most ${longest} attempts a job (${most} would be all right)`);
 }
 
+/** Whether no job has spent anything of its own on the fault. */
+export function noFailureOfTheirOwn({ jobs }: Observed): Finding {
+  const burnt = jobs.filter(({ job }) => (job?.failureCount ?? 0) > 0);
+  const attempts = jobs.reduce((sum, one) => sum + one.attempts.length, 0);
+  return finding(
+    burnt.length === 0,
+    burnt.length === 0
+      ? `no job was blamed for it (${attempts} attempts for ${jobs.length} jobs)`
+      : `${burnt.length} jobs were blamed for what was not their fault`,
+  );
+}
+
 /** Whether an alert of a rule was delivered. */
 export function wasTold({ told }: Observed, rule: string): Finding {
   const found = told.find((one) => one.rule === rule && one.status === "firing");
   return found === undefined
-    ? finding(false, `the receiver was not told of ${rule}; told: ${namesOf(told.map((one) => one.rule)) || "nothing"}`)
+    ? finding(
+        false,
+        `the receiver was not told of ${rule}; told: ${namesOf(told.map((one) => one.rule)) || "nothing"}`,
+      )
     : finding(true, `alert ${rule} sent: ${found.summary}`);
 }
 

@@ -1,3 +1,4 @@
+import { noFailureOfTheirOwn, oneAttemptEach } from "./checks.ts";
 import type { Possibility, Scenario } from "../scenario.ts";
 import { pictures } from "../scenario.ts";
 import type { HoldfastSide } from "../world/holdfast-side.ts";
@@ -32,7 +33,7 @@ export const postgresRestart: Scenario = {
       end: () => Promise.resolve(),
     });
   },
-  check: () => [],
+  check: (seen) => [noFailureOfTheirOwn(seen)],
 };
 
 /** One of two replicas dies in mid-render. */
@@ -59,14 +60,15 @@ export const replicaKilled: Scenario = {
       end: async () => void (await first?.revive()),
     });
   },
-  check: () => [],
+  check: (seen) => [noFailureOfTheirOwn(seen)],
 };
 
 /** The file store is away for a while. */
 export const storeDown: Scenario = {
   name: "store-down",
   title: "the file store is away while jobs render",
-  expectation: "results wait on the machine until it is back: every job completes, nothing rendered twice",
+  expectation:
+    "results wait on the machine until it is back: every job completes, nothing rendered twice",
   plan: { comfyuis: 1, isOneMachine: true, replicas: 1 },
   bare: NO_SUCH_PART,
   real: "possible",
@@ -86,7 +88,7 @@ export const storeDown: Scenario = {
       end: () => store.giveBack(),
     });
   },
-  check: () => [],
+  check: (seen) => [oneAttemptEach(seen), noFailureOfTheirOwn(seen)],
 };
 
 function holdfastOf({ holdfast }: World): HoldfastSide {

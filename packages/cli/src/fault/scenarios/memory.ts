@@ -33,9 +33,13 @@ export const gpuOom: Scenario = {
     const failed = seen.jobs.flatMap(({ attempts }) =>
       attempts.filter(({ error }) => error?.class === "cuda_out_of_memory"),
     );
-    const decided = failed.find(({ decision }) => /free/i.test(`${decision?.action} ${decision?.reason}`));
+    const decided = failed.find(({ decision }) =>
+      /free/i.test(`${decision?.action} ${decision?.reason}`),
+    );
     const waits = failed.flatMap(({ decision }) => decision?.reason ?? []);
-    const lossless = seen.jobs.filter(({ job }) => job?.changes === null || job?.changes.loss === "none");
+    const lossless = seen.jobs.filter(
+      ({ job }) => job?.changes === null || job?.changes.loss === "none",
+    );
     return [
       sawClass(seen, "cuda_out_of_memory"),
       finding(

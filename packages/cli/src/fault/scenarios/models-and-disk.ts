@@ -11,7 +11,8 @@ const TWO_MACHINES = { comfyuis: 2, isOneMachine: false, replicas: 1 } as const;
 export const corruptModel: Scenario = {
   name: "corrupt-model",
   title: "a model's file is damaged on one of two machines",
-  expectation: "told as corrupt_model, rendered on the other machine, and no retries burnt on the same bytes",
+  expectation:
+    "told as corrupt_model, rendered on the other machine, and no retries burnt on the same bytes",
   plan: TWO_MACHINES,
   bare: "possible",
   real: { notHere: "it would damage somebody's model file" },

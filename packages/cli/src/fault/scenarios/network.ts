@@ -27,7 +27,12 @@ export const networkBlip: Scenario = {
       end: () => link.end(),
     };
   },
-  check: () => [],
+  check: ({ jobs }) => {
+    const attempts = jobs.reduce((sum, one) => sum + one.attempts.length, 0);
+    return [
+      finding(attempts >= jobs.length, `${jobs.length} jobs completed in ${attempts} attempts`),
+    ];
+  },
 };
 
 /** The WebSocket breaks in mid-render, and no new one is taken for a while. */
@@ -80,6 +85,11 @@ export const serverErrors: Scenario = {
   },
   check: ({ jobs }) => {
     const burnt = jobs.filter(({ job }) => (job?.failureCount ?? 0) > 1);
-    return [finding(burnt.length === 0, `${jobs.length - burnt.length} of ${jobs.length} jobs have at most one failure of their own`)];
+    return [
+      finding(
+        burnt.length === 0,
+        `${jobs.length - burnt.length} of ${jobs.length} jobs have at most one failure of their own`,
+      ),
+    ];
   },
 };

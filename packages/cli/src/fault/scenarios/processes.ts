@@ -47,19 +47,20 @@ export const zombie: Scenario = {
   real: { notHere: "it takes a restart to mend, and the process is not ours" },
   work: (facts) => pictures(facts, 0.5),
   begin: ({ struck }) => {
-    let count = (): Promise<number> => Promise.resolve(0);
+    let ended = 0;
     return Promise.resolve({
       how: "the thread of ComfyUI that runs prompts ended; its server goes on",
       async strike() {
-        const rule = await struck.add({ kind: "zombie" });
-        count = () => rule.struck();
+        // It strikes at once, and an answer other than 201 throws.
+        await struck.add({ kind: "zombie" });
+        ended += 1;
       },
-      struck: () => count(),
+      struck: () => Promise.resolve(ended),
       end: () => Promise.resolve(),
     });
   },
   check: (seen) => [
-    sawOutcome(seen, "stalled", "instance_died", "failed"),
+    sawOutcome(seen, "stalled", "instance_died"),
     renderedElsewhere(seen, "on the other ComfyUI"),
   ],
 };

@@ -11,7 +11,8 @@ const TRIES = 2;
 export const promptValidationFailure: Scenario = {
   name: "prompt-validation-failure",
   title: "a book has an empty and a malformed page",
-  expectation: "both are tried twice, then flagged needs_regeneration; the rest of the book renders",
+  expectation:
+    "both are tried twice, then flagged needs_regeneration; the rest of the book renders",
   isQuick: true,
   plan: { comfyuis: 1, isOneMachine: true, replicas: 1 },
   bare: "possible",
@@ -35,8 +36,7 @@ export const promptValidationFailure: Scenario = {
   check({ pages }) {
     const bad = new Set([EMPTY_PAGE + 1, MALFORMED_PAGE + 1]);
     const flagged = pages.filter((page) => page.needs_regeneration);
-    const isRight =
-      flagged.length === bad.size && flagged.every(({ page }) => bad.has(page));
+    const isRight = flagged.length === bad.size && flagged.every(({ page }) => bad.has(page));
     const others = pages.filter(({ page }) => !bad.has(page));
     const done = others.filter(({ status }) => status === "done").length;
     return [

@@ -25,7 +25,9 @@ function targetMs(baselineP95Ms: number): number {
 /** The 95th percentile from the submit to the end, by the server's clock; null without a job. */
 export function p95Ms(jobs: readonly ObservedJob[]): number | null {
   const times = jobs
-    .flatMap(({ job }) => (job?.endedAt == null ? [] : Date.parse(job.endedAt) - Date.parse(job.createdAt)))
+    .flatMap(({ job }) =>
+      job?.endedAt == null ? [] : Date.parse(job.endedAt) - Date.parse(job.createdAt),
+    )
     .toSorted((one, other) => one - other);
   return times[Math.ceil(times.length * 0.95) - 1] ?? null;
 }
@@ -127,15 +129,23 @@ export const clockSkew: Scenario = {
     }),
   check(seen) {
     const odd = seen.jobs.filter(({ job, attempts }) => {
-      const times = [job?.createdAt, job?.startedAt, job?.endedAt].map((at) => Date.parse(at ?? ""));
+      const times = [job?.createdAt, job?.startedAt, job?.endedAt].map((at) =>
+        Date.parse(at ?? ""),
+      );
       const isOrdered = times.every((at, i) => i === 0 || at >= (times[i - 1] ?? Infinity));
-      return !isOrdered || attempts.some((one) => Date.parse(one.endedAt ?? "") < Date.parse(one.grantedAt));
+      return (
+        !isOrdered ||
+        attempts.some((one) => Date.parse(one.endedAt ?? "") < Date.parse(one.grantedAt))
+      );
     });
     const lost = failedAttempts(seen).filter(({ outcome }) => outcome === "lease_lost").length;
     return [
       oneAttemptEach(seen),
       finding(lost === 0, `${lost} leases lost`),
-      finding(odd.length === 0, `times in order: ${seen.jobs.length - odd.length} of ${seen.jobs.length} jobs`),
+      finding(
+        odd.length === 0,
+        `times in order: ${seen.jobs.length - odd.length} of ${seen.jobs.length} jobs`,
+      ),
     ];
   },
 };

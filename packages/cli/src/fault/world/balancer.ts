@@ -18,7 +18,10 @@ export async function startBalancer(targets: readonly number[]): Promise<Balance
     client.on("close", () => open.delete(client));
     client.pause();
     turn += 1;
-    tryTargets(client, [...targets.slice(turn % targets.length), ...targets.slice(0, turn % targets.length)]);
+    tryTargets(client, [
+      ...targets.slice(turn % targets.length),
+      ...targets.slice(0, turn % targets.length),
+    ]);
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);

@@ -60,7 +60,15 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
     if (realUrl !== undefined) return;
     child = startChild({
       name,
-      args: ["simulator", "--host", host, "--port", String(port), "--time-scale", String(options.timeScale)],
+      args: [
+        "simulator",
+        "--host",
+        host,
+        "--port",
+        String(port),
+        "--time-scale",
+        String(options.timeScale),
+      ],
       env: {},
       prefix: link?.prefix ?? [],
       logFile: join(options.folder, "logs", `${name}.log`),
@@ -84,7 +92,12 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
       return {
         async struck() {
           const all = toList(await call(faults, "GET"), "faults");
-          return Number(fieldOf(all.find((one) => fieldOf(one, "id") === id), "struck") ?? 0);
+          return Number(
+            fieldOf(
+              all.find((one) => fieldOf(one, "id") === id),
+              "struck",
+            ) ?? 0,
+          );
         },
         remove: async () => void (await call(`${faults}/${id}`, "DELETE")),
       };

@@ -1,7 +1,11 @@
 import { join } from "node:path";
 import { createAgent, createHttpLink } from "@holdfast/agent";
 import { createControlPlane } from "@holdfast/control-plane";
-import { createLog, readControlPlaneSettings, formatProblems } from "@holdfast/control-plane/process";
+import {
+  createLog,
+  readControlPlaneSettings,
+  formatProblems,
+} from "@holdfast/control-plane/process";
 import { NO_FAILPOINTS, type Clock, type Random } from "@holdfast/runtime";
 import { holdfastVersion } from "../../version.ts";
 import { startChild, type Child } from "./child.ts";

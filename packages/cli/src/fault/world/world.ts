@@ -164,7 +164,9 @@ async function untilReady(
     if (healthy >= count) return;
     if (signal.aborted) throw abortReason(signal);
     if (clock.elapsed() > deadline) {
-      throw new Error(`${healthy} of ${count} ComfyUIs take jobs after ${READY_LIMIT_MS / 1_000} s`);
+      throw new Error(
+        `${healthy} of ${count} ComfyUIs take jobs after ${READY_LIMIT_MS / 1_000} s`,
+      );
     }
     await clock.sleep(LOOK_EVERY_MS, signal);
   }
@@ -175,7 +177,8 @@ async function untilRendering(url: string, clock: Clock, signal: AbortSignal): P
   for (;;) {
     const running = fieldOf(await ask(`${url}/queue`), "queue_running");
     if (JSON.stringify(running ?? []).includes(OURS)) return;
-    if (clock.elapsed() > deadline) throw new Error("no job came to the ComfyUI that is to be struck");
+    if (clock.elapsed() > deadline)
+      throw new Error("no job came to the ComfyUI that is to be struck");
     await clock.sleep(RENDERING_EVERY_MS, signal);
   }
 }
