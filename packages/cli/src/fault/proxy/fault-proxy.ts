@@ -15,6 +15,9 @@ export interface FaultProxy extends Service {
   add(rule: ProxyRule): ProxyRuleHandle;
   /** Cuts the WebSockets that are open; how many. */
   cutSockets(): number;
+  /** Cuts every connection that is open; how many. */
+  cutConnections(): number;
+  isRunning(): boolean;
   /** Refuses new WebSockets, or takes them again. */
   refuseSockets(areRefused: boolean): void;
   /** WebSockets that were refused so far. */
@@ -51,6 +54,12 @@ export function createFaultProxy(target: string, clock: Clock): FaultProxy {
       for (const one of open) one.destroy();
       return open.length;
     },
+    cutConnections() {
+      const open = connections.size;
+      cutAll();
+      return open;
+    },
+    isRunning: () => server !== undefined,
     refuseSockets: (areRefused) => void (areSocketsRefused = areRefused),
     socketsRefused: () => counts.refused,
     setLoss: (next) => void (loss = next),

@@ -43,6 +43,8 @@ export interface ProxyRule {
   readonly bodyHolds?: string;
   /** 0: until it is removed. */
   readonly count: number;
+  /** Of so many requests that fit one is struck, the last of them; default every one. */
+  readonly every?: number;
 }
 
 /** A rule in force. */
@@ -57,10 +59,15 @@ const PROMPT_ID = /"prompt_id"\s*:\s*"([0-9a-zA-Z-]{1,64})"/;
 
 /** Rules in the order in which they were made; the first that fits strikes. */
 export class ProxyRules {
-  readonly #rules: { rule: ProxyRule; struck: number; promptId: string | undefined }[] = [];
+  readonly #rules: {
+    readonly rule: ProxyRule;
+    seen: number;
+    struck: number;
+    promptId: string | undefined;
+  }[] = [];
 
   add(rule: ProxyRule): ProxyRuleHandle {
-    const entry = { rule, struck: 0, promptId: undefined as string | undefined };
+    const entry = { rule, seen: 0, struck: 0, promptId: undefined as string | undefined };
     this.#rules.push(entry);
     return {
       struck: () => entry.struck,
@@ -74,9 +81,12 @@ export class ProxyRules {
 
   /** The action for a request at this moment; it counts as struck. */
   strike(request: SeenRequest, at: "head" | "body" | "answer"): ProxyAction | undefined {
-    const entry = this.#rules.find(({ rule, struck }) => {
+    const entry = this.#rules.find((one) => {
+      const { rule, struck } = one;
       const isLeft = rule.count === 0 || struck < rule.count;
-      return isLeft && momentOf(rule.action) === at && fits(rule, request);
+      if (!isLeft || momentOf(rule.action) !== at || !fits(rule, request)) return false;
+      one.seen += 1;
+      return one.seen % (rule.every ?? 1) === 0;
     });
     if (entry === undefined) return undefined;
     entry.struck += 1;
