@@ -1,5 +1,5 @@
 import type { AttemptView, BookPageView, JobView } from "@holdfast/contract";
-import type { FaultJob } from "./scenario.ts";
+import type { FaultJob } from "./fault-job.ts";
 import type { ToldAlert } from "./world/alert-receiver.ts";
 
 /** One output as it was fetched. */

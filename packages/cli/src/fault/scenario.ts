@@ -1,14 +1,8 @@
 import type { Graph } from "@holdfast/comfyui/protocol";
+import type { FaultJob } from "./fault-job.ts";
 import type { Finding, Observed } from "./observed.ts";
-import type { World, WorldPlan } from "./world/world.ts";
-
-/** One job of a scenario. */
-export interface FaultJob {
-  readonly index: number;
-  readonly graph: Graph;
-  /** `flagged`: a page that nobody can render; it must end so, and no other way. */
-  readonly expected: "completed" | "flagged";
-}
+import type { WorldPlan } from "./world/world-plan.ts";
+import type { World } from "./world/world.ts";
 
 /** What jobs are made from. */
 export interface WorkFacts {

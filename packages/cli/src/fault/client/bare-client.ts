@@ -103,7 +103,8 @@ async function collect(url: string, promptId: string, signal: AbortSignal): Prom
     for (const image of Array.isArray(images) ? (images as unknown[]) : []) {
       const query = new URLSearchParams();
       for (const name of ["filename", "subfolder", "type"]) {
-        query.set(name, String(fieldOf(image, name) ?? ""));
+        const value = fieldOf(image, name);
+        query.set(name, typeof value === "string" ? value : "");
       }
       const file = await fetch(`${url}/view?${query.toString()}`, { signal });
       if (!file.ok) throw new Error(`GET /view: HTTP ${file.status}`);

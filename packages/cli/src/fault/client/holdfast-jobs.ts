@@ -16,7 +16,7 @@ import {
 import { CommandFailure } from "../../command-failure.ts";
 import type { ObservedJob, ObservedOutput } from "../observed.ts";
 import { pictureHash } from "../picture-hash.ts";
-import type { FaultJob } from "../scenario.ts";
+import type { FaultJob } from "../fault-job.ts";
 import type { Reference } from "./reference.ts";
 
 /** Jobs that were accepted. */

@@ -1,5 +1,5 @@
 import { isProcessAlive } from "@holdfast/runtime/host";
-import type { LinkTrial, LossyLink, LossyLinkOptions } from "./lossy-link.ts";
+import type { LinkTrial, LossyLink, LossyLinkOptions } from "./link.ts";
 import type { Programs } from "./programs.ts";
 
 /** Of RFC 2544, for tests of networks: no host has an address there for anything else. */

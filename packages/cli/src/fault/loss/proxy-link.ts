@@ -1,5 +1,5 @@
 import { createFaultProxy, type FaultProxy } from "../proxy/fault-proxy.ts";
-import type { LossyLink, LossyLinkOptions } from "./lossy-link.ts";
+import type { LossyLink, LossyLinkOptions } from "./link.ts";
 
 /** Our own proxy, whose chunks wait as TCP's retransmissions would. Works everywhere. */
 export function openProxyLink(options: LossyLinkOptions): LossyLink {

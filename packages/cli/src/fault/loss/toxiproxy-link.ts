@@ -1,5 +1,5 @@
 import { tryPort } from "@holdfast/runtime/host";
-import type { LinkTrial, LossyLinkOptions } from "./lossy-link.ts";
+import type { LinkTrial, LossyLinkOptions } from "./link.ts";
 
 const HOST = "127.0.0.1";
 const PROGRAM = "toxiproxy-server";

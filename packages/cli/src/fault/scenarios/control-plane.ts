@@ -57,7 +57,9 @@ export const replicaKilled: Scenario = {
         await first?.revive();
       },
       struck: () => Promise.resolve(kills),
-      end: async () => void (await first?.revive()),
+      end: async () => {
+        await first?.revive();
+      },
     });
   },
   check: (seen) => [noFailureOfTheirOwn(seen)],

@@ -26,7 +26,9 @@ function targetMs(baselineP95Ms: number): number {
 export function p95Ms(jobs: readonly ObservedJob[]): number | null {
   const times = jobs
     .flatMap(({ job }) =>
-      job?.endedAt == null ? [] : Date.parse(job.endedAt) - Date.parse(job.createdAt),
+      job === null || job.endedAt === null
+        ? []
+        : Date.parse(job.endedAt) - Date.parse(job.createdAt),
     )
     .toSorted((one, other) => one - other);
   return times[Math.ceil(times.length * 0.95) - 1] ?? null;

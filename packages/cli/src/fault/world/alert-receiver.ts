@@ -58,8 +58,13 @@ function alertsIn(body: string): readonly ToldAlert[] {
   const alerts = fieldOf(fieldOf(parsed, "data"), "alerts");
   if (!Array.isArray(alerts)) return [];
   return alerts.map((one: unknown) => ({
-    rule: String(fieldOf(one, "rule")),
-    status: String(fieldOf(one, "status")),
-    summary: String(fieldOf(one, "summary") ?? ""),
+    rule: textOf(one, "rule"),
+    status: textOf(one, "status"),
+    summary: textOf(one, "summary"),
   }));
+}
+
+function textOf(value: unknown, name: string): string {
+  const text = fieldOf(value, name);
+  return typeof text === "string" ? text : "";
 }

@@ -4,7 +4,7 @@ import type { FaultRule } from "@holdfast/simulator";
 import { fieldOf } from "../../api/api-client.ts";
 import { toList } from "../../api/job-calls.ts";
 import { askComfy } from "../../up/local-comfyui.ts";
-import type { LossyLink } from "../loss/lossy-link.ts";
+import type { LossyLink } from "../loss/link.ts";
 import { createFaultProxy, type FaultProxy } from "../proxy/fault-proxy.ts";
 import { choosePort } from "./choose-port.ts";
 import { startChild, type Child } from "./child.ts";
@@ -102,7 +102,9 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
         remove: async () => void (await call(`${faults}/${id}`, "DELETE")),
       };
     },
-    kill: async () => void (await child?.kill()),
+    kill: async () => {
+      await child?.kill();
+    },
     async revive() {
       if (child?.isRunning() !== true) await start();
     },

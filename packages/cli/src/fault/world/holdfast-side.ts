@@ -10,7 +10,7 @@ import { choosePort } from "./choose-port.ts";
 import type { Comfyui } from "./comfyui.ts";
 import { startAgent, startReplica, type Part } from "./holdfast-parts.ts";
 import { storeIn, type Store } from "./store.ts";
-import type { WorldPlan } from "./world.ts";
+import type { WorldPlan } from "./world-plan.ts";
 
 /** Holdfast in a world: Postgres, replicas behind a balancer, agents, a receiver of its alerts. */
 export interface HoldfastSide {

@@ -7,26 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { abortReason, type Clock, type Random } from "@holdfast/runtime";
 import { fieldOf } from "../../api/api-client.ts";
-import { openLossyLink, type LossyLink } from "../loss/lossy-link.ts";
+import type { LossyLink } from "../loss/link.ts";
+import { openLossyLink } from "../loss/lossy-link.ts";
 import type { Programs } from "../loss/programs.ts";
+import type { WorldPlan } from "./world-plan.ts";
 import { openComfyui, type Comfyui } from "./comfyui.ts";
 import { startHoldfastSide, type HoldfastSide } from "./holdfast-side.ts";
-
-/** What a scenario wants of its world. */
-export interface WorldPlan {
-  readonly comfyuis: number;
-  /** One machine with all ComfyUIs; otherwise each has its own. */
-  readonly isOneMachine: boolean;
-  readonly replicas: 1 | 2;
-  /** Settings of the control plane. */
-  readonly settings?: Readonly<Record<string, string>>;
-  /** Speed of the simulated cards; default 0, at once. */
-  readonly timeScale?: number;
-  /** Clocks that are off: of the agents, and of the second replica. */
-  readonly skew?: { readonly agentMs: number; readonly replicaMs: number };
-  /** Share of packets that can be lost between callers and ComfyUI. */
-  readonly lossShare?: number;
-}
 
 /** See above. */
 export interface World {
