@@ -66,10 +66,13 @@ export function sampledGraph(index: number, model: string): Graph {
   };
 }
 
-/** A graph as somebody sends who has made a mistake: a picture of no width. */
+/** A graph as somebody sends who has made a mistake: a picture of no width. Only nodes that all have. */
 export function malformedGraph(index: number): Graph {
-  const graph = sleepingGraph(index, 0);
-  return { ...graph, "1": { class_type: "EmptyImage", inputs: { width: 0, height: 64 } } };
+  const empty = emptyImage(index);
+  return {
+    "1": { ...empty, inputs: { ...empty.inputs, width: 0 } },
+    "3": save(["1", 0]),
+  };
 }
 
 /** The same result without the wait. */

@@ -1,3 +1,4 @@
+import type { JobView } from "@holdfast/contract";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { attemptFact, jobFact, observedFact } from "../../testing/fault-facts.ts";
@@ -86,7 +87,7 @@ describe("a promise is broken", () => {
 
   it("not by a picture that recovery says it changed", () => {
     const outputs = [{ name: "a", isWhole: true, picture: "smaller" }];
-    const view = { changes: { loss: "size", steps: ["smaller"] } } as const;
+    const view: Partial<JobView> = { changes: { loss: "size", steps: ["smaller"] } };
     expect(brokenPromises(jobFact(0, { outputs, view }))).toEqual([]);
   });
 
