@@ -9,7 +9,8 @@ export const EXIT = {
   refused: 2,
   /**
    * The server cannot be reached; for `up`, `server` and `agent`: somebody else has this data folder;
-   * for `machine`: another installer is at work; for `experiment run`: pre-flight checks failed.
+   * for `machine`: another installer is at work; for `experiment run`: pre-flight checks failed; for
+   * `fault run`: a world could not be started.
    */
   unavailable: 3,
   /**
@@ -36,7 +37,7 @@ export const EXIT_CODES_IN_WORDS: readonly (readonly [ExitCode, string])[] = [
   [EXIT.refused, "wrong usage or setting, or the server refused the request"],
   [
     EXIT.unavailable,
-    "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work; experiment: pre-flight checks failed",
+    "no server reached; up, server, agent: the data folder belongs to another process; machine: another installer is at work; experiment: pre-flight checks failed; fault: a world could not be started",
   ],
   [
     EXIT.notFinished,

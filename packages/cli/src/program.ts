@@ -6,6 +6,7 @@ import { addClassify } from "./commands/classify.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addExperiment } from "./commands/experiment.ts";
+import { addFault } from "./commands/fault.ts";
 import { addFleet } from "./commands/fleet.ts";
 import { addHealth } from "./commands/health.ts";
 import { addJobs } from "./commands/jobs.ts";
@@ -45,6 +46,7 @@ export function createProgram(context: CommandContext): Command {
   addAlerts(program, context);
   addClassify(program, context);
   addMachine(program, context);
+  addFault(program, context);
   addFleet(program, context);
   addHealth(program, context);
   addSla(program, context);

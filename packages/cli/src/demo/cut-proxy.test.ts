@@ -1,5 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { systemClock } from "@holdfast/runtime/system";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createCutProxy, type CutProxy } from "./cut-proxy.ts";
 
@@ -20,7 +21,7 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);
   });
-  proxy = createCutProxy(upstreamUrl());
+  proxy = createCutProxy(upstreamUrl(), systemClock);
   await proxy.start();
 });
 

@@ -70,7 +70,7 @@ async function runOnComfyUI(facts: DemoFacts, signal: AbortSignal): Promise<void
   const kinds = await untilAnswering(facts, signal);
   const what = kinds.includes("simulated") ? "simulated ComfyUI" : "real ComfyUI";
   terminal.line(`demo: renders on the ${what} ${urls.join(" and ")} (no model needed)`);
-  const proxies = urls.map((url) => createCutProxy(url));
+  const proxies = urls.map((url) => createCutProxy(url, systemClock));
   try {
     for (const proxy of proxies) await proxy.start();
     const agent = await facts.startTrial(proxies.map((proxy) => proxy.url()));

@@ -1,3 +1,4 @@
+import type { FaultRule } from "@holdfast/simulator";
 import { fieldOf } from "../api/api-client.ts";
 import { toList } from "../api/job-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
@@ -9,7 +10,14 @@ const CRASH_BEFORE = "VAEDecode";
 
 /** Makes a simulator die, once, in the middle of the next render; answers the fault's id. */
 export async function injectCrash(simulatorUrl: string): Promise<string> {
-  const rule = { kind: "crash", match: { nodeClass: CRASH_BEFORE, count: 1 } };
+  return await injectFault(simulatorUrl, {
+    kind: "crash",
+    match: { nodeClass: CRASH_BEFORE, count: 1 },
+  });
+}
+
+/** Gives a simulator a fault; answers its id. */
+export async function injectFault(simulatorUrl: string, rule: FaultRule): Promise<string> {
   const answer = await call(`${simulatorUrl}/simulator/faults`, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -36,6 +44,6 @@ async function call(url: string, init: RequestInit): Promise<unknown> {
     throw new Error(`answered HTTP ${response.status}`);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CommandFailure(EXIT.failed, `demo: ${url}: ${reason}`, { cause });
+    throw new CommandFailure(EXIT.failed, `fault injection: ${url}: ${reason}`, { cause });
   }
 }

@@ -67,6 +67,15 @@ describe("the end of a page's job", () => {
     });
   });
 
+  it("is flagged after two rounds of a graph that ComfyUI refuses, whatever the batch allows", () => {
+    const error = { ...failed.error!, class: "workflow_error" };
+    expect(decideEnd({ ...failed, error }, 0, RULES, NOW).kind).toBe("retry");
+    expect(decideEnd({ ...failed, error }, 1, RULES, NOW).kind).toBe("flagged");
+    expect(decideEnd({ ...failed, error }, 0, { ...RULES, maxRetries: 0 }, NOW).kind).toBe(
+      "flagged",
+    );
+  });
+
   it("is flagged at once after poison", () => {
     expect(decideEnd({ ...failed, poison: true }, 0, RULES, NOW).kind).toBe("flagged");
   });

@@ -62,10 +62,15 @@ export function decideEnd(
       };
     case "failed":
     case "timeout": {
-      const isLast = end.poison || retryCount >= rules.maxRetries;
+      const isLast = end.poison || retryCount >= roundsFor(end.error, rules);
       return turn(toImageError(end, nowMs, isLast), isLast, retryCount, rules, nowMs);
     }
   }
+}
+
+/** Fresh rounds that a failure may get: a graph that ComfyUI refuses is refused by the next round as well. */
+function roundsFor(error: JobError | null, { maxRetries }: RetryRules): number {
+  return error?.class === "workflow_error" ? Math.min(MALFORMED_RETRIES, maxRetries) : maxRetries;
 }
 
 /** What a refusal means: no job was made of the page. */
