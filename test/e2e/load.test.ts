@@ -255,3 +255,62 @@ describe("before any load is sent", () => {
     nothingWasSent();
   });
 });
+
+describe("with a fault meanwhile", () => {
+  const twenty = ["--jobs", "20", "--concurrency", "4", "--timeout", "60"];
+
+  it("a bare client loses what is refused, a Holdfast nothing; the file says under what", async () => {
+    const scenario = ["--scenario", "server-errors", ...twenty];
+    const bare = await run([...small(), ...scenario, "--output", at("bare.json")]);
+    expect(bare.output).toContain("18 of 20 jobs completed, 2 failed");
+    expect(bare.output).toContain("scenario server-errors: it struck 2 times");
+    expect(bare.code).toBe(1);
+    const { summary } = await fileOf("bare.json");
+    // It is told as what it is, not as what stood in front of it.
+    expect(summary).toMatchObject({
+      scenario: "server-errors",
+      target: { kind: "comfyui", url: simulator.url },
+    });
+
+    const served = await prepareServed();
+    try {
+      await served.start(["up", "--comfyui", simulator.url]);
+      await until("it is ready", () => served.client().isReady(), 30_000);
+      const through = await run([...small(), ...scenario], served.url);
+      expect(through.output).toContain("20 of 20 jobs completed");
+      expect(through.output).toMatch(/scenario server-errors: it struck [1-9]/);
+      expect(through.code).toBe(0);
+      // Behind it: its simulated ComfyUI, which it tells of.
+      const crash = await run([...small(), ...twenty, "--scenario", "comfyui-crash"], served.url);
+      expect(crash.output).toContain("20 of 20 jobs completed");
+      expect(crash.output).toContain(`(${simulator.url})`);
+      expect(crash.code).toBe(0);
+    } finally {
+      await served.close();
+    }
+  });
+
+  it("is refused where there is none of that name, or none can be made", async () => {
+    const unknown = await run([...small(), "--scenario", "nonsense"]);
+    expect(unknown.output).toContain("there is no scenario nonsense; there are prompt-validation");
+    const impossible = await run([...small(), "--scenario", "zombie", "--output", at("z.json")]);
+    expect(impossible.output).toContain("holdfast fault run zombie");
+    expect([unknown.code, impossible.code]).toEqual([2, 2]);
+    expect(simulator.stats().promptsRun).toBe(0);
+    // Nothing of a run that never began is left.
+    expect(readdirSync(folder.path).filter((name) => name.includes("z.json"))).toEqual([]);
+  });
+});
+
+it("writes a page with plots, and says so before the load where it cannot", async () => {
+  const page = await run([...small(), "--report", at("pages/run.html")]);
+  expect(page.code).toBe(0);
+  const html = readFileSync(at("pages/run.html"), "utf8");
+  expect(html).toContain("<svg");
+  expect(html).toContain("12 of 12");
+  writeFileSync(at("file"), "");
+  const before = simulator.stats().promptsRun;
+  const refused = await run([...small(), "--report", at("file/run.html")]);
+  expect([refused.code, refused.output]).toEqual([2, expect.stringContaining("--report: ")]);
+  expect(simulator.stats().promptsRun).toBe(before);
+});

@@ -41,6 +41,8 @@ export function addLoad(program: Command, context: CommandContext): void {
     .option("--min-success <share>", "with fewer completed the exit code is 1 (default 0.98)")
     .option("--cost-per-hour <dollars>", "of one machine; default: what a fleet knows of its own")
     .option("--output <file>", "write summary and samples there, for jq and --compare")
+    .option("--report <file>", "write a page with plots there (HTML)")
+    .option("--scenario <name>", "with this fault meanwhile (holdfast fault list)")
     .option("--root <folder>", "where observability/comfyui_metrics.ndjson grows (default infra)")
     .option("--compare <file>", "an --output before: better or worse, with intervals")
     .option("--force", "compare though it was other work")

@@ -1,6 +1,7 @@
 /** One load run from its first job to its last: driver, samples, cards, stop rules, and what it comes to. */
 import { setMaxListeners } from "node:events";
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Graph } from "@holdfast/comfyui/protocol";
 import {
   createJobPlan,
   createLoadCollector,
@@ -36,6 +37,8 @@ export interface MeasureOptions {
   readonly target: LoadTarget;
   readonly cards: Cards;
   readonly scenario: string | null;
+  /** The graph to send in the place of the one of an index; default: that one. */
+  readonly graphFor?: (index: number, graph: Graph) => Graph;
   readonly price: RunFacts["price"];
   readonly clock: Clock;
   /** Aborted: jobs in flight are cancelled, and what was measured is summed up. */
@@ -72,7 +75,10 @@ export async function measureLoad(options: MeasureOptions): Promise<MeasuredRun>
     target,
     pacing: createPacing(plan.pace, plan.limits, plan.mix.seed),
     plan: createJobPlan(plan.mix),
-    graphOf: (job) => graphs.get(job.workflow)?.(job) ?? {},
+    graphOf(job) {
+      const graph = graphs.get(job.workflow)?.(job) ?? {};
+      return options.graphFor?.(job.index, graph) ?? graph;
+    },
     warmUp: plan.warmUp,
     timeoutMs: plan.timeoutMs,
     clock,

@@ -18,6 +18,8 @@ export interface LoadOptions {
   readonly stopErrors?: string;
   readonly minSuccess?: string;
   readonly costPerHour?: string;
+  readonly report?: string;
+  readonly scenario?: string;
   readonly compare?: string;
   readonly force?: boolean;
   readonly json?: boolean;

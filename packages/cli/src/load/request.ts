@@ -38,6 +38,10 @@ export interface LoadRequest {
   readonly costPerHour: number | null;
   /** Null: no file is written. */
   readonly output: string | null;
+  /** The same of the page with plots. */
+  readonly report: string | null;
+  /** Name of a fault that is made meanwhile; null for none. */
+  readonly scenario: string | null;
   readonly root: string;
   readonly compare: { readonly file: string; readonly force: boolean } | null;
 }
@@ -101,6 +105,8 @@ export async function readLoadRequest(
     minSuccess,
     costPerHour,
     output: options.output ?? null,
+    report: options.report ?? null,
+    scenario: options.scenario ?? null,
     root: options.root ?? DEFAULT_ROOT,
     compare:
       options.compare === undefined

@@ -1,9 +1,10 @@
 /** `holdfast load`: checks what was asked for, runs it, writes what it came to. */
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import {
   createKeptSamples,
   gpuMetricsLine,
   jobMetricsLine,
+  loadReportHtml,
   sampleLine,
   type ComparedLoad,
   type Comparison,
@@ -19,6 +20,7 @@ import { listenForStop } from "../up/stop-signals.ts";
 import { assertComparable, comparisonLines, compareWith, readBaseline } from "./baseline.ts";
 import { findCards, type Cards } from "./cards.ts";
 import { percentText } from "./figures.ts";
+import type { FaultyTarget } from "./faulty-target.ts";
 import { findPrice } from "./find-price.ts";
 import { showLive } from "./live-view.ts";
 import type { LoadTarget } from "./load-target.ts";
@@ -28,6 +30,7 @@ import type { LoadOptions } from "./options.ts";
 import { readLoadRequest, type LoadRequest } from "./request.ts";
 import { summaryLines } from "./summary-text.ts";
 import {
+  assertWritable,
   METRICS_FILE,
   openMetrics,
   openSpool,
@@ -40,18 +43,45 @@ export async function runLoad(options: LoadOptions, context: CommandContext): Pr
   const { terminal, env } = context;
   const request = await readLoadRequest(options, env);
   const before = request.compare === null ? null : await readBaseline(request.compare.file);
-  const { address, targetKind: kind } = request;
-  const target = await openTarget({ address, kind, clock: systemClock, random: systemRandom });
+  const { address, targetKind: kind, scenario } = request;
+  const opened = await openTarget({ address, kind, clock: systemClock, random: systemRandom });
+  let fault: FaultyTarget | null = null;
   try {
     if (request.compare !== null && before !== null) {
-      const now = { target, plan: planFacts(request), scenario: null };
+      const now = { target: opened, plan: planFacts(request), scenario };
       assertComparable(request.compare, before, now);
     }
     const files = await openFiles(request);
-    await runAndTell({ request, target, files, before }, options.json === true, terminal);
+    try {
+      fault = await withFault(request, opened);
+    } catch (error) {
+      await closeFiles(files);
+      throw error;
+    }
+    const target = fault?.target ?? opened;
+    await runAndTell({ request, target, fault, files, before }, options.json === true, terminal);
   } finally {
-    await target.close();
+    await (fault?.target ?? opened).close();
+    // After it has taken back its work, which may go through what makes the fault.
+    if (fault !== null) tellFault(fault, await fault.end(), terminal);
   }
+}
+
+/** What makes faults is loaded for those who want one. */
+async function withFault(
+  { scenario, address }: LoadRequest,
+  target: LoadTarget,
+): Promise<FaultyTarget | null> {
+  if (scenario === null) return null;
+  const { openFaultyTarget } = await import("./faulty-target.ts");
+  const system = { clock: systemClock, random: systemRandom };
+  return await openFaultyTarget(scenario, target, address, system);
+}
+
+function tellFault({ name }: FaultyTarget, struck: number | null, terminal: Terminal): void {
+  const times = struck === null ? "how often it struck is not known" : `it struck ${struck} times`;
+  const warning = struck === 0 ? ": the run says nothing of it, make it longer" : "";
+  terminal.note(`scenario ${name}: ${times}${warning}`);
 }
 
 interface Files {
@@ -60,13 +90,14 @@ interface Files {
 }
 
 /** Throws {@link CommandFailure} where one of them cannot be written. */
-async function openFiles({ root, output }: LoadRequest): Promise<Files> {
+async function openFiles({ root, output, report }: LoadRequest): Promise<Files> {
   const opened = async <T>(open: Promise<T>, what: string): Promise<T> =>
     await open.catch((cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause);
       const message = `${what} cannot be written: ${reason}. No load was sent.`;
       throw new CommandFailure(EXIT.refused, message, { cause });
     });
+  if (report !== null) await opened(assertWritable(report), `--report: ${report}`);
   const spool = output === null ? null : await opened(openSpool(output), `--output: ${output}`);
   try {
     const metrics = await opened(openMetrics(root), `--root: ${METRICS_FILE} in ${root}`);
@@ -78,9 +109,17 @@ async function openFiles({ root, output }: LoadRequest): Promise<Files> {
   }
 }
 
+/** Of a run that never began: nothing of it is left. */
+async function closeFiles({ metrics, spool }: Files): Promise<void> {
+  await metrics.end();
+  await spool?.close();
+  if (spool !== null) await rm(spool.path, { force: true });
+}
+
 interface Run {
   readonly request: LoadRequest;
   readonly target: LoadTarget;
+  readonly fault: FaultyTarget | null;
   readonly files: Files;
   readonly before: ComparedLoad | null;
 }
@@ -98,11 +137,12 @@ async function runAndTell(run: Run, isJson: boolean, terminal: Terminal): Promis
     tellBefore(run, cards, terminal);
     const kept = createKeptSamples();
     const measured = await measure(run, cards, cancel, isJson, terminal, kept);
-    const failure = await finishFiles(files, request.output, measured);
+    const broken = await finishFiles(files, request.output, measured);
     const comparison =
       run.before === null
         ? null
         : compareWith(run.before, { summary: measured.summary, kept: kept.facts() });
+    const failure = broken ?? (await writeReport(request.report, measured, comparison));
     tellAfter(run, measured, comparison, isJson, terminal);
     if (failure !== null) throw failure;
     process.exitCode = exitCodeOf(request, measured.summary, comparison, terminal);
@@ -113,8 +153,26 @@ async function runAndTell(run: Run, isJson: boolean, terminal: Terminal): Promis
   }
 }
 
+/** Null, or why there is no page. */
+async function writeReport(
+  file: string | null,
+  { summary, timeline }: MeasuredRun,
+  comparison: Comparison | null,
+): Promise<CommandFailure | null> {
+  if (file === null) return null;
+  const more = comparison === null ? {} : { comparison };
+  try {
+    await writeFile(file, loadReportHtml({ summary, timeline, ...more }));
+    return null;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const words = `${file} could not be written: ${reason}`;
+    return new CommandFailure(EXIT.failed, words, { cause });
+  }
+}
+
 async function measure(
-  { request, target, files }: Run,
+  { request, target, files, fault }: Run,
   cards: Cards,
   cancel: AbortController,
   isJson: boolean,
@@ -128,7 +186,8 @@ async function measure(
     plan: request,
     target,
     cards,
-    scenario: null,
+    scenario: request.scenario,
+    ...(fault !== null && { graphFor: (index, graph) => fault.graphFor(index, graph) }),
     price,
     clock: systemClock,
     cancel: cancel.signal,
@@ -144,8 +203,9 @@ async function measure(
   });
 }
 
-function tellBefore({ request, target }: Run, cards: Cards, terminal: Terminal): void {
+function tellBefore({ request, target, fault }: Run, cards: Cards, terminal: Terminal): void {
   terminal.note(titleOf(request, target));
+  if (fault !== null) terminal.note(`scenario ${fault.name}: ${fault.how}`);
   for (const { name, isVaried } of request.workflows) {
     if (isVaried) continue;
     terminal.note(
@@ -210,6 +270,7 @@ function tellAfter(
     for (const line of lines) terminal.line(line);
   }
   if (request.output !== null) terminal.note(`written: ${request.output}`);
+  if (request.report !== null) terminal.note(`written: ${request.report}`);
   terminal.note(`added to ${files.metrics.path}`);
 }
 

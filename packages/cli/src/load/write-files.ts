@@ -44,6 +44,12 @@ export async function openMetrics(root: string): Promise<LineSink & { readonly p
   return await openLines(join(root, METRICS_FILE));
 }
 
+/** Throws where a file cannot be written; its folder is made, and what is in it stays. */
+export async function assertWritable(file: string): Promise<void> {
+  await mkdir(dirname(resolve(file)), { recursive: true });
+  await (await open(file, "a")).close();
+}
+
 /** Opens a file to add lines to; its folder is made. */
 export async function openLines(file: string): Promise<LineSink & { readonly path: string }> {
   const path = resolve(file);

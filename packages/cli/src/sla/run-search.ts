@@ -1,6 +1,6 @@
 /** `holdfast sla search`: the most books at a time, the verdict, and the runbook. */
-import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import {
   judgeSla,
   measuredText,
@@ -25,6 +25,7 @@ import { measureLoad } from "../load/measure.ts";
 import type { LoadOptions } from "../load/options.ts";
 import { openTarget } from "../load/open-target.ts";
 import { readLoadRequest, type LoadRequest } from "../load/request.ts";
+import { assertWritable } from "../load/write-files.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
@@ -72,7 +73,7 @@ export async function runSearch(options: SlaSearchOptions, context: CommandConte
   });
   const stop = listenForStop(terminal, () => undefined);
   try {
-    await assertWritable([runbook, ...(options.output === undefined ? [] : [options.output])]);
+    await assertAllWritable([runbook, ...(options.output === undefined ? [] : [options.output])]);
     await searchAndTell({ options, request, target, sla, runbook, stop: stop.signal }, terminal);
   } finally {
     stop.release();
@@ -191,11 +192,10 @@ async function recoveryOf(
 }
 
 /** Before any load: a search takes long, and its result must not be lost. */
-async function assertWritable(files: readonly string[]): Promise<void> {
+async function assertAllWritable(files: readonly string[]): Promise<void> {
   for (const file of files) {
     try {
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, "", { flag: "a" });
+      await assertWritable(file);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new CommandFailure(
