@@ -70,7 +70,10 @@ describe.skipIf(CHROMIUM === undefined)("the report of a load run", () => {
     expect(await plot.locator("tbody tr").count()).toBe(5);
     expect(await plot.locator("path.dots").first().isVisible()).toBe(true);
     const mark = plot.locator("path.mark");
-    const [markBox, plotBox] = [await mark.boundingBox(), await plot.getByRole("img").boundingBox()];
+    const [markBox, plotBox] = [
+      await mark.boundingBox(),
+      await plot.getByRole("img").boundingBox(),
+    ];
     // The knee of the run is at 8, of levels from 1 to 16.
     const share = ((markBox?.x ?? 0) - (plotBox?.x ?? 0)) / (plotBox?.width ?? 1);
     expect(share).toBeCloseTo(7 / 15, 1);
