@@ -170,7 +170,7 @@ ${line(HEADS.map(() => "---"))}
 ${workflows.map((one) => line(rowOf(one))).join("\n")}
 
 \`${NOT_KNOWN}\` was not measured. Cold: the models had to be loaded. Warm: the mean of runs whose models were
-loaded. Model load: cold less warm. Peak VRAM: above what was in use before the workflow's first run.
+loaded. Model load: cold less warm, where cold was the longer one. Peak VRAM: above what was in use before the workflow's first run.
 
 ## Slowest nodes
 
