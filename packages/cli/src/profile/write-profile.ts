@@ -1,13 +1,12 @@
 /** The files of a profiling, and the same in lines for a screen. */
 import {
+  bytesText,
   msText,
-  NOT_KNOWN,
   profileReadme,
   profileReportHtml,
   shareText,
   type ProfileSummary,
 } from "@holdfast/load";
-import { bytesText } from "../terminal/durations.ts";
 import { CARDS_FILE, type MeasuredProfile } from "./measure-all.ts";
 import type { ProfileFolder } from "./profile-folder.ts";
 
@@ -46,7 +45,7 @@ export async function writeProfile(
 /** A line a workflow, and one for each of its slowest nodes. */
 export function profileLines({ workflows }: ProfileSummary): readonly string[] {
   return workflows.flatMap(({ name, runs, coldMs, warmMs, loadShare, ...one }) => [
-    `${name}: ${runs.completed} of ${runs.asked} runs, cold ${msText(coldMs)}, warm ${msText(warmMs?.mean ?? null)}, model load ${shareText(loadShare)}, peak VRAM ${one.vramPeakBytes === null ? NOT_KNOWN : bytesText(one.vramPeakBytes)}`,
+    `${name}: ${runs.completed} of ${runs.asked} runs, cold ${msText(coldMs)}, warm ${msText(warmMs?.mean ?? null)}, model load ${shareText(loadShare)}, peak VRAM ${bytesText(one.vramPeakBytes)}`,
     ...one.bottlenecks.map(
       ({ nodeId, classType, meanMs, share }) =>
         `  ${nodeId} ${classType}: ${msText(meanMs)}, ${shareText(share)}`,

@@ -243,6 +243,25 @@ describe("the texts of a profile", () => {
     expect(texts(summaryOf([]))).toContain("| fox | 0 of 3 | – | – | – | – | – | – | – | – |");
   });
 
+  it("make no digits of what takes no time", () => {
+    const nodes = [
+      { nodeId: "3", ms: 900 },
+      { nodeId: "4", ms: 0.0123 },
+    ];
+    const runs = [run(0, { nodes, loaderMs: 0.0123 }), run(1, { nodes })];
+    const collector = createLoadCollector();
+    const { gpu } = collector.measured();
+    const page = profileReportHtml({
+      summary: summaryOf(runs),
+      profiles: [profiled(runs).profile],
+      timeline: collector.timeline(),
+      gpu,
+    });
+    expect(page).toContain("<b>&lt; 0.1 ms</b>");
+    expect(page).toContain("took &lt; 0.1 ms of the cold run, &lt; 0.1 %.");
+    expect(page).not.toContain("0.0123");
+  });
+
   it("stay what they are, whatever names hold", () => {
     const hostile = `<script>alert(1)</script>|\n# x`;
     const summary = summaryOf([run(0)]);
