@@ -8,11 +8,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { profileSummarySchema, workflowProfileSchema } from "@holdfast/load";
+import { profilePageSchema } from "@holdfast/contract";
+import { profileSummarySchema, workflowProfileSchema, type ProfileSummary } from "@holdfast/load";
 import { systemClock } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator } from "@holdfast/simulator";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { SMI_FIXTURES } from "../../packages/gpu/testing/nvidia-smi-fixture.ts";
+import { sleepingGraph } from "../support/api.ts";
 import { freePort, startHoldfast, temporaryFolder } from "../support/processes.ts";
 import { prepareServed } from "../support/served.ts";
 
@@ -61,8 +63,8 @@ const workflow = (name: string, graph: unknown = GRAPH): string => {
   writeFileSync(file, JSON.stringify(graph));
   return file;
 };
-/** The recorded readings of a card under load, in the three columns that are asked for. */
-const nvidiaSmi = (): string => {
+/** The recorded readings of a card under load, in the three columns that are asked for; `before` is run first. */
+const nvidiaSmi = (before = ""): string => {
   const lines = readFileSync(join(SMI_FIXTURES, "h200-590.load.query-gpu.csv"), "utf8").split("\n");
   const heads = (lines[0] ?? "").split(", ");
   const cells = (lines[1] ?? "").split(", ");
@@ -72,7 +74,7 @@ const nvidiaSmi = (): string => {
   };
   const program = join(folder.path, "bin", "nvidia-smi");
   const line = `2026/11/28 12:00:00.123, ${cell("utilization.gpu")}, ${cell("memory.used")}`;
-  writeFileSync(program, `#!/bin/sh\necho '${line}'\n`);
+  writeFileSync(program, `#!/bin/sh\n${before}\necho '${line}'\n`);
   chmodSync(program, 0o755);
   return line;
 };
@@ -80,6 +82,8 @@ const profile = (args: readonly string[], server = simulator.url) =>
   startHoldfast("profile", ["profile", "--server", server, "--root", root, ...args], {
     PATH: `${join(folder.path, "bin")}:${process.env["PATH"] ?? ""}`,
   });
+const summaryRead = (): ProfileSummary =>
+  profileSummarySchema.parse(JSON.parse(read("summary.json")));
 const folders = (): string[] => readdirSync(join(root, "comfyui/profiling"));
 const read = (name: string, day = folders()[0] ?? ""): string =>
   readFileSync(join(root, "comfyui/profiling", day, name), "utf8");
@@ -90,7 +94,7 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
     const args = ["--workflow", workflow("fox"), "--every", "100"];
     const one = profile(args);
     expect(await one.exited).toBe(0);
-    const summary = profileSummarySchema.parse(JSON.parse(read("summary.json")));
+    const summary = summaryRead();
     expect(summary).toMatchObject({ stoppedBecause: "done", target: { kind: "comfyui" } });
     const [fox] = summary.workflows;
     expect(fox).toMatchObject({ name: "fox", runs: { asked: 3, completed: 3, failed: 0 } });
@@ -136,7 +140,14 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
     expect(await noRoot.exited).toBe(2);
     const noSamples = profile([]);
     expect(await noSamples.exited).toBe(2);
-    expect(noSamples.output()).toContain("give other files with --workflow");
+    expect(noSamples.output()).toContain(
+      `there is no ${join(root, "comfyui/samples/book_small.json")}`,
+    );
+    const noFeed = profile(["--workflow", fox, "--feed", `http://127.0.0.1:${await freePort()}`]);
+    expect(await noFeed.exited).toBe(3);
+    const comfyui = profile(["--workflow", fox, "--feed", simulator.url]);
+    expect(await comfyui.exited).toBe(2);
+    expect(comfyui.output()).toContain("takes no profiles");
     expect(existsSync(root)).toBe(false);
     expect(simulator.stats().requests["POST /prompt"]).toBeUndefined();
   });
@@ -149,7 +160,7 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
       .poll(async () => (await (await fetch(`${simulator.url}/queue`)).json()) as object)
       .toMatchObject({ queue_running: [expect.anything()] });
     expect(await one.stop("SIGINT")).toBe(130);
-    const summary = profileSummarySchema.parse(JSON.parse(read("summary.json")));
+    const summary = summaryRead();
     expect(summary).toMatchObject({ stoppedBecause: "cancelled" });
     expect(summary.workflows[0]?.runs.completed).toBeGreaterThanOrEqual(2);
     expect(summary.workflows[0]?.warmMs).not.toBeNull();
@@ -158,17 +169,132 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
       .toMatchObject({ queue_running: [], queue_pending: [] });
   });
 
-  it("measures a Holdfast, and says what it does not tell", async () => {
+  it("gives up a run that is out of its time, and measures the next one", async () => {
+    const match = { nthPrompt: 2, nodeClass: "KSampler" };
+    simulator.faults.add({ kind: "hang", polls: true, match });
+    const one = profile(["--workflow", workflow("fox"), "--timeout", "5", "--no-nvidia-smi"]);
+    expect(await one.exited).toBe(1);
+    expect(one.output()).toContain("fox run 2 (unknown): timed_out: not done within 5 s");
+    const { runs } = workflowProfileSchema.parse(JSON.parse(read("fox.json")));
+    expect(runs.map(({ outcome, kind }) => [outcome, kind])).toEqual([
+      ["completed", "cold"],
+      ["timed_out", "unknown"],
+      ["completed", "warm"],
+    ]);
+    expect(summaryRead()).toMatchObject({
+      stoppedBecause: "done",
+      workflows: [{ runs: { asked: 3, completed: 2, failed: 1 }, warmMs: { count: 1 } }],
+    });
+  });
+
+  it("writes what was measured of a server that is lost in the middle", async () => {
+    const files = [workflow("fox"), workflow("owl")].flatMap((file) => ["--workflow", file]);
+    const one = profile([...files, "--runs", "900", "--no-nvidia-smi"]);
+    await one.saw("fox run 2 (warm)");
+    await simulator.stop();
+    expect(await one.exited).toBe(3);
+    const { stoppedBecause, workflows } = summaryRead();
+    expect(stoppedBecause).toBe("target_lost");
+    expect(workflows.map(({ name }) => name)).toEqual(["fox"]);
+    expect(workflows[0]?.runs.completed).toBeGreaterThanOrEqual(2);
+    expect(workflows[0]?.runs.failed).toBe(2);
+    expect(workflows[0]?.coldMs).toBeGreaterThan(0);
+    expect(read("report.html")).toContain("the server did not answer any more");
+  });
+
+  it.skipIf(!existsSync("/dev/full"))("loses nothing else to a disk that is full", async () => {
+    // From the first look on that has a folder to go to.
+    nvidiaSmi(
+      `for at in ${root}/comfyui/profiling/*-*; do ln -s /dev/full "$at/nvidia-smi.csv"; done 2>/dev/null`,
+    );
+    const one = profile(["--workflow", workflow("fox"), "--every", "100"]);
+    expect(await one.exited).toBe(1);
+    expect(one.output().match(/nvidia-smi\.csv cannot be written: ENOSPC/g)).toHaveLength(1);
+    const { notes, workflows } = summaryRead();
+    expect(notes).toEqual([expect.stringMatching(/^nvidia-smi\.csv is not whole, .*ENOSPC/)]);
+    expect(workflows[0]?.runs.completed).toBe(3);
+    expect(workflows[0]?.cards.map(({ source }) => source)).toContain("nvidia-smi");
+    expect(read("README.md")).toMatch(/`nvidia-smi\.csv`: .*; not whole/);
+    expect(read("report.html")).toContain("Nodes of fox");
+  });
+
+  it("takes the repository's samples where there are none, and neither root nor workflow is given", async () => {
+    const fast = await startSimulator({ clock: systemClock, timeScale: 0 });
+    try {
+      const args = ["profile", "--server", fast.url, "--no-nvidia-smi", "--every", "100"];
+      const one = startHoldfast("profile", args, {}, folder.path);
+      expect([await one.exited, one.output()]).toEqual([0, expect.anything()]);
+      expect(one.output()).toMatch(/workflows: the samples of \/.*infra\/comfyui\/samples/);
+    } finally {
+      await fast.stop();
+    }
+    const { workflows } = summaryRead();
+    expect(workflows.map(({ name, runs }) => [name, runs.completed])).toEqual([
+      ["book_small", 3],
+      ["book_medium", 3],
+      ["book_large", 3],
+    ]);
+    // Where nothing takes time, a cold run may be the shorter one.
+    for (const { coldMs, warmMs, loadMs } of workflows) {
+      const isCold = coldMs !== null && warmMs !== null && coldMs >= warmMs.mean;
+      expect(loadMs !== null).toBe(isCold);
+    }
+  });
+
+  it("tells a Holdfast, which then knows what a job of the graph takes", async () => {
     const served = await prepareServed();
     try {
       await served.start();
-      const one = profile(["--workflow", workflow("fox"), "--no-nvidia-smi"], served.url);
+      const { call, submit, job } = served.client();
+      const file = workflow("fox");
+      const one = profile(["--workflow", file, "--no-nvidia-smi", "--feed", served.url]);
+      expect([await one.exited, one.output()]).toEqual([0, expect.anything()]);
+      expect(one.output()).toContain(`told ${served.url} of 1 profile`);
+      const { items } = profilePageSchema.parse(await call("GET", "/api/v1/profiles"));
+      const { gpuName, startedAt, workflows } = summaryRead();
+      const [fox] = workflows;
+      expect(items).toEqual([
+        expect.objectContaining({
+          gpuName,
+          runs: 3,
+          measuredAt: startedAt,
+          models: ["v1-5-pruned-emaonly.safetensors"],
+          warm: expect.objectContaining({ runs: 2 }) as unknown,
+          cold: expect.objectContaining({ runs: 1 }) as unknown,
+          loadMs: fox?.loadMs,
+          vramPeakBytes: fox?.vramPeakBytes,
+          longestSilenceMs: expect.closeTo(fox?.longestSilenceMs ?? -1, 0) as number,
+        }),
+      ]);
+      const before = await Promise.all([1, 2, 3, 4].map((seed) => submit(sleepingGraph(seed, 60))));
+      const { id } = await submit(GRAPH);
+      expect((await job(id)).expectedMs).toBe(Math.round(fox?.warmMs?.mean ?? -1));
+      for (const { id: other } of before) await call("POST", `/api/v1/jobs/${other}/cancel`);
+    } finally {
+      await served.close();
+    }
+  });
+
+  it("measures a Holdfast, says what it does not tell, and leaves it to learn by itself", async () => {
+    const served = await prepareServed();
+    try {
+      await served.start();
+      const args = ["--workflow", workflow("fox"), "--no-nvidia-smi"];
+      const twice = profile([...args, "--feed", served.url], served.url);
+      expect(await twice.exited).toBe(2);
+      expect(twice.output()).toContain("--feed: expected a ComfyUI as --server");
+      const one = profile(args, served.url);
       expect(await one.exited).toBe(0);
-      const [fox] = profileSummarySchema.parse(JSON.parse(read("summary.json"))).workflows;
+      const [fox] = summaryRead().workflows;
       expect(fox).toMatchObject({ coldMs: null, loadMs: null, bottlenecks: [] });
       expect(fox?.warmMs?.count).toBe(2);
       expect(one.output()).toContain("Holdfast does not tell times of nodes");
-      expect(one.output()).toMatch(/takes no profiles: it is an older Holdfast|told http/);
+      expect(one.output()).toContain(`${served.url} has learned from these runs by itself`);
+      const learned = async () =>
+        profilePageSchema.parse(await served.client().call("GET", "/api/v1/profiles")).items;
+      await expect
+        .poll(learned, { timeout: 60_000 })
+        .toEqual([expect.objectContaining({ runs: 3, measuredAt: null })]);
     } finally {
       await served.close();
     }

@@ -26,13 +26,15 @@ export interface HoldfastProcess {
   isRunning(): boolean;
 }
 
-/** Starts `holdfast ARGS…` with the given environment over a small one of ours. */
+/** Starts `holdfast ARGS…` with the given environment over a small one of ours, in a folder if one is given. */
 export function startHoldfast(
   name: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
+  cwd?: string,
 ): HoldfastProcess {
   const child = spawn(process.execPath, [BIN, ...args], {
+    ...(cwd !== undefined && { cwd }),
     env: {
       PATH: process.env["PATH"] ?? "",
       HOME: process.env["HOME"] ?? tmpdir(),

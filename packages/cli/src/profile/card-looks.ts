@@ -3,9 +3,8 @@
  * their memory. nvidia-smi tells of this host's cards, so it is left alone where the server is elsewhere,
  * unless somebody named it.
  */
-import { readSmiFailures, runSmi, smiFailureWords } from "@holdfast/gpu";
+import { readSmiFailures, smiFailureWords, type SmiRun } from "@holdfast/gpu";
 import { NVIDIA_SMI_ARGS, readSmiLook, type GpuSample } from "@holdfast/load";
-import type { Clock } from "@holdfast/runtime";
 import { isLoopbackName } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -25,24 +24,28 @@ export interface CardLooks {
   look(signal: AbortSignal): Promise<CardLook>;
 }
 
-const SMI_MS = 10_000;
+/** Runs a program of that name with these arguments; rejects where it is aborted alone. */
+export type AskSmi = (
+  program: string,
+  args: readonly string[],
+  signal: AbortSignal,
+) => Promise<SmiRun>;
 
 /** Tries both sources. Throws {@link CommandFailure} where a program was named and does not answer. */
 export async function openCardLooks(
-  target: LoadTarget,
+  target: Pick<LoadTarget, "url" | "cards">,
   options: {
+    /** As the request has it. */
     readonly nvidiaSmi: string | null | false;
-    readonly clock: Clock;
+    readonly smi: AskSmi;
     readonly signal: AbortSignal;
   },
 ): Promise<CardLooks> {
-  const { nvidiaSmi, clock, signal } = options;
+  const { nvidiaSmi, smi, signal } = options;
   const notes: string[] = [];
   const isHere = isLoopbackName(new URL(target.url).hostname);
   const program = nvidiaSmi === null ? (isHere ? "nvidia-smi" : false) : nvidiaSmi;
   let hasSmi = false;
-  const askSmi = async (name: string, stop: AbortSignal) =>
-    await runSmi({ program: name, timeoutMs: SMI_MS, clock }, NVIDIA_SMI_ARGS, stop);
   if (program === false) {
     notes.push(
       nvidiaSmi === false
@@ -50,7 +53,7 @@ export async function openCardLooks(
         : "The server is on another host, so nvidia-smi of this one was not asked: how busy its cards were is not known. Profile on its host, or name a program with --nvidia-smi.",
     );
   } else {
-    const first = await askSmi(program, signal);
+    const first = await smi(program, NVIDIA_SMI_ARGS, signal);
     const { cards } = readSmiLook(first.stdout);
     hasSmi = cards.length > 0;
     if (!hasSmi) {
@@ -73,11 +76,11 @@ export async function openCardLooks(
     hasSmi,
     notes,
     async look(stop) {
-      const [smi, told] = await Promise.all([
-        hasSmi && program !== false ? askSmi(program, stop) : undefined,
+      const [run, told] = await Promise.all([
+        hasSmi && program !== false ? smi(program, NVIDIA_SMI_ARGS, stop) : undefined,
         ofTarget?.(stop) ?? [],
       ]);
-      const read = smi === undefined ? { lines: [], cards: [] } : readSmiLook(smi.stdout);
+      const read = run === undefined ? { lines: [], cards: [] } : readSmiLook(run.stdout);
       const ofSmi = read.cards.map((one) => ({ ...one, source: "nvidia-smi" as const }));
       return { lines: read.lines, cards: [...ofSmi, ...told] };
     },

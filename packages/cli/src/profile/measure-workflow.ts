@@ -30,16 +30,20 @@ export interface MeasureOptions {
   readonly signal: AbortSignal;
   /** Frees the models before the first run; false where it could not. */
   readonly free: () => Promise<boolean>;
+  /** Whether the server answers at all. */
+  readonly isThere: () => Promise<boolean>;
+  /** Of the workflows before, the last ones in a row that found no server. */
+  readonly lostRuns: number;
   /** Hands on what the socket tells to the run that goes on. */
   readonly listen: (hear: ((event: TraceEvent) => void) | null) => void;
   readonly onLook: (look: CardLook, samples: readonly GpuSample[]) => Promise<void>;
   readonly onRun: (run: ProfiledRun) => void;
 }
 
-/** Without an answer after these, in a row, the server counts as lost. */
-const LOST_RUNS = 2;
+/** After these in a row that found no server it is given up: one alone may have met a restart. */
+const LOST_RUNS_MAX = 2;
 
-/** What it came to; `isLost`: the server did not answer any more. */
+/** What it came to; `lostRuns`: the last runs in a row that found no server; `isLost`: it was given up. */
 export async function measureWorkflow(workflow: LoadWorkflow, options: MeasureOptions) {
   const { clock, originAt, signal } = options;
   const tally = createCardTally();
@@ -62,14 +66,14 @@ export async function measureWorkflow(workflow: LoadWorkflow, options: MeasureOp
     clock,
     stopped,
   );
-  let lost = 0;
-  for (let index = 0; index < options.runs && !signal.aborted && lost < LOST_RUNS; index += 1) {
+  let lost = options.lostRuns;
+  for (let index = 0; index < options.runs && !signal.aborted && lost < LOST_RUNS_MAX; index += 1) {
     const seed = options.firstSeed + index;
     const graph = graphOf({ index, seed, workflow: workflow.name });
     const run = await runOnce(workflow, graph, { index, seed, loaders, isFreed }, options);
     runs.push(run);
     options.onRun(run);
-    lost = run.errorClass === UNREACHABLE_CLASS ? lost + 1 : 0;
+    lost = await lostAfter(run, lost, options);
     // The last look of a run sees what it left in memory.
     await look((sample) => tally.add(sample)).catch(ignoreAbort(signal));
   }
@@ -85,8 +89,20 @@ export async function measureWorkflow(workflow: LoadWorkflow, options: MeasureOp
   const cards = tally.cards();
   return {
     ...profileWorkflow({ name, hash, asked: options.runs, nodes, runs, cards }),
-    isLost: lost >= LOST_RUNS,
+    lostRuns: lost,
+    isLost: lost >= LOST_RUNS_MAX,
   };
+}
+
+/** A run that waited all its time for a server that is gone has waited for its restart already. */
+async function lostAfter(
+  { errorClass, outcome }: ProfiledRun,
+  lost: number,
+  { isThere }: MeasureOptions,
+): Promise<number> {
+  const mayBeLost = errorClass === UNREACHABLE_CLASS || outcome === "timed_out";
+  if (!mayBeLost || (await isThere())) return 0;
+  return outcome === "timed_out" ? LOST_RUNS_MAX : lost + 1;
 }
 
 async function runOnce(

@@ -1,6 +1,7 @@
 /** `holdfast profile`'s options, checked. Everything that is wrong is told at once, before anything is sent. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { serverAddress, type ServerAddress } from "../api/api-client.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
@@ -12,6 +13,8 @@ import type { ProfileOptions } from "./options.ts";
 export interface ProfileRequest {
   readonly address: ServerAddress;
   readonly workflows: readonly LoadWorkflow[];
+  /** Where the workflows come from; null where they were named. */
+  readonly samples: string | null;
   readonly runs: number;
   readonly seed: number;
   readonly root: string;
@@ -19,14 +22,17 @@ export interface ProfileRequest {
   readonly nvidiaSmi: string | null | false;
   readonly everyMs: number;
   readonly timeoutMs: number;
-  /** A Holdfast to tell; null: the server itself, where it is one. */
+  /** A Holdfast to tell what a ComfyUI showed; null: nobody. */
   readonly feed: ServerAddress | null;
   readonly keepModels: boolean;
 }
 
 /** Where a workflow's file would lie on another. */
 const OWN_NAMES = ["summary"];
+const DEFAULT_ROOT = "infra";
 const SAMPLES = ["book_small.json", "book_medium.json", "book_large.json"];
+/** Of the repository that this program lies in; an installed one has none. */
+const OWN_SAMPLES = fileURLToPath(new URL("../../../../infra/comfyui/samples/", import.meta.url));
 const WORKFLOWS_MAX = 50;
 const RUNS_MAX = 1_000;
 const EVERY_MS = { min: 100, max: 600_000 };
@@ -36,16 +42,19 @@ const TIMEOUT_MS_MAX = 86_400_000;
 export async function readProfileRequest(
   options: ProfileOptions,
   env: Readonly<Record<string, string | undefined>>,
+  ownSamples = OWN_SAMPLES,
 ): Promise<ProfileRequest> {
   const problems: string[] = [];
-  const root = options.root ?? "infra";
+  const root = options.root ?? DEFAULT_ROOT;
   const { apiKey } = options;
   const address = addressOf("--server", { url: options.server, apiKey }, env, problems);
   const feed =
     options.feed === undefined
       ? null
       : (addressOf("--feed", { url: options.feed, apiKey }, env, problems) ?? null);
-  const workflows = await workflowsOf(options, root, problems);
+  const samples = options.workflow === undefined ? samplesFolder(options, ownSamples) : null;
+  const files = options.workflow ?? sampleFiles(samples ?? "", problems);
+  const workflows = await workflowsOf(files, problems);
   const whole = (name: string, text: string | undefined, usual: number, max: number): number => {
     if (text === undefined) return usual;
     const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
@@ -72,6 +81,7 @@ export async function readProfileRequest(
   return {
     address,
     workflows,
+    samples,
     runs,
     seed,
     root,
@@ -83,21 +93,26 @@ export async function readProfileRequest(
   };
 }
 
+/** Those under the root; where it is the usual one and has none, those of this program's repository. */
+function samplesFolder({ root }: ProfileOptions, ownSamples: string): string {
+  const folder = join(root ?? DEFAULT_ROOT, "comfyui", "samples");
+  const hasSome = (at: string): boolean => SAMPLES.some((name) => existsSync(join(at, name)));
+  return root === undefined && !hasSome(folder) && hasSome(ownSamples) ? ownSamples : folder;
+}
+
+function sampleFiles(folder: string, problems: string[]): readonly string[] {
+  const files = SAMPLES.map((name) => join(folder, name));
+  const missing = files.filter((file) => !existsSync(file));
+  if (missing.length === 0) return files;
+  const words = `there is no ${missing.join(", ")}: name workflows with --workflow FILE, or copy the samples there`;
+  problems.push(`--workflow: ${words}`);
+  return [];
+}
+
 async function workflowsOf(
-  options: ProfileOptions,
-  root: string,
+  given: readonly string[],
   problems: string[],
 ): Promise<readonly LoadWorkflow[]> {
-  const folder = join(root, "comfyui", "samples");
-  const given = options.workflow ?? SAMPLES.map((name) => join(folder, name));
-  if (options.workflow === undefined) {
-    const missing = given.filter((file) => !existsSync(file));
-    if (missing.length > 0) {
-      const words = `there is no ${missing.join(", ")}: give other files with --workflow FILE, or their folder with --root`;
-      problems.push(`--workflow: ${words}`);
-      return [];
-    }
-  }
   if (given.length > WORKFLOWS_MAX) {
     problems.push(`--workflow: expected at most ${WORKFLOWS_MAX}, found ${given.length}`);
     return [];

@@ -1,4 +1,4 @@
-/** What a bare ComfyUI is asked beside its prompts; of a Holdfast nothing. */
+/** What a bare ComfyUI is asked beside its prompts; a Holdfast only whether it is there. */
 import type { ComfyClient } from "@holdfast/comfyui";
 import type { Clock } from "@holdfast/runtime";
 import type { LoadTarget } from "../load/load-target.ts";
@@ -9,6 +9,8 @@ export interface ServerFacts {
   gpuName(): Promise<string | null>;
   /** Unloads all models and forgets all results, where nobody else's prompts are there. */
   free(): Promise<boolean>;
+  /** Whether anything answers, whatever it says. */
+  isThere(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -39,6 +41,10 @@ export function createServerFacts(
       const answer = await client.free({ unloadModels: true, freeMemory: true });
       await clock.sleep(FREE_MS);
       return answer.kind === "ok";
+    },
+    async isThere() {
+      const { kind: found } = await client.systemStats();
+      return found !== "unreachable" && found !== "timeout";
     },
     close: () => client.close(),
   };

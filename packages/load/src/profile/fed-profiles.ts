@@ -11,6 +11,7 @@ export interface FedProfile {
   readonly loadMs: number | null;
   readonly vramPeakBytes: number | null;
   readonly longestSilenceMs: number | null;
+  /** Warm ones: `warmMs` counts for so many. */
   readonly runs: number;
   readonly measuredAt: string;
 }
@@ -32,7 +33,7 @@ export function fedProfiles(
         loadMs,
         vramPeakBytes,
         longestSilenceMs,
-        runs: one.runs.completed,
+        runs: warmMs.count,
         measuredAt: startedAt,
       },
     ];

@@ -74,7 +74,7 @@ const workflowSchema = z.object({
   runs: z.object({ asked: count, completed: count, failed: count }),
   coldMs: amount.nullable(),
   warmMs: spreadSchema.nullable(),
-  /** Cold less warm. */
+  /** Cold less warm; null where cold was less than warm. */
   loadMs: amount.nullable(),
   /** … as a share of cold. */
   loadShare: share.nullable(),

@@ -39,12 +39,21 @@ function rowOf(one: ProfiledWorkflow): readonly string[] {
     msText(coldMs),
     msText(warmMs?.mean ?? null),
     msText(loadMs),
-    shareText(loadShare),
-    msText(loaderMs.cold),
+    partText(loadShare),
+    shortText(loaderMs.cold),
     msText(firstStepMs.cold),
     bytesText(one.vramPeakBytes),
-    first === undefined ? NOT_KNOWN : `${nodeName(first)} (${shareText(first.share)})`,
+    first === undefined ? NOT_KNOWN : `${nodeName(first)} (${partText(first.share)})`,
   ];
+}
+
+/** Under a tenth of its unit a figure is no more than that. */
+function shortText(ms: number | null): string {
+  return ms !== null && ms > 0 && ms < 0.1 ? "< 0.1 ms" : msText(ms);
+}
+
+function partText(share: number | null): string {
+  return share !== null && share > 0 && share < 0.001 ? "< 0.1 %" : shareText(share);
 }
 
 function nodeName({ nodeId, classType, title }: ProfiledNode): string {
@@ -95,8 +104,20 @@ ${tableMarkup({ heads: HEADS, rows: workflows.map(rowOf) }, "Workflows")}`,
   });
 }
 
+const OF_WARM_RUNS = {
+  title: "Time a node, warm",
+  note: "Means of the runs whose models were loaded; nodes that came from the cache have no time.",
+  parts: ["warm"],
+};
+/** What nodes are summed up of where no run was a warm one. */
+const OF_ALL_RUNS = {
+  title: "Time a node, all runs",
+  note: "No run found its models loaded: means of all runs that completed.",
+  parts: ["all runs"],
+};
+
 function nodesSection(
-  { name, loaderMs, coldMs }: ProfiledWorkflow,
+  { name, loaderMs, coldMs, warmMs }: ProfiledWorkflow,
   profiles: readonly WorkflowProfile[],
 ): ReportSection {
   const profile = profiles.find(({ workflow }) => workflow === name);
@@ -105,28 +126,26 @@ function nodesSection(
     String(run.index + 1),
     run.kind,
     run.outcome === "completed" ? "completed" : `${run.outcome}: ${run.message}`,
-    msText(run.executeMs),
-    msText(run.firstStepMs),
-    msText(run.loaderMs),
-    msText(run.longestSilenceMs),
+    shortText(run.executeMs),
+    shortText(run.firstStepMs),
+    shortText(run.loaderMs),
+    shortText(run.longestSilenceMs),
     String(run.seed),
   ]);
   const heads = ["Run", "Kind", "End", "Execution", "First step", "In loaders", "Silence", "Seed"];
   const loaders =
     loaderMs.cold === null || coldMs === null || coldMs === 0
       ? ""
-      : `<p>Nodes that name a model file took ${escapeHtml(msText(loaderMs.cold))} of the cold run, ${escapeHtml(shareText(Math.min(1, loaderMs.cold / coldMs)))}.</p>`;
+      : `<p>Nodes that name a model file took ${escapeHtml(shortText(loaderMs.cold))} of the cold run, ${escapeHtml(partText(Math.min(1, loaderMs.cold / coldMs)))}.</p>`;
   return {
     title: `Nodes of ${name}`,
     markup: `${loaders}${barPlot({
-      title: "Time a node, warm",
-      note: "Means of the runs whose models were loaded; nodes that came from the cache have no time.",
+      ...(warmMs === null ? OF_ALL_RUNS : OF_WARM_RUNS),
       of: "Node",
-      parts: ["warm"],
       bars: nodes
         .filter(({ meanMs }) => meanMs !== null)
         .map((node) => ({ label: nodeName(node), values: [node.meanMs] })),
-      valueText: msText,
+      valueText: shortText,
     })}
 ${barPlot({
   title: "Time a node, cold",
@@ -136,7 +155,7 @@ ${barPlot({
     .filter(({ coldMs }) => coldMs !== null)
     .sort((a, b) => (b.coldMs ?? 0) - (a.coldMs ?? 0))
     .map((node) => ({ label: nodeName(node), values: [node.coldMs] })),
-  valueText: msText,
+  valueText: shortText,
 })}
 ${tableMarkup({ heads, rows }, `Runs of ${name}`)}`,
   };
@@ -157,7 +176,7 @@ export function profileReadme(
     bottlenecks.length === 0
       ? []
       : [
-          `- ${plain(name)}: ${bottlenecks.map((node) => `${plain(nodeName(node))}, ${shareText(node.share)}, ${msText(node.meanMs)}`).join("; ")}`,
+          `- ${plain(name)}: ${bottlenecks.map((node) => `${plain(nodeName(node))}, ${partText(node.share)}, ${msText(node.meanMs)}`).join("; ")}`,
         ],
   );
   return `# Profile of ${startedAt.slice(0, 10)}
@@ -169,8 +188,9 @@ ${line(HEADS)}
 ${line(HEADS.map(() => "---"))}
 ${workflows.map((one) => line(rowOf(one))).join("\n")}
 
-\`${NOT_KNOWN}\` was not measured. Cold: the models had to be loaded. Warm: the mean of runs whose models were
-loaded. Model load: cold less warm. Peak VRAM: above what was in use before the workflow's first run.
+\`${NOT_KNOWN}\` was not measured. Cold: the models had to be loaded; files that were read shortly before come from
+the host's memory, not from its disk. Warm: the mean of runs whose models were loaded. Model load: cold less
+warm, where cold was the longer one. Peak VRAM: above what was in use before the workflow's first run.
 
 ## Slowest nodes
 

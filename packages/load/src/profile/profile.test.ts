@@ -194,6 +194,13 @@ describe("a workflow's profile", () => {
     expect(failed.summary).toMatchObject({ coldMs: null, runs: { completed: 0, failed: 2 } });
   });
 
+  it("does not say that loading took no time where cold was less than warm", () => {
+    const { summary } = profiled([run(0, { executeMs: 900 }), run(1)]);
+    expect(summary).toMatchObject({ coldMs: 900, loadMs: null, loadShare: null });
+    const same = profiled([run(0, { executeMs: 1_000 }), run(1)]);
+    expect(same.summary).toMatchObject({ loadMs: 0, loadShare: 0 });
+  });
+
   it("of a server that cannot tell counts all but the first", () => {
     const unknown = { kind: "unknown", nodes: null, loaderMs: null } as const;
     const { summary, profile } = profiled([run(0, unknown), run(1, unknown)]);
@@ -203,7 +210,7 @@ describe("a workflow's profile", () => {
 
   it("is fed to a Holdfast where it has a warm time", () => {
     const graph = { "1": {} };
-    const rows = fedProfiles(summaryOf([run(0), run(1)]), () => graph);
+    const rows = fedProfiles(summaryOf([run(0), run(1), run(2)]), () => graph);
     expect(rows).toEqual([
       {
         graph,
@@ -234,6 +241,25 @@ describe("the texts of a profile", () => {
     expect(profileSummarySchema.parse(JSON.parse(JSON.stringify(summary)))).toEqual(summary);
     expect(texts(summary)).toContain("| fox | 2 of 3 | 5 s | 1 s | 4 s | 80 % |");
     expect(texts(summaryOf([]))).toContain("| fox | 0 of 3 | – | – | – | – | – | – | – | – |");
+  });
+
+  it("make no digits of what takes no time", () => {
+    const nodes = [
+      { nodeId: "3", ms: 900 },
+      { nodeId: "4", ms: 0.0123 },
+    ];
+    const runs = [run(0, { nodes, loaderMs: 0.0123 }), run(1, { nodes })];
+    const collector = createLoadCollector();
+    const { gpu } = collector.measured();
+    const page = profileReportHtml({
+      summary: summaryOf(runs),
+      profiles: [profiled(runs).profile],
+      timeline: collector.timeline(),
+      gpu,
+    });
+    expect(page).toContain("<b>&lt; 0.1 ms</b>");
+    expect(page).toContain("took &lt; 0.1 ms of the cold run, &lt; 0.1 %.");
+    expect(page).not.toContain("0.0123");
   });
 
   it("stay what they are, whatever names hold", () => {

@@ -37,7 +37,7 @@ export function profileWorkflow(all: WorkflowRuns): {
   const nodes = profileNodes(all.nodes, warm.length > 0 ? warm : completed, cold);
   const coldMs = cold?.executeMs ?? null;
   const warmMs = spreadOf(warm.map(({ executeMs }) => executeMs));
-  const loadMs = coldMs === null || warmMs === null ? null : Math.max(0, coldMs - warmMs.mean);
+  const loadMs = loadingMs(coldMs, warmMs?.mean ?? null);
   const silences = known(completed.map(({ longestSilenceMs }) => longestSilenceMs));
   return {
     summary: {
@@ -67,6 +67,11 @@ export function profileWorkflow(all: WorkflowRuns): {
     },
     profile: { version: PROFILE_VERSION, workflow: name, hash, runs: [...runs], nodes },
   };
+}
+
+/** A cold run that was the shorter one says nothing of loading: something else took longer in warm ones. */
+function loadingMs(coldMs: number | null, warmMs: number | null): number | null {
+  return coldMs === null || warmMs === null || coldMs < warmMs ? null : coldMs - warmMs;
 }
 
 /** Where nobody can tell cold from warm, all but the first count: it alone may have loaded models. */
