@@ -55,6 +55,15 @@ describe("what a Holdfast says of the time gone by", () => {
         reason: null,
         lostAt: "2026-11-28T11:58:00.000Z",
         refilledAt: null,
+        leftAt: null,
+      },
+      {
+        kind: "instance",
+        name: "gpu1",
+        reason: null,
+        lostAt: "2026-11-28T09:00:00.000Z",
+        refilledAt: null,
+        leftAt: "2026-11-28T09:00:30.000Z",
       },
       {
         kind: "machine",
@@ -62,6 +71,7 @@ describe("what a Holdfast says of the time gone by", () => {
         reason: null,
         lostAt: "2026-11-28T10:00:00.000Z",
         refilledAt: "2026-11-28T10:01:30.000Z",
+        leftAt: null,
       },
     ];
     expect(liveSlaFacts(status({ losses }))).toEqual({
@@ -69,7 +79,7 @@ describe("what a Holdfast says of the time gone by", () => {
       simultaneousBooks: null,
       latencyP95Seconds: { value: 46, from: 98 },
       failedPercent: { value: 2, from: 100 },
-      recoverySeconds: { value: 120, from: 2 },
+      recoverySeconds: { value: 120, from: 3 },
     });
   });
 
