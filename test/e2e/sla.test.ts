@@ -69,6 +69,20 @@ describe("the search for the most books", () => {
     expect(code).toBe(1);
   });
 
+  it("keeps what it measured where the service is gone in the middle", async () => {
+    const roomy = await startSimulator({ clock: systemClock, timeScale: 0 });
+    const args = ["search", "--workflow", at("page.json"), "--root", at("infra")];
+    // All pages of a trial at once: they wait together for a socket that does not come.
+    const more = ["--server", roomy.url, "--max", "2", "--window", "12"];
+    const one = startHoldfast("sla", ["sla", ...args, ...more], { HOLDFAST_HOME: at("home") });
+    await until("a trial is over", () => /^ +1 book /m.test(one.output()) || undefined);
+    await roomy.stop();
+    expect(await one.exited).toBe(3);
+    expect(one.output()).toContain("cannot reach");
+    const runbook = readFileSync(at("infra/runbooks/comfyui_sla.md"), "utf8");
+    expect(runbook).toContain("The search was stopped; 1 at a time were good by then.");
+  });
+
   it("is refused before anything is sent", async () => {
     writeFileSync(at("bad.yaml"), "targets: { latencyP95Max: 45 }\n");
     const refusals: readonly (readonly [readonly string[], number, string])[] = [

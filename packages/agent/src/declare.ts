@@ -1,4 +1,9 @@
-import { MAX_FOUND_PROMPTS, type InstanceReport, type RegisterRequest } from "@holdfast/contract";
+import {
+  ENDED_ON_PURPOSE,
+  MAX_FOUND_PROMPTS,
+  type InstanceReport,
+  type RegisterRequest,
+} from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
 import type { Instance } from "./instance.ts";
 import type { AgentLimits } from "./limits.ts";
@@ -46,13 +51,22 @@ export async function declareInstance(
   };
 }
 
-/** What an instance that is registered under this id says of itself at a poll. */
+/**
+ * What an instance that is registered under this id says of itself at a poll. That it was
+ * `endedOnPurpose` is said of one that is not there: what is there and does not work is ill all the same.
+ */
 export function reportInstance(
   instanceId: string,
   instance: Instance,
-  wants: number,
+  { wants, endedOnPurpose }: { readonly wants: number; readonly endedOnPurpose: boolean },
 ): InstanceReport {
-  const { state, reason, inventoryDigest, vramFreeBytes } = instance.facts();
+  const { state, reason: found, inventoryDigest, vramFreeBytes } = instance.facts();
+  const isAway = state === "stopped" || state === "starting";
+  const reason = endedOnPurpose && isAway ? onPurpose(found) : found;
   const cut = reason === null ? null : cutText(reason, REASON_MAX);
   return { instanceId, state, reason: cut, inventoryDigest, wants, vramFreeBytes };
+}
+
+function onPurpose(found: string | null): string {
+  return found === null ? ENDED_ON_PURPOSE : `${ENDED_ON_PURPOSE}: ${found}`;
 }

@@ -62,6 +62,8 @@ export class InstanceLoop {
   readonly #awaitingRestart = new Set<Attempt>();
   /** The one of them for which the instance is being restarted. */
   #restartedFor: Attempt | undefined;
+  /** Resumed before another process is well: a restart that was planned. */
+  #isAwaitedBack = false;
   /** Restarts that went well. */
   #restarts = 0;
 
@@ -175,8 +177,15 @@ export class InstanceLoop {
 
   /** To be called when the instance's state may have changed. */
   onInstanceChange(): void {
-    if (this.#instance?.facts().state === "unhealthy") this.#displaceStaged();
+    const state = this.#instance?.facts().state;
+    if (state === "unhealthy") this.#displaceStaged();
+    if (state === "healthy") this.#isAwaitedBack = false;
     this.#changed();
+  }
+
+  /** Whether its process may go, and is away until another is well, without anything being lost. */
+  isEndingOnPurpose(): boolean {
+    return this.#isDraining || this.#pause !== "no" || this.#isAwaitedBack;
   }
 
   /** No more work; what is staged is given back. */
@@ -212,8 +221,9 @@ export class InstanceLoop {
     }
   }
 
-  /** Takes work again. */
+  /** Takes work again, as soon as it can. */
   resume(): void {
+    if (this.#pause !== "no") this.#isAwaitedBack = this.#instance?.facts().state !== "healthy";
     this.#pause = "no";
     this.#changed();
   }

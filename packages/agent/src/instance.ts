@@ -472,6 +472,8 @@ export class Instance {
     this.#marker = undefined;
     this.#deadPrompts.clear();
     this.broom.clear();
+    // What was found out there, a refusal say, tells more.
+    if (isNews && !this.#identity.isGone) this.#lastReason = reason;
     const level = isNews ? "warn" : "debug";
     this.#deps.log[level]({ instance: this.key, reason }, "instance's process is another one");
     this.#deps.onReplaced(reason);

@@ -101,7 +101,8 @@ export class ServedInstances {
   reports(): readonly InstanceReport[] {
     return this.#slots.flatMap(({ instance, loop, instanceId }) => {
       if (instanceId === undefined) return [];
-      return [reportInstance(instanceId, instance, loop.wants())];
+      const endedOnPurpose = loop.isEndingOnPurpose();
+      return [reportInstance(instanceId, instance, { wants: loop.wants(), endedOnPurpose })];
     });
   }
 

@@ -1,4 +1,4 @@
-import type { ControlPlaneLink, InstanceReport } from "@holdfast/contract";
+import { SIGNED_OFF, type ControlPlaneLink, type InstanceReport } from "@holdfast/contract";
 import type { Clock } from "@holdfast/runtime";
 import type { AgentLog } from "./agent-log.ts";
 import { slept } from "./pause.ts";
@@ -24,7 +24,7 @@ export async function signOff(
   const instances = reports.map((report) => ({
     ...report,
     state: "stopped" as const,
-    reason: "its agent has stopped",
+    reason: SIGNED_OFF,
     wants: 0,
   }));
   const late = new AbortController();

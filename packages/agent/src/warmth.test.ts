@@ -37,3 +37,15 @@ it("the shorter limits hold for a warm process alone, and only where a lease has
   expect(limitsOf({ ...stall, warm }, false)).toMatchObject(stall);
   expect(limitsOf(stall, true)).toEqual(stall);
 });
+
+it("models of loaders that nobody knows are models all the same", () => {
+  const custom = (model: string, seed: number) =>
+    modelsOf({
+      "1": { class_type: "DownloadAndLoadSomething", inputs: { repo: model } },
+      "2": { class_type: "Detailer", inputs: { detector: `${model}.pt`, x: ["1", 0], seed } },
+      "3": { class_type: "LoadImage", inputs: { image: `${seed}.png` } },
+      "4": { class_type: "PrimitiveString", inputs: { value: `prompt ${seed}` } },
+    });
+  expect(custom("some/a", 1)).toBe(custom("some/a", 2));
+  expect(custom("some/a", 1)).not.toBe(custom("some/b", 1));
+});

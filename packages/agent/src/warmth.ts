@@ -1,4 +1,4 @@
-import { graphNeeds, type Graph } from "@holdfast/comfyui/protocol";
+import { extractVariables, graphNeeds, type Graph } from "@holdfast/comfyui/protocol";
 
 /**
  * Which models the process of an instance has in memory, as far as our own prompts tell: those of the
@@ -31,8 +31,25 @@ export function createWarmth(): Warmth {
   };
 }
 
-/** The models that a graph loads, as one text. */
+/** Files of models, whatever node names them. */
+const MODEL_FILE = /\.(?:bin|ckpt|engine|gguf|onnx|pt|pth|safetensors|sft)$/i;
+/** Custom loaders name a repository or a preset, in inputs of their own. */
+const LOADER = /load/i;
+
+/** The models that a graph loads, as one text; rather one too many than one too few. */
 export function modelsOf(graph: Readonly<Record<string, unknown>>): string {
   const { models } = graphNeeds(graph as Graph);
-  return models.map(({ folder, name }) => `${folder}/${name}`).join("\n");
+  const names = new Set(models.map(({ folder, name }) => `${folder}/${name}`));
+  // Prompts and pictures of the caller are not in the template.
+  for (const { class_type: nodeClass, inputs } of nodesOf(graph)) {
+    for (const value of Object.values(inputs)) {
+      if (typeof value !== "string") continue;
+      if (LOADER.test(nodeClass) || MODEL_FILE.test(value)) names.add(`${nodeClass}: ${value}`);
+    }
+  }
+  return [...names].sort().join("\n");
+}
+
+function nodesOf(graph: Readonly<Record<string, unknown>>) {
+  return Object.values(extractVariables(graph as Graph).template);
 }

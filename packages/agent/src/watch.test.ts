@@ -1,10 +1,10 @@
-import { createWarmth } from "./warmth.ts";
 import { describe, expect, it } from "vitest";
 import type { PromptLookup, SocketEvent } from "@holdfast/comfyui";
 import { parseSocketMessage } from "@holdfast/comfyui/protocol";
 import { NO_FAILPOINTS } from "@holdfast/runtime";
 import { createFakeClock } from "@holdfast/runtime/testing";
 import { DEFAULT_LIMITS } from "./limits.ts";
+import { createWarmth, type Warmth } from "./warmth.ts";
 import { PromptWatch, type WatchResult } from "./watch.ts";
 
 const ID = "p";
@@ -21,6 +21,7 @@ interface Watched {
   readonly refreshes: readonly number[];
   ended(): { readonly result: WatchResult; readonly at: number } | undefined;
   socket(isOpen: boolean): void;
+  hear(type: string): void;
   advance(ms: number): Promise<void>;
   stop(): Promise<void>;
 }
@@ -29,7 +30,11 @@ interface Watched {
  * Watches a prompt that hangs in its first node, told only what a test lets through, `whileLooking`
  * before the queue's answer comes.
  */
-function watchHanging(isOpen: boolean, whileLooking?: string): Watched {
+function watchHanging(
+  isOpen: boolean,
+  whileLooking?: string,
+  warmth: Warmth = createWarmth(),
+): Watched {
   const clock = createFakeClock();
   const refreshes: number[] = [];
   const abort = new AbortController();
@@ -56,7 +61,7 @@ function watchHanging(isOpen: boolean, whileLooking?: string): Watched {
     clock,
     limits: DEFAULT_LIMITS,
     failpoints: NO_FAILPOINTS,
-    warmth: createWarmth(),
+    warmth,
     instance: {
       isSocketOpen: () => isSocketOpen,
       noteTrouble: () => undefined,
@@ -94,6 +99,7 @@ function watchHanging(isOpen: boolean, whileLooking?: string): Watched {
     refreshes,
     ended: () => ended,
     socket: setSocket,
+    hear,
     advance: (ms) => clock.advance(ms),
     stop: async () => {
       abort.abort(new Error("the test is over"));
@@ -145,5 +151,22 @@ describe("a socket that tells nothing of a run", () => {
     await watched.advance(STALL_MS / 2 - 1_000);
     expect(watched.refreshes).toEqual([]);
     await watched.stop();
+  });
+});
+
+describe("a run that fails", () => {
+  it("leaves the process not warm: what it had in memory may have been thrown out", async () => {
+    const warmth = createWarmth();
+    const watched = watchHanging(true, undefined, warmth);
+    watched.hear("execution_start");
+    watched.hear("execution_error");
+    // The next one begins before anybody knows what came of this one.
+    expect(warmth.begin("")).toBe(false);
+    await watched.stop();
+    const other = watchHanging(true, undefined, warmth);
+    other.hear("execution_start");
+    other.hear("execution_success");
+    expect(warmth.begin("")).toBe(true);
+    await other.stop();
   });
 });

@@ -200,8 +200,9 @@ export class PromptWatch {
       this.#hold = this.#deps.failpoints.hit("agent.executing");
     }
     if (before.phase !== after.phase) {
-      // Before the next prompt is heard to begin. Whoever finds that it failed forgets it again.
-      if (after.phase === "over") this.#deps.warmth.end(this.#models ?? "");
+      // Before the next prompt is heard to begin. Whoever finds that it failed forgets it again; one that
+      // says so itself may have had ComfyUI throw out its models, and the next one has begun by then.
+      if (after.phase === "over" && !isFailure(event)) this.#deps.warmth.end(this.#models ?? "");
       this.#deps.onPhase();
     }
     if (after.lookAt < before.lookAt || after.end !== undefined) this.#waker.wake();
@@ -227,4 +228,10 @@ export class PromptWatch {
     this.#hold = undefined;
     await hold;
   }
+}
+
+function isFailure(event: WatchEvent): boolean {
+  if (event.kind !== "message") return false;
+  const { kind } = event.message;
+  return kind === "execution_error" || kind === "execution_interrupted";
 }

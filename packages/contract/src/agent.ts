@@ -77,6 +77,11 @@ export const instanceStateSchema = z.enum(INSTANCE_STATES);
 /** One of {@link INSTANCE_STATES}. */
 export type InstanceState = (typeof INSTANCE_STATES)[number];
 
+/** Why every instance of an agent that stopped in good order is `stopped`. */
+export const SIGNED_OFF = "its agent has stopped";
+/** How the reason begins of an instance that its own supervisor ended: nothing was lost. */
+export const ENDED_ON_PURPOSE = "ended on purpose";
+
 /** One instance as the agent declares it at registration. */
 export const declaredInstanceSchema = z.object({
   /** Stable name on the machine: the base URL for an attached ComfyUI. */

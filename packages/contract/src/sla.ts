@@ -86,6 +86,10 @@ export const slaStatusSchema = z.object({
         reason: z.string().nullable(),
         lostAt: instantSchema,
         refilledAt: instantSchema.nullable(),
+        leftAt: instantSchema.nullable().meta({
+          description:
+            "When it was given up on purpose, not being back: nobody waited from then on.",
+        }),
       }),
     )
     .meta({ description: "Machines and instances that were lost, the last one first." }),

@@ -19,10 +19,23 @@ export interface Cards {
 const NONE: Cards = { source: null, isUseKnown: false, look: async () => [] };
 const MIB = 1024 * 1024;
 
-/** Finds out what tells of the cards. `query` takes the place of `nvidia-smi`. */
+/** Finds out what tells of the cards; none where it is stopped. `query` takes the place of `nvidia-smi`. */
 export async function findCards(
   target: LoadTarget,
-  { clock, signal, query }: { clock: Clock; signal: AbortSignal; query?: GpuQuery },
+  deps: { readonly clock: Clock; readonly signal: AbortSignal; readonly query?: GpuQuery },
+): Promise<Cards> {
+  try {
+    return await lookAround(target, deps);
+  } catch (error) {
+    // A Ctrl-C: the run that this is for ends in its own way, and tells what was measured before.
+    if (deps.signal.aborted) return NONE;
+    throw error;
+  }
+}
+
+async function lookAround(
+  target: LoadTarget,
+  { clock, signal, query }: Parameters<typeof findCards>[1],
 ): Promise<Cards> {
   const { hostname } = new URL(target.url);
   // A simulated ComfyUI leaves the host's cards alone: their use would say nothing of it.

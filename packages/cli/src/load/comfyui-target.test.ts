@@ -91,8 +91,17 @@ it("a dropped socket fails what was waited for, and later jobs are rendered", as
   const { seen, message } = await lost;
   expect(seen).toMatchObject({ outcome: "failed", errorClass: "network_error" });
   expect(message).toContain("the socket was dropped");
-  await fetch(`${simulator.url}/interrupt`, { method: "POST" });
-  expect((await target.render(job(picture(3), 1), never)).seen.outcome).toBe("completed");
+  // What was given up is not in the way of the next one for its 30 s.
+  const next = await target.render(job(picture(3), 1, 10_000), never);
+  expect(next.seen.outcome).toBe("completed");
+});
+
+it("a job that begins while there is no socket waits for one, and is rendered", async () => {
+  await start();
+  simulator.crash(1_500);
+  await systemClock.sleep(200);
+  const { seen, message } = await target.render(job(picture(4)), never);
+  expect([seen.outcome, message]).toEqual(["completed", ""]);
 });
 
 it("a job out of its time is given up, and taken out of ComfyUI", async () => {

@@ -22,7 +22,12 @@ import type { JobObservation } from "@holdfast/load";
 import { classify, limitEvidence, type FailureEvidence } from "@holdfast/recovery";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
 import { shownUrl } from "../experiment/shown-url.ts";
-import { createPromptWatch, loaderNodes, type PromptEnd } from "./comfyui-prompts.ts";
+import {
+  createPromptWatch,
+  loaderNodes,
+  type PromptEnd,
+  type WatchedPrompt,
+} from "./comfyui-prompts.ts";
 import { startJobTime, type JobTime } from "./job-time.ts";
 import {
   UNREACHABLE_CLASS,
@@ -57,7 +62,12 @@ interface Failure {
   readonly outcome: Exclude<JobObservation["outcome"], "completed">;
   readonly errorClass: string;
   readonly message: string;
+  /** Nobody waits for it any more, and ComfyUI may be at it. */
+  readonly mayRun?: true;
 }
+
+/** Of a job that never came so far. */
+const NOT_STARTED = { startedAt: null, loadedAt: null, executedAt: null };
 
 /** Opens the target's socket, and waits until it is open or `SOCKET_WAIT_MS` have passed. */
 export async function openComfyuiTarget(options: ComfyuiTargetOptions): Promise<LoadTarget> {
@@ -113,11 +123,13 @@ class ComfyuiTarget implements LoadTarget {
     const begunAt = clock.elapsed();
     const promptId = nextUuid(random);
     const time = startJobTime(job.timeoutMs, signal, clock);
-    const prompt = this.#prompts.watch(promptId, this.#loadersOf(job));
+    let prompt: WatchedPrompt | undefined;
     let acceptedAt: number | null = null;
     let got = { outputs: 0, bytes: 0 };
+    let isGivenUp = false;
     try {
-      const failure = await this.#steps(job, promptId, prompt.ended, time, {
+      const failure = await this.#steps(job, promptId, time, {
+        posting: () => (prompt = this.#prompts.watch(promptId, this.#loadersOf(job))).ended,
         accepted: () => {
           acceptedAt = clock.elapsed();
         },
@@ -125,7 +137,8 @@ class ComfyuiTarget implements LoadTarget {
           got = files;
         },
       });
-      const { startedAt, loadedAt, executedAt } = prompt;
+      isGivenUp = failure?.mayRun === true;
+      const { startedAt, loadedAt, executedAt } = prompt ?? NOT_STARTED;
       const times = { begunAt, acceptedAt, startedAt, loadedAt, executedAt };
       const facts = { retries: 0, changed: false, ...got, endedAt: clock.elapsed() };
       return {
@@ -138,7 +151,9 @@ class ComfyuiTarget implements LoadTarget {
         message: failure?.message ?? "",
       };
     } finally {
-      if (time.over() !== null) this.#takeBack(promptId, prompt.startedAt !== null);
+      if (isGivenUp || time.over() !== null) {
+        this.#takeBack(promptId, (prompt ?? NOT_STARTED).startedAt !== null);
+      }
       time.release();
       this.#prompts.forget(promptId);
     }
@@ -184,9 +199,10 @@ class ComfyuiTarget implements LoadTarget {
   async #steps(
     job: LoadJob,
     promptId: string,
-    ended: Promise<PromptEnd>,
     time: JobTime,
     on: {
+      /** Watches it: not before there is a socket, or the end of an old one would be its end. */
+      readonly posting: () => Promise<PromptEnd>;
       readonly accepted: () => void;
       readonly collected: (files: { outputs: number; bytes: number }) => void;
     },
@@ -198,6 +214,7 @@ class ComfyuiTarget implements LoadTarget {
         signal.throwIfAborted();
         return unreachable(`no socket to ${this.url} within ${SOCKET_WAIT_MS / 1_000} s`);
       }
+      const ended = on.posting();
       const submitted = await client.submit({ promptId, graph: job.graph }, signal);
       const refused = refusalOf(submitted);
       if (refused !== undefined) return refused;
@@ -334,6 +351,7 @@ function refusalOf(submitted: SubmitOutcome): Failure | undefined {
       };
     }
     case "ambiguous":
+      return { ...unreachable(troubleWords(submitted.cause)), mayRun: true };
     case "not_sent":
       return unreachable(troubleWords(submitted.cause));
   }
@@ -345,7 +363,7 @@ function endFailure(end: PromptEnd): Failure | undefined {
       return failure("interrupted", "somebody interrupted it on ComfyUI");
     case "socket_dropped": {
       const reason = end.reason === "" ? "" : `: ${end.reason}`;
-      return unreachable(`the socket was dropped while it ran${reason}`);
+      return { ...unreachable(`the socket was dropped while it ran${reason}`), mayRun: true };
     }
     case "ended":
       if (end.error === null) return undefined;

@@ -136,6 +136,39 @@ it("a server that is away, and a full queue, are waited out under one idempotenc
   expect(new Set(keys).size).toBe(1);
 });
 
+it("times of a job that was let in late are shifted by the request that let it in", async () => {
+  const submit = answers["/api/v1/jobs"];
+  const before: ApiAnswer[] = [GONE, refused(429, "overloaded", "full"), GONE];
+  answers["/api/v1/jobs"] = (call) => before.shift() ?? submit?.(call) ?? GONE;
+  answers["/api/v1/jobs/job_1/attempts"] = () =>
+    answered({ attempts: [{ startedAt: at(9_000), endedAt: at(9_500), timings: {} }] });
+  const [rendered] = await begin();
+  for (let n = 0; n < 10; n += 1) {
+    await clock.advance(1_000);
+    await settle();
+  }
+  tell("job.completed", { jobId: "job_1" });
+  expect((await rendered)?.seen).toMatchObject({ startedAt: 9_000, executedAt: 9_500 });
+});
+
+it("a submit that got no answer in time is taken back in the end, should it have come through", async () => {
+  answers["/api/v1/jobs"] = () => GONE;
+  const [rendered] = await begin();
+  for (let n = 0; n < 61; n += 1) {
+    await clock.advance(1_000);
+    await settle();
+  }
+  expect((await rendered)?.seen.outcome).toBe("timed_out");
+  const closed = target.close();
+  await settle();
+  await clock.advance(1_000);
+  endStream();
+  await settle();
+  await clock.advance(10_000);
+  await closed;
+  expect(count("/api/v1/jobs/cancel")).toBe(2);
+});
+
 it("a refusal is one, with its code", async () => {
   answers["/api/v1/jobs"] = () => refused(422, "invalid_graph" as never, "no such node");
   const [rendered] = await begin();

@@ -4,7 +4,7 @@
  * job's time: that is how its callers are told to use it.
  *
  * Starts and ends of attempts are instants of the server's clock. They are shifted by what that clock was
- * ahead when the job was submitted, which is exact within half of that request's time.
+ * ahead when the job was submitted, which is exact within half the time of the request that was answered.
  */
 import type { JobObservation } from "@holdfast/load";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
@@ -73,7 +73,7 @@ class HoldfastTarget implements LoadTarget {
   /** Of this run alone: what is left of it is cancelled by it. */
   readonly #runTag: string;
   readonly #takingBack = new Set<Promise<unknown>>();
-  #isCancelled = false;
+  #isAnyLeft = false;
 
   constructor(options: HoldfastTargetOptions, ends: JobEnds) {
     this.#options = options;
@@ -116,7 +116,7 @@ class HoldfastTarget implements LoadTarget {
       const submitted = await this.#submit(job, time.signal);
       jobId = submitted.id;
       known.acceptedAt = clock.elapsed();
-      const aheadMs = Date.parse(submitted.createdAt) - (begunAt + known.acceptedAt) / 2;
+      const aheadMs = Date.parse(submitted.createdAt) - (submitted.askedAt + known.acceptedAt) / 2;
       const end = await this.#ends.of(jobId, time.signal);
       known.changed = end.changed;
       const isCompleted = end.status === "completed";
@@ -142,7 +142,7 @@ class HoldfastTarget implements LoadTarget {
 
   async close(): Promise<void> {
     await Promise.all(this.#takingBack);
-    if (this.#isCancelled) {
+    if (this.#isAnyLeft) {
       await this.#cancelRun();
       // A submit that was on its way when it was cut off.
       await this.#options.clock.sleep(LATE_SUBMIT_MS);
@@ -154,10 +154,12 @@ class HoldfastTarget implements LoadTarget {
   async #submit(
     job: LoadJob,
     signal: AbortSignal,
-  ): Promise<{ readonly id: string; readonly createdAt: string }> {
-    const { random } = this.#options;
+  ): Promise<{ readonly id: string; readonly createdAt: string; readonly askedAt: number }> {
+    const { random, clock } = this.#options;
+    // Of the last request: before it the job may have waited long to be let in.
+    let askedAt = clock.elapsed();
     const limit = Math.max(SERVER_TIMEOUT_MS.min, Math.round(job.timeoutMs));
-    const answer = await this.#settled("/api/v1/jobs", signal, {
+    const request = {
       method: "POST" as const,
       json: {
         graph: job.graph,
@@ -167,8 +169,11 @@ class HoldfastTarget implements LoadTarget {
         timeoutMs: Math.min(SERVER_TIMEOUT_MS.max, limit),
       },
       headers: { "idempotency-key": `load-${nextUuid(random)}` },
+    };
+    const answer = await this.#settled("/api/v1/jobs", signal, request, undefined, () => {
+      askedAt = clock.elapsed();
     });
-    return toJob(fieldOf(answer, "job"));
+    return { ...toJob(fieldOf(answer, "job")), askedAt };
   }
 
   async #attempts(jobId: string, signal: AbortSignal): Promise<readonly unknown[]> {
@@ -207,10 +212,12 @@ class HoldfastTarget implements LoadTarget {
     signal: AbortSignal,
     request: Parameters<ApiClient["request"]>[1] = {},
     read: (response: Response) => Promise<T> = async (response) => (await response.json()) as T,
+    onAsk: () => void = () => undefined,
   ): Promise<T> {
     const { api, clock } = this.#options;
     for (let pauseMs = PASSING_FIRST_MS; ; pauseMs = Math.min(PASSING_MAX_MS, pauseMs * 2)) {
       signal.throwIfAborted();
+      onAsk();
       const answer = await api.request(path, { ...request, signal });
       if (answer.kind === "answered") {
         const value = await read(answer.response).then(
@@ -231,7 +238,8 @@ class HoldfastTarget implements LoadTarget {
 
   #takeBack(over: "timed_out" | "cancelled", jobId: string | undefined): void {
     if (over === "cancelled" || jobId === undefined) {
-      this.#isCancelled = this.#isCancelled || over === "cancelled";
+      // Also a submit that was not answered in time: it may have come through.
+      this.#isAnyLeft = true;
       return;
     }
     const taking: Promise<unknown> = this.#post(`${jobPath(jobId)}/cancel`, {}).finally(() =>

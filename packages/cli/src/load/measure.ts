@@ -104,6 +104,8 @@ export async function measureLoad(options: MeasureOptions): Promise<MeasuredRun>
     }
     if (rules.reason() !== null) driver.wake();
   });
+  // Told where it is waited for, at the end: unheard until then, it would end the process.
+  looking.catch(() => undefined);
   const showing = options.show?.(
     () => ({
       title: titleOf(plan, target),

@@ -7,13 +7,14 @@ const PERCENT = 100;
 
 /**
  * Throughput and books at a time stay unmeasured: what was delivered says how much was asked for, not how
- * much could have been. A loss that nobody has filled is as old as the end of the time that was asked of.
+ * much could have been. A loss that nobody has filled lasts until the end of the time that was asked of,
+ * or until it was given up.
  */
 export function liveSlaFacts({ totals, losses, to }: SlaStatus): SlaFacts {
   const { completed, failed, timedOut, latencySeconds } = totals;
   const ended = completed + failed + timedOut;
-  const missing = losses.map(({ lostAt, refilledAt }) =>
-    Math.max(0, Date.parse(refilledAt ?? to) - Date.parse(lostAt)),
+  const missing = losses.map(({ lostAt, refilledAt, leftAt }) =>
+    Math.max(0, Date.parse(refilledAt ?? leftAt ?? to) - Date.parse(lostAt)),
   );
   return {
     ...NO_SLA_FACTS,

@@ -98,15 +98,34 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
   const measure = trialMeasurer(run, isJson, terminal);
   say(titleOf(run));
   await measure({ inFlight: 1, jobs: WARM_UP_JOBS * request.workflows.length }, 0);
+  const lost: { failure?: CommandFailure } = {};
   const { search, summaries } = await searchBooks({
     sla,
     limits: { from: options.from, max: options.max },
     window: options.window,
-    measure: (plan, trial) => measure(plan, trial + 1),
+    async measure(plan, trial) {
+      try {
+        return await measure(plan, trial + 1);
+      } catch (error) {
+        // What was measured before it was gone is worth keeping.
+        if (!(error instanceof CommandFailure)) throw error;
+        lost.failure = error;
+        return null;
+      }
+    },
     onTrial: (trial, why) => say(trialLine(trial, why)),
   });
+  if (search.trials.length === 0) {
+    if (lost.failure !== undefined) throw lost.failure;
+    terminal.note(`stopped before the first trial: ${runbook} is as it was`);
+    process.exitCode = EXIT.interrupted;
+    return;
+  }
   const recovery = await recoveryOf(request, target, startedAt);
-  const verdict = judgeSla(sla.targets, searchFacts(search, summaries, recovery));
+  const verdict = judgeSla(
+    sla.targets,
+    searchFacts(search, summaries, { recovery, targets: sla.targets }),
+  );
   const { url, version } = target;
   const writtenAt = new Date(systemClock.now()).toISOString();
   const facts = { target: { kind: target.kind, url, version }, sla, verdict, search };
@@ -125,6 +144,7 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
     for (const line of verdictLines(verdict, terminal.resultColumns)) terminal.line(line);
   }
   terminal.note(`written: ${runbook}`);
+  if (lost.failure !== undefined) throw lost.failure;
   if (stop.aborted) process.exitCode = EXIT.interrupted;
   else process.exitCode = verdict.state === "breached" ? EXIT.failed : EXIT.ok;
 }
@@ -149,8 +169,10 @@ function trialMeasurer({ request, target, stop }: Search, isJson: boolean, termi
       cancel: stop,
       show: (facts, signal) => showLive(facts, { terminal, screen, clock: systemClock, signal }),
     });
-    // Refused so often in a row, it is gone or full. Who is full still says what it is.
-    if (summary.stoppedBecause === "target_lost") await lookAgain(request);
+    // Refused so often in a row, it is gone or full. Who is full still says what it is. A trial whose jobs
+    // were all in flight at once has no job left to be stopped before.
+    const isLost = summary.stoppedBecause === "target_lost";
+    if (isLost || (summary.jobs.completed === 0 && !stop.aborted)) await lookAgain(request);
     return summary.stoppedBecause === "cancelled" ? null : summary;
   };
 }
@@ -188,7 +210,11 @@ async function recoveryOf(
   const query = new URLSearchParams({ from: new Date(startedAt - 1).toISOString() });
   const answer = await createApiClient(address).request(`/api/v1/sla?${query.toString()}`);
   if (answer.kind !== "answered") return null;
-  return liveSlaFacts(toSlaStatus(await answer.response.json())).recoverySeconds;
+  // All that was searched for must not be lost with an answer that cannot be read.
+  return await answer.response
+    .json()
+    .then((status) => liveSlaFacts(toSlaStatus(status)).recoverySeconds)
+    .catch(() => null);
 }
 
 /** Before any load: a search takes long, and its result must not be lost. */

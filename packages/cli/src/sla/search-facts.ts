@@ -4,17 +4,27 @@ import {
   slaFactsOf,
   type LoadSummary,
   type SlaFacts,
+  type SlaFigure,
   type SlaSearch,
+  type SlaTargets,
 } from "@holdfast/load";
 
 /**
  * Throughput is the best that was seen; latency and failures are those of the most books that kept the
- * targets, and of the first trial where none did. `recovery`: of what was lost meanwhile, where that is told.
+ * targets, and of the first trial where none did. Where more books were not tried, too few of them and too few images
+ * are no figures: how many it could be nobody knows.
  */
 export function searchFacts(
-  { trials, books }: SlaSearch,
+  { trials, books, why }: SlaSearch,
   summaries: readonly LoadSummary[],
-  recovery: SlaFacts["recoverySeconds"],
+  {
+    recovery,
+    targets,
+  }: {
+    /** Of what was lost meanwhile, where that is told. */
+    readonly recovery: SlaFacts["recoverySeconds"];
+    readonly targets: SlaTargets;
+  },
 ): SlaFacts {
   if (trials.length === 0) return { ...NO_SLA_FACTS, recoverySeconds: recovery };
   const facts = summaries.map(slaFactsOf);
@@ -23,9 +33,12 @@ export function searchFacts(
   const best = facts
     .map((one) => one.imagesPerMinute)
     .reduce((a, b) => ((b?.value ?? -1) > (a?.value ?? -1) ? b : a), null);
+  const atLeast = (figure: SlaFigure | null, min: number | null): SlaFigure | null =>
+    why === "breach" || (figure?.value ?? 0) >= (min ?? 0) ? figure : null;
+  const mostBooks = { value: books, from: trials[Math.max(0, at)]?.jobs ?? 0 };
   return {
-    imagesPerMinute: best,
-    simultaneousBooks: { value: books, from: trials[Math.max(0, at)]?.jobs ?? 0 },
+    imagesPerMinute: atLeast(best, targets.imagesPerMinuteMin),
+    simultaneousBooks: atLeast(mostBooks, targets.simultaneousBooksMin),
     latencyP95Seconds: chosen.latencyP95Seconds,
     failedPercent: chosen.failedPercent,
     recoverySeconds: recovery,

@@ -46,7 +46,7 @@ export function liveLines(status: SlaStatus, columns: number): readonly string[]
     budget.leftShare === null
       ? "nothing ended yet"
       : `${shortNumber(budget.leftShare * 100)} % left of ${budget.failedPercentMax} % in ${budget.days} days (${budget.failed} of ${budget.ended} failed)`;
-  const open = losses.filter((one) => one.refilledAt === null);
+  const open = losses.filter((one) => one.refilledAt === null && one.leftAt === null);
   return [
     ...factLines("Time", `${durationText(spanMs)} until ${to}`, columns),
     ...factLines(

@@ -1,7 +1,9 @@
 import type { SlaStatus } from "@holdfast/contract";
-import { DEFAULT_SLA, judgeSla } from "@holdfast/load";
+import { DEFAULT_SLA, judgeSla, kneeOf, type LoadSummary, type SlaSearch } from "@holdfast/load";
 import { describe, expect, it } from "vitest";
+import { jobSample, summaryOf } from "../../../load/testing/sample-summary.ts";
 import { liveSlaFacts } from "./live-facts.ts";
+import { searchFacts } from "./search-facts.ts";
 import { liveLines, verdictLines } from "./sla-text.ts";
 
 const COUNTS = { completed: 98, recovered: 3, failed: 1, timedOut: 1, cancelled: 5, outputs: 120 };
@@ -55,6 +57,15 @@ describe("what a Holdfast says of the time gone by", () => {
         reason: null,
         lostAt: "2026-11-28T11:58:00.000Z",
         refilledAt: null,
+        leftAt: null,
+      },
+      {
+        kind: "instance",
+        name: "gpu1",
+        reason: null,
+        lostAt: "2026-11-28T09:00:00.000Z",
+        refilledAt: null,
+        leftAt: "2026-11-28T09:00:30.000Z",
       },
       {
         kind: "machine",
@@ -62,6 +73,7 @@ describe("what a Holdfast says of the time gone by", () => {
         reason: null,
         lostAt: "2026-11-28T10:00:00.000Z",
         refilledAt: "2026-11-28T10:01:30.000Z",
+        leftAt: null,
       },
     ];
     expect(liveSlaFacts(status({ losses }))).toEqual({
@@ -69,7 +81,7 @@ describe("what a Holdfast says of the time gone by", () => {
       simultaneousBooks: null,
       latencyP95Seconds: { value: 46, from: 98 },
       failedPercent: { value: 2, from: 100 },
-      recoverySeconds: { value: 120, from: 2 },
+      recoverySeconds: { value: 120, from: 3 },
     });
   });
 
@@ -104,5 +116,44 @@ describe("the verdict in lines", () => {
     expect(text).toContain("BURNING (from 14.4: page)");
     expect(text).not.toContain("last 3 d");
     expect(text).toContain("no machine and no instance");
+  });
+});
+
+describe("what a search says of the metrics", () => {
+  const trial = (books: number, isBreached: boolean) => ({
+    books,
+    level: books,
+    isBreached,
+    throughputPerMinute: 10 * books,
+    latencyP95Seconds: 10,
+    failedPercent: 0,
+    jobs: 24,
+  });
+  const summary = (): LoadSummary =>
+    summaryOf(Array.from({ length: 24 }, (_, index) => jobSample({ index }))).summary;
+  const stateOf = (why: SlaSearch["why"], trials: SlaSearch["trials"], targets = {}) => {
+    const search = { trials, books: 2, why, knee: kneeOf(trials), window: 2 };
+    const wanted = { ...DEFAULT_SLA.targets, imagesPerMinuteMin: 1e6, ...targets };
+    const { metrics } = judgeSla(
+      wanted,
+      searchFacts(search, trials.map(summary), { recovery: null, targets: wanted }),
+    );
+    return metrics
+      .filter(({ metric }) => metric === "simultaneousBooks" || metric === "imagesPerMinute")
+      .map(({ state }) => state);
+  };
+
+  it("is a breach where more were tried in vain", () => {
+    const trials = [trial(1, false), trial(2, false), trial(3, true), trial(3, true)];
+    expect(stateOf("breach", trials)).toEqual(["breached", "breached"]);
+  });
+
+  it("is none where more were not tried: how many it could be nobody knows", () => {
+    const trials = [trial(1, false), trial(2, false)];
+    for (const why of ["max", "stopped"] as const) {
+      expect(stateOf(why, trials)).toEqual(["not_measured", "not_measured"]);
+      const low = { simultaneousBooksMin: 2, imagesPerMinuteMin: 1 };
+      expect(stateOf(why, trials, low)).toEqual(["met", "met"]);
+    }
   });
 });

@@ -1,4 +1,5 @@
 /** What is known of the fleet's machines by their agents, in SQL: few statements for all of them. */
+import { SIGNED_OFF } from "@holdfast/contract";
 import { statement, toTimestamp, type Queryable } from "../platform/db.ts";
 
 /** What a machine's agent has told. Instants are epoch ms. */
@@ -30,9 +31,6 @@ interface SignsRow {
   readonly fault: { readonly name: string; readonly reason: string } | null;
   readonly health_port: number | null;
 }
-
-/** What `sign-off.ts` of the agent writes at every instance. */
-const SIGNED_OFF = "its agent has stopped";
 
 // Joined by hashes of whole tables: a lookup for each of 10,000 machines takes five times as long.
 const SIGNS = statement(

@@ -16,6 +16,7 @@ const BY_DEFAULT: StallFacts = {
     isFixed: { progress: false, firstLoad: false },
   },
   hasInputs: false,
+  isTriedBefore: false,
 };
 const SET = { progressMs: 120_000, firstLoadMs: 300_000 };
 interface Run {

@@ -21,6 +21,8 @@ export interface StallFacts {
   };
   /** Files of the caller go into it, whose sizes no profile knows. */
   readonly hasInputs: boolean;
+  /** It was tried before, and may have been ended for a silence that a profile did not know. */
+  readonly isTriedBefore: boolean;
 }
 
 /** Runs after which silences are believed to be known. */
@@ -40,7 +42,7 @@ export const STALL_CEILING_MS = 15 * 60_000;
  */
 export function stallLimits(
   statistics: ProfileStatistics | undefined,
-  { set, hasInputs }: StallFacts,
+  { set, hasInputs, isTriedBefore }: StallFacts,
 ): LeaseStall {
   const { isFixed } = set;
   if (statistics === undefined) {
@@ -53,7 +55,8 @@ export function stallLimits(
       ? set.firstLoadMs
       : raised(set.firstLoadMs, [coldLoadSilenceMs, warmLoadSilenceMs]),
   };
-  if (hasInputs || isFixed.progress) return general;
+  // Only what succeeds is learned of: a shape that has become slower would never come through.
+  if (hasInputs || isTriedBefore || isFixed.progress) return general;
   const progressMs = lowered(general.progressMs, [stepSilenceMs]);
   // The first step may be as long as any other.
   const firstLoadMs = isFixed.firstLoad

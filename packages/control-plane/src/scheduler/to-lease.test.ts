@@ -1,4 +1,6 @@
 import { expect, it } from "vitest";
+import type { Profile } from "../profiles/profile.ts";
+import { addRun, NO_STATISTICS, type ProfileStatistics } from "../profiles/statistics.ts";
 import type { GrantedJob, JobPlan, SchedulerSettings } from "./model.ts";
 import { toLease } from "./to-lease.ts";
 
@@ -6,7 +8,11 @@ const SETTINGS: SchedulerSettings = {
   leaseTtlMs: 1,
   renewEveryMs: 1,
   pollWaitMs: 1,
-  stalls: { progressMs: 1, firstLoadMs: 1, isFixed: { progress: false, firstLoad: false } },
+  stalls: {
+    progressMs: 120_000,
+    firstLoadMs: 300_000,
+    isFixed: { progress: false, firstLoad: false },
+  },
   maxRetryAttempts: 1,
   recoveryEnabled: true,
   fallbackModels: [],
@@ -16,8 +22,15 @@ const SETTINGS: SchedulerSettings = {
 };
 const graph = { "1": { class_type: "SaveImage", inputs: {} } };
 
-function beforeOf(plan: Partial<JobPlan> | null, restartable: readonly string[]) {
+function leaseOf(
+  plan: Partial<JobPlan> | null,
+  restartable: readonly string[],
+  more: { readonly attemptNumber: number; readonly statistics?: ProfileStatistics } = {
+    attemptNumber: 1,
+  },
+) {
   const job = {
+    attemptNumber: more.attemptNumber,
     jobId: "j",
     attemptId: "a",
     instanceId: "ins_1",
@@ -36,8 +49,9 @@ function beforeOf(plan: Partial<JobPlan> | null, restartable: readonly string[])
     saved: new Map(),
     restartable: new Set(restartable),
     settings: SETTINGS,
-    profileOf: () => undefined,
-  }).before;
+    profileOf: () =>
+      more.statistics === undefined ? undefined : ({ statistics: more.statistics } as Profile),
+  });
 }
 const RESTART = { before: "restart_instance", restartAt: "ins_1" } as const;
 
@@ -53,5 +67,14 @@ it.each([
     "nothing",
   ],
 ])("a lease asks for %s", (_what, plan, restartable, before) => {
-  expect(beforeOf(plan, restartable)).toBe(before);
+  expect(leaseOf(plan, restartable).before).toBe(before);
+});
+
+it("a profile gives less time to the first attempt alone: it may be wrong, and must not end them all", () => {
+  const run = { executeMs: 1, isCold: false, loadSilenceMs: 1, stepSilenceMs: 1 };
+  let statistics = NO_STATISTICS;
+  for (let n = 0; n < 20; n += 1) statistics = addRun(statistics, run);
+  const of = (attemptNumber: number) => leaseOf(null, [], { attemptNumber, statistics }).stall;
+  expect(of(1).warm).toEqual({ progressMs: 30_000, firstLoadMs: 30_000 });
+  expect(of(2)).toEqual({ progressMs: 120_000, firstLoadMs: 300_000 });
 });

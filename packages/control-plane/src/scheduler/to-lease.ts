@@ -50,6 +50,7 @@ export function toLease(
     stall: stallLimits(profileOf(job)?.statistics, {
       set: settings.stalls,
       hasInputs: job.inputs.length > 0,
+      isTriedBefore: job.attemptNumber > 1,
     }),
     ttlMs: settings.leaseTtlMs,
   };

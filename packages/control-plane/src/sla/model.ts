@@ -38,8 +38,10 @@ export interface SlotLoss {
   readonly reason: string | null;
   /** Epoch ms. */
   readonly lostAt: number;
-  /** Epoch ms; null while it is missing, or when nobody wanted it back. */
+  /** Epoch ms; null as long as it is missing. */
   readonly refilledAt: number | null;
+  /** Epoch ms: given up on purpose, or its machine ended, before it was back. */
+  readonly leftAt: number | null;
 }
 
 /** A machine of the fleet that failed, or became healthy, in its pool. */

@@ -23,7 +23,7 @@ export function machineLosses(
       while (next < healthy.length && (healthy[next] ?? 0) <= lostAt) next += 1;
       const refilledAt = healthy[next] ?? null;
       if (refilledAt !== null) next += 1;
-      losses.push({ kind: "machine", name, reason, lostAt, refilledAt });
+      losses.push({ kind: "machine", name, reason, lostAt, refilledAt, leftAt: null });
     }
   }
   return losses.sort((a, b) => b.lostAt - a.lostAt);

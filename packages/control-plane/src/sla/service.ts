@@ -69,10 +69,11 @@ export function createSlaService(db: Db, bookWindow: number): SlaService {
           days: budgetDays,
           ...budgetOf(errorBudgetAt(ends, range.to, { failedPercentMax, budgetDays })),
         },
-        losses: losses.slice(0, LOSSES_MAX).map(({ lostAt, refilledAt, ...rest }) => ({
+        losses: losses.slice(0, LOSSES_MAX).map(({ lostAt, refilledAt, leftAt, ...rest }) => ({
           ...rest,
           lostAt: instant(lostAt),
           refilledAt: refilledAt === null ? null : instant(refilledAt),
+          leftAt: leftAt === null ? null : instant(leftAt),
         })),
       };
     },

@@ -1,6 +1,6 @@
 /** What was delivered by the minute: against real Postgres, and over HTTP. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { SlaStatus } from "@holdfast/contract";
+import { ENDED_ON_PURPOSE, SIGNED_OFF, type SlaStatus } from "@holdfast/contract";
 import { createJobsKit, ANN } from "../../testing/jobs-kit.ts";
 import { startSystem, type TestSystem } from "../../../../test/support/system.ts";
 import {
@@ -8,6 +8,7 @@ import {
   emptyTables,
   type TestDatabase,
 } from "../../../../test/support/test-database.ts";
+import { createMachinesService } from "../machines/service.ts";
 import type { Db } from "../platform/db.ts";
 import { createSlaService, type SlaQuestion } from "./service.ts";
 
@@ -174,17 +175,25 @@ describe("what was delivered", () => {
 
 describe("what was lost", () => {
   const losses = async () => (await ask(lately())).losses;
-  const become = (state: string) =>
-    db.query("update instances set state = $1, reason = 'gone' where id = 'ins_1'", [state]);
+  const become = (state: string, reason: string | null = "gone") =>
+    db.query("update instances set state = $1, reason = $2 where id = 'ins_1'", [state, reason]);
+
+  const declare = (bootId = "boot-1") =>
+    createMachinesService(db).register(
+      db,
+      { id: "mch_1", name: "m", bootId, agentVersion: "test" },
+      [{ id: "ins_1", key: "k", name: "gpu0", canRestart: false }],
+    );
+  beforeEach(async () => {
+    await declare();
+    await become("healthy");
+  });
+  const lose = async () => {
+    await db.query("update machines set last_heartbeat_at = now() - interval '90 s'");
+    return createMachinesService(db).markLost(60_000);
+  };
 
   it("is an instance from when it was unhealthy until it was healthy again", async () => {
-    await db.query(
-      "insert into machines (id, name, boot_id, session, state, agent_version) values ('mch_1', 'm', 'b', 1, 'online', 'test')",
-    );
-    await db.query(
-      "insert into instances (id, machine_id, key, name, state) values ('ins_1', 'mch_1', 'k', 'gpu0', 'starting')",
-    );
-    await become("healthy");
     expect(await losses()).toEqual([]);
     await become("unhealthy");
     expect(await losses()).toMatchObject([
@@ -193,15 +202,74 @@ describe("what was lost", () => {
     await become("starting");
     await become("healthy");
     await become("unhealthy");
+    // Its agent goes in good order: nobody is waiting for it any more.
     await become("stopped");
+    await become("stopped", SIGNED_OFF);
     await become("healthy");
     const [second, first, ...none] = await losses();
     expect(none).toEqual([]);
     expect(Date.parse(first?.refilledAt ?? "")).toBeGreaterThanOrEqual(
       Date.parse(first?.lostAt ?? ""),
     );
-    // Somebody stopped it: nobody was waiting for it any more.
+    expect(first?.leftAt).toBeNull();
     expect(second?.refilledAt).toBeNull();
+    expect(second?.leftAt).not.toBeNull();
+  });
+
+  it("is one whose process ends, but for one that is ended on purpose or declared anew", async () => {
+    for (const [state, reason] of [
+      ["stopped", SIGNED_OFF],
+      ["stopped", `${ENDED_ON_PURPOSE}: connect ECONNREFUSED`],
+      ["starting", null],
+    ] as const) {
+      await become(state, reason);
+      await become("healthy");
+    }
+    await declare();
+    await become("healthy");
+    expect(await losses()).toEqual([]);
+    await become("stopped", "connect ECONNREFUSED");
+    await become("starting", "its supervisor starts it");
+    expect(await losses()).toMatchObject([{ reason: "connect ECONNREFUSED", refilledAt: null }]);
+  });
+
+  it("is what a lost machine had, since its last sign, until that is healthy again", async () => {
+    expect(await lose()).toHaveLength(1);
+    const [gone] = await losses();
+    expect(gone).toMatchObject({ name: "gpu0", refilledAt: null });
+    expect(Date.now() - Date.parse(gone?.lostAt ?? "")).toBeGreaterThan(85_000);
+    // Cut off only: the same agent is heard again.
+    await db.query("update machines set state = 'online', last_heartbeat_at = now()");
+    expect((await losses())[0]?.refilledAt).not.toBeNull();
+    await lose();
+    await declare("boot-2");
+    expect((await losses()).map((one) => one.refilledAt === null)).toEqual([true, false]);
+    await become("healthy");
+    expect((await losses()).filter((one) => one.refilledAt === null)).toEqual([]);
+  });
+
+  it("is what an agent had that ended without a word", async () => {
+    await declare("boot-2");
+    expect(await losses()).toMatchObject([
+      { reason: "its agent ended without a word", refilledAt: null },
+    ]);
+  });
+
+  it("is not waited for once the fleet has ended its machine", async () => {
+    await db.query(
+      `insert into fleet_machines (id, name, pool, provider, state, offer_index, machine_id, healthy_at)
+       values ('fmc_1', 'a', 'gpu', 'fake', 'ready', 0, 'mch_1', now() - interval '1 h')`,
+    );
+    await lose();
+    await db.query(
+      `update fleet_machines set state = 'ended', ended_at = now(), end_cause = 'failed',
+         end_kind = 'no_heartbeat', end_reason = 'silent'`,
+    );
+    const told = await losses();
+    expect(told.find(({ kind }) => kind === "instance")?.leftAt).not.toBeNull();
+    // Missing since its last sign, not since it was given up.
+    const machine = told.find(({ kind }) => kind === "machine");
+    expect(Date.now() - Date.parse(machine?.lostAt ?? "")).toBeGreaterThan(85_000);
   });
 });
 
