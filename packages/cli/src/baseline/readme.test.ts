@@ -42,6 +42,7 @@ const summary = (): LoadSummary =>
   ).summary;
 const facts = (more: Partial<BaselineFacts> = {}): BaselineFacts => ({
   name: "2026-11-28",
+  folder: "infra/observability/baselines/2026-11-28",
   hardware: HARDWARE,
   timeoutSeconds: 420,
   loads: [{ file: "load-4.json", summary: summary() }],
@@ -61,7 +62,9 @@ describe("the README of a baseline", () => {
     expect(text).toMatch(
       /\| load-4\.json \| closed:4 \| 40 of 40 \| 100 % \| [\d.]+ \|.*\| none \|/,
     );
-    expect(text).toContain("--concurrency 4 --warm-up 0 --compare 2026-11-28/load-4.json");
+    expect(text).toContain(
+      "--concurrency 4 --warm-up 0 --timeout 420 --seed 1 --compare infra/observability/baselines/2026-11-28/load-4.json",
+    );
     expect(text).not.toContain("stopped");
   });
 

@@ -15,6 +15,8 @@ export interface BaselineLoad {
 export interface BaselineFacts {
   /** The folder's. */
   readonly name: string;
+  /** The folder as it was named: below `--root`. */
+  readonly folder: string;
   readonly hardware: Hardware;
   readonly timeoutSeconds: number;
   readonly loads: readonly BaselineLoad[];
@@ -60,7 +62,7 @@ export function baselineReadme(facts: BaselineFacts): string {
     ),
     `Samples are in the \`load*.json\` files, a line a job and a look at a card in \`metrics.ndjson\`.`,
     "## Hold a new run against it",
-    `\`\`\`sh\n${loads.map(({ file, summary }) => compareCommand(name, file, summary)).join("\n")}\n\`\`\``,
+    `\`\`\`sh\n${loads.map((load) => compareCommand(facts, load)).join("\n")}\n\`\`\``,
   ].join("\n\n")}\n`;
 }
 
@@ -138,10 +140,20 @@ function metricsRow({ file, summary }: BaselineLoad): readonly string[] {
   ];
 }
 
-function compareCommand(name: string, file: string, { target, plan, jobs }: LoadSummary): string {
-  const workflows = plan.workflows.map((one) => `--workflow ${one.name}.json`).join(" ");
-  const concurrency = plan.pace.replace("closed:", "");
-  return `holdfast load --server ${target.url} ${workflows} --jobs ${jobs.asked ?? ""} --concurrency ${concurrency} --warm-up ${plan.warmUp.jobs} --compare ${name}/${file}`;
+function compareCommand(
+  { folder, timeoutSeconds }: BaselineFacts,
+  { file, summary: { target, plan, jobs } }: BaselineLoad,
+): string {
+  const workflows = plan.workflows.map(
+    ({ name, weight }) => `--workflow ${name}.json${weight === 1 ? "" : `=${weight}`}`,
+  );
+  return [
+    `holdfast load --server ${target.url}`,
+    ...workflows,
+    `--jobs ${jobs.asked ?? ""} --concurrency ${plan.pace.replace("closed:", "")}`,
+    `--warm-up ${plan.warmUp.jobs} --timeout ${timeoutSeconds} --seed ${plan.seed}`,
+    `--compare ${folder}/${file}`,
+  ].join(" ");
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -115,7 +115,14 @@ async function recordAll(recording: Recording, terminal: Terminal): Promise<void
   } finally {
     await metrics.end();
     const isWhole = loads.length === requests.length && !stop.aborted;
-    const facts = { name, hardware, timeoutSeconds: request.timeoutMs / 1_000, loads, isWhole };
+    const facts = {
+      name,
+      folder: path,
+      hardware,
+      timeoutSeconds: request.timeoutMs / 1_000,
+      loads,
+      isWhole,
+    };
     await writeFile(join(path, "README.md"), baselineReadme(facts));
     if (options.json === true) {
       terminal.line(JSON.stringify({ folder: path, hardware, loads, isWhole }, null, 2));
