@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 
@@ -25,7 +26,7 @@ export async function makeBaselineFolder(
 ): Promise<{ readonly name: string; readonly path: string }> {
   const all = join(root, BASELINES);
   try {
-    await mkdir(all, { recursive: true });
+    await makeFolder(all);
     for (let number = 1; number <= A_DAY_MAX; number += 1) {
       const name = number === 1 ? dayOf(now) : `${dayOf(now)}-${number}`;
       const path = join(all, name);

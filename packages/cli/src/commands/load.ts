@@ -6,7 +6,8 @@ import { collect } from "./option-values.ts";
 const HELP = `
 A job's latency counts from when it was meant to begin, to the last byte of its outputs. In a workflow every
 seed is the job's own; {{seed}} and {{index}} stand for its seed and number. Seconds may be 90s, 10min.
-Exit codes: 0 done, and enough jobs completed; 1 fewer than --min-success, or worse than --compare;
+Exit codes: 0 done, and enough jobs completed; 1 fewer than --min-success, or worse than --compare (or too few to
+say);
 2 wrong usage, nothing was sent; 3 the server cannot be reached; 130 Ctrl-C, with the report written.`;
 
 /** Adds `holdfast load`. */

@@ -21,11 +21,17 @@ export function addSla(program: Command, context: CommandContext): void {
     .command("check")
     .description("Judge what a Holdfast delivered lately: exit code 1 where a target is missed")
     .option("--targets <file>", "targets as YAML or JSON (default: the starting targets)")
-    .option("--last <time>", "over how long: 24h, 7d", durationWithUnit, DAY_MS)
+    .option("--server <url>", "the same as --url")
+    .addOption(
+      new Option("--last <time>", "over how long: 24h, 7d")
+        .argParser(durationWithUnit)
+        .default(DAY_MS, "24h"),
+    )
     .option("--json", "print as JSON");
-  withClientOptions(check).action(async (options: CheckOptions) => {
+  withClientOptions(check).action(async (options: CheckOptions & { readonly server?: string }) => {
     const { runCheck } = await import("../sla/run-check.ts");
-    await runCheck(options, context);
+    const { server, ...rest } = options;
+    await runCheck(server === undefined ? rest : { ...rest, url: server }, context);
   });
   sla
     .command("search")

@@ -150,7 +150,7 @@ const NOW_AND_THEN = 0.1;
 
 const SIMULATED: Readonly<Record<string, { readonly how: string; readonly rule: FaultRule }>> = {
   "gpu-oom": {
-    how: "one prompt in ten runs out of memory while it samples or saves",
+    how: "one node in ten that samples or saves runs out of memory",
     rule: { kind: "oom", match: { probability: NOW_AND_THEN, count: 0 } },
   },
   "comfyui-crash": {

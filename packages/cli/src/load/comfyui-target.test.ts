@@ -77,6 +77,19 @@ it("a graph that ComfyUI refuses is refused, with its class", async () => {
   expect(message).toContain("NoSuchNode");
 });
 
+it("what ComfyUI refuses of a node is told with the node, and has the class of that", async () => {
+  await start();
+  const graph: Graph = {
+    "4": { class_type: "CheckpointLoaderSimple", inputs: { ckpt_name: "gone.safetensors" } },
+    "5": { class_type: "EmptyLatentImage", inputs: { width: 64, height: 64, batch_size: 1 } },
+    "8": { class_type: "VAEDecode", inputs: { samples: ["5", 0], vae: ["4", 2] } },
+    "9": { class_type: "SaveImage", inputs: { filename_prefix: "x", images: ["8", 0] } },
+  };
+  const { seen, message } = await target.render(job(graph), never);
+  expect(seen).toMatchObject({ outcome: "refused", errorClass: "model_missing" });
+  expect(message).toMatch(/^node 4 CheckpointLoaderSimple: Value not in list: .*gone\.safetensors/);
+});
+
 it("an error of a node is its class", async () => {
   await start({ faults: [{ kind: "oom", match: { nodeClass: "SaveImage" } }] });
   const { seen } = await target.render(job(picture(2)), never);

@@ -17,7 +17,7 @@ import {
   type SocketEvent,
   type SubmitOutcome,
 } from "@holdfast/comfyui";
-import { collectOutputFiles, type HistoryEntry } from "@holdfast/comfyui/protocol";
+import { collectOutputFiles, type HistoryEntry, type NodeErrors } from "@holdfast/comfyui/protocol";
 import type { JobObservation } from "@holdfast/load";
 import { classify, limitEvidence, type FailureEvidence } from "@holdfast/recovery";
 import { nextUuid, type Clock, type Random } from "@holdfast/runtime";
@@ -338,23 +338,39 @@ function refusalOf(submitted: SubmitOutcome): Failure | undefined {
       const [first] = submitted.nodeErrors;
       if (first === undefined) return undefined;
       // ComfyUI runs the other outputs (F2): the job's result is not what was asked for.
-      const words = first.errors[0]?.message ?? "an output was dropped";
-      return failure("workflow_error", `node ${first.nodeId}: ${words}`);
+      return failure("workflow_error", complaintWords(first) ?? `node ${first.nodeId} was dropped`);
     }
     case "rejected": {
-      const { rejection } = submitted;
-      const message = "message" in rejection ? rejection.message : rejection.text;
-      const validationType = rejection.kind === "invalid_graph" ? rejection.type : null;
-      return {
-        ...ofEvidence({ channel: "validation", message, validationType }),
-        outcome: "refused",
-      };
+      return { ...ofEvidence(rejectionEvidence(submitted.rejection)), outcome: "refused" };
     }
     case "ambiguous":
       return { ...unreachable(troubleWords(submitted.cause)), mayRun: true };
     case "not_sent":
       return unreachable(troubleWords(submitted.cause));
   }
+}
+
+/** ComfyUI says of the prompt only that it failed validation; what is wrong stands with the nodes. */
+function rejectionEvidence(
+  rejection: Extract<SubmitOutcome, { kind: "rejected" }>["rejection"],
+): FailureEvidence {
+  const message = "message" in rejection ? rejection.message : rejection.text;
+  if (rejection.kind !== "invalid_graph") return { channel: "validation", message };
+  const first = rejection.nodeErrors.find(({ errors }) => errors.length > 0);
+  return {
+    channel: "validation",
+    message: (first === undefined ? undefined : complaintWords(first)) ?? message,
+    validationType: first?.errors[0]?.type ?? rejection.type,
+    nodeId: first?.nodeId ?? null,
+    nodeType: first?.classType ?? null,
+  };
+}
+
+function complaintWords({ nodeId, classType, errors }: NodeErrors): string | undefined {
+  const [complaint] = errors;
+  if (complaint === undefined) return undefined;
+  const details = complaint.details === "" ? "" : `: ${complaint.details}`;
+  return `node ${nodeId} ${classType}: ${complaint.message}${details}`;
 }
 
 function endFailure(end: PromptEnd): Failure | undefined {

@@ -18,7 +18,7 @@ export function percentText(share: number | null): string {
 /** Why a run ended, in words. */
 export const STOPPED_WORDS: Readonly<Record<StoppedBecause, string>> = {
   jobs: "all jobs were sent",
-  time: "its time was over",
+  time: "its time, or that of its ramp or steps, was over",
   behind: "it fell too far behind its rate: the target, or this host, is too slow for it",
   gpu: "a card was full (--stop-gpu)",
   errors: "too many jobs failed (--stop-errors)",

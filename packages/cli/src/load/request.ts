@@ -139,7 +139,11 @@ function paceOf(options: LoadOptions, problems: string[]): Pace | undefined {
     return undefined;
   }
   const [name, text] = given[0] ?? ["concurrency", concurrency];
-  if (text === undefined) return { kind: "closed", inFlight: DEFAULT_CONCURRENCY };
+  if (text === undefined) {
+    // Nobody asked for four: of two jobs two are in flight.
+    const jobs = /^[1-9]\d*$/.test(options.jobs ?? "") ? Number(options.jobs) : DEFAULT_JOBS;
+    return { kind: "closed", inFlight: Math.min(DEFAULT_CONCURRENCY, jobs) };
+  }
   if (name === "concurrency") {
     const pace: Pace = { kind: "closed", inFlight: numberOf("--concurrency", text, problems) };
     problems.push(...paceProblems(pace).map((one) => `--concurrency: ${one}`));

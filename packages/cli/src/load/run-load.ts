@@ -17,7 +17,13 @@ import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { assertComparable, comparisonLines, compareWith, readBaseline } from "./baseline.ts";
+import {
+  assertComparable,
+  comparisonLines,
+  compareWith,
+  readBaseline,
+  saysNothing,
+} from "./baseline.ts";
 import { findCards, type Cards } from "./cards.ts";
 import { percentText } from "./figures.ts";
 import type { FaultyTarget } from "./faulty-target.ts";
@@ -79,7 +85,10 @@ async function withFault(
 }
 
 function tellFault({ name }: FaultyTarget, struck: number | null, terminal: Terminal): void {
-  const times = struck === null ? "how often it struck is not known" : `it struck ${struck} times`;
+  const times =
+    struck === null
+      ? "how often it struck is not known"
+      : `it struck ${struck === 1 ? "once" : `${struck} times`}`;
   const warning = struck === 0 ? ": the run says nothing of it, make it longer" : "";
   terminal.note(`scenario ${name}: ${times}${warning}`);
 }
@@ -288,5 +297,6 @@ function exitCodeOf(
     terminal.note(`success ${percentText(successRate)}: ${expected}`);
     return EXIT.failed;
   }
-  return comparison?.kind === "compared" && comparison.verdict === "worse" ? EXIT.failed : EXIT.ok;
+  if (comparison?.kind !== "compared") return EXIT.ok;
+  return comparison.verdict === "worse" || saysNothing(comparison) ? EXIT.failed : EXIT.ok;
 }

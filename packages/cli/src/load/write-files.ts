@@ -6,7 +6,7 @@
  * I1: what was handed in is on the disk, in whole lines, when `close` or `finish` resolves.
  */
 import { createWriteStream, type WriteStream } from "node:fs";
-import { access, constants, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { access, constants, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadFileText, type LoadSummary, type LoadTimeline } from "@holdfast/load";
 import { makeFolder } from "@holdfast/runtime/host";
@@ -46,7 +46,7 @@ export async function openMetrics(root: string): Promise<LineSink & { readonly p
 
 /** Throws where a file cannot be written; its folder is made, and what is in it stays. */
 export async function assertWritable(file: string): Promise<void> {
-  await mkdir(dirname(resolve(file)), { recursive: true });
+  await makeFolder(dirname(resolve(file)));
   await (await open(file, "a")).close();
 }
 
@@ -60,7 +60,7 @@ export async function openLines(file: string): Promise<LineSink & { readonly pat
 /** Opens the samples' file beside the output; throws where nothing can be written there. */
 export async function openSpool(output: string): Promise<SampleSpool> {
   const target = resolve(output);
-  await mkdir(dirname(target), { recursive: true });
+  await makeFolder(dirname(target));
   const there = await stat(target).catch(() => undefined);
   if (there?.isDirectory() === true) throw new Error("it is a folder");
   if (there !== undefined) await access(target, constants.W_OK);

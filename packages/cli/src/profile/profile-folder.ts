@@ -7,6 +7,7 @@
 import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
+import { makeFolder } from "@holdfast/runtime/host";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 
@@ -48,7 +49,7 @@ export async function openProfileFolder(
   const parent = join(root, "comfyui", "profiling");
   const day = localDay(options.clock.now());
   try {
-    await mkdir(parent, { recursive: true });
+    await makeFolder(parent);
     for (let number = 1; number <= A_DAY_MAX; number += 1) {
       const path = join(parent, number === 1 ? day : `${day}-${number}`);
       const isMade = await mkdir(path).then(

@@ -143,6 +143,7 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
     terminal.line("");
     for (const line of verdictLines(verdict, terminal.resultColumns)) terminal.line(line);
   }
+  if (options.output !== undefined) terminal.note(`written: ${options.output}`);
   terminal.note(`written: ${runbook}`);
   if (lost.failure !== undefined) throw lost.failure;
   if (stop.aborted) process.exitCode = EXIT.interrupted;

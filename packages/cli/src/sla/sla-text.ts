@@ -22,7 +22,9 @@ const STATE_WORDS: Readonly<Record<SlaVerdict["state"], string>> = {
 export function verdictLines({ state, metrics }: SlaVerdict, columns: number): readonly string[] {
   const missed = metrics.filter((one) => one.state === "breached");
   const by = missed.map(({ metric }) => SLA_METRIC_WORDS[metric].name).join(", ");
-  const head = `${STATE_WORDS[state]}${by === "" ? "" : ` by ${by}`}`;
+  const isNothing = metrics.every(({ measured }) => measured === null);
+  const words = isNothing ? "NOTHING MEASURED" : STATE_WORDS[state];
+  const head = `${words}${by === "" ? "" : ` by ${by}`}`;
   const rows = textTable(
     metrics,
     [

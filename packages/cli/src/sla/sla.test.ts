@@ -89,7 +89,9 @@ describe("what a Holdfast says of the time gone by", () => {
     const totals = { ...COUNTS, completed: 0, failed: 0, timedOut: 0, latencySeconds: null };
     const facts = liveSlaFacts(status({ totals }));
     expect(Object.values(facts)).toEqual([null, null, null, null, null]);
-    expect(judgeSla(DEFAULT_SLA.targets, facts).state).toBe("incomplete");
+    const verdict = judgeSla(DEFAULT_SLA.targets, facts);
+    expect(verdict.state).toBe("incomplete");
+    expect(verdictLines(verdict, 200)[0]).toBe("NOTHING MEASURED");
   });
 });
 

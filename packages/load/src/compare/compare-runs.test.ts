@@ -166,7 +166,7 @@ describe("runs that did other work", () => {
         "kind of target: comfyui before, holdfast now",
         "pace: closed:1 before, closed:4 now",
         "scenario: none before, network-blip now",
-        "workflows: abc (100%) before, x (100%) now",
+        "workflows: small (abc, 100 %) before, small (x, 100 %) now",
       ],
     });
   });

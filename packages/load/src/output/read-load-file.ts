@@ -123,7 +123,7 @@ function createHead(problems: Problems) {
     if (version !== LOAD_FILE_VERSION) {
       const found = JSON.stringify(version);
       return problems.stop(
-        `version: expected ${LOAD_FILE_VERSION}, found ${found}: read it with the holdfast that wrote it`,
+        `version: expected ${LOAD_FILE_VERSION}, found ${found}: it is no file of holdfast load, or of a newer one`,
       );
     }
     if (!line.endsWith(",")) return problems.stop(REWRITTEN);

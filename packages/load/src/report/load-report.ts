@@ -44,7 +44,7 @@ export function loadReportHtml(facts: LoadReportFacts): string {
     figuresSection(summary),
     sla === undefined ? null : slaSection(sla),
     comparison === undefined ? null : comparisonSection(comparison),
-    timeSection(timeline),
+    timeSection(timeline, durationSeconds),
     phasesSection(summary),
     workflowsSection(summary),
     levelsSection(summary),

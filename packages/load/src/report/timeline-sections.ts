@@ -26,9 +26,9 @@ export function completedSeries(
 }
 
 /** Throughput, jobs in flight and latency. */
-export function timeSection(timeline: LoadTimeline): ReportSection {
+export function timeSection(timeline: LoadTimeline, durationSeconds: number): ReportSection {
   const axis = axisOf(timeline.buckets);
-  const rates = ratesOf(timeline);
+  const rates = ratesOf(timeline, durationSeconds);
   return {
     title: "Over time",
     markup: `<div class="two">
@@ -47,6 +47,7 @@ ${linePlot({
 })}
 ${linePlot({
   title: "Jobs in flight",
+  note: "At the end of each stretch.",
   axis,
   series: [{ label: "in flight", values: timeline.buckets.map(({ inFlight }) => inFlight) }],
   valueText: amountText,
@@ -134,24 +135,33 @@ interface RateStretch {
   readonly failed: number;
 }
 
-function ratesOf({ buckets, bucketSeconds }: LoadTimeline): {
-  readonly seconds: number;
-  readonly stretches: readonly RateStretch[];
-} {
+/** A last stretch that had less of its time than this share belongs to the one before. */
+const LAST_SHARE_MIN = 0.5;
+
+/** Rates of some buckets together; the last stretch counts as long as the run still went on in it. */
+function ratesOf({ buckets, bucketSeconds }: LoadTimeline, durationSeconds: number) {
   const together = Math.max(1, Math.ceil(buckets.length / RATE_STRETCHES_MAX));
-  const stretches: RateStretch[] = [];
+  const seconds = together * bucketSeconds;
+  const groups: TimelineBucket[][] = [];
   for (let at = 0; at < buckets.length; at += together) {
-    const some = buckets.slice(at, at + together);
-    // The last stretch may be shorter: its rate is of the time that it had.
-    const minutes = (some.length * bucketSeconds) / SECONDS_PER_MINUTE;
+    const group = buckets.slice(at, at + together);
+    const hadSeconds = durationSeconds - (group[0]?.fromSeconds ?? 0);
+    const before = groups.at(-1);
+    if (before !== undefined && hadSeconds < seconds * LAST_SHARE_MIN) before.push(...group);
+    else groups.push(group);
+  }
+  const stretches = groups.map((group): RateStretch => {
+    const fromSeconds = group[0]?.fromSeconds ?? 0;
+    const untilSeconds = Math.min(fromSeconds + group.length * bucketSeconds, durationSeconds);
+    const minutes = (untilSeconds - fromSeconds) / SECONDS_PER_MINUTE;
     const rate = (pick: (one: TimelineBucket) => number): number =>
-      minutes === 0 ? 0 : some.reduce((all, one) => all + pick(one), 0) / minutes;
-    stretches.push({
-      fromSeconds: some[0]?.fromSeconds ?? 0,
+      minutes > 0 ? group.reduce((all, one) => all + pick(one), 0) / minutes : 0;
+    return {
+      fromSeconds,
       images: rate(({ outputs }) => outputs),
       completed: rate(({ completed }) => completed),
       failed: rate(({ failed }) => failed),
-    });
-  }
-  return { seconds: together * bucketSeconds, stretches };
+    };
+  });
+  return { seconds, stretches };
 }
