@@ -124,7 +124,7 @@ it("a job waits for its own model while that is fetched, and gets no other", asy
     return now.successful_recoveries > 0 ? now : undefined;
   });
   expect(counts).toMatchObject({ total_errors: 1, error_distribution: { model_missing: 1 } });
-}, 60_000);
+}, 120_000);
 
 it("where the fetch fails the job is not kept waiting: it gets another model", async () => {
   const { asked } = await start(
@@ -135,7 +135,7 @@ it("where the fetch fails the job is not kept waiting: it gets another model", a
   expect(asked).toHaveLength(1);
   expect(job).toMatchObject({ status: "completed", changes: { loss: "content" } });
   expect(job.changes?.steps).toEqual([`Switched model: ${WANTED} → ${THERE}`]);
-}, 60_000);
+}, 120_000);
 
 it("a model that vanished from its instance is fetched again, and the job that failed goes on", async () => {
   const checkpoints = [THERE, WANTED];
@@ -161,4 +161,4 @@ it("a model that vanished from its instance is fetched again, and the job that f
   expect(attempts[0]?.decision).toMatchObject({
     reason: expect.stringContaining("offers to fetch"),
   });
-}, 60_000);
+}, 120_000);
