@@ -21,7 +21,10 @@ import {
 } from "./whole-machine.ts";
 
 const programs = await findPrograms("baked.test.ts");
-const CARDS = [smiCard(0), smiCard(1)];
+// Other cards than those of `gpus.test.ts`, which may run at the same time: a card is locked on the whole host.
+const CARDS = [0, 1].map((index) =>
+  smiCard(index, { uuid: `GPU-0000bace-0000-4000-8000-00000000000${index}` }),
+);
 const PACK_CLASS = "StandInBaked";
 
 describe.skipIf(programs === undefined)("a machine that was baked into an image", () => {
