@@ -70,6 +70,7 @@ export {
   type ComparisonPolicy,
   type ComparisonVerdict,
   type FigureComparison,
+  type OverallVerdict,
   type VerdictReason,
 } from "./compare/compare-runs.ts";
 export { differencesOf, type PlannedLoad } from "./compare/comparable.ts";

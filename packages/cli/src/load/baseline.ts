@@ -9,6 +9,7 @@ import {
   type ComparedLoad,
   type Comparison,
   type FigureComparison,
+  type OverallVerdict,
   type PlannedLoad,
 } from "@holdfast/load";
 import { assertNever } from "@holdfast/runtime";
@@ -78,25 +79,16 @@ export function comparisonLines(
     columns,
   );
   const differences = comparison.differences.map((one) => `compared by force: ${one}`);
-  return [`against ${file}: ${headline(comparison)}`, ...differences, ...table];
+  return [`against ${file}: ${HEADLINES[comparison.verdict]}`, ...differences, ...table];
 }
 
-type Compared = Extract<Comparison, { readonly kind: "compared" }>;
-
-/** Whether no figure could be judged: such a comparison must not pass for a good one. */
-export function saysNothing({ figures }: Compared): boolean {
-  return figures.every(({ reason }) => reason === "too_few");
-}
-
-function headline(comparison: Compared): string {
-  if (saysNothing(comparison)) return "nothing can be said, there are too few jobs";
-  if (comparison.verdict !== "no_clear_difference") return VERDICTS[comparison.verdict];
-  const reasons = comparison.figures.map(({ reason }) => reason);
-  if (reasons.every((reason) => reason === "same" || reason === "small")) return "the same";
-  return reasons.includes("uncertain")
-    ? "no clear difference, more jobs would tell"
-    : "no clear difference";
-}
+const HEADLINES: Readonly<Record<OverallVerdict, string>> = {
+  better: "better",
+  worse: "worse",
+  same: "the same",
+  uncertain: "no clear difference, more jobs would tell",
+  too_few: "nothing can be said, there are too few jobs",
+};
 
 const VERDICTS = {
   better: "better",

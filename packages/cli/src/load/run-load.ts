@@ -17,13 +17,7 @@ import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import {
-  assertComparable,
-  comparisonLines,
-  compareWith,
-  readBaseline,
-  saysNothing,
-} from "./baseline.ts";
+import { assertComparable, comparisonLines, compareWith, readBaseline } from "./baseline.ts";
 import { findCards, type Cards } from "./cards.ts";
 import { percentText } from "./figures.ts";
 import type { FaultyTarget } from "./faulty-target.ts";
@@ -298,5 +292,7 @@ function exitCodeOf(
     return EXIT.failed;
   }
   if (comparison?.kind !== "compared") return EXIT.ok;
-  return comparison.verdict === "worse" || saysNothing(comparison) ? EXIT.failed : EXIT.ok;
+  // One that says nothing must not pass for a good one.
+  const isBad = comparison.verdict === "worse" || comparison.verdict === "too_few";
+  return isBad ? EXIT.failed : EXIT.ok;
 }

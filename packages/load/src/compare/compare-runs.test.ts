@@ -83,7 +83,8 @@ describe("a run against one before it", () => {
     for (let seed = 0; seed < 5; seed += 1) {
       const one = load(200, seed);
       const comparison = compareLoads(one, one, { ...DEFAULT_COMPARISON_POLICY, seed });
-      expect(comparison).toMatchObject({ verdict: "no_clear_difference" });
+      // Two hundred jobs cannot tell a success rate within a point.
+      expect(comparison).toMatchObject({ verdict: "uncertain" });
       expect(figure(comparison, "throughput")).toMatchObject({ change: 0, reason: "same" });
     }
   });
@@ -122,6 +123,17 @@ describe("a run against one before it", () => {
       "success_rate no_clear_difference uncertain",
     ]);
     expect(figure(comparison, "p99").jobs).toEqual({ before: 12, now: 12, needed: 100 });
+  });
+
+  it("as a whole goes by what could be judged, and is no good sign where nothing could", () => {
+    const verdict = (before: ComparedLoad, now: ComparedLoad) => {
+      const comparison = compareLoads(before, now);
+      return comparison.kind === "compared" ? comparison.verdict : "refused";
+    };
+    expect(verdict(load(9, 1), load(9, 2, { factor: 30 }))).toBe("too_few");
+    expect(verdict(load(12, 1), load(12, 1))).toBe("uncertain");
+    expect(verdict(load(5_000, 1), load(5_000, 1))).toBe("same");
+    expect(verdict(load(12, 1), load(12, 2, { factor: 3 }))).toBe("worse");
   });
 
   it("has nothing to say of runs without jobs", () => {

@@ -50,6 +50,12 @@ export type VerdictReason =
   /** Too few jobs to say anything of this figure. */
   | "too_few";
 
+/**
+ * What all figures together say. `same`, `uncertain`: of those that could be judged; `too_few`: none could,
+ * which is no good sign either.
+ */
+export type OverallVerdict = "better" | "worse" | "same" | "uncertain" | "too_few";
+
 /** One figure of both runs. */
 export interface FigureComparison {
   readonly figure: ComparedFigure;
@@ -71,7 +77,7 @@ export type Comparison =
   | {
       readonly kind: "compared";
       /** `worse` where any figure is, `better` where any is and none is worse. */
-      readonly verdict: ComparisonVerdict;
+      readonly verdict: OverallVerdict;
       readonly figures: readonly FigureComparison[];
       /** In what they differ; empty unless it was forced. */
       readonly differences: readonly string[];
@@ -225,8 +231,12 @@ function isGrowthGood(figure: ComparedFigure): boolean {
   }
 }
 
-function overall(figures: readonly FigureComparison[]): ComparisonVerdict {
+function overall(figures: readonly FigureComparison[]): OverallVerdict {
   const has = (wanted: ComparisonVerdict): boolean =>
     figures.some(({ verdict }) => verdict === wanted);
-  return has("worse") ? "worse" : has("better") ? "better" : "no_clear_difference";
+  if (has("worse")) return "worse";
+  if (has("better")) return "better";
+  const judged = figures.filter(({ reason }) => reason !== "too_few");
+  if (judged.length === 0) return "too_few";
+  return judged.some(({ reason }) => reason === "uncertain") ? "uncertain" : "same";
 }

@@ -120,8 +120,15 @@ function comparisonNotice(comparison: Comparison): Notice {
       return { tone: "good", text: "Better than the run before." };
     case "worse":
       return { tone: "bad", text: "Worse than the run before." };
-    case "no_clear_difference":
-      return { tone: "plain", text: "No clear difference from the run before." };
+    case "same":
+      return { tone: "plain", text: "The same as the run before." };
+    case "uncertain":
+      return {
+        tone: "plain",
+        text: "No clear difference from the run before: more jobs would tell.",
+      };
+    case "too_few":
+      return { tone: "busy", text: "Too few jobs to say anything of the run before." };
     default:
       return assertNever(comparison.verdict);
   }
