@@ -108,7 +108,7 @@ it("is refused before anything is sent, and stopped it says what is missing", as
     [["--concurrency", "0"], "--concurrency"],
     [["--jobs", "0"], "jobs"],
     [["--jobs", "2", "--concurrency", "4"], "--jobs: expected at least as many"],
-    [["--root", at("file")], "no baseline can be written"],
+    [["--root", at("file")], "cannot be written"],
   ] as const) {
     const { code, output } = await record(...args);
     expect([args, code, output]).toEqual([args, 2, expect.stringContaining(words)]);

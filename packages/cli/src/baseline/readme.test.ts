@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { LoadSummary } from "@holdfast/load";
 import { jobSample, summaryOf } from "../../../load/testing/sample-summary.ts";
-import { dayOf } from "./baseline-folder.ts";
+import { localDay } from "../day-folder.ts";
 import type { Hardware } from "./hardware.ts";
 import { baselineReadme, type BaselineFacts } from "./readme.ts";
 
@@ -92,5 +92,5 @@ describe("the README of a baseline", () => {
 });
 
 it("a day is the local one", () => {
-  expect(dayOf(new Date(2026, 0, 5, 23, 59).getTime())).toBe("2026-01-05");
+  expect(localDay(new Date(2026, 0, 5, 23, 59).getTime())).toBe("2026-01-05");
 });

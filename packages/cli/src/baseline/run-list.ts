@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { CommandContext } from "../command-context.ts";
 import { textTable } from "../terminal/text-table.ts";
-import { BASELINES } from "./baseline-folder.ts";
+import { BASELINES } from "./baselines.ts";
 
 interface Listed {
   readonly name: string;

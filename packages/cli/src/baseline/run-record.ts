@@ -5,6 +5,7 @@ import { gpuMetricsLine, jobMetricsLine, sampleLine } from "@holdfast/load";
 import { systemClock, systemRandom } from "@holdfast/runtime/system";
 import type { CommandContext } from "../command-context.ts";
 import { CommandFailure } from "../command-failure.ts";
+import { makeDayFolder } from "../day-folder.ts";
 import { EXIT } from "../exit-codes.ts";
 import { findCards } from "../load/cards.ts";
 import { showLive } from "../load/live-view.ts";
@@ -18,7 +19,7 @@ import { openLines, openSpool, type LineSink } from "../load/write-files.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { makeBaselineFolder } from "./baseline-folder.ts";
+import { BASELINES } from "./baselines.ts";
 import { readHardware } from "./hardware.ts";
 import { baselineReadme, type BaselineLoad } from "./readme.ts";
 
@@ -82,7 +83,7 @@ async function recordAll(recording: Recording, terminal: Terminal): Promise<void
   const { options, requests, request, target, stop } = recording;
   const say = (line: string): void =>
     options.json === true ? terminal.note(line) : terminal.line(line);
-  const { name, path } = await makeBaselineFolder(request.root, systemClock.now());
+  const { name, path } = await makeDayFolder(join(request.root, BASELINES), systemClock.now());
   const hardware = await readHardware(target, request.address, {
     clock: systemClock,
     signal: stop,

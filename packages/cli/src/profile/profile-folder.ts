@@ -4,12 +4,10 @@
  * I1: a folder that was there before is never written into.
  * I2: a file that cannot be written ends nothing: it is told once, and left alone from then on.
  */
-import { appendFile, mkdir, rm, writeFile } from "node:fs/promises";
+import { appendFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "@holdfast/runtime";
-import { makeFolder } from "@holdfast/runtime/host";
-import { CommandFailure } from "../command-failure.ts";
-import { EXIT } from "../exit-codes.ts";
+import { makeDayFolder } from "../day-folder.ts";
 
 /** See the header. */
 export interface ProfileFolder {
@@ -39,33 +37,13 @@ export interface ProfileFolderOptions {
   readonly onFailure: (words: string) => void;
 }
 
-const A_DAY_MAX = 1_000;
-
-/** Makes it. Throws {@link CommandFailure} where that cannot be. */
+/** Makes it. Throws `CommandFailure` where that cannot be. */
 export async function openProfileFolder(
   root: string,
   options: ProfileFolderOptions,
 ): Promise<ProfileFolder> {
-  const parent = join(root, "comfyui", "profiling");
-  const day = localDay(options.clock.now());
-  try {
-    await makeFolder(parent);
-    for (let number = 1; number <= A_DAY_MAX; number += 1) {
-      const path = join(parent, number === 1 ? day : `${day}-${number}`);
-      const isMade = await mkdir(path).then(
-        () => true,
-        (error: NodeJS.ErrnoException) => {
-          if (error.code === "EEXIST") return false;
-          throw error;
-        },
-      );
-      if (isMade) return folderAt(path, options);
-    }
-  } catch (cause) {
-    const message = `--root: ${parent} cannot be written: ${reasonOf(cause)}. Nothing was sent.`;
-    throw new CommandFailure(EXIT.refused, message, { cause });
-  }
-  throw new CommandFailure(EXIT.refused, `${parent} has ${A_DAY_MAX} folders of ${day} already`);
+  const { path } = await makeDayFolder(join(root, "comfyui", "profiling"), options.clock.now());
+  return folderAt(path, options);
 }
 
 function folderAt(
@@ -103,11 +81,4 @@ function folderAt(
 
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** The day as the clock on the wall has it. */
-function localDay(nowMs: number): string {
-  const date = new Date(nowMs);
-  const two = (value: number): string => String(value).padStart(2, "0");
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
