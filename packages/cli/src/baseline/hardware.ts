@@ -4,7 +4,8 @@ import { parseSystemStats } from "@holdfast/comfyui/protocol";
 import { createGpuQuery } from "@holdfast/gpu";
 import type { Clock } from "@holdfast/runtime";
 import { isLoopbackName } from "@holdfast/runtime/host";
-import { createApiClient, fieldOf, type ServerAddress } from "../api/api-client.ts";
+import { createApiClient, type ServerAddress } from "../api/api-client.ts";
+import { listInstances } from "../api/machine-calls.ts";
 import type { LoadTarget } from "../load/load-target.ts";
 import { holdfastVersion } from "../version.ts";
 
@@ -72,7 +73,9 @@ async function readCards(clock: Clock, signal: AbortSignal): Promise<Hardware["g
 }
 
 async function readComfyui(address: ServerAddress): Promise<Hardware["comfyui"]> {
-  const stats = parseSystemStats(await ask(address, "/system_stats"));
+  const answer = await createApiClient(address).request("/system_stats");
+  if (answer.kind !== "answered") return null;
+  const stats = parseSystemStats(await answer.response.json().catch(() => undefined));
   if (stats === undefined) return null;
   return {
     version: stats.comfyuiVersion ?? null,
@@ -86,23 +89,13 @@ async function readComfyui(address: ServerAddress): Promise<Hardware["comfyui"]>
 }
 
 async function readInstances(address: ServerAddress): Promise<Hardware["instances"]> {
-  const machines = fieldOf(await ask(address, "/api/v1/machines"), "machines");
-  if (!Array.isArray(machines)) return null;
-  return machines.flatMap((machine: unknown) => {
-    const instances = fieldOf(machine, "instances");
-    if (!Array.isArray(instances)) return [];
-    return instances
-      .filter((one: unknown) => fieldOf(one, "state") === "healthy")
-      .map((one: unknown) => {
-        const simulated = fieldOf(one, "simulated") === true ? " (simulated)" : "";
-        return `${String(fieldOf(machine, "name"))}/${String(fieldOf(one, "name"))}${simulated}`;
-      });
-  });
-}
-
-/** Undefined for an answer that never came, or is no JSON: the baseline says less then. */
-async function ask(address: ServerAddress, path: string): Promise<unknown> {
-  const answer = await createApiClient(address).request(path);
-  if (answer.kind !== "answered") return undefined;
-  return await answer.response.json().catch(() => undefined);
+  const instances = await listInstances(createApiClient(address));
+  return (
+    instances
+      ?.filter(({ state }) => state === "healthy")
+      .map(
+        ({ machine, name, isSimulated }) =>
+          `${machine}/${name}${isSimulated ? " (simulated)" : ""}`,
+      ) ?? null
+  );
 }

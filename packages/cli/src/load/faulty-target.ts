@@ -1,7 +1,8 @@
 /** `--scenario`: the target with a fault for the time of a run. */
 import type { Graph } from "@holdfast/comfyui/protocol";
 import type { Clock, Random } from "@holdfast/runtime";
-import { createApiClient, fieldOf, type ServerAddress } from "../api/api-client.ts";
+import { createApiClient, type ServerAddress } from "../api/api-client.ts";
+import { listInstances } from "../api/machine-calls.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { beginLoadScenario } from "../fault/load-scenario.ts";
@@ -30,7 +31,7 @@ export async function openFaultyTarget(
   const scenario = await beginLoadScenario(name, {
     server: address.baseUrl,
     kind: target.kind,
-    comfyuis: target.kind === "holdfast" ? await instancesOf(address) : [],
+    comfyuis: target.kind === "holdfast" ? await addressesOf(address) : [],
     ...system,
   });
   if (scenario.kind !== "begun") {
@@ -76,17 +77,8 @@ export async function openFaultyTarget(
   }
 }
 
-/** Addresses of a Holdfast's ComfyUIs, as it tells them; none where it does not. */
-async function instancesOf(address: ServerAddress): Promise<readonly string[]> {
-  const answer = await createApiClient(address).request("/api/v1/machines");
-  if (answer.kind !== "answered") return [];
-  const machines = fieldOf(await answer.response.json().catch(() => undefined), "machines");
-  if (!Array.isArray(machines)) return [];
-  return machines.flatMap((machine: unknown) => {
-    const instances = fieldOf(machine, "instances");
-    if (!Array.isArray(instances)) return [];
-    return instances
-      .map((one: unknown) => fieldOf(one, "url"))
-      .filter((url) => typeof url === "string");
-  });
+/** Addresses of a Holdfast's ComfyUIs; none where it does not tell. */
+async function addressesOf(address: ServerAddress): Promise<readonly string[]> {
+  const instances = (await listInstances(createApiClient(address))) ?? [];
+  return instances.map(({ url }) => url).filter((url) => url !== "");
 }
