@@ -39,6 +39,21 @@ export function launchBrowser(): Promise<Browser> {
   });
 }
 
+/** How a phone shows a page. */
+export const PHONE = {
+  viewport: { width: 390, height: 844 },
+  hasTouch: true,
+  isMobile: true,
+} as const;
+
+/** Whether a page has to be scrolled sideways. */
+export function isWiderThanScreen(page: Page): Promise<boolean> {
+  return page.evaluate(() => {
+    const { scrollWidth, clientWidth } = document.documentElement;
+    return scrollWidth > clientWidth;
+  });
+}
+
 /** A page, and what went wrong on it. */
 export interface WatchedPage {
   readonly page: Page;

@@ -8,9 +8,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import {
   CHROMIUM,
   closePages,
+  isWiderThanScreen,
   keepPicture,
   launchBrowser,
   openFile,
+  PHONE,
   seriousFindings,
   tellWhatIsSkipped,
   type WatchedPage,
@@ -19,7 +21,6 @@ import { castleFacts, drawPictures } from "./castle-experiment.ts";
 
 tellWhatIsSkipped("test/page/comparison-page.test.ts");
 
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
 const cell = (page: Page, row: number, column: number) =>
   page.locator(`[role=gridcell][data-row="${row}"][data-column="${column}"]`);
 const heads = (page: Page): Promise<string[]> => page.locator(".column-head").allTextContents();
@@ -33,11 +34,6 @@ const brokenPictures = (page: Page): Promise<number> =>
   page.evaluate(
     () => [...document.images].filter((one) => one.complete && one.naturalWidth === 0).length,
   );
-const isWiderThanScreen = (page: Page): Promise<boolean> =>
-  page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth > clientWidth;
-  });
 
 describe.skipIf(CHROMIUM === undefined)("the comparison page", () => {
   let browser: Browser;

@@ -12,13 +12,12 @@ import {
   keepPicture,
   launchBrowser,
   openFile,
+  PHONE,
   seriousFindings,
   tellWhatIsSkipped,
 } from "./browser.ts";
 
 tellWhatIsSkipped("test/page/contact-sheet.test.ts");
-
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
 
 describe.skipIf(CHROMIUM === undefined)("a saved contact sheet", () => {
   let served: Served;

@@ -9,6 +9,7 @@ import {
   keepPicture,
   launchBrowser,
   openPage,
+  PHONE,
   seriousFindings,
   tellWhatIsSkipped,
   type WatchedPage,
@@ -18,7 +19,6 @@ import { prepareServed, type Served } from "../support/served.ts";
 const FILE = "test/page/live-page.test.ts";
 tellWhatIsSkipped(FILE);
 
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
 const LIMIT_MS = 20_000;
 
 const row = (page: Page, text: string): Locator => page.locator("#jobs tr", { hasText: text });

@@ -10,22 +10,17 @@ import { summaryOf } from "../../packages/load/testing/sample-summary.ts";
 import {
   CHROMIUM,
   closePages,
+  isWiderThanScreen,
   keepPicture,
   launchBrowser,
   openFile,
+  PHONE,
   seriousFindings,
   tellWhatIsSkipped,
   type WatchedPage,
 } from "./browser.ts";
 
 tellWhatIsSkipped("test/page/load-report.test.ts");
-
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
-const isWiderThanScreen = (page: Page): Promise<boolean> =>
-  page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth > clientWidth;
-  });
 
 describe.skipIf(CHROMIUM === undefined)("the report of a load run", () => {
   let browser: Browser;

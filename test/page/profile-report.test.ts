@@ -13,22 +13,17 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import {
   CHROMIUM,
   closePages,
+  isWiderThanScreen,
   keepPicture,
   launchBrowser,
   openFile,
+  PHONE,
   seriousFindings,
   tellWhatIsSkipped,
   type WatchedPage,
 } from "./browser.ts";
 
 tellWhatIsSkipped("test/page/profile-report.test.ts");
-
-const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } as const;
-const isWiderThanScreen = (page: Page): Promise<boolean> =>
-  page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth > clientWidth;
-  });
 
 const run = (index: number, more: Partial<ProfiledRun> = {}): ProfiledRun => ({
   index,

@@ -1,7 +1,7 @@
-import { Option, type Command } from "commander";
+import type { Command } from "commander";
 import type { RecordOptions } from "../baseline/run-record.ts";
 import type { CommandContext } from "../command-context.ts";
-import { collect } from "./option-values.ts";
+import { withMeasuredServer } from "./measured-server.ts";
 
 const HELP = `
 Each baseline is a folder of its day below <root>/observability/baselines: README.md with hardware, driver,
@@ -13,18 +13,8 @@ export function addBaseline(program: Command, context: CommandContext): void {
   const baseline = program
     .command("baseline")
     .description("Keep load runs with what they were measured on, to compare later ones with");
-  baseline
-    .command("record")
-    .description("Measure, and write a baseline of today")
-    .option("--server <url>", "what is measured (HOLDFAST_URL; default http://127.0.0.1:8328)")
-    .addOption(
-      new Option("--target <kind>", "what must answer there (default: found out)").choices([
-        "comfyui",
-        "holdfast",
-      ]),
-    )
-    .option("--api-key <key>", "API key of a Holdfast (HOLDFAST_API_KEY)")
-    .option("--workflow <file[=weight]>", "workflow in the API format; repeatable", collect)
+  const record = baseline.command("record").description("Measure, and write a baseline of today");
+  withMeasuredServer(record, "workflow in the API format; repeatable")
     .option("--concurrency <numbers>", "so many in flight, a run each: 1,4", "1,4")
     .option("--jobs <number>", "of each run", "40")
     .option("--warm-up <jobs>", "left out of the figures", "4")

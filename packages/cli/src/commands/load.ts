@@ -1,7 +1,7 @@
-import { Option, type Command } from "commander";
+import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import type { LoadOptions } from "../load/options.ts";
-import { collect } from "./option-values.ts";
+import { withMeasuredServer } from "./measured-server.ts";
 
 const HELP = `
 A job's latency counts from when it was meant to begin, to the last byte of its outputs. In a workflow every
@@ -12,22 +12,11 @@ say);
 
 /** Adds `holdfast load`. */
 export function addLoad(program: Command, context: CommandContext): void {
-  program
+  const command = program
     .command("load")
-    .description("Put load on a ComfyUI or a Holdfast, and measure it")
-    .option("--server <url>", "what is measured (HOLDFAST_URL; default http://127.0.0.1:8328)")
-    .addOption(
-      new Option("--target <kind>", "what must answer there (default: found out)").choices([
-        "comfyui",
-        "holdfast",
-      ]),
-    )
-    .option("--api-key <key>", "API key of a Holdfast (HOLDFAST_API_KEY)")
-    .option(
-      "--workflow <file[=weight]>",
-      "workflow in the API format; repeatable, 3 comes three times as often as 1",
-      collect,
-    )
+    .description("Put load on a ComfyUI or a Holdfast, and measure it");
+  const workflows = "workflow in the API format; repeatable, 3 comes three times as often as 1";
+  withMeasuredServer(command, workflows)
     .option("--seed <number>", "of the mix and of its jobs' seeds (default 1)")
     .option("--jobs <number>", "so many jobs (default 12, where no time ends the run)")
     .option("--for <duration>", "begin no job later than this")

@@ -3,7 +3,8 @@ import type { CommandContext } from "../command-context.ts";
 import type { CheckOptions } from "../sla/run-check.ts";
 import type { SlaSearchOptions } from "../sla/run-search.ts";
 import { withClientOptions } from "./client-options.ts";
-import { collect, durationWithUnit, positiveNumber } from "./option-values.ts";
+import { withMeasuredServer } from "./measured-server.ts";
+import { durationWithUnit, positiveNumber } from "./option-values.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -33,18 +34,10 @@ export function addSla(program: Command, context: CommandContext): void {
     const { server, ...rest } = options;
     await runCheck(server === undefined ? rest : { ...rest, url: server }, context);
   });
-  sla
+  const search = sla
     .command("search")
-    .description("Find the most books at a time within the targets, and write the runbook")
-    .option("--server <url>", "what is measured (HOLDFAST_URL; default http://127.0.0.1:8328)")
-    .addOption(
-      new Option("--target <kind>", "what must answer there (default: found out)").choices([
-        "comfyui",
-        "holdfast",
-      ]),
-    )
-    .option("--api-key <key>", "API key of a Holdfast (HOLDFAST_API_KEY)")
-    .option("--workflow <file[=weight]>", "pages in the API format; repeatable", collect)
+    .description("Find the most books at a time within the targets, and write the runbook");
+  withMeasuredServer(search, "pages in the API format; repeatable")
     .option("--targets <file>", "targets as YAML or JSON (default: the starting targets)")
     .option("--from <books>", "begin with so many", positiveNumber, 1)
     .option("--max <books>", "try no more than so many", positiveNumber, 64)
