@@ -17,14 +17,18 @@ const ID_CURSOR = /^[a-z]{2,8}_[0-9a-z]{26}$/;
 
 /** Reads `limit` and `cursor` of a list ordered by id. Throws `invalid_request`, `invalid_cursor`. */
 export function readPage(query: z.infer<typeof pageQuerySchema>): PageRequest {
-  const limit = query.limit === undefined ? DEFAULT_PAGE_SIZE : Number(query.limit);
-  if (limit > MAX_PAGE_SIZE) {
-    throw new HoldfastError("invalid_request", `limit may be at most ${MAX_PAGE_SIZE}`);
-  }
+  const limit = readPageLimit(query);
   if (query.cursor !== undefined && !ID_CURSOR.test(query.cursor)) {
     throw new HoldfastError("invalid_cursor", "cursor is not the `next` of a page before");
   }
   return { cursor: query.cursor ?? null, limit };
+}
+
+/** Reads `limit` of any list. Throws `invalid_request`. */
+export function readPageLimit(query: Pick<z.infer<typeof pageQuerySchema>, "limit">): number {
+  const limit = query.limit === undefined ? DEFAULT_PAGE_SIZE : Number(query.limit);
+  if (limit <= MAX_PAGE_SIZE) return limit;
+  throw new HoldfastError("invalid_request", `limit may be at most ${MAX_PAGE_SIZE}`);
 }
 
 /** Makes a page of `limit + 1` fetched rows: the row too many tells that there is a next page. */

@@ -1,8 +1,6 @@
 import { parseGraph, type GraphLimits } from "@holdfast/comfyui/protocol";
 import {
-  DEFAULT_PAGE_SIZE,
   HoldfastError,
-  MAX_PAGE_SIZE,
   pageQuerySchema,
   profilePageSchema,
   putProfilesSchema,
@@ -12,6 +10,7 @@ import {
 } from "@holdfast/contract";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { ALLOWED } from "../access/model.ts";
+import { readPageLimit, toInstant, toInstantOrNull } from "../access/pages.ts";
 import type { Access } from "../access/service.ts";
 import type { Profile } from "./profile.ts";
 import type { MeasuredGraph, ProfilesService } from "./service.ts";
@@ -42,11 +41,8 @@ export const profileRoutes: FastifyPluginAsyncZod<ProfileRouteOptions> = async (
     },
     async (request) => {
       await access.identify(request, ALLOWED.operate);
-      const { limit: asked, cursor } = request.query;
-      const limit = asked === undefined ? DEFAULT_PAGE_SIZE : Number(asked);
-      if (limit > MAX_PAGE_SIZE) {
-        throw new HoldfastError("invalid_request", `limit may be at most ${MAX_PAGE_SIZE}`);
-      }
+      const { cursor } = request.query;
+      const limit = readPageLimit(request.query);
       const found = await profiles.list(
         cursor === undefined ? null : readCursor(cursor),
         limit + 1,
@@ -122,8 +118,8 @@ function toView(profile: Profile): ProfileView {
     longestColdLoadMs: peakOf(statistics.coldLoadSilenceMs),
     loadMs: statistics.loadMs,
     vramPeakBytes: statistics.vramPeakBytes,
-    measuredAt: measuredAt === null ? null : new Date(measuredAt).toISOString(),
-    updatedAt: new Date(profile.updatedAt).toISOString(),
+    measuredAt: toInstantOrNull(measuredAt),
+    updatedAt: toInstant(profile.updatedAt),
   };
 }
 

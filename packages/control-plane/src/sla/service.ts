@@ -1,5 +1,6 @@
 import { HoldfastError, SLA_POINTS_MAX, type SlaStatus } from "@holdfast/contract";
 import { errorBudgetAt } from "@holdfast/load";
+import { toInstant, toInstantOrNull } from "../access/pages.ts";
 import type { Db } from "../platform/db.ts";
 import { latencyPercentiles } from "./latency-buckets.ts";
 import { readInstanceLosses, readPoolEvents } from "./losses-store.ts";
@@ -59,11 +60,11 @@ export function createSlaService(db: Db, bookWindow: number): SlaService {
       const losses = [...instances, ...machineLosses(pools, range)];
       losses.sort((a, b) => b.lostAt - a.lostAt);
       return {
-        from: instant(range.from),
-        to: instant(range.to),
+        from: toInstant(range.from),
+        to: toInstant(range.to),
         stepSeconds,
         totals: withLatency(sumOf(stretches)),
-        points: stretches.map((one) => ({ at: instant(one.at), ...withLatency(one) })),
+        points: stretches.map((one) => ({ at: toInstant(one.at), ...withLatency(one) })),
         budget: {
           failedPercentMax,
           days: budgetDays,
@@ -71,9 +72,9 @@ export function createSlaService(db: Db, bookWindow: number): SlaService {
         },
         losses: losses.slice(0, LOSSES_MAX).map(({ lostAt, refilledAt, leftAt, ...rest }) => ({
           ...rest,
-          lostAt: instant(lostAt),
-          refilledAt: refilledAt === null ? null : instant(refilledAt),
-          leftAt: leftAt === null ? null : instant(leftAt),
+          lostAt: toInstant(lostAt),
+          refilledAt: toInstantOrNull(refilledAt),
+          leftAt: toInstantOrNull(leftAt),
         })),
       };
     },
@@ -145,8 +146,4 @@ function withLatency({
 }: ServiceStretch) {
   const counts = { completed, recovered, failed, timedOut, cancelled, outputs };
   return { ...counts, latencySeconds: latencyPercentiles(latency) };
-}
-
-function instant(epochMs: number): string {
-  return new Date(epochMs).toISOString();
 }
