@@ -77,6 +77,26 @@ export function createTimeline(): Timeline {
     return first;
   };
 
+  let isStepping = false;
+  const runNext = async (limit: number): Promise<boolean> => {
+    for (;;) {
+      const [next] = heap;
+      if (next === undefined || next.at > limit) {
+        nowMs = Math.max(nowMs, limit);
+        return false;
+      }
+      pop();
+      if (next.isOver) continue;
+      next.isOver = true;
+      waiting -= 1;
+      nowMs = Math.max(nowMs, next.at);
+      steps += 1;
+      const done = next.run();
+      if (done !== undefined) await notForEver(done);
+      return true;
+    }
+  };
+
   return {
     now: () => nowMs,
     after(ms, run) {
@@ -92,22 +112,16 @@ export function createTimeline(): Timeline {
       };
     },
     async step(limit) {
-      await rest();
-      for (;;) {
-        const [next] = heap;
-        if (next === undefined || next.at > limit) {
-          nowMs = Math.max(nowMs, limit);
-          return false;
-        }
-        pop();
-        if (next.isOver) continue;
-        next.isOver = true;
-        waiting -= 1;
-        nowMs = Math.max(nowMs, next.at);
-        steps += 1;
-        const done = next.run();
-        if (done !== undefined) await notForEver(done);
-        return true;
+      if (isStepping)
+        throw new Error(
+          "time goes one step at a time: two at once would run events beside each other",
+        );
+      isStepping = true;
+      try {
+        await rest();
+        return await runNext(limit);
+      } finally {
+        isStepping = false;
       }
     },
     waiting: () => waiting,

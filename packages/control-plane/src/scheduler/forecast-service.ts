@@ -7,7 +7,7 @@ import { createSharedLook } from "../platform/shared-look.ts";
 import { cardName } from "../profiles/card-name.ts";
 import type { ProfilesService } from "../profiles/service.ts";
 import { forecastJobs, type LiveJob, type WaitingJob } from "./forecast.ts";
-import { readLive, readWaiting, type LiveRow, type WaitingRow } from "./forecast-store.ts";
+import { readQueue, type LiveRow, type WaitingRow } from "./forecast-store.ts";
 
 /** What a forecast is made of. */
 export interface ForecastDeps {
@@ -45,9 +45,8 @@ export function createForecastService(deps: ForecastDeps): ForecastService {
   const { db, profiles } = deps;
 
   const make = async (): Promise<Forecast> => {
-    const [rows, live, servers] = await Promise.all([
-      readWaiting(db, WAITING_SEEN),
-      readLive(db, LIVE_SEEN + 1, deps.leaseTtlMs),
+    const [{ waiting: rows, live }, servers] = await Promise.all([
+      readQueue(db, { waiting: WAITING_SEEN, live: LIVE_SEEN + 1 }, deps.leaseTtlMs),
       deps.machines.servers(),
     ]);
     if (live.length > LIVE_SEEN) return { etas: new Map(), waitingJobMs: null };

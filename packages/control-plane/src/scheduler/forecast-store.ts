@@ -9,19 +9,6 @@ export interface WaitingRow {
   readonly costKey: string | null;
 }
 
-const WAITING = statement(
-  "scheduler.forecast_waiting",
-  `select id as "jobId", requirement_id as "requirementId", priority, rank,
-     case when plan is null then cost_key end as "costKey"
-   from jobs where state = 'queued' and not held order by rank limit $1`,
-);
-
-/** The head of the whole queue by rank. */
-export async function readWaiting(db: Queryable, limit: number): Promise<WaitingRow[]> {
-  const { rows } = await db.query<WaitingRow & Record<string, unknown>>(WAITING, [limit]);
-  return rows;
-}
-
 /** A lease, as a forecast looks at it. */
 export interface LiveRow {
   readonly jobId: string;
@@ -34,22 +21,45 @@ export interface LiveRow {
   readonly ageMs: number;
 }
 
-const LIVE = statement(
-  "scheduler.forecast_live",
-  `select l.job_id as "jobId", l.instance_id as "instanceId", l.phase,
-     case when j.plan is null then j.cost_key end as "costKey",
-     (l.progress ->> 'runMs')::float8 as "runMs",
-     greatest(0, extract(epoch from now() - l.lease_until) * 1000 + $2)::float8 as "ageMs"
-   from leases l join jobs j on j.id = l.job_id
-   order by l.granted_at, l.job_id limit $1`,
+/** All work at one instant. */
+export interface QueueRows {
+  /** The head of the whole queue by rank. */
+  readonly waiting: readonly WaitingRow[];
+  /** The leases, the longest granted first. */
+  readonly live: readonly LiveRow[];
+}
+
+/** One statement sees one instant: a job that is claimed between two would be in neither, or in both. */
+const QUEUE = statement(
+  "scheduler.forecast_queue",
+  `(select id as "jobId", requirement_id as "requirementId", priority, rank,
+      case when plan is null then cost_key end as "costKey", null as "instanceId", null as phase,
+      null::float8 as "runMs", null::float8 as "ageMs"
+    from jobs where state = 'queued' and not held order by rank limit $1)
+   union all
+   (select l.job_id, null, null, null, case when j.plan is null then j.cost_key end, l.instance_id,
+      l.phase, (l.progress ->> 'runMs')::float8,
+      greatest(0, extract(epoch from now() - l.lease_until) * 1000 + $3)::float8
+    from leases l join jobs j on j.id = l.job_id
+    order by l.granted_at, l.job_id limit $2)`,
 );
 
-/** The leases, the longest granted first. */
-export async function readLive(
+type QueueRow =
+  ({ readonly instanceId: null } & WaitingRow) | ({ readonly instanceId: string } & LiveRow);
+
+/** At most so many waiting jobs and leases. */
+export async function readQueue(
   db: Queryable,
-  limit: number,
+  limits: { readonly waiting: number; readonly live: number },
   leaseTtlMs: number,
-): Promise<LiveRow[]> {
-  const { rows } = await db.query<LiveRow & Record<string, unknown>>(LIVE, [limit, leaseTtlMs]);
-  return rows;
+): Promise<QueueRows> {
+  const values = [limits.waiting, limits.live, leaseTtlMs];
+  const { rows } = await db.query<QueueRow & Record<string, unknown>>(QUEUE, values);
+  const waiting: WaitingRow[] = [];
+  const live: LiveRow[] = [];
+  for (const row of rows) {
+    if (row.instanceId === null) waiting.push(row);
+    else live.push(row);
+  }
+  return { waiting, live };
 }

@@ -1,6 +1,6 @@
 /** What the scheduler learns of runs, and what it makes of it, on a real Postgres. */
 import type { AttemptReport, Lease } from "@holdfast/contract";
-import { readWaiting } from "./forecast-store.ts";
+import { readQueue } from "./forecast-store.ts";
 import { readQueueHeads } from "./lease-store.ts";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { createSchedulerKit, type Agent, type SchedulerKit } from "../../testing/scheduler-kit.ts";
@@ -111,9 +111,12 @@ it("reads the heads of the queue by indexes, as it is asked", async () => {
     const claims = await planOf(`"scheduler.queue_heads.16" (${id}, '{ins_1}')`);
     expect(claims).toContain("Index Scan using jobs_claim");
     expect(claims).not.toContain("Sort");
-    expect(await readWaiting(tx, 2_000)).toHaveLength(2_000);
-    const waiting = await planOf('"scheduler.forecast_waiting" (2000)');
+    const seen = await readQueue(tx, { waiting: 2_000, live: 100 }, 30_000);
+    expect(seen).toMatchObject({ live: [], waiting: { length: 2_000 } });
+    const plan = await planOf('"scheduler.forecast_queue" (2000, 100, 30000)');
+    const [waiting, live] = plan.split("leases");
     expect(waiting).toContain("Index Scan using jobs_queue_head");
-    expect(waiting).not.toContain("Sort");
+    expect(waiting?.split("Limit")[1]).not.toContain("Sort");
+    expect(live).toBeDefined();
   });
 });
