@@ -26,7 +26,7 @@ export {
   type PacingLimits,
   type PacingStep,
 } from "./plan/pacing.ts";
-export { levelWindows, type LevelWindow } from "./plan/profile.ts";
+export { type LevelWindow } from "./plan/profile.ts";
 export {
   createStopRules,
   STOP_GPU_LOOKS,
@@ -47,7 +47,13 @@ export {
   type SampleOutcome,
 } from "./sample/job-sample.ts";
 export { PHASES, phasesOf, type Phase, type PhaseTimes } from "./sample/phases.ts";
-export { createLoadCollector, type LoadCollector, type MeasuredLoad } from "./summary/collector.ts";
+export {
+  collectedPace,
+  createLoadCollector,
+  type CollectedPace,
+  type LoadCollector,
+  type MeasuredLoad,
+} from "./summary/collector.ts";
 export { toLoadSummary, type RunFacts } from "./summary/load-summary.ts";
 export {
   loadSummarySchema,

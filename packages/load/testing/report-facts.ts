@@ -29,9 +29,13 @@ export function steppedRun(slower = 1): {
   readonly kept: KeptFacts;
   readonly sla: SlaVerdict;
 } {
-  const collector = createLoadCollector(
-    LEVELS.map((level, at) => ({ level, fromMs: at * LEVEL_MS, untilMs: (at + 1) * LEVEL_MS })),
-  );
+  const collector = createLoadCollector({
+    levels: LEVELS.map((level, at) => ({
+      level,
+      fromMs: at * LEVEL_MS,
+      untilMs: (at + 1) * LEVEL_MS,
+    })),
+  });
   const kept = createKeptSamples();
   for (const sample of stepSamples(slower)) {
     collector.add(sample, sample.outcome === "completed" ? "" : EXAMPLES[sample.index % 2]);

@@ -3,11 +3,11 @@ import { setMaxListeners } from "node:events";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Graph } from "@holdfast/comfyui/protocol";
 import {
+  collectedPace,
   createJobPlan,
   createLoadCollector,
   createPacing,
   createStopRules,
-  levelWindows,
   paceText,
   toLoadSummary,
   type GpuSample,
@@ -67,7 +67,7 @@ export async function measureLoad(options: MeasureOptions): Promise<MeasuredRun>
   const { plan, target, clock, cancel } = options;
   // Every job in flight listens to it.
   setMaxListeners(0, cancel);
-  const collector = createLoadCollector(levelWindows(plan.pace));
+  const collector = createLoadCollector(collectedPace(plan.pace, plan.mix.seed));
   const rules = createStopRules(plan.stop);
   const graphs = new Map(plan.workflows.map(({ name, graph }) => [name, graphOfJob(graph)]));
   const startedAt = clock.now();

@@ -2,7 +2,8 @@ import { seededRandom } from "@holdfast/runtime";
 import { describe, expect, it } from "vitest";
 import { jobSample, RUN_FACTS, summaryOf } from "../../testing/sample-summary.ts";
 import type { JobSample } from "../sample/job-sample.ts";
-import type { RunFacts } from "../summary/load-summary.ts";
+import { collectedPace, createLoadCollector } from "../summary/collector.ts";
+import { toLoadSummary, type RunFacts } from "../summary/load-summary.ts";
 import { BOOTSTRAP_SAMPLES_MAX } from "./bootstrap.ts";
 import {
   compareLoads,
@@ -198,6 +199,20 @@ describe("runs that did other work", () => {
       }).kind,
     ).toBe("compared");
   });
+});
+
+it("tells the throughput that the summaries tell", () => {
+  const rate = { kind: "open", perSecond: 1, arrivals: "constant" } as const;
+  const collector = createLoadCollector(collectedPace(rate, 1));
+  const kept = createKeptSamples();
+  for (let index = 0; index < 12; index += 1) {
+    const sample = jobSample({ index, begunMs: index * 1_000, endedMs: index * 1_000 + 200 });
+    collector.add(sample);
+    kept.add(sample);
+  }
+  const run = { summary: toLoadSummary(RUN_FACTS, collector.measured()), kept: kept.facts() };
+  const { before, now } = figure(compareLoads(run, run), "throughput");
+  expect([before, now]).toEqual([60, 60]);
 });
 
 describe("what is kept of samples", () => {

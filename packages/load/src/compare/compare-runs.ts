@@ -97,6 +97,7 @@ const LATENCIES = [
   ["p95", 0.95],
   ["p99", 0.99],
 ] as const;
+const MS_PER_SECOND = 1_000;
 const MS_PER_MINUTE = 60_000;
 
 /** Compares a run with one before it. */
@@ -108,20 +109,35 @@ export function compareLoads(
   const differences = differencesOf(before.summary, now.summary);
   if (differences.length > 0 && !policy.force) return { kind: "refused", differences };
   const figures = [
-    throughput(before.kept, now.kept, policy),
+    throughput(gapsOf(before), gapsOf(now), policy),
     ...latencies(before.kept, now.kept, policy),
     successRate(before.kept, now.kept, policy),
   ];
   return { kind: "compared", verdict: overall(figures), figures, differences };
 }
 
-function throughput(before: KeptFacts, now: KeptFacts, policy: ComparisonPolicy): FigureComparison {
-  const [old, young] = [perMinute(before.gapsMs), perMinute(now.gapsMs)];
-  const jobs = { before: before.gapsMs.length, now: now.gapsMs.length };
+/**
+ * Gaps that take all of the steady state together: what lies behind the last completion (jobs that failed,
+ * an interval of an open loop) is part of the first gap, so that the rate is the summary's.
+ */
+function gapsOf({ kept: { gapsMs }, summary: { steady } }: ComparedLoad): Float64Array {
+  if (steady === null) return gapsMs;
+  const wholeMs = (steady.untilSeconds - steady.fromSeconds) * MS_PER_SECOND;
+  const behindMs = Math.max(0, wholeMs - gapsMs.reduce((all, gap) => all + gap, 0));
+  return gapsMs.map((gap, index) => (index === 0 ? gap + behindMs : gap));
+}
+
+function throughput(
+  before: Float64Array,
+  now: Float64Array,
+  policy: ComparisonPolicy,
+): FigureComparison {
+  const [old, young] = [perMinute(before), perMinute(now)];
+  const jobs = { before: before.length, now: now.length };
   const draw = (): readonly number[] => {
     const random = seededRandom(policy.seed);
-    const olds = resampledMeans(before.gapsMs, random);
-    const youngs = resampledMeans(now.gapsMs, random);
+    const olds = resampledMeans(before, random);
+    const youngs = resampledMeans(now, random);
     // A rate is the inverse of its gaps.
     return olds.map((gap, index) => gap / (youngs[index] ?? Number.NaN) - 1);
   };

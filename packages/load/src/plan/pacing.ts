@@ -7,11 +7,12 @@
  * I2: no more jobs are in flight than the closed loop wants, or than the open one's limit allows.
  * I3: intended instants never go back.
  */
-import { invariant, seededRandom, type Random } from "@holdfast/runtime";
+import { invariant } from "@holdfast/runtime";
 import { threeDigits } from "../sample/job-sample.ts";
-import { foldedSeed, JOBS_MAX } from "./mix.ts";
+import { dueOf, type Due } from "./arrivals.ts";
+import { JOBS_MAX } from "./mix.ts";
 import { IN_FLIGHT_MAX } from "./pace-limits.ts";
-import { arrivalsOf, loopOf, paceProblems, type Pace } from "./pace.ts";
+import { paceProblems, type Pace } from "./pace.ts";
 import { paceProfile, type PaceProfile } from "./profile.ts";
 
 /** Where a run ends, and how far it may fall behind. */
@@ -92,12 +93,10 @@ export function createPacing(pace: Pace, limits: PacingLimits, seed: number): Pa
     jobs: Math.min(limits.jobs ?? JOBS_MAX, JOBS_MAX),
     endsAtMs: Math.min(profile.endsAtMs, limits.forMs ?? Number.POSITIVE_INFINITY),
   };
-  if (loopOf(pace) === "closed") return { step: (facts) => closedStep(run, facts) };
-  const due =
-    arrivalsOf(pace) === "constant"
-      ? (index: number) => profile.dueAt(index)
-      : poissonDue(profile, foldedSeed(seed));
-  return { step: (facts) => openStep(run, due, facts) };
+  const due = dueOf(pace, seed);
+  return {
+    step: (facts) => (due === null ? closedStep(run, facts) : openStep(run, due, facts)),
+  };
 }
 
 /** So that a driver who waits for the instant at which one more is wanted finds it wanted then. */
@@ -137,35 +136,10 @@ function openStep(run: Run, due: Due, { elapsedMs, begun, inFlight }: PacingFact
   return { kind: "begin", intendedAtMs, level: threeDigits(profile.valueAt(intendedAtMs)) };
 }
 
-/** When the job of an index is due; Infinity where none is any more. */
-type Due = (index: number) => number;
-
 function dueBetween(due: Due, begun: number, jobs: number, untilMs: number): number {
   let index = begun;
   while (index < jobs && due(index) <= untilMs) index += 1;
   return index - begun;
-}
-
-/**
- * Arrivals by chance: what lies between two is exponential in jobs that would have been due, so that a
- * rate that changes needs nothing more. The sum is kept, and begun anew for an index that was passed.
- */
-function poissonDue(profile: PaceProfile, seed: number): Due {
-  let random: Random = seededRandom(seed);
-  let at = -1;
-  let jobs = 0;
-  return (index) => {
-    if (index < at) {
-      random = seededRandom(seed);
-      at = -1;
-      jobs = 0;
-    }
-    while (at < index) {
-      jobs -= Math.log(1 - random.next());
-      at += 1;
-    }
-    return profile.dueAt(jobs);
-  };
 }
 
 function isWithin(value: number, max: number): boolean {

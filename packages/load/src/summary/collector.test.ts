@@ -4,7 +4,7 @@ import { sampleArb } from "../../testing/sample-arbitrary.ts";
 import { jobSample, RUN_FACTS } from "../../testing/sample-summary.ts";
 import { levelWindows } from "../plan/profile.ts";
 import type { JobSample } from "../sample/job-sample.ts";
-import { createLoadCollector } from "./collector.ts";
+import { collectedPace, createLoadCollector } from "./collector.ts";
 import { ERROR_CLASSES_MAX } from "./errors.ts";
 import { toLoadSummary } from "./load-summary.ts";
 import { loadSummarySchema } from "./model.ts";
@@ -15,6 +15,10 @@ const collected = (samples: readonly JobSample[]) => {
   for (const one of samples) collector.add(one);
   return collector.measured();
 };
+/** One of which nothing is known in between. */
+const quickJob = (index: number, begunMs: number, endedMs: number): JobSample =>
+  jobSample({ index, begunMs, endedMs, acceptedMs: null, startedMs: null, executedMs: null });
+
 describe("what samples come to", () => {
   it("counts rates from the first steady begin to the last steady end", () => {
     const measured = collected([
@@ -32,6 +36,58 @@ describe("what samples come to", () => {
       outputs: 6,
     });
     expect(measured.phases.total?.count).toBe(2);
+  });
+
+  it("counts an open loop to when its next job is due, so that a short one reads no higher than its rate", () => {
+    const rate = { kind: "open", perSecond: 1, arrivals: "constant" } as const;
+    const collector = createLoadCollector(collectedPace(rate, 1));
+    for (let index = 0; index < 5; index += 1) {
+      collector.add(quickJob(index, index * 1_000, index * 1_000 + 80));
+    }
+    expect(collector.measured()).toMatchObject({
+      throughputPerMinute: 60,
+      steady: { fromSeconds: 0, untilSeconds: 5 },
+      durationSeconds: 4.08,
+    });
+  });
+
+  it("counts no open loop that keeps up higher than its rate, and one that does not to its last end", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 40 }),
+        fc.double({ min: 0.1, max: 20, noNaN: true }),
+        fc.integer({ min: 1, max: 100_000 }),
+        (jobs, perSecond, tookMs) => {
+          const rate = { kind: "open", perSecond, arrivals: "constant" } as const;
+          const collector = createLoadCollector(collectedPace(rate, 1));
+          let lastEndMs = 0;
+          for (let index = 0; index < jobs; index += 1) {
+            const begunMs = (index * 1_000) / perSecond;
+            lastEndMs = begunMs + tookMs;
+            collector.add(quickJob(index, begunMs, lastEndMs));
+          }
+          const { throughputPerMinute, steady } = collector.measured();
+          expect(throughputPerMinute).toBeLessThanOrEqual(perSecond * 60 + 1e-6);
+          expect((steady?.untilSeconds ?? 0) * 1_000).toBeGreaterThanOrEqual(lastEndMs - 1e-6);
+        },
+      ),
+    );
+  });
+
+  it("counts the last step of an open loop to its end", () => {
+    const steps = {
+      kind: "step",
+      loop: "open",
+      levels: [{ value: 1, forMs: 10_000 }],
+      arrivals: "constant",
+    } as const;
+    const collector = createLoadCollector(collectedPace(steps, 1));
+    for (let index = 0; index < 10; index += 1) {
+      collector.add(quickJob(index, index * 1_000, index * 1_000 + 80));
+    }
+    const { byLevel, throughputPerMinute } = collector.measured();
+    expect(throughputPerMinute).toBe(60);
+    expect(byLevel[0]).toMatchObject({ untilSeconds: 10, throughputPerMinute: 60 });
   });
 
   it("has no rate of a single instant, and no percentile of nothing", () => {
@@ -79,13 +135,13 @@ describe("what samples come to", () => {
   });
 
   it("tells each step without its beginning", () => {
-    const windows = levelWindows({
+    const levels = levelWindows({
       kind: "step",
       loop: "closed",
       levels: [1, 2].map((value) => ({ value, forMs: 100_000 })),
       arrivals: "constant",
     });
-    const collector = createLoadCollector(windows);
+    const collector = createLoadCollector({ levels });
     for (let second = 0; second < 160; second += 1) {
       // One a second, then two a second; the run is stopped in the middle of the second step.
       const one = jobSample({ begunMs: second * 1_000, outputs: 1 });

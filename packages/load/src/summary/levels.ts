@@ -17,8 +17,8 @@ const MS_PER_MINUTE = 60_000;
 /** What each step came to. */
 export interface LevelCounts {
   add(sample: JobSample): void;
-  /** Steps that were begun, by the end of the run's last job. */
-  list(lastEndMs: number): readonly LevelSummary[];
+  /** Steps that were begun, by the end of the run's last job. `spanMs`: its pace was held until then. */
+  list(lastEndMs: number, spanMs: number): readonly LevelSummary[];
 }
 
 interface Seen {
@@ -59,13 +59,15 @@ export function createLevelCounts(windows: readonly LevelWindow[]): LevelCounts 
       ending.completed += 1;
       ending.outputs += sample.outputs;
     },
-    list: (lastEndMs) =>
-      levels.filter(({ fromMs }) => fromMs < lastEndMs).map((seen) => toSummary(seen, lastEndMs)),
+    list: (lastEndMs, spanMs) =>
+      levels
+        .filter(({ fromMs }) => fromMs < lastEndMs)
+        .map((seen) => toSummary(seen, Math.max(lastEndMs, spanMs))),
   };
 }
 
-function toSummary(seen: Seen, lastEndMs: number): LevelSummary {
-  const untilMs = Math.min(seen.untilMs, lastEndMs);
+function toSummary(seen: Seen, lastMs: number): LevelSummary {
+  const untilMs = Math.min(seen.untilMs, lastMs);
   const minutes = (untilMs - seen.fromMs) / MS_PER_MINUTE;
   return {
     level: seen.level,

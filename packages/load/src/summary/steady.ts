@@ -34,14 +34,17 @@ interface Workflow {
 const MS_PER_SECOND = 1_000;
 const MS_PER_MINUTE = 60_000;
 
-/** No steady job yet. */
-export function createSteadyCounts(): SteadyCounts {
+/** No steady job yet. `span`: of an open loop, until when the jobs up to an index stand for its pace. */
+export function createSteadyCounts(
+  span: ((lastIndex: number) => number) | null = null,
+): SteadyCounts {
   const counts = noCounts();
   const phases = createPhaseHistograms();
   const workflows = new Map<string, Workflow>();
   let outputs = 0;
   let firstMs = Number.POSITIVE_INFINITY;
   let lastMs = 0;
+  let lastIndex = -1;
 
   const ofWorkflow = (name: string): Workflow => {
     const known = workflows.get(name);
@@ -56,6 +59,7 @@ export function createSteadyCounts(): SteadyCounts {
       countOutcome(counts, sample.outcome);
       firstMs = Math.min(firstMs, sample.begunMs);
       lastMs = Math.max(lastMs, sample.endedMs);
+      lastIndex = Math.max(lastIndex, sample.index);
       if (sample.outcome === "completed") outputs += sample.outputs;
       phases.add(sample);
       const workflow = ofWorkflow(sample.workflow);
@@ -65,8 +69,9 @@ export function createSteadyCounts(): SteadyCounts {
     jobs: () => allOf(counts),
     measured() {
       const jobs = allOf(counts);
-      const minutes = (lastMs - firstMs) / MS_PER_MINUTE;
-      const [fromSeconds, untilSeconds] = [firstMs / MS_PER_SECOND, lastMs / MS_PER_SECOND];
+      const untilMs = jobs === 0 ? lastMs : Math.max(lastMs, span?.(lastIndex) ?? 0);
+      const minutes = (untilMs - firstMs) / MS_PER_MINUTE;
+      const [fromSeconds, untilSeconds] = [firstMs / MS_PER_SECOND, untilMs / MS_PER_SECOND];
       return {
         steady: jobs === 0 ? null : { jobs, ended: endedOf(counts), fromSeconds, untilSeconds },
         successRate: successRateOf(counts),
