@@ -121,6 +121,17 @@ describe("the API of profiles", () => {
     expect(profiles.typicalMs(costKey, "other")).toBeCloseTo((13 * 2_000 + 5 * 50_000) / 18, 6);
   });
 
+  it("adds a few runs by hand to the many that are known, and an older measurement not at all", async () => {
+    await put({ ...MEASURED, runs: 54 });
+    const few = { ...MEASURED, warmMs: 3_000, coldMs: null, runs: 4 };
+    await put({ ...few, measuredAt: "2026-01-03T00:00:00.000Z" });
+    expect(profiles.typicalMs(costKey, CARD)).toBeCloseTo((54 * 2_000 + 4 * 3_000) / 58, 6);
+    const known = profiles.find(costKey, CARD);
+    await put({ ...few, warmMs: 60_000, measuredAt: "2026-01-01T00:00:00.000Z" });
+    const now = profiles.find(costKey, CARD);
+    expect([now?.statistics, now?.measuredAt]).toEqual([known?.statistics, known?.measuredAt]);
+  });
+
   it("gives its pages in order, each profile once", async () => {
     const graphs = Array.from({ length: 5 }, (_, at) => {
       const latent = { class_type: "EmptyLatentImage", inputs: { width: 64 * (at + 1) } };

@@ -61,7 +61,7 @@ export const profileRoutes: FastifyPluginAsyncZod<ProfileRouteOptions> = async (
         tags,
         summary: "Tell what graphs cost, as measured",
         description:
-          "Times take the place of what is known of the same graph on the same card, silences count where they are longer. What jobs show later is added. The same request once more changes nothing.",
+          "Times are added to what is known of the same graph on the same card, as so many runs; silences count where they are longer. What jobs show later is added too. The same request once more changes nothing: times that were measured no later than the last ones are not added.",
         body: putProfilesSchema,
         response: { 200: storedProfilesSchema },
       },

@@ -161,11 +161,16 @@ export function createProfilesService({ db, log }: ProfilesDeps): ProfilesServic
         measured.map(({ graph, gpuName, measuredAt, ...measurement }) => ({
           ...costOf(graph),
           card: cardName(gpuName),
-          change: (profile) => ({
-            ...profile,
-            statistics: withMeasurement(profile.statistics, measurement),
-            measuredAt,
-          }),
+          change(profile) {
+            // One that is no newer than the last was told before, or is out of date.
+            const last = profile.measuredAt ?? Number.NEGATIVE_INFINITY;
+            const isRepeated = measuredAt <= last;
+            return {
+              ...profile,
+              statistics: withMeasurement(profile.statistics, measurement, isRepeated),
+              measuredAt: Math.max(last, measuredAt),
+            };
+          },
         })),
       );
       await refresh();

@@ -106,6 +106,23 @@ describe("a run", () => {
   });
 });
 
+it("a measurement of few runs leaves what many runs showed", () => {
+  fc.assert(
+    fc.property(
+      times(SPREAD_MEMORY - 1),
+      fc.integer({ min: 0, max: 3_600_000 }),
+      (values, warmMs) => {
+        const learned = { ...NO_STATISTICS, warmMs: spreadOf(values) };
+        const rest = { coldMs: null, loadMs: null, vramPeakBytes: null, longestSilenceMs: null };
+        const { warmMs: both } = withMeasurement(learned, { ...rest, warmMs, runs: 1 });
+        // One run by hand is a run as any other.
+        expect(both?.mean).toBeCloseTo(spreadOf([...values, warmMs]).mean, 4);
+        expect(both?.count).toBe(values.length + 1);
+      },
+    ),
+  );
+});
+
 it("the same measurement once more changes nothing", () => {
   const measured = {
     coldMs: 9_000,
@@ -122,11 +139,12 @@ it("the same measurement once more changes nothing", () => {
     stepSilenceMs: 1,
   });
   const once = withMeasurement(learned, measured);
-  expect(withMeasurement(once, measured)).toEqual(once);
-  expect(once).toMatchObject({ warmMs: { count: 12, mean: 2_000 }, loadMs: 6_000 });
+  expect(withMeasurement(once, measured, true)).toEqual(once);
+  expect(once).toMatchObject({ warmMs: { count: 13 }, coldMs: { count: 1 }, loadMs: 6_000 });
+  expect(once.warmMs?.mean).toBeCloseTo((1 + 12 * 2_000) / 13, 6);
   expect(peakOf(once.stepSilenceMs)).toBe(4_000);
   expect(peakOf(once.warmLoadSilenceMs)).toBe(5_000);
   // What it does not tell stays.
   const less = { ...measured, coldMs: null, loadMs: null, vramPeakBytes: null };
-  expect(withMeasurement(once, less)).toEqual(once);
+  expect(withMeasurement(once, less, true)).toEqual(once);
 });

@@ -1,7 +1,8 @@
 /**
  * Running statistics of what runs of one cost take, in a fixed number of values. Pure.
  *
- * T1  Up to {@link SPREAD_MEMORY} values a mean and deviation are exact; after that old ones fade.
+ * T1  Up to {@link SPREAD_MEMORY} values a mean and deviation are exact; after that old ones fade. Of what was
+ *     measured by hand the mean alone is known: a deviation goes by what was learned.
  * T2  A peak is never under any of the last {@link PEAK_MEMORY} values, nor over all that were seen.
  */
 import { z } from "zod";
@@ -133,13 +134,28 @@ export interface Measurement {
   readonly runs: number;
 }
 
+/** A spread with `count` values more of which the mean alone is known, each counting as one that was seen. */
+function addMean(spread: Spread | null, mean: number, count: number): Spread {
+  if (spread === null) return { count, mean, variance: 0 };
+  const [old, young] = [Math.min(spread.count, SPREAD_MEMORY), Math.min(count, SPREAD_MEMORY)];
+  const share = young / (old + young);
+  const difference = mean - spread.mean;
+  return {
+    count: spread.count + count,
+    mean: spread.mean + share * difference,
+    variance: spread.variance + share * (1 - share) * difference * difference,
+  };
+}
+
 /**
- * Statistics after a measurement. Times are as measured, silences the longest of both; the same
- * measurement once more changes nothing.
+ * Statistics after a measurement. Its times count as so many runs beside those that were learned of, silences
+ * where they are longer. `isRepeated`: its times were added before, and are not added once more, so that the
+ * same measurement told twice changes nothing.
  */
 export function withMeasurement(
   statistics: ProfileStatistics,
   measured: Measurement,
+  isRepeated = false,
 ): ProfileStatistics {
   const { coldMs, warmMs, runs, longestSilenceMs: silenceMs } = measured;
   // A measurement does not say when the silence was: it may have been anywhere.
@@ -152,8 +168,9 @@ export function withMeasurement(
     };
   };
   return {
-    warmMs: { count: runs, mean: warmMs, variance: 0 },
-    coldMs: coldMs === null ? statistics.coldMs : { count: 1, mean: coldMs, variance: 0 },
+    warmMs: isRepeated ? statistics.warmMs : addMean(statistics.warmMs, warmMs, runs),
+    coldMs:
+      isRepeated || coldMs === null ? statistics.coldMs : addMean(statistics.coldMs, coldMs, 1),
     stepSilenceMs: silence(statistics.stepSilenceMs),
     warmLoadSilenceMs: silence(statistics.warmLoadSilenceMs),
     coldLoadSilenceMs: silence(statistics.coldLoadSilenceMs),
