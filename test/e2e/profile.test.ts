@@ -286,8 +286,8 @@ describe.skipIf(process.platform === "win32")("holdfast profile", () => {
       const one = profile(args, served.url);
       expect(await one.exited).toBe(0);
       const [fox] = summaryRead().workflows;
-      expect(fox).toMatchObject({ coldMs: null, loadMs: null, bottlenecks: [] });
-      expect(fox?.warmMs?.count).toBe(2);
+      expect(fox?.bottlenecks).toEqual([]);
+      expect([fox?.coldMs === null, fox?.warmMs?.count]).toEqual([false, 2]);
       expect(one.output()).toContain("Holdfast does not tell times of nodes");
       expect(one.output()).toContain(`${served.url} has learned from these runs by itself`);
       const learned = async () =>

@@ -111,6 +111,14 @@ it("is told of the end, fetches the outputs, and shifts the server's times", asy
   });
 });
 
+it("tells whether models had to be loaded, where an attempt says so", async () => {
+  answers["/api/v1/jobs/job_1/attempts"] = () =>
+    answered({ attempts: [{ timings: { cold: 0 } }, { timings: { cold: 1 } }] });
+  const [rendered] = await begin();
+  tell("job.completed", { jobId: "job_1" });
+  expect((await rendered)?.isCold).toBe(true);
+});
+
 it("an end that is told before the submit is answered is not lost", async () => {
   const submit = answers["/api/v1/jobs"];
   answers["/api/v1/jobs"] = (call) => {

@@ -125,7 +125,11 @@ class HoldfastTarget implements LoadTarget {
         isCompleted ? this.#collect(jobId, known, time.signal) : undefined,
       ]);
       addAttempts(known, attempts, aheadMs);
-      return ended(outcomeOf(end), end.errorClass, end.message);
+      const cold = lastTiming(attempts, "cold");
+      return {
+        ...ended(outcomeOf(end), end.errorClass, end.message),
+        ...(cold !== undefined && { isCold: cold === 1 }),
+      };
     } catch (error) {
       const over = time.over();
       if (over !== null) {
@@ -303,9 +307,15 @@ function addAttempts(known: Known, attempts: readonly unknown[], aheadMs: number
     return Number.isNaN(ms) ? null : ms - aheadMs;
   };
   known.startedAt = at("startedAt");
-  const executeMs = fieldOf(fieldOf(last, "timings"), "executeMs");
+  const executeMs = lastTiming(attempts, "executeMs");
   known.executedAt =
-    known.startedAt !== null && typeof executeMs === "number"
+    known.startedAt !== null && executeMs !== undefined
       ? known.startedAt + executeMs
       : at("endedAt");
+}
+
+/** What the agent told of the last attempt, by its name. */
+function lastTiming(attempts: readonly unknown[], name: string): number | undefined {
+  const value = fieldOf(fieldOf(attempts.at(-1), "timings"), name);
+  return typeof value === "number" ? value : undefined;
 }

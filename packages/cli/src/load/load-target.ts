@@ -20,6 +20,8 @@ export interface Rendered {
   readonly seen: JobObservation;
   /** Of its error; empty for a completed one. */
   readonly message: string;
+  /** Whether its models had to be loaded; absent where the target does not tell. */
+  readonly isCold?: boolean;
 }
 
 /** A look at a card without its instant. */

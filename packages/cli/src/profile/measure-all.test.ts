@@ -9,6 +9,8 @@ import { measureAll, type MeasureAllOptions } from "./measure-all.ts";
 /** What becomes of one run: so many ms of loader and sampler, or no end at all, or no server. */
 type Fate =
   | { readonly kind: "runs"; readonly loadMs: number; readonly ms: number }
+  /** Of a Holdfast: nothing but whether models had to be loaded. */
+  | { readonly kind: "tells"; readonly isCold: boolean | undefined; readonly ms: number }
   | { readonly kind: "hangs" }
   | { readonly kind: "finds_nobody" };
 
@@ -62,6 +64,11 @@ function comfyui(clock: FakeClock, fates: readonly Fate[], isLost: () => boolean
         };
       };
       if (fate.kind === "finds_nobody") return ended("failed", UNREACHABLE_CLASS);
+      if (fate.kind === "tells") {
+        await clock.sleep(fate.ms, time.signal);
+        const rendered = ended("completed", null);
+        return fate.isCold === undefined ? rendered : { ...rendered, isCold: fate.isCold };
+      }
       tell({ kind: "execution_start" });
       try {
         if (fate.kind === "hangs") await clock.sleep(Infinity, time.signal);
@@ -178,6 +185,16 @@ it("a run out of its time is told, and the next one is measured", async () => {
     workflows: [{ runs: { asked: 3, completed: 2, failed: 1 }, coldMs: 5_000, loadMs: 4_000 }],
   });
   expect(notes).toContain("fox run 2 (unknown): timed_out: timeout");
+});
+
+it("goes by what a Holdfast tells of loading, and takes what it does not tell for neither", async () => {
+  const tells = (isCold: boolean | undefined, ms: number): Fate => ({ kind: "tells", isCold, ms });
+  const runs = [tells(true, 5_000), tells(undefined, 3_000), tells(false, 1_000)];
+  const { summary, kinds } = await measure(runs);
+  expect(kinds).toEqual([["cold", "unknown", "warm"]]);
+  expect(summary.workflows[0]).toMatchObject({ coldMs: 5_000, warmMs: { count: 1, mean: 1_000 } });
+  const silent = await measure([tells(undefined, 5_000), tells(undefined, 3_000)], { runs: 2 });
+  expect(silent.summary.workflows[0]).toMatchObject({ coldMs: null, warmMs: null });
 });
 
 it("a first run out of its time leaves the loading to the second, of which nothing is to be said", async () => {

@@ -125,7 +125,7 @@ function notesBefore({ request, target, looks }: MeasureAllOptions): string[] {
   const notes = [...looks.notes];
   if (target.kind === "holdfast") {
     notes.push(
-      "Holdfast does not tell times of nodes, nor whether models were loaded: give --server the address of a ComfyUI, and --feed that of the Holdfast, to know them.",
+      "Holdfast does not tell times of nodes: give --server the address of a ComfyUI, and --feed that of the Holdfast, to know them. Cold is a run of a process that had not run the same models last: runs may go to several.",
     );
   }
   for (const { name, isVaried } of request.workflows) {

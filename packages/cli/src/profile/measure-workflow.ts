@@ -120,7 +120,7 @@ async function runOnce(
   const watch = createTraceWatch();
   listen((event) => watch.add(event, clock.elapsed()));
   const job = { index, workflow: workflow.name, graph, timeoutMs };
-  const { seen, message } = await target.render(job, signal);
+  const { seen, message, isCold } = await target.render(job, signal);
   listen(null);
   const trace = target.kind === "comfyui" ? watch.trace() : null;
   const { startedAt, executedAt, outcome, errorClass } = seen;
@@ -130,7 +130,7 @@ async function runOnce(
   return {
     index,
     seed,
-    kind: kindOf(workflow, trace, facts),
+    kind: kindOf(workflow, hasLoaded(trace, isCold, facts), index),
     outcome,
     errorClass,
     message,
@@ -145,23 +145,30 @@ async function runOnce(
   };
 }
 
-/** Loader nodes that ran, and did not come from the cache, loaded their models. */
-function kindOf(
-  { isVaried }: LoadWorkflow,
+/** Loader nodes that ran, and did not come from the cache, loaded their models. Undefined: not known. */
+function hasLoaded(
   trace: RunTrace | null,
+  isCold: boolean | undefined,
   facts: {
     readonly index: number;
     readonly loaders: ReadonlySet<string>;
     readonly isFreed: boolean;
   },
+): boolean | undefined {
+  if (trace === null) return isCold;
+  return facts.loaders.size === 0
+    ? facts.index === 0 && facts.isFreed
+    : trace.nodes.some(({ nodeId }) => facts.loaders.has(nodeId));
+}
+
+function kindOf(
+  { isVaried }: LoadWorkflow,
+  isCold: boolean | undefined,
+  index: number,
 ): ProfiledRun["kind"] {
-  if (trace === null) return "unknown";
-  const hasLoaded =
-    facts.loaders.size === 0
-      ? facts.index === 0 && facts.isFreed
-      : trace.nodes.some(({ nodeId }) => facts.loaders.has(nodeId));
-  if (hasLoaded) return "cold";
-  return facts.index > 0 && !isVaried ? "cached" : "warm";
+  if (isCold === undefined) return "unknown";
+  if (isCold) return "cold";
+  return index > 0 && !isVaried ? "cached" : "warm";
 }
 
 async function keepLooking(

@@ -33,7 +33,7 @@ export function profileWorkflow(all: WorkflowRuns): {
   const { name, hash, runs, cards } = all;
   const completed = runs.filter(({ outcome }) => outcome === "completed");
   const cold = completed.find(({ kind }) => kind === "cold");
-  const warm = warmRuns(completed);
+  const warm = completed.filter(({ kind }) => kind === "warm");
   const nodes = profileNodes(all.nodes, warm.length > 0 ? warm : completed, cold);
   const coldMs = cold?.executeMs ?? null;
   const warmMs = spreadOf(warm.map(({ executeMs }) => executeMs));
@@ -72,13 +72,6 @@ export function profileWorkflow(all: WorkflowRuns): {
 /** A cold run that was the shorter one says nothing of loading: something else took longer in warm ones. */
 function loadingMs(coldMs: number | null, warmMs: number | null): number | null {
   return coldMs === null || warmMs === null || coldMs < warmMs ? null : coldMs - warmMs;
-}
-
-/** Where nobody can tell cold from warm, all but the first count: it alone may have loaded models. */
-function warmRuns(completed: readonly ProfiledRun[]): readonly ProfiledRun[] {
-  return completed.filter(
-    ({ kind, index }) => kind === "warm" || (kind === "unknown" && index > 0),
-  );
 }
 
 function profileNodes(
