@@ -125,6 +125,20 @@ it("a job out of its time is given up, and taken out of ComfyUI", async () => {
   expect(await queue()).toMatchObject({ queue_pending: [] });
 });
 
+it("a job whose time is over before its POST is answered is not rendered afterwards", async () => {
+  await start({ faults: [{ kind: "delay", ms: 600, match: { path: "/prompt", count: 0 } }] });
+  const renders = [0, 1, 2].map((index) => target.render(job(sleeping(30), index, 100), never));
+  const seen = (await Promise.all(renders)).map((one) => one.seen);
+  expect(seen.map(({ outcome }) => outcome)).toEqual(Array.from({ length: 3 }, () => "timed_out"));
+  expect(seen.map(({ acceptedAt }) => acceptedAt)).toEqual([null, null, null]);
+  await target.close();
+  // ComfyUI goes on with a POST whose client is gone. What ran was interrupted: it ends at its next look.
+  await systemClock.sleep(800);
+  await expect
+    .poll(queue, { timeout: 20_000 })
+    .toMatchObject({ queue_running: [], queue_pending: [] });
+});
+
 it("what is cancelled is taken out of ComfyUI's queue, all of it", async () => {
   await start();
   const cancel = new AbortController();

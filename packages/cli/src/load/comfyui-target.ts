@@ -5,7 +5,8 @@
  * done twice. That is the point: it is what Holdfast is measured against.
  *
  * Two things it does that the example does not, so that one run does not spoil the next: work that is given
- * up is taken out of the queue, and the socket is opened anew for later jobs.
+ * up is taken out of the queue (after its POST was answered: before that ComfyUI does not have it yet, and
+ * takes it in although its client is gone), and the socket is opened anew for later jobs.
  */
 import {
   createComfyClient,
@@ -66,6 +67,13 @@ interface Failure {
   readonly mayRun?: true;
 }
 
+/** A job's POST. */
+interface Submitting {
+  readonly cut: AbortController;
+  /** Undefined when it has come. */
+  answer: Promise<SubmitOutcome> | undefined;
+}
+
 /** Of a job that never came so far. */
 const NOT_STARTED = { startedAt: null, loadedAt: null, executedAt: null };
 
@@ -86,7 +94,9 @@ class ComfyuiTarget implements LoadTarget {
   readonly #prompts: ReturnType<typeof createPromptWatch>;
   readonly #loaders = new Map<string, ReadonlySet<string>>();
   readonly #waiting = new Set<() => void>();
-  readonly #givenUp = new Map<string, { readonly isRunning: boolean }>();
+  readonly #givenUp = new Set<string>();
+  /** Submits of jobs whose time is over, still without an answer. */
+  readonly #late = new Set<Promise<void>>();
   #takingBack: Promise<void> = Promise.resolve();
 
   constructor(options: ComfyuiTargetOptions) {
@@ -127,9 +137,13 @@ class ComfyuiTarget implements LoadTarget {
     let acceptedAt: number | null = null;
     let got = { outputs: 0, bytes: 0 };
     let isGivenUp = false;
+    let submitting: Submitting | undefined;
     try {
       const failure = await this.#steps(job, promptId, time, {
-        posting: () => (prompt = this.#prompts.watch(promptId, this.#loadersOf(job))).ended,
+        posting: (begun) => {
+          submitting = begun;
+          return (prompt = this.#prompts.watch(promptId, this.#loadersOf(job))).ended;
+        },
         accepted: () => {
           acceptedAt = clock.elapsed();
         },
@@ -151,9 +165,7 @@ class ComfyuiTarget implements LoadTarget {
         message: failure?.message ?? "",
       };
     } finally {
-      if (isGivenUp || time.over() !== null) {
-        this.#takeBack(promptId, (prompt ?? NOT_STARTED).startedAt !== null);
-      }
+      if (isGivenUp || time.over() !== null) this.#giveUp(promptId, submitting);
       time.release();
       this.#prompts.forget(promptId);
     }
@@ -178,6 +190,7 @@ class ComfyuiTarget implements LoadTarget {
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.#late);
     await this.#takingBack;
     await this.#socket.stop();
     await this.#client.close();
@@ -202,7 +215,7 @@ class ComfyuiTarget implements LoadTarget {
     time: JobTime,
     on: {
       /** Watches it: not before there is a socket, or the end of an old one would be its end. */
-      readonly posting: () => Promise<PromptEnd>;
+      readonly posting: (submitting: Submitting) => Promise<PromptEnd>;
       readonly accepted: () => void;
       readonly collected: (files: { outputs: number; bytes: number }) => void;
     },
@@ -214,8 +227,14 @@ class ComfyuiTarget implements LoadTarget {
         signal.throwIfAborted();
         return unreachable(`no socket to ${this.url} within ${SOCKET_WAIT_MS / 1_000} s`);
       }
-      const ended = on.posting();
-      const submitted = await client.submit({ promptId, graph: job.graph }, signal);
+      const cut = new AbortController();
+      const submitting: Submitting = { cut, answer: undefined };
+      const ended = on.posting(submitting);
+      const posted = client.submit({ promptId, graph: job.graph }, cut.signal);
+      // Not cut with the job's time: a prompt of which nobody was told would be rendered all the same.
+      submitting.answer = posted;
+      const submitted = await endedOrAborted(posted, signal);
+      submitting.answer = undefined;
       const refused = refusalOf(submitted);
       if (refused !== undefined) return refused;
       on.accepted();
@@ -285,10 +304,33 @@ class ComfyuiTarget implements LoadTarget {
     return loaders;
   }
 
+  /** Takes a prompt back: at once, or when ComfyUI has said that it has it. */
+  #giveUp(promptId: string, submitting: Submitting | undefined): void {
+    if (submitting?.answer === undefined) return this.#takeBack(promptId);
+    const { answer, cut } = submitting;
+    const over = new AbortController();
+    this.#options.clock.sleep(TAKE_BACK_MS, over.signal).then(
+      () => cut.abort(new Error("no answer in time")),
+      () => undefined,
+    );
+    const settling: Promise<void> = answer
+      .then(
+        (submitted) =>
+          // Versions that take no caller's id answer with their own.
+          this.#takeBack(submitted.kind === "accepted" ? submitted.promptId : promptId),
+        () => this.#takeBack(promptId), // Cut: it may have come through.
+      )
+      .finally(() => {
+        over.abort();
+        this.#late.delete(settling);
+      });
+    this.#late.add(settling);
+  }
+
   /** All that were given up in one go are taken back with one request. */
-  #takeBack(promptId: string, isRunning: boolean): void {
+  #takeBack(promptId: string): void {
     const isFirst = this.#givenUp.size === 0;
-    this.#givenUp.set(promptId, { isRunning });
+    this.#givenUp.add(promptId);
     if (isFirst) this.#takingBack = this.#takingBack.then(() => this.#takeAllBack());
   }
 
@@ -304,13 +346,12 @@ class ComfyuiTarget implements LoadTarget {
       () => undefined,
     );
     try {
-      await this.#client.deletePending(
-        ids.map(([id]) => id),
-        late.signal,
-      );
-      // Those that run; one that began in between is asked to end as well: it is not the next one's.
-      for (const [id, { isRunning }] of ids) {
-        if (isRunning) await this.#client.interrupt(id, late.signal);
+      await this.#client.deletePending(ids, late.signal);
+      // Looked at afterwards: one that began in between is asked to end as well.
+      const seen = await this.#client.queue(late.signal);
+      const running = seen.kind === "ok" ? seen.queue.running.map(({ promptId }) => promptId) : [];
+      for (const id of ids) {
+        if (running.includes(id)) await this.#client.interrupt(id, late.signal);
       }
     } catch {
       // ComfyUI does not answer: what it still renders is its own matter.
@@ -320,15 +361,12 @@ class ComfyuiTarget implements LoadTarget {
   }
 }
 
-async function endedOrAborted(ended: Promise<PromptEnd>, signal: AbortSignal): Promise<PromptEnd> {
+async function endedOrAborted<T>(ended: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted();
-  return await new Promise<PromptEnd>((resolve, reject) => {
+  return await new Promise<T>((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
-    void ended.then((end) => {
-      signal.removeEventListener("abort", onAbort);
-      resolve(end);
-    });
+    ended.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
 }
 
