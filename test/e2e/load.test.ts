@@ -227,6 +227,7 @@ describe("before any load is sent", () => {
     const mistaken = await run([...small(), "--target", "holdfast"]);
     expect(mistaken.code).toBe(2);
     expect(mistaken.output).toContain("--target: expected holdfast, found a ComfyUI");
+    expect(mistaken.output).toContain("No load was sent.");
     nothingWasSent();
   });
 

@@ -140,3 +140,22 @@ describe("refused before any load is sent", () => {
     expect((await problemsOf({ workflow: [file, file] }))[0]).toMatch(/called "small"/);
   });
 });
+
+it("everything that is wrong is told at once: paces, the fault and the file to compare with", async () => {
+  const missing = join(folder, "gone.json");
+  const problems = await problemsOf({
+    concurrency: "0",
+    rate: "xx",
+    jobs: "many",
+    scenario: "nosuch",
+    compare: missing,
+  });
+  expect(problems).toEqual([
+    "expected one of --concurrency, --rate, --ramp and --step, found --concurrency and --rate",
+    expect.stringContaining("--concurrency: "),
+    expect.stringContaining("--rate: expected a rate such as 30/min"),
+    expect.stringContaining("--jobs: expected a number"),
+    expect.stringContaining(`--compare: ${missing} cannot be read`),
+    expect.stringMatching(/^--scenario: there is no scenario nosuch; there are .*server-errors/),
+  ]);
+});

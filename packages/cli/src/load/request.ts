@@ -7,6 +7,7 @@ import {
   paceProblems,
   parsePace,
   stopLimitProblems,
+  type ComparedLoad,
   type Mix,
   type Pace,
   type PacingLimits,
@@ -17,6 +18,7 @@ import { serverAddress, type ServerAddress } from "../api/api-client.ts";
 import { CommandFailure } from "../command-failure.ts";
 import { EXIT } from "../exit-codes.ts";
 import { parseDuration } from "../terminal/durations.ts";
+import { readBaseline, type Compare } from "./baseline.ts";
 import type { LoadOptions } from "./options.ts";
 import { readWorkflow, type LoadWorkflow } from "./read-workflow.ts";
 
@@ -43,7 +45,8 @@ export interface LoadRequest {
   /** Name of a fault that is made meanwhile; null for none. */
   readonly scenario: string | null;
   readonly root: string;
-  readonly compare: { readonly file: string; readonly force: boolean } | null;
+  /** With the run of that file. */
+  readonly compare: (Compare & { readonly before: ComparedLoad }) | null;
 }
 
 /** Unless a number or a time is given. */
@@ -87,6 +90,8 @@ export async function readLoadRequest(
   if (options.force === true && options.compare === undefined) {
     problems.push("--force: expected --compare beside it");
   }
+  const compare = await compareOf(options, problems);
+  await checkScenario(options, problems);
   if (problems.length > 0 || address === undefined || pace === undefined) {
     // A number that is none was told where it was read.
     const told = problems.filter((problem) => !problem.endsWith("found NaN"));
@@ -108,11 +113,31 @@ export async function readLoadRequest(
     report: options.report ?? null,
     scenario: options.scenario ?? null,
     root: options.root ?? DEFAULT_ROOT,
-    compare:
-      options.compare === undefined
-        ? null
-        : { file: options.compare, force: options.force === true },
+    compare,
   };
+}
+
+async function compareOf(
+  { compare: file, force }: LoadOptions,
+  problems: string[],
+): Promise<LoadRequest["compare"]> {
+  if (file === undefined) return null;
+  try {
+    return { file, force: force === true, before: await readBaseline(file) };
+  } catch (error) {
+    if (!(error instanceof CommandFailure)) throw error;
+    problems.push(error.message);
+    return null;
+  }
+}
+
+/** Whether it can be made is known when the server is; what makes faults is loaded for those who want one. */
+async function checkScenario({ scenario }: LoadOptions, problems: string[]): Promise<void> {
+  if (scenario === undefined) return;
+  const { SCENARIOS } = await import("../fault/scenarios/all-scenarios.ts");
+  if (SCENARIOS.some(({ name }) => name === scenario)) return;
+  const known = SCENARIOS.map(({ name }) => name).join(", ");
+  problems.push(`--scenario: there is no scenario ${scenario}; there are ${known}`);
 }
 
 function addressOf(
@@ -136,6 +161,7 @@ function paceOf(options: LoadOptions, problems: string[]): Pace | undefined {
     const names = [...(concurrency === undefined ? [] : ["concurrency"]), ...given.map(([n]) => n)];
     const found = names.map((name) => `--${name}`).join(" and ");
     problems.push(`expected one of --concurrency, --rate, --ramp and --step, found ${found}`);
+    for (const name of names) readPace(name, options[name as PaceOption] ?? "", problems);
     return undefined;
   }
   const [name, text] = given[0] ?? ["concurrency", concurrency];
@@ -144,6 +170,12 @@ function paceOf(options: LoadOptions, problems: string[]): Pace | undefined {
     const jobs = /^[1-9]\d*$/.test(options.jobs ?? "") ? Number(options.jobs) : DEFAULT_JOBS;
     return { kind: "closed", inFlight: Math.min(DEFAULT_CONCURRENCY, jobs) };
   }
+  return readPace(name, text, problems);
+}
+
+type PaceOption = "concurrency" | "rate" | "ramp" | "step";
+
+function readPace(name: string, text: string, problems: string[]): Pace | undefined {
   if (name === "concurrency") {
     const pace: Pace = { kind: "closed", inFlight: numberOf("--concurrency", text, problems) };
     problems.push(...paceProblems(pace).map((one) => `--concurrency: ${one}`));

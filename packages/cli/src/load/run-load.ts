@@ -17,7 +17,7 @@ import { EXIT, type ExitCode } from "../exit-codes.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { assertComparable, comparisonLines, compareWith, readBaseline } from "./baseline.ts";
+import { assertComparable, comparisonLines, compareWith } from "./baseline.ts";
 import { findCards, type Cards } from "./cards.ts";
 import { percentText } from "./figures.ts";
 import type { FaultyTarget } from "./faulty-target.ts";
@@ -42,9 +42,18 @@ import {
 export async function runLoad(options: LoadOptions, context: CommandContext): Promise<void> {
   const { terminal, env } = context;
   const request = await readLoadRequest(options, env);
-  const before = request.compare === null ? null : await readBaseline(request.compare.file);
+  const before = request.compare?.before ?? null;
   const { address, targetKind: kind, scenario } = request;
-  const opened = await openTarget({ address, kind, clock: systemClock, random: systemRandom });
+  const opened = await openTarget({
+    address,
+    kind,
+    clock: systemClock,
+    random: systemRandom,
+  }).catch((error: unknown) => {
+    if (!(error instanceof CommandFailure) || error.exitCode !== EXIT.refused) throw error;
+    const message = `${error.message}\nNo load was sent.`;
+    throw new CommandFailure(EXIT.refused, message, { cause: error });
+  });
   let fault: FaultyTarget | null = null;
   try {
     if (request.compare !== null && before !== null) {
