@@ -58,6 +58,27 @@ describe.skipIf(CHROMIUM === undefined)("the report of a load run", () => {
     expect(await seriousFindings(page)).toEqual([]);
   });
 
+  it("shades the side of a table that goes on beyond a phone's screen, until its end", async () => {
+    const page = await open("report.html", PHONE);
+    const wide = page.locator(".scrolls").filter({ visible: true });
+    const at = await wide.evaluateAll((boxes) =>
+      boxes.findIndex((box) => box.scrollWidth > box.clientWidth + 100),
+    );
+    expect(at).toBeGreaterThanOrEqual(0);
+    const box = wide.nth(at);
+    await box.scrollIntoViewIfNeeded();
+    /** Whether its right edge looks otherwise than it would without shades. */
+    const isShaded = async (): Promise<boolean> => {
+      const { x, y, width, height } = (await box.boundingBox()) ?? PHONE_BOX;
+      const clip = { x: x + width - 3, y, width: 3, height };
+      const [shown, plain] = [await page.screenshot({ clip }), await withoutShades(page, clip)];
+      return !shown.equals(plain);
+    };
+    expect(await isShaded()).toBe(true);
+    await box.evaluate((element) => element.scrollTo({ left: element.scrollWidth }));
+    expect(await isShaded()).toBe(false);
+  });
+
   it("draws what its tables say", async () => {
     const page = await open("report.html");
     const plot = page.locator("figure", { hasText: "Throughput by level" });
@@ -81,3 +102,20 @@ describe.skipIf(CHROMIUM === undefined)("the report of a load run", () => {
     expect(await page.getByText("Nothing told of any card.").isVisible()).toBe(true);
   });
 });
+
+const PHONE_BOX = { x: 0, y: 0, width: 0, height: 0 };
+
+async function withoutShades(page: Page, clip: typeof PHONE_BOX): Promise<Buffer> {
+  const set = (value: string): Promise<void> =>
+    page.evaluate((background) => {
+      for (const box of document.querySelectorAll<HTMLElement>(".scrolls")) {
+        box.style.background = background;
+      }
+    }, value);
+  await set("none");
+  try {
+    return await page.screenshot({ clip });
+  } finally {
+    await set("");
+  }
+}

@@ -129,6 +129,7 @@ export {
 export {
   amountText,
   bytesText,
+  mebibytesText,
   changeText,
   msText,
   secondsText,

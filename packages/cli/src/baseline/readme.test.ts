@@ -14,7 +14,7 @@ const HARDWARE: Hardware = {
     holdfast: "0.1.0",
   },
   gpus: {
-    cards: [{ name: "RTX 4090", memoryBytes: 24e9 }],
+    cards: [{ name: "RTX 4090", memoryBytes: 24 * 1_024 ** 3 }],
     driver: "590.1",
     cuda: "13.0",
     failure: null,
@@ -53,7 +53,7 @@ const facts = (more: Partial<BaselineFacts> = {}): BaselineFacts => ({
 describe("the README of a baseline", () => {
   it("has hardware, driver, versions, workflow hash, parameters and metrics", () => {
     const text = baselineReadme(facts());
-    expect(text).toContain("| GPUs | RTX 4090, 24.0 GB |");
+    expect(text).toContain("| GPUs | RTX 4090, 24 GiB |");
     expect(text).toContain("| driver | 590.1 |");
     expect(text).toContain("| CUDA of the driver | 13.0 |");
     expect(text).toContain("| Python and PyTorch | 3.11, not told |");

@@ -1,7 +1,6 @@
 /** README.md of a baseline: what was measured on what, so that another one can be held against it. Pure. */
-import type { LoadSummary } from "@holdfast/load";
+import { bytesText, mebibytesText, type LoadSummary } from "@holdfast/load";
 import { millisecondsText, percentText } from "../load/figures.ts";
-import { bytesText } from "../terminal/durations.ts";
 import type { Hardware } from "./hardware.ts";
 
 /** One load run of a baseline. */
@@ -124,7 +123,9 @@ function metricsRow({ file, summary }: BaselineLoad): readonly string[] {
   const use = summary.gpu.map(({ utilisationPercent: one }) =>
     one === null ? "not told" : `${one.p95} %`,
   );
-  const peak = summary.gpu.map(({ memoryPeakMb: mb }) => (mb === null ? "not told" : `${mb} MiB`));
+  const peak = summary.gpu.map(({ memoryPeakMb: mb }) =>
+    mb === null ? "not told" : mebibytesText(mb),
+  );
   return [
     file,
     summary.plan.pace,

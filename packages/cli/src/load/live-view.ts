@@ -1,5 +1,5 @@
 /** How a run goes, while it goes: a screen where somebody watches, else a line now and then. */
-import type { LoadCollector, StopReason } from "@holdfast/load";
+import { mebibytesText, type LoadCollector, type StopReason } from "@holdfast/load";
 import type { Clock } from "@holdfast/runtime";
 import { durationText } from "../terminal/durations.ts";
 import type { Screen } from "../terminal/screen.ts";
@@ -98,7 +98,7 @@ export function liveLines(facts: LiveFacts): readonly string[] {
     ...row("total"),
     ...cards.map(
       ({ gpu, utilisationPercent: use, memoryUsedMb }) =>
-        `GPU ${gpu}: ${use === null ? "use not told" : `[${bar(use / 100)}] ${use} %`}, ${memoryUsedMb ?? "-"} MiB`,
+        `GPU ${gpu}: ${use === null ? "use not told" : `[${bar(use / 100)}] ${use} %`}, ${mebibytesText(memoryUsedMb)}`,
     ),
     ...errors
       .slice(0, 3)

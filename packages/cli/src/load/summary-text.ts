@@ -1,6 +1,6 @@
 /** What a load run came to, for a terminal. */
-import { PHASES, type LoadSummary, type Phase } from "@holdfast/load";
-import { bytesText, durationText } from "../terminal/durations.ts";
+import { bytesText, mebibytesText, PHASES, type LoadSummary, type Phase } from "@holdfast/load";
+import { durationText } from "../terminal/durations.ts";
 import { textTable } from "../terminal/text-table.ts";
 import { millisecondsText, percentText, STOPPED_WORDS } from "./figures.ts";
 
@@ -146,7 +146,8 @@ function gpuLines({ gpu }: LoadSummary): readonly string[] {
       use === null
         ? "use not told"
         : `use p50 ${Math.round(use.p50)} %, p95 ${Math.round(use.p95)} %, max ${Math.round(use.max)} %`;
-    const memory = memoryPeakMb === null ? "memory not told" : `memory peak ${memoryPeakMb} MiB`;
+    const memory =
+      memoryPeakMb === null ? "memory not told" : `memory peak ${mebibytesText(memoryPeakMb)}`;
     return `GPU ${index}: ${used}; ${memory}`;
   });
   return lines.length === 0 ? ["GPU: nothing tells of it"] : lines;

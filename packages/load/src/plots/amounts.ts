@@ -26,9 +26,10 @@ export function msText(ms: number | null): string {
     : `${amountText(ms / MS_PER_SECOND)} s`;
 }
 
-/** An instant of a run or a duration: `42 s`, `3:20 min`, `2:05 h`. */
+/** An instant of a run or a duration: `0.54 ms`, `42 s`, `3:20 min`, `2:05 h`. */
 export function secondsText(seconds: number | null): string {
   if (seconds === null || !Number.isFinite(seconds)) return NOT_KNOWN;
+  if (seconds !== 0 && Math.abs(seconds) < 1) return msText(seconds * MS_PER_SECOND);
   const whole = Math.round(seconds);
   if (whole < 2 * SECONDS_PER_MINUTE) return `${amountText(seconds)} s`;
   const isHours = whole >= 2 * SECONDS_PER_HOUR;
@@ -54,4 +55,9 @@ export function bytesText(bytes: number | null): string {
   const power = bytes < 1 ? 0 : Math.floor(Math.log(bytes) / Math.log(BYTES_STEP));
   const at = Math.min(BYTES_UNITS.length - 1, power);
   return `${amountText(bytes / BYTES_STEP ** at)} ${BYTES_UNITS[at]}`;
+}
+
+/** Memory of a card, which is told in MiB, in the unit that fits. */
+export function mebibytesText(mebibytes: number | null): string {
+  return bytesText(mebibytes === null ? null : mebibytes * BYTES_STEP ** 2);
 }

@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { amountText, bytesText, changeText, msText, secondsText, shareText } from "./amounts.ts";
+import {
+  amountText,
+  bytesText,
+  changeText,
+  mebibytesText,
+  msText,
+  secondsText,
+  shareText,
+} from "./amounts.ts";
 import { barPlot } from "./bar-plot.ts";
 import { linePlot } from "./line-plot.ts";
 import { escapeHtml, tableMarkup } from "./markup.ts";
@@ -117,6 +125,8 @@ describe("texts", () => {
     ]);
     expect([850, 45_200, null].map(msText)).toEqual(["850 ms", "45.2 s", "–"]);
     expect([42, 200, 7_500, null].map(secondsText)).toEqual(["42 s", "3:20 min", "2:05 h", "–"]);
+    expect([0, 0.00054, 0.25].map(secondsText)).toEqual(["0 s", "0.54 ms", "250 ms"]);
+    expect([512, 24_564, null].map(mebibytesText)).toEqual(["512 MiB", "24 GiB", "–"]);
     expect([shareText(0.981), shareText(null), changeText(0.123), changeText(-0.2)]).toEqual([
       "98.1 %",
       "–",

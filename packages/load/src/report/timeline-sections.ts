@@ -1,5 +1,5 @@
 /** A run over time: what it brought, how long that took, and what its cards did. */
-import { amountText, msText, secondsText } from "../plots/amounts.ts";
+import { amountText, mebibytesText, msText, secondsText } from "../plots/amounts.ts";
 import { linePlot, type PlotSeries } from "../plots/line-plot.ts";
 import { tableMarkup } from "../plots/markup.ts";
 import type { ReportSection } from "../plots/report-page.ts";
@@ -7,6 +7,7 @@ import { timeAxis, type PlotAxis } from "../plots/ticks.ts";
 import type { LoadSummary } from "../summary/model.ts";
 import type { LoadTimeline, TimelineBucket } from "../summary/timeline-model.ts";
 
+const MIB_PER_GIB = 1_024;
 const SECONDS_PER_MINUTE = 60;
 /** Rates are told of longer stretches: of one second, they would jump between none and sixty. */
 const RATE_STRETCHES_MAX = 60;
@@ -86,14 +87,12 @@ export function gpuSection(
     });
   const percent = (value: number | null): string =>
     value === null ? amountText(null) : `${amountText(value)} %`;
-  const mebibytes = (value: number | null): string =>
-    value === null ? amountText(null) : `${amountText(value)} MiB`;
   const rows = gpu.map(({ gpu, samples, utilisationPercent, memoryPeakMb }) => [
     `GPU ${gpu}`,
     percent(utilisationPercent?.p50 ?? null),
     percent(utilisationPercent?.p95 ?? null),
     percent(utilisationPercent?.max ?? null),
-    mebibytes(memoryPeakMb),
+    mebibytesText(memoryPeakMb),
     String(samples),
   ]);
   const heads = ["Card", "Utilisation p50", "p95", "Highest", "Most memory", "Looks"];
@@ -115,9 +114,10 @@ ${linePlot({
   axis,
   series: seen.map((card) => ({
     label: `GPU ${card}`,
-    values: of(card, (one) => one.memoryMb),
+    values: of(card, ({ memoryMb }) => (memoryMb === null ? null : memoryMb / MIB_PER_GIB)),
   })),
-  valueText: mebibytes,
+  // One unit up the axis, with its lines at round figures.
+  valueText: (value) => (value === null ? amountText(null) : `${amountText(value)} GiB`),
 })}
 </div>
 ${tableMarkup({ heads, rows }, "Cards in figures")}`,
