@@ -158,4 +158,27 @@ describe("what a search says of the metrics", () => {
       expect(stateOf(why, trials, low)).toEqual(["met", "met"]);
     }
   });
+
+  it("says which trial a figure is of: the best throughput need not be of the books that are told", () => {
+    const trials = [trial(1, false), trial(2, false), trial(3, true)];
+    const summaries = [10, 30, 20].map((imagesPerMinute) => ({ ...summary(), imagesPerMinute }));
+    const search = { trials, books: 2, why: "breach" as const, knee: kneeOf(trials), window: 2 };
+    const of = (order: readonly number[]) =>
+      searchFacts(
+        search,
+        order.map((at) => summaries[at] ?? summary()),
+        {
+          recovery: null,
+          targets: DEFAULT_SLA.targets,
+        },
+      );
+    expect(of([0, 2, 1])).toMatchObject({
+      imagesPerMinute: { value: 30, books: 3 },
+      latencyP95Seconds: { books: 2 },
+      failedPercent: { books: 2 },
+    });
+    expect(verdictLines(judgeSla(DEFAULT_SLA.targets, of([1, 0, 2])), 120).join("\n")).toMatch(
+      /^throughput .* 30 images\/min \(of \d+, 1 book\)/m,
+    );
+  });
 });
