@@ -262,6 +262,21 @@ describe("what was lost", () => {
     expect(await losses()).toMatchObject([{ reason: "connect ECONNREFUSED", refilledAt: null }]);
   });
 
+  it("is one that was ended on purpose and is not back in the time of a restart", async () => {
+    const onPurpose = `${ENDED_ON_PURPOSE}: connect ECONNREFUSED`;
+    await become("stopped", onPurpose);
+    await become("starting", onPurpose);
+    expect(await losses()).toEqual([]);
+    // Its agent says so no more.
+    await become("starting", "connect ECONNREFUSED");
+    expect(await losses()).toMatchObject([{ reason: "connect ECONNREFUSED", refilledAt: null }]);
+    await become("stopped", "connect ECONNREFUSED");
+    await become("healthy");
+    const [only, ...none] = await losses();
+    expect(none).toEqual([]);
+    expect(only?.refilledAt).not.toBeNull();
+  });
+
   it("is what a lost machine had, since its last sign, until that is healthy again", async () => {
     expect(await lose()).toHaveLength(1);
     const [gone] = await losses();
