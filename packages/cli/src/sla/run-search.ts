@@ -28,7 +28,7 @@ import { assertWritable } from "../load/write-files.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { liveSlaFacts } from "./live-facts.ts";
+import { liveSlaFacts, lostSince } from "./live-facts.ts";
 import { readTargets } from "./read-targets.ts";
 import { readRunbook, writeRunbook } from "./runbook-file.ts";
 import { searchBooks } from "./search-books.ts";
@@ -214,7 +214,7 @@ async function recoveryOf(
   // All that was searched for must not be lost with an answer that cannot be read.
   return await answer.response
     .json()
-    .then((status) => liveSlaFacts(toSlaStatus(status)).recoverySeconds)
+    .then((status) => liveSlaFacts(lostSince(toSlaStatus(status), startedAt)).recoverySeconds)
     .catch(() => null);
 }
 

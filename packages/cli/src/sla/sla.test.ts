@@ -2,7 +2,7 @@ import type { SlaStatus } from "@holdfast/contract";
 import { DEFAULT_SLA, judgeSla, kneeOf, type LoadSummary, type SlaSearch } from "@holdfast/load";
 import { describe, expect, it } from "vitest";
 import { jobSample, summaryOf } from "../../../load/testing/sample-summary.ts";
-import { liveSlaFacts } from "./live-facts.ts";
+import { liveSlaFacts, lostSince } from "./live-facts.ts";
 import { searchFacts } from "./search-facts.ts";
 import { liveLines, verdictLines } from "./sla-text.ts";
 
@@ -76,6 +76,8 @@ describe("what a Holdfast says of the time gone by", () => {
         leftAt: null,
       },
     ];
+    const since = lostSince(status({ losses }), Date.parse("2026-11-28T09:30:00.000Z"));
+    expect(since.losses.map(({ name }) => name)).toEqual(["gpu0", "a"]);
     expect(liveSlaFacts(status({ losses }))).toEqual({
       imagesPerMinute: null,
       simultaneousBooks: null,
