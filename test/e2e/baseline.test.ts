@@ -64,6 +64,7 @@ it("keeps runs with what they were measured on, and a later run is held against 
   expect(readme).toContain("ComfyUI 0.3.64-simulated at");
   expect(readme).toMatch(/\| load-1\.json \| closed:1 \| 30 of 30 \| 100 % \|/);
   expect(readme).toMatch(/\| page \| [0-9a-f]{64} \| 1 \|/);
+  expect(readme).toContain(`--workflow ${at("page.json")} --jobs 30`);
   const lines = readFileSync(join(path, "metrics.ndjson"), "utf8").trimEnd().split("\n");
   expect(lines.filter((line) => line.includes('"type":"job"'))).toHaveLength(60);
 

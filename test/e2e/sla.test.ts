@@ -1,5 +1,5 @@
 /** `holdfast sla` as a person runs it: the search on a service that is full at a known place, and the live check. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "@holdfast/runtime/system";
 import { startSimulator, type Simulator } from "@holdfast/simulator";
@@ -60,6 +60,31 @@ describe("the search for the most books", () => {
     expect(verdict.state).toBe("incomplete");
     const runbook = readFileSync(at("infra/runbooks/comfyui_sla.md"), "utf8");
     expect(runbook).toContain("**3 books at a time keep the targets**, 4 do not.");
+    expect(output).toContain(
+      `written: ${at("infra/runbooks/comfyui_sla.md")} (section of ${simulator.url})`,
+    );
+    // Another target's search leaves that section.
+    const other = await startSimulator({ clock: systemClock, timeScale: 0 });
+    const second = await search("--server", other.url, "--max", "1");
+    await other.stop();
+    expect(second.output).toContain(`(section of ${other.url}; 1 of other targets as before)`);
+    const both = readFileSync(at("infra/runbooks/comfyui_sla.md"), "utf8");
+    expect(both).toContain("**3 books at a time keep the targets**, 4 do not.");
+    expect(both).toContain(`## ComfyUI at \`${other.url}\``);
+  });
+
+  it("writes no runbook where it is stopped before the first trial has ended", async () => {
+    const slow = await startSimulator({ clock: systemClock, timeScale: 1 });
+    writeFileSync(at("page.json"), JSON.stringify(GRAPH).replace("0.02", "60"));
+    const args = ["search", "--server", slow.url, "--workflow", at("page.json")];
+    const one = startHoldfast("sla", ["sla", ...args, "--root", at("infra")], {
+      HOLDFAST_HOME: at("home"),
+    });
+    await until("it renders", () => slow.stats().promptsRun > 0 || undefined);
+    expect(await one.stop("SIGINT")).toBe(130);
+    await slow.stop();
+    expect(one.output()).toContain("stopped before the first trial had ended");
+    expect(readdirSync(at("infra/runbooks"))).toEqual([]);
   });
 
   it("breaches what is asked for and cannot be", async () => {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { until } from "../support/processes.ts";
 import { startSystem, type TestSystem } from "../support/system.ts";
 
-const QUICK = { goneEveryMs: 50, healthEveryMs: 100 };
+const QUICK = { goneEveryMs: 50, healthEveryMs: 100, restartMs: 6_000 };
 
 let system: TestSystem;
 let simulator: Simulator;
@@ -71,6 +71,22 @@ it("what its supervisor ends and starts anew is no loss", async () => {
   simulator.crash(1_500);
   await becomes("stopped");
   expect(await losses()).toHaveLength(1);
+}, 60_000);
+
+it("what its supervisor ends and does not get started in time is lost after all", async () => {
+  await becomes("healthy");
+  const { agent } = system;
+  await agent?.pauseInstance(simulator.url, 10_000, new AbortController().signal);
+  simulator.crash(null);
+  await becomes("stopped");
+  agent?.resumeInstance(simulator.url);
+  const resumedAt = Date.now();
+  const [loss] = await until("it is lost", async () => {
+    const all = await losses();
+    return all.length > 0 ? all : undefined;
+  });
+  expect(loss).toMatchObject({ kind: "instance", refilledAt: null, leftAt: null });
+  expect(Date.parse(loss?.lostAt ?? "") - resumedAt).toBeGreaterThan(QUICK.restartMs - 100);
 }, 60_000);
 
 it("an agent that stops in good order, drained or not, loses nothing", async () => {

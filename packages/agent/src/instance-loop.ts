@@ -62,8 +62,8 @@ export class InstanceLoop {
   readonly #awaitingRestart = new Set<Attempt>();
   /** The one of them for which the instance is being restarted. */
   #restartedFor: Attempt | undefined;
-  /** Resumed before another process is well: a restart that was planned. */
-  #isAwaitedBack = false;
+  /** Resumed before another process is well: a restart that was planned, if it is well by then. */
+  #awaitedBackUntil = -Infinity;
   /** Restarts that went well. */
   #restarts = 0;
 
@@ -179,13 +179,17 @@ export class InstanceLoop {
   onInstanceChange(): void {
     const state = this.#instance?.facts().state;
     if (state === "unhealthy") this.#displaceStaged();
-    if (state === "healthy") this.#isAwaitedBack = false;
+    if (state === "healthy") this.#awaitedBackUntil = -Infinity;
     this.#changed();
   }
 
-  /** Whether its process may go, and is away until another is well, without anything being lost. */
+  /**
+   * Whether its process may go, and is away until another is well, without anything being lost. What was
+   * restarted and is not well in the time of a restart is lost all the same.
+   */
   isEndingOnPurpose(): boolean {
-    return this.#isDraining || this.#pause !== "no" || this.#isAwaitedBack;
+    const isAwaitedBack = this.#deps.clock.elapsed() < this.#awaitedBackUntil;
+    return this.#isDraining || this.#pause !== "no" || isAwaitedBack;
   }
 
   /** No more work; what is staged is given back. */
@@ -223,7 +227,9 @@ export class InstanceLoop {
 
   /** Takes work again, as soon as it can. */
   resume(): void {
-    if (this.#pause !== "no") this.#isAwaitedBack = this.#instance?.facts().state !== "healthy";
+    if (this.#pause !== "no" && this.#instance?.facts().state !== "healthy") {
+      this.#awaitedBackUntil = this.#deps.clock.elapsed() + this.#deps.limits.restartMs;
+    }
     this.#pause = "no";
     this.#changed();
   }

@@ -9,6 +9,7 @@ import { addExperiment } from "./commands/experiment.ts";
 import { addFault } from "./commands/fault.ts";
 import { addFleet } from "./commands/fleet.ts";
 import { addHealth } from "./commands/health.ts";
+import { addHelp } from "./commands/help.ts";
 import { addJobs } from "./commands/jobs.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addLoad } from "./commands/load.ts";
@@ -54,6 +55,7 @@ export function createProgram(context: CommandContext): Command {
   addKeys(program, context);
   addDoctor(program, context);
   addCompletion(program, context);
+  addHelp(program);
   addOutWords(program);
   return program;
 }

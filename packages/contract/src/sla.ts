@@ -92,7 +92,10 @@ export const slaStatusSchema = z.object({
         }),
       }),
     )
-    .meta({ description: "Machines and instances that were lost, the last one first." }),
+    .meta({
+      description:
+        "Machines and instances that were lost, or had been before and were still missing, the last one first.",
+    }),
 });
 /** See {@link slaStatusSchema}. */
 export type SlaStatus = z.infer<typeof slaStatusSchema>;

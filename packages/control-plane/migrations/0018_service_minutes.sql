@@ -52,7 +52,9 @@ begin
   elsif new.state = 'healthy' then
     update instance_losses set back_at = now()
     where instance_id = new.id and back_at is null and left_at is null;
-  elsif old.state = 'healthy'
+  elsif
+    -- Ended on purpose and not back in time: its agent says so no more.
+    (old.state = 'healthy' or coalesce(starts_with(old.reason, 'ended on purpose'), false))
     and not coalesce(starts_with(new.reason, 'ended on purpose'), false)
     -- Declared anew by the agent that served it: a process that went says why.
     and not (new.state = 'starting' and new.reason is null) then
@@ -64,7 +66,8 @@ end $$;
 
 create trigger instances_losses after update on instances for each row
   when (old.state <> new.state or old.declared <> new.declared
-    or (new.state = 'stopped' and old.reason is distinct from new.reason))
+    or (old.reason is distinct from new.reason
+      and (new.state = 'stopped' or starts_with(old.reason, 'ended on purpose'))))
   execute function note_instance_loss();
 
 -- Without a sign of its machine, or after another agent came without a word of the one before, what

@@ -118,6 +118,7 @@ export {
   type RunbookFacts,
   type SlaSearch,
 } from "./sla/runbook.ts";
+export { RUNBOOK_BYTES_MAX, sectionCount } from "./sla/runbook-sections.ts";
 export { measuredTrial, trialPlan, type TrialPlan } from "./sla/trial.ts";
 export {
   measuredText,

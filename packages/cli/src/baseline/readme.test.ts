@@ -44,6 +44,7 @@ const facts = (more: Partial<BaselineFacts> = {}): BaselineFacts => ({
   name: "2026-11-28",
   folder: "infra/observability/baselines/2026-11-28",
   hardware: HARDWARE,
+  workflowFiles: ["infra/comfyui/samples/small.json"],
   timeoutSeconds: 420,
   loads: [{ file: "load-4.json", summary: summary() }],
   isWhole: true,
@@ -63,7 +64,7 @@ describe("the README of a baseline", () => {
       /\| load-4\.json \| closed:4 \| 40 of 40 \| 100 % \| [\d.]+ \|.*\| none \|/,
     );
     expect(text).toContain(
-      "--concurrency 4 --warm-up 0 --timeout 420 --seed 1 --compare infra/observability/baselines/2026-11-28/load-4.json",
+      "holdfast load --server http://127.0.0.1:8188 --workflow infra/comfyui/samples/small.json --jobs 40 --concurrency 4 --warm-up 0 --timeout 420 --seed 1 --compare infra/observability/baselines/2026-11-28/load-4.json",
     );
     expect(text).not.toContain("stopped");
   });
@@ -84,6 +85,12 @@ describe("the README of a baseline", () => {
       "| GPUs | none (no driver) |",
     );
     expect(baselineReadme(facts({ loads: [] }))).toContain("# Baseline 2026-11-28");
+  });
+
+  it("has a command whose words a shell keeps, and whose file is not taken for a weight", () => {
+    const of = (file: string) => baselineReadme(facts({ workflowFiles: [file] }));
+    expect(of("my books/small.json")).toContain("--workflow 'my books/small.json' --jobs");
+    expect(of("a=2.json")).toMatch(/--workflow '?a=2\.json=1'? --jobs/);
   });
 
   it("keeps text from outside in its cell", () => {

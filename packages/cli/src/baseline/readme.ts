@@ -1,6 +1,7 @@
 /** README.md of a baseline: what was measured on what, so that another one can be held against it. Pure. */
 import { bytesText, mebibytesText, type LoadSummary } from "@holdfast/load";
 import { millisecondsText, percentText } from "../load/figures.ts";
+import { shellWord } from "../terminal/shell-word.ts";
 import type { Hardware } from "./hardware.ts";
 
 /** One load run of a baseline. */
@@ -17,6 +18,8 @@ export interface BaselineFacts {
   /** The folder as it was named: below `--root`. */
   readonly folder: string;
   readonly hardware: Hardware;
+  /** Of the workflows in their order, as they were given: below the folder where that was. */
+  readonly workflowFiles: readonly string[];
   readonly timeoutSeconds: number;
   readonly loads: readonly BaselineLoad[];
   /** False: it was stopped before its last run. */
@@ -61,6 +64,7 @@ export function baselineReadme(facts: BaselineFacts): string {
     ),
     `Samples are in the \`load*.json\` files, a line a job and a look at a card in \`metrics.ndjson\`.`,
     "## Hold a new run against it",
+    "In the folder where this one was recorded:",
     `\`\`\`sh\n${loads.map((load) => compareCommand(facts, load)).join("\n")}\n\`\`\``,
   ].join("\n\n")}\n`;
 }
@@ -142,18 +146,21 @@ function metricsRow({ file, summary }: BaselineLoad): readonly string[] {
 }
 
 function compareCommand(
-  { folder, timeoutSeconds }: BaselineFacts,
+  { folder, timeoutSeconds, workflowFiles }: BaselineFacts,
   { file, summary: { target, plan, jobs } }: BaselineLoad,
 ): string {
-  const workflows = plan.workflows.map(
-    ({ name, weight }) => `--workflow ${name}.json${weight === 1 ? "" : `=${weight}`}`,
-  );
+  const workflows = plan.workflows.map(({ name, weight }, index) => {
+    const file = workflowFiles[index] ?? `${name}.json`;
+    // What is behind the last = would be read as the weight.
+    const isWeightSaid = weight !== 1 || file.includes("=");
+    return `--workflow ${shellWord(isWeightSaid ? `${file}=${weight}` : file)}`;
+  });
   return [
-    `holdfast load --server ${target.url}`,
+    `holdfast load --server ${shellWord(target.url)}`,
     ...workflows,
     `--jobs ${jobs.asked ?? ""} --concurrency ${plan.pace.replace("closed:", "")}`,
     `--warm-up ${plan.warmUp.jobs} --timeout ${timeoutSeconds} --seed ${plan.seed}`,
-    `--compare ${folder}/${file}`,
+    `--compare ${shellWord(`${folder}/${file}`)}`,
   ].join(" ");
 }
 

@@ -120,6 +120,7 @@ async function recordAll(recording: Recording, terminal: Terminal): Promise<void
       name,
       folder: path,
       hardware,
+      workflowFiles: request.workflows.map(({ file }) => file),
       timeoutSeconds: request.timeoutMs / 1_000,
       loads,
       isWhole,

@@ -1,5 +1,6 @@
 /** How to go on with an experiment, as a line for a person's shell. */
 import type { RunOptions } from "./options.ts";
+import { shellWord } from "../terminal/shell-word.ts";
 
 /**
  * `holdfast experiment run castle.yaml --output out --count 250 --resume`: with what was asked for, but
@@ -40,9 +41,4 @@ export function resumeCommand(
 
 function withoutSecrets(text: string): string {
   return text.replaceAll(/\/\/[^/@\s]*@/g, "//USER:PASSWORD@");
-}
-
-function shellWord(text: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -13,6 +13,8 @@ import type { Terminal } from "../terminal/terminal.ts";
 import { plainText, textTable, type Column } from "../terminal/text-table.ts";
 import { allChangesText } from "./changes-text.ts";
 import { checkpointLines } from "./checkpoint-lines.ts";
+import { expectedText, timeLeftText } from "./expectation-text.ts";
+import { jobTable } from "./job-table.ts";
 import { stateText } from "./progress-text.ts";
 import { endText, exitCodeOf, showUntilEnded } from "./show-wait.ts";
 
@@ -67,8 +69,7 @@ export async function list(options: ListOptions, context: CommandContext): Promi
     return;
   }
   if (jobs.length === 0) return terminal.note("no jobs");
-  const now = systemClock.now();
-  for (const line of textTable(jobs, jobColumns(now), terminal.resultColumns)) terminal.line(line);
+  for (const line of jobTable(jobs, systemClock.now(), terminal.resultColumns)) terminal.line(line);
   if (hasMore) terminal.note(`there are more: --limit ${limit * 2}`);
 }
 
@@ -82,24 +83,6 @@ function toInstant(text: string | undefined, flag: string): string | undefined {
     );
   }
   return new Date(at).toISOString();
-}
-
-function jobColumns(now: number): readonly Column<JobView>[] {
-  return [
-    { head: "NO", cell: (job) => String(job.number), isRight: true },
-    { head: "ID", cell: (job) => job.id },
-    { head: "AGE", cell: (job) => durationText(Math.max(0, now - Date.parse(job.createdAt))) },
-    { head: "TRIES", cell: (job) => String(job.attemptCount), isRight: true },
-    { head: "OUT", cell: (job) => String(job.outputCount), isRight: true },
-    { head: "STATUS", cell: (job) => job.status },
-    { head: "NAME", cell: (job) => job.name ?? job.tags.join(",") },
-    { head: "WHY", cell: (job) => whyText(job) },
-  ];
-}
-
-function whyText(job: JobView): string {
-  const steps = job.changes === null || job.changes.loss === "none" ? [] : job.changes.steps;
-  return job.waitingReason ?? job.error?.message ?? steps.at(-1) ?? "";
 }
 
 /** `holdfast jobs show`. */
@@ -140,19 +123,11 @@ function jobFacts(job: JobView): readonly (readonly [string, string])[] {
     ["created", job.createdAt],
     ["started", job.startedAt ?? ""],
     ["ended", job.endedAt ?? ""],
-    ["expected", expectationText(job)],
+    ["expected", expectedText(job)],
+    ["time left", timeLeftText(job)],
     ["executed", `${durationText(job.executionMs)} of at most ${durationText(job.timeoutMs)}`],
   ];
 }
-
-/** When it will be completed, as far as that is known; empty where it is not. */
-function expectationText({ etaSeconds, expectedMs }: JobView): string {
-  const takes = typeof expectedMs === "number" ? `takes ${durationText(expectedMs)} as a rule` : "";
-  if (typeof etaSeconds !== "number") return takes;
-  return `in about ${durationText(etaSeconds * MS_PER_SECOND)}; ${takes}`;
-}
-
-const MS_PER_SECOND = 1_000;
 
 function showAttempts(attempts: readonly AttemptView[], terminal: Terminal): void {
   if (attempts.length === 0) return;

@@ -16,6 +16,8 @@ import { isVaried, JOB_VARIABLES, unseeded } from "./seeded-graph.ts";
 export interface LoadWorkflow {
   /** Of its file, without the ending. */
   readonly name: string;
+  /** As it was given; `-` is standard input. */
+  readonly file: string;
   readonly weight: number;
   readonly graph: Graph;
   /** Of the graph without its seeds, in hex. */
@@ -61,7 +63,7 @@ export async function readWorkflow(argument: string): Promise<WorkflowReading> {
   }
   const name = basename(file).replace(/\.json$/i, "") || "workflow";
   const hash = hashGraph(unseeded(graph), sha256);
-  return { kind: "ok", workflow: { name, weight, graph, hash, isVaried: isVaried(graph) } };
+  return { kind: "ok", workflow: { name, file, weight, graph, hash, isVaried: isVaried(graph) } };
 }
 
 function sha256(text: string): string {

@@ -1,10 +1,10 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { linesOf } from "./lines-of.ts";
-import { openSpool } from "./write-files.ts";
+import { assertWritable, openSpool } from "./write-files.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -38,4 +38,14 @@ it("an output has every sample, and nothing is left beside it", async () => {
 
 it("a folder is no output", async () => {
   await expect(openSpool(folder)).rejects.toThrow("it is a folder");
+});
+
+it("a look whether a file can be written leaves none, and changes none", async () => {
+  const file = join(folder, "deep", "x.md");
+  await assertWritable(file);
+  expect(await readdir(join(folder, "deep"))).toEqual([]);
+  await writeFile(file, "kept");
+  await assertWritable(file);
+  expect(await readFile(file, "utf8")).toBe("kept");
+  await expect(assertWritable(folder)).rejects.toThrow("EISDIR");
 });

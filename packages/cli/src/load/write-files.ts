@@ -6,7 +6,7 @@
  * I1: what was handed in is on the disk, in whole lines, when `close` or `finish` resolves.
  */
 import { createWriteStream, type WriteStream } from "node:fs";
-import { access, constants, open, rename, rm, stat } from "node:fs/promises";
+import { access, constants, lstat, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadFileText, type LoadSummary, type LoadTimeline } from "@holdfast/load";
 import { makeFolder } from "@holdfast/runtime/host";
@@ -44,10 +44,12 @@ export async function openMetrics(root: string): Promise<LineSink & { readonly p
   return await openLines(join(root, METRICS_FILE));
 }
 
-/** Throws where a file cannot be written; its folder is made, and what is in it stays. */
+/** Throws where a file cannot be written; its folder is made, what is in it stays, and none is left empty. */
 export async function assertWritable(file: string): Promise<void> {
   await makeFolder(dirname(resolve(file)));
+  const isNew = (await lstat(file).catch(() => undefined)) === undefined;
   await (await open(file, "a")).close();
+  if (isNew) await rm(file, { force: true });
 }
 
 /** Opens a file to add lines to; its folder is made. */

@@ -21,6 +21,7 @@ const nobody: Fate = { kind: "finds_nobody" };
 
 const workflow = (name: string): LoadWorkflow => ({
   name,
+  file: `${name}.json`,
   weight: 1,
   hash: name,
   isVaried: true,

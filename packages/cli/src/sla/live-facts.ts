@@ -28,3 +28,8 @@ export function liveSlaFacts({ totals, losses, to }: SlaStatus): SlaFacts {
         : { value: Math.max(...missing) / MS_PER_SECOND, from: missing.length },
   };
 }
+
+/** The same of what was lost since: an older loss that is still open is told too, and was no fault of the load. */
+export function lostSince(status: SlaStatus, at: number): SlaStatus {
+  return { ...status, losses: status.losses.filter(({ lostAt }) => Date.parse(lostAt) >= at) };
+}

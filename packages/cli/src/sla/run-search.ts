@@ -4,7 +4,6 @@ import { join } from "node:path";
 import {
   judgeSla,
   measuredText,
-  slaRunbook,
   foundWords,
   kneeWords,
   type LoadSummary,
@@ -29,8 +28,9 @@ import { assertWritable } from "../load/write-files.ts";
 import { processScreen } from "../terminal/screen.ts";
 import type { Terminal } from "../terminal/terminal.ts";
 import { listenForStop } from "../up/stop-signals.ts";
-import { liveSlaFacts } from "./live-facts.ts";
+import { liveSlaFacts, lostSince } from "./live-facts.ts";
 import { readTargets } from "./read-targets.ts";
+import { readRunbook, writeRunbook } from "./runbook-file.ts";
 import { searchBooks } from "./search-books.ts";
 import { searchFacts } from "./search-facts.ts";
 import { verdictLines } from "./sla-text.ts";
@@ -73,6 +73,7 @@ export async function runSearch(options: SlaSearchOptions, context: CommandConte
   });
   const stop = listenForStop(terminal, () => undefined);
   try {
+    await readRunbook(runbook);
     await assertAllWritable([runbook, ...(options.output === undefined ? [] : [options.output])]);
     await searchAndTell({ options, request, target, sla, runbook, stop: stop.signal }, terminal);
   } finally {
@@ -117,7 +118,7 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
   });
   if (search.trials.length === 0) {
     if (lost.failure !== undefined) throw lost.failure;
-    terminal.note(`stopped before the first trial: ${runbook} is as it was`);
+    terminal.note(`stopped before the first trial had ended: nothing was written to ${runbook}`);
     process.exitCode = EXIT.interrupted;
     return;
   }
@@ -130,7 +131,6 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
   const writtenAt = new Date(systemClock.now()).toISOString();
   const facts = { target: { kind: target.kind, url, version }, sla, verdict, search };
   const workflows = request.workflows.map(({ name, hash }) => ({ name, hash }));
-  await writeFile(runbook, slaRunbook({ ...facts, writtenAt, workflows }));
   const result = { version: 1, writtenAt, workflows, ...facts };
   if (options.output !== undefined) {
     await writeFile(options.output, `${JSON.stringify(result, null, 2)}\n`);
@@ -144,7 +144,7 @@ async function searchAndTell(run: Search, terminal: Terminal): Promise<void> {
     for (const line of verdictLines(verdict, terminal.resultColumns)) terminal.line(line);
   }
   if (options.output !== undefined) terminal.note(`written: ${options.output}`);
-  terminal.note(`written: ${runbook}`);
+  terminal.note(await writeRunbook(runbook, { ...facts, writtenAt, workflows }));
   if (lost.failure !== undefined) throw lost.failure;
   if (stop.aborted) process.exitCode = EXIT.interrupted;
   else process.exitCode = verdict.state === "breached" ? EXIT.failed : EXIT.ok;
@@ -214,7 +214,7 @@ async function recoveryOf(
   // All that was searched for must not be lost with an answer that cannot be read.
   return await answer.response
     .json()
-    .then((status) => liveSlaFacts(toSlaStatus(status)).recoverySeconds)
+    .then((status) => liveSlaFacts(lostSince(toSlaStatus(status), startedAt)).recoverySeconds)
     .catch(() => null);
 }
 

@@ -3,6 +3,7 @@ import {
   NO_SLA_FACTS,
   slaFactsOf,
   type LoadSummary,
+  type MeasuredTrial,
   type SlaFacts,
   type SlaFigure,
   type SlaSearch,
@@ -27,7 +28,7 @@ export function searchFacts(
   },
 ): SlaFacts {
   if (trials.length === 0) return { ...NO_SLA_FACTS, recoverySeconds: recovery };
-  const facts = summaries.map(slaFactsOf);
+  const facts = summaries.map((summary, index) => ofTrial(slaFactsOf(summary), trials[index]));
   const at = trials.findIndex((one) => one.books === books && !one.isBreached);
   const chosen = facts[Math.max(0, at)] ?? NO_SLA_FACTS;
   const best = facts
@@ -42,5 +43,18 @@ export function searchFacts(
     latencyP95Seconds: chosen.latencyP95Seconds,
     failedPercent: chosen.failedPercent,
     recoverySeconds: recovery,
+  };
+}
+
+/** Figures that say which trial they are of: they need not be of one. */
+function ofTrial(facts: SlaFacts, trial: MeasuredTrial | undefined): SlaFacts {
+  if (trial === undefined) return facts;
+  const said = (figure: SlaFigure | null): SlaFigure | null =>
+    figure === null ? null : { ...figure, books: trial.books };
+  return {
+    ...facts,
+    imagesPerMinute: said(facts.imagesPerMinute),
+    latencyP95Seconds: said(facts.latencyP95Seconds),
+    failedPercent: said(facts.failedPercent),
   };
 }

@@ -2,7 +2,7 @@ import type { SlaStatus } from "@holdfast/contract";
 import { DEFAULT_SLA, judgeSla, kneeOf, type LoadSummary, type SlaSearch } from "@holdfast/load";
 import { describe, expect, it } from "vitest";
 import { jobSample, summaryOf } from "../../../load/testing/sample-summary.ts";
-import { liveSlaFacts } from "./live-facts.ts";
+import { liveSlaFacts, lostSince } from "./live-facts.ts";
 import { searchFacts } from "./search-facts.ts";
 import { liveLines, verdictLines } from "./sla-text.ts";
 
@@ -76,6 +76,8 @@ describe("what a Holdfast says of the time gone by", () => {
         leftAt: null,
       },
     ];
+    const since = lostSince(status({ losses }), Date.parse("2026-11-28T09:30:00.000Z"));
+    expect(since.losses.map(({ name }) => name)).toEqual(["gpu0", "a"]);
     expect(liveSlaFacts(status({ losses }))).toEqual({
       imagesPerMinute: null,
       simultaneousBooks: null,
@@ -157,5 +159,28 @@ describe("what a search says of the metrics", () => {
       const low = { simultaneousBooksMin: 2, imagesPerMinuteMin: 1 };
       expect(stateOf(why, trials, low)).toEqual(["met", "met"]);
     }
+  });
+
+  it("says which trial a figure is of: the best throughput need not be of the books that are told", () => {
+    const trials = [trial(1, false), trial(2, false), trial(3, true)];
+    const summaries = [10, 30, 20].map((imagesPerMinute) => ({ ...summary(), imagesPerMinute }));
+    const search = { trials, books: 2, why: "breach" as const, knee: kneeOf(trials), window: 2 };
+    const of = (order: readonly number[]) =>
+      searchFacts(
+        search,
+        order.map((at) => summaries[at] ?? summary()),
+        {
+          recovery: null,
+          targets: DEFAULT_SLA.targets,
+        },
+      );
+    expect(of([0, 2, 1])).toMatchObject({
+      imagesPerMinute: { value: 30, books: 3 },
+      latencyP95Seconds: { books: 2 },
+      failedPercent: { books: 2 },
+    });
+    expect(verdictLines(judgeSla(DEFAULT_SLA.targets, of([1, 0, 2])), 120).join("\n")).toMatch(
+      /^throughput .* 30 images\/min \(of \d+, 1 book\)/m,
+    );
   });
 });

@@ -52,6 +52,8 @@ export interface PoolEvent {
   readonly healthyAt: number | null;
   /** Epoch ms of a failed end; null for one that did not fail. */
   readonly failedAt: number | null;
+  /** Epoch ms of an end on purpose; null for one that failed, or has not ended. */
+  readonly endedAt: number | null;
 }
 
 /** Most losses of one answer: the last ones. */

@@ -3,7 +3,7 @@ import { errorBudgetAt } from "@holdfast/load";
 import { toInstant, toInstantOrNull } from "../access/pages.ts";
 import type { Db } from "../platform/db.ts";
 import { latencyPercentiles } from "./latency-buckets.ts";
-import { readInstanceLosses, readPoolEvents } from "./losses-store.ts";
+import { readInstanceLosses, readLacking, readPoolEvents } from "./losses-store.ts";
 import {
   countMinutes,
   readMinuteEnds,
@@ -51,13 +51,14 @@ export function createSlaService(db: Db, bookWindow: number): SlaService {
       const asked = readQuestion(question, rows[0]?.now ?? 0);
       const { range, stepSeconds, failedPercentMax, budgetDays } = asked;
       const budgetFrom = range.to - budgetDays * DAY_MS;
-      const [stretches, ends, instances, pools] = await Promise.all([
+      const [stretches, ends, instances, pools, lacking] = await Promise.all([
         readStretches(db, range, stepSeconds),
         readMinuteEnds(db, { from: budgetFrom, to: range.to }),
         readInstanceLosses(db, range),
-        readPoolEvents(db, range),
+        readPoolEvents(db),
+        readLacking(db),
       ]);
-      const losses = [...instances, ...machineLosses(pools, range)];
+      const losses = [...instances, ...machineLosses(pools, range, lacking)];
       losses.sort((a, b) => b.lostAt - a.lostAt);
       return {
         from: toInstant(range.from),

@@ -29,6 +29,7 @@ beforeEach(() =>
     "instances",
     "machines",
     "fleet_machines",
+    "fleet_pools",
   ]),
 );
 
@@ -216,6 +217,34 @@ describe("what was lost", () => {
     expect(second?.leftAt).not.toBeNull();
   });
 
+  it("is told however old it is, as long as it is missing", async () => {
+    await become("unhealthy");
+    await db.query("update instance_losses set lost_at = now() - interval '3 d'");
+    expect(await losses()).toMatchObject([{ name: "gpu0", refilledAt: null }]);
+    await become("healthy");
+    expect(await losses()).toEqual([]);
+  });
+
+  it("is a machine only as long as its pool lacks one", async () => {
+    await db.query(
+      `insert into fleet_machines (id, name, pool, provider, state, offer_index, healthy_at, ended_at,
+         end_cause, end_kind, end_reason)
+       values ('fmc_1', 'a', 'gpu', 'fake', 'ended', 0, now() - interval '3 d', now() - interval '2 d',
+         'failed', 'crash', 'gone')`,
+    );
+    const decide = (desired: number) =>
+      db.query(
+        `insert into fleet_pools (name, decision) values ('gpu', $1)
+         on conflict (name) do update set decision = excluded.decision`,
+        [JSON.stringify({ pool: "gpu", desired, living: 0, ask: 0, held: null })],
+      );
+    expect(await losses()).toMatchObject([{ kind: "machine", name: "a", leftAt: null }]);
+    await decide(1);
+    expect(await losses()).toMatchObject([{ kind: "machine", name: "a", refilledAt: null }]);
+    await decide(0);
+    expect(await losses()).toEqual([]);
+  });
+
   it("is one whose process ends, but for one that is ended on purpose or declared anew", async () => {
     for (const [state, reason] of [
       ["stopped", SIGNED_OFF],
@@ -231,6 +260,21 @@ describe("what was lost", () => {
     await become("stopped", "connect ECONNREFUSED");
     await become("starting", "its supervisor starts it");
     expect(await losses()).toMatchObject([{ reason: "connect ECONNREFUSED", refilledAt: null }]);
+  });
+
+  it("is one that was ended on purpose and is not back in the time of a restart", async () => {
+    const onPurpose = `${ENDED_ON_PURPOSE}: connect ECONNREFUSED`;
+    await become("stopped", onPurpose);
+    await become("starting", onPurpose);
+    expect(await losses()).toEqual([]);
+    // Its agent says so no more.
+    await become("starting", "connect ECONNREFUSED");
+    expect(await losses()).toMatchObject([{ reason: "connect ECONNREFUSED", refilledAt: null }]);
+    await become("stopped", "connect ECONNREFUSED");
+    await become("healthy");
+    const [only, ...none] = await losses();
+    expect(none).toEqual([]);
+    expect(only?.refilledAt).not.toBeNull();
   });
 
   it("is what a lost machine had, since its last sign, until that is healthy again", async () => {

@@ -44,8 +44,8 @@ const facts = (more: Partial<RunbookFacts> = {}): RunbookFacts => ({
 
 describe("the runbook of an SLA", () => {
   it("has the verdict, each metric with its target, and the search", () => {
-    const text = slaRunbook(facts());
-    expect(text).toContain("## Verdict: breached");
+    const text = slaRunbook("", facts());
+    expect(text).toContain("### Verdict: breached");
     expect(text).toMatch(/\| latency p95 \| .* \| ≤ 45 s \| 61 s \(of 48\) \| breached \|/);
     expect(text).toMatch(
       /\| throughput \| .* \| ≥ 20 images\/min \| not measured \| not measured \|/,
@@ -59,16 +59,41 @@ describe("the runbook of an SLA", () => {
   });
 
   it("says what was not measured, and that not even one book is rendered in time", () => {
-    expect(slaRunbook(facts({ search: null }))).toContain("Not measured: `holdfast sla search`");
-    expect(slaRunbook(facts({ search: { ...SEARCH, books: 0 } }))).toContain("Not even one book");
-    expect(slaRunbook(facts({ search: { ...SEARCH, why: "stopped" } }))).toContain("was stopped");
-    expect(slaRunbook(facts({ search: { ...SEARCH, why: "max" } }))).toContain(
+    expect(slaRunbook("", facts({ search: null }))).toContain(
+      "Not measured: `holdfast sla search`",
+    );
+    expect(slaRunbook("", facts({ search: { ...SEARCH, books: 0 } }))).toContain(
+      "Not even one book",
+    );
+    expect(slaRunbook("", facts({ search: { ...SEARCH, why: "stopped" } }))).toContain(
+      "was stopped",
+    );
+    expect(slaRunbook("", facts({ search: { ...SEARCH, why: "max" } }))).toContain(
       "more were not tried",
     );
   });
 
+  it("has a section a target", () => {
+    const url = "http://127.0.0.1:8188";
+    const first = slaRunbook("", facts());
+    const both = slaRunbook(first, facts({ target: { kind: "comfyui", url, version: null } }));
+    expect(both).toContain("## Holdfast at `http://127.0.0.1:8328`");
+    expect(both).toContain(`## ComfyUI at \`${url}\``);
+    expect(both.split("## When a target is missed")).toHaveLength(2);
+    const later = facts({ writtenAt: "2026-11-29T12:00:00.000Z" });
+    expect(slaRunbook(first, later)).toBe(slaRunbook("", later));
+  });
+
+  it("says which trial a figure is of", () => {
+    const verdict = judgeSla(DEFAULT_SLA.targets, {
+      ...NO_SLA_FACTS,
+      imagesPerMinute: { value: 40.4, from: 168, books: 14 },
+    });
+    expect(slaRunbook("", facts({ verdict }))).toContain("| 40.4 images/min (of 168, 14 books) |");
+  });
+
   it("is not broken by names from outside", () => {
-    const text = slaRunbook(facts({ workflows: [{ name: "a`|\n# b", hash: "x" }] }));
+    const text = slaRunbook("", facts({ workflows: [{ name: "a`|\n# b", hash: "x" }] }));
     expect(text).toContain("`a   # b`");
     expect(text).not.toMatch(/^# b/m);
   });

@@ -2,6 +2,7 @@
 import type { LoadSummary } from "../summary/model.ts";
 import type { Knee, LevelThroughput } from "./knee.ts";
 import type { Trial } from "./next-trial.ts";
+import { withSection } from "./runbook-sections.ts";
 import type { Sla } from "./targets.ts";
 import {
   measuredText,
@@ -41,27 +42,31 @@ export interface RunbookFacts {
   readonly search: SlaSearch | null;
 }
 
-/** The runbook as Markdown. */
-export function slaRunbook(facts: RunbookFacts): string {
-  const { writtenAt, target, workflows, sla, verdict, search } = facts;
+/** The runbook `before` (empty: there was none) with what was found on a target in its section. */
+export function slaRunbook(before: string, facts: RunbookFacts): string {
+  const section = { url: facts.target.url, markdown: sectionText(facts) };
+  return withSection(before, section, { head: HEAD, tail: WHAT_TO_DO });
+}
+
+function sectionText({ writtenAt, target, workflows, sla, verdict, search }: RunbookFacts): string {
+  const kind = target.kind === "holdfast" ? "Holdfast" : "ComfyUI";
   const version = target.version === null ? "" : ` ${target.version}`;
-  return `${[
-    "# SLA of ComfyUI",
-    `Written ${writtenAt} by \`holdfast sla\` from what was measured on ${target.kind === "holdfast" ? "Holdfast" : "ComfyUI"}${version} at ${codeOf(target.url)}. Run it again instead of editing it.`,
+  return [
+    `## ${kind} at ${codeOf(target.url)}`,
+    `Written ${writtenAt} by \`holdfast sla\` from what was measured on ${kind}${version}.`,
     ...(workflows.length === 0
       ? []
       : [
           `Workflows: ${workflows.map(({ name, hash }) => `${codeOf(name)} (hash ${codeOf(hash.slice(0, 12))})`).join(", ")}.`,
         ]),
-    `## Verdict: ${verdict.state}`,
+    `### Verdict: ${verdict.state}`,
     verdictTable(verdict),
-    `A figure in brackets is out of how many it came. The error budget is for ${sla.budgetDays} days; a book has ${sla.pagesPerBook} pages.`,
-    "## How many books at a time",
+    `A figure in brackets is out of how many it came, and in the trial with how many books. The error budget is for ${sla.budgetDays} days; a book has ${sla.pagesPerBook} pages.`,
+    "### How many books at a time",
     ...(search === null
       ? ["Not measured: `holdfast sla search` looks for it."]
       : searchText(search)),
-    WHAT_TO_DO,
-  ].join("\n\n")}\n`;
+  ].join("\n\n");
 }
 
 function verdictTable({ metrics }: SlaVerdict): string {
@@ -123,12 +128,16 @@ function codeOf(text: string): string {
   return `\`${text.replaceAll(/[`|\r\n]/g, " ")}\``;
 }
 
+const HEAD = `# SLA of ComfyUI
+
+A section a target: \`holdfast sla search\` writes that of its own anew, and leaves what is outside of it. Run it again instead of editing it.`;
+
 const WHAT_TO_DO = `## When a target is missed
 
 | metric | look at | then |
 | --- | --- | --- |
 | throughput | \`holdfast fleet status\`, \`holdfast health\`: are all machines healthy, is one in quarantine? GPU use in the report of \`holdfast load\` | more machines (\`fleet.yaml\`: max), or a faster card; under 90 % GPU use look for slow nodes with \`holdfast profile\` |
-| concurrency | the table above: which target was missed first? | latency: fewer pages at a time or more machines; errors: the row below |
+| concurrency | the table of trials: which target was missed first? | latency: fewer pages at a time or more machines; errors: the row below |
 | latency p95 | where the time goes (\`holdfast load\`: queue, model load, execute, collect) | queue: more machines; model load: jobs of one model to one machine, or smaller models; execute: \`holdfast profile\` |
 | error budget | \`holdfast jobs list --status failed,timeout\`, \`GET /api/error-recovery/statistics/detailed\` | the most frequent class first; an alert says when the budget burns |
 | recovery time | \`holdfast fleet status\` (is spawning BLOCKED?), \`holdfast fleet show NAME\` for how long a start takes | a prepared image; a higher minimum of machines |`;

@@ -38,10 +38,12 @@ export function targetText({ metric, bound, target }: SlaMetricVerdict): string 
   return `${bound === "min" ? "≥" : "≤"} ${target} ${SLA_METRIC_WORDS[metric].unit}`;
 }
 
-/** `43.2 s (of 120)`; `not measured` without a figure. */
+/** `43.2 s (of 120)`, of a search's trial `43.2 s (of 120, 5 books)`; `not measured` without a figure. */
 export function measuredText(metric: SlaMetric, figure: SlaFigure | null): string {
   if (figure === null) return "not measured";
-  return `${shortNumber(figure.value)} ${SLA_METRIC_WORDS[metric].unit} (of ${figure.from})`;
+  const { value, from, books } = figure;
+  const trial = books === undefined ? "" : `, ${books} ${books === 1 ? "book" : "books"}`;
+  return `${shortNumber(value)} ${SLA_METRIC_WORDS[metric].unit} (of ${from}${trial})`;
 }
 
 /** The state in words; a figure out of too little says so. */

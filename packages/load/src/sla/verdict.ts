@@ -8,6 +8,8 @@ import type { SlaTargets } from "./targets.ts";
 export interface SlaFigure {
   readonly value: number;
   readonly from: number;
+  /** Of a search: of the trial with so many books. */
+  readonly books?: number;
 }
 
 /** What was measured; null what was not. */
