@@ -6,6 +6,8 @@ import type { FaultClient } from "./fault-client.ts";
 
 /** The caller's signal ends a render long before; a timer has to end some time. */
 const LIMIT_MS = 3_600_000;
+/** ComfyUI says much when a card is full; a table has one line. */
+const WHY_CHARS = 120;
 
 /**
  * The bare ComfyUI client that load runs compare with, and what its pictures show. What it loses when its
@@ -32,11 +34,16 @@ export async function openBareClient(
         const { seen, message } = await target.render(job, signal);
         if (seen.outcome === "completed") return { kind: "completed", pictures: hashes };
         const isLate = seen.outcome === "cancelled" || seen.outcome === "timed_out";
-        return { kind: "lost", why: isLate ? "no word of it in time" : message };
+        return { kind: "lost", why: isLate ? "no word of it in time" : shortened(message) };
       } finally {
         pictures.delete(job);
       }
     },
     close: () => target.close(),
   };
+}
+
+function shortened(text: string): string {
+  const line = text.replaceAll(/\s+/g, " ");
+  return line.length > WHY_CHARS ? `${line.slice(0, WHY_CHARS)}…` : line;
 }

@@ -103,8 +103,8 @@ export const storeDown: Scenario = {
   check: (seen) => [
     oneAttemptEach(seen),
     outlivedIt(seen, "the store went away"),
-    ...renderedOnce(seen),
     noFailureOfTheirOwn(seen),
+    ...renderedOnce(seen),
   ],
 };
 

@@ -27,7 +27,7 @@ export const networkBlip: Scenario = {
       end: () => link.end(),
     };
   },
-  check: (seen) => [oneAttemptEach(seen), ...renderedOnce(seen), noFailureOfTheirOwn(seen)],
+  check: (seen) => [oneAttemptEach(seen), noFailureOfTheirOwn(seen), ...renderedOnce(seen)],
 };
 
 /** The WebSocket breaks in mid-render, and no new one is taken for a while. */

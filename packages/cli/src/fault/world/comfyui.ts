@@ -36,7 +36,7 @@ export interface Comfyui {
   add(rule: FaultRule): Promise<RuleHandle>;
   /** Whether it answers a prompt of this graph, sent directly, with 400. */
   refuses(graph: Graph): Promise<boolean>;
-  /** What it counts; null of a real one, which counts nothing. */
+  /** What it counts; null of a real one, which counts nothing, and of one that was killed: it has forgotten. */
   counts(): Promise<ComfyuiCounts | null>;
   /** SIGKILL; only of a simulated one. */
   kill(): Promise<void>;
@@ -71,6 +71,7 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
   const port = realUrl === undefined ? await choosePort(options.random) : 0;
   const directUrl = realUrl ?? `http://${host}:${port}`;
   let child: Child | undefined;
+  let wasKilled = false;
   const start = async (): Promise<void> => {
     if (realUrl !== undefined) return;
     child = startChild({
@@ -128,7 +129,7 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
       return answer.status === HTTP_BAD_REQUEST;
     },
     async counts() {
-      if (realUrl !== undefined) return null;
+      if (realUrl !== undefined || wasKilled) return null;
       const stats = await call(`${directUrl}/simulator/stats`, "GET");
       const nodes = fieldOf(stats, "nodesRun");
       return {
@@ -138,6 +139,7 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
       };
     },
     kill: async () => {
+      wasKilled = true;
       await child?.kill();
     },
     async revive() {
