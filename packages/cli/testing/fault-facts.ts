@@ -65,7 +65,8 @@ export function observedFact(facts: Partial<Observed> = {}): Observed {
     baseline: [],
     pages: [],
     told: [],
-    fault: { how: "a fault", struck: 1 },
+    renders: null,
+    fault: { how: "a fault", struck: 1, span: null },
     ...facts,
   };
 }

@@ -34,6 +34,19 @@ export function createIdSource(clock: Pick<Clock, "now">, random: Random): IdSou
   };
 }
 
+/** When an id was minted, in epoch milliseconds of the minter's clock; undefined for what is no such id. */
+export function mintedAtMs(id: string): number | undefined {
+  const digits = id.slice(id.lastIndexOf("_") + 1);
+  if (!id.includes("_") || digits.length !== TIME_CHARS + RANDOM_CHARS) return undefined;
+  let ms = 0;
+  for (const digit of digits.slice(0, TIME_CHARS)) {
+    const value = ALPHABET.indexOf(digit);
+    if (value < 0) return undefined;
+    ms = ms * 32 + value;
+  }
+  return ms;
+}
+
 function encodeTime(ms: number): string {
   let rest = ms;
   let text = "";

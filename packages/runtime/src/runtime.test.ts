@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { assertNever, invariant } from "./assert.ts";
 import { backoffMs } from "./backoff.ts";
-import { createIdSource, nextUuid } from "./ids.ts";
+import { createIdSource, mintedAtMs, nextUuid } from "./ids.ts";
 import { nextInt, pick, seededRandom } from "./random.ts";
 import { startInOrder, stopInOrder, type Service } from "./service.ts";
 import { createFakeClock } from "./testing/fake-clock.ts";
@@ -53,6 +53,20 @@ describe("ids", () => {
     const before = ids.next("job");
     now -= 60_000;
     expect(ids.next("job") > before).toBe(true);
+  });
+
+  it("tell when they were minted, by the clock of who did; what is no id tells nothing", () => {
+    fc.assert(
+      fc.property(fc.nat(2 ** 45), fc.integer({ min: 1, max: 20 }), (now, count) => {
+        const ids = createIdSource({ now: () => now }, seededRandom(5));
+        for (let made = 0; made < count; made += 1) {
+          expect(mintedAtMs(ids.next("boot"))).toBe(now);
+        }
+      }),
+    );
+    for (const other of ["", "job_", "0123456789abcdefghjkmnpqrs", `job_${"u".repeat(26)}`]) {
+      expect(mintedAtMs(other)).toBeUndefined();
+    }
   });
 
   it("are uuids of version 4 where ComfyUI wants them", () => {

@@ -246,6 +246,15 @@ describe("faults on command", () => {
       expect(oom[1]["exception_type"]).toBe("torch.OutOfMemoryError");
     });
 
+    it("its own numbers tell the nodes that ran, and not those that the cache had", async () => {
+      const graph = flatGraph(1, "counted");
+      await run(target, graph);
+      await run(target, graph);
+      await run(target, flatGraph(2, "counted"));
+      expect(simulator.stats()).toMatchObject({ promptsRun: 3, nodesRun: { SaveImage: 2 } });
+      expect(simulator.stats().outOfMemory).toBe(0);
+    });
+
     it("disk_full: OSError 28 at the save, and the next one is saved", async () => {
       simulator.faults.add({ kind: "disk_full" });
       const failed = lastMessage(await run(target, flatGraph(1, "full")));

@@ -24,6 +24,10 @@ export interface SimulatorStats {
   readonly openSockets: number;
   readonly isZombie: boolean;
   readonly vramFreeBytes: number;
+  /** How often the card had no room for what a node asked for, over all starts. */
+  readonly outOfMemory: number;
+  /** How often nodes of a class ran to their end, over all starts; those from the cache did not run. */
+  readonly nodesRun: Readonly<Record<string, number>>;
   readonly requests: Readonly<Record<string, number>>;
 }
 
@@ -49,6 +53,8 @@ const IMMEDIATE: ReadonlySet<FaultAction["kind"]> = new Set<FaultAction["kind"]>
 
 /** How many paths are counted apart. */
 const MAX_COUNTED_PATHS = 200;
+/** How many classes of nodes are counted apart. */
+const MAX_COUNTED_CLASSES = 500;
 
 /**
  * One simulated machine: its files, its faults, its card, and the ComfyUI process that may die and
@@ -75,6 +81,8 @@ export class Simulation {
   #otherBytes = 0;
   #starts = 0;
   #promptsBefore = 0;
+  #outOfMemoryBefore = 0;
+  readonly #nodesRun = new Map<string, number>();
 
   constructor(options: SimulatorOptions) {
     this.#options = options;
@@ -114,7 +122,10 @@ export class Simulation {
   start(): void {
     this.files.clear("temp");
     this.#starts += 1;
-    if (this.#starts > 1) this.state = this.#newProcess();
+    if (this.#starts > 1) {
+      this.#outOfMemoryBefore += this.state.parts.vram.stats().refused;
+      this.state = this.#newProcess();
+    }
     const { state } = this;
     const { log } = state.parts;
     log(`simulated ComfyUI version 0.3.64-simulated, ${this.deviceName}`);
@@ -148,12 +159,11 @@ export class Simulation {
 
   countRequest(method: string, path: string): void {
     const key = `${method} ${path.split("/").slice(0, 2).join("/")}`;
-    const known = this.#requests.get(key);
-    if (known === undefined && this.#requests.size >= MAX_COUNTED_PATHS) return;
-    this.#requests.set(key, (known ?? 0) + 1);
+    countIn(this.#requests, key, MAX_COUNTED_PATHS);
   }
 
   stats(): SimulatorStats {
+    const vram = this.state.parts.vram.stats();
     return {
       simulated: true,
       starts: this.#starts,
@@ -162,7 +172,9 @@ export class Simulation {
       historySize: this.state.history.size,
       openSockets: this.hub.openCount,
       isZombie: this.state.isZombie,
-      vramFreeBytes: this.state.parts.vram.stats().freeBytes,
+      vramFreeBytes: vram.freeBytes,
+      outOfMemory: this.#outOfMemoryBefore + vram.refused,
+      nodesRun: Object.fromEntries(this.#nodesRun),
       requests: Object.fromEntries(this.#requests),
     };
   }
@@ -203,7 +215,10 @@ export class Simulation {
       log: this.#options.log ?? (() => undefined),
       onQueued: (promptId, clientId, isKnown) =>
         this.#options.onQueued?.({ promptId, clientId, isKnown }),
-      onNodeDone: (done) => this.#options.onNodeDone?.(done),
+      onNodeDone: (done) => {
+        countIn(this.#nodesRun, done.classType, MAX_COUNTED_CLASSES);
+        this.#options.onNodeDone?.(done);
+      },
       modelNames: (folder) => models[folder] ?? [],
       crash: () => {
         if (!state.life.signal.aborted) crash();
@@ -280,4 +295,11 @@ function uuidFrom(bytes: Buffer): string {
     hex.slice(16, 20),
     hex.slice(20),
   ].join("-");
+}
+
+/** One more of this key; keys beyond the limit are not counted. */
+function countIn(counts: Map<string, number>, key: string, limit: number): void {
+  const known = counts.get(key);
+  if (known === undefined && counts.size >= limit) return;
+  counts.set(key, (known ?? 0) + 1);
 }

@@ -31,7 +31,20 @@ export interface Observed {
   readonly pages: readonly BookPageView[];
   /** What the receiver of alerts was told. */
   readonly told: readonly ToldAlert[];
-  readonly fault: { readonly how: string; readonly struck: number | null };
+  /** How often the ComfyUIs rendered a picture of ours, by their own count; null where they do not tell. */
+  readonly renders: number | null;
+  readonly fault: {
+    readonly how: string;
+    readonly struck: number | null;
+    /** While it was in force in mid-render; null where it was so from beginning to end. */
+    readonly span: FaultSpan | null;
+  };
+}
+
+/** Epoch milliseconds of this host, whose clock is also the database's. */
+export interface FaultSpan {
+  readonly fromMs: number;
+  readonly untilMs: number;
 }
 
 /** Something that was expected, and whether it is so, in words that show it. */

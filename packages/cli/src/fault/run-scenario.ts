@@ -4,7 +4,7 @@ import { openBareClient } from "./client/bare-client.ts";
 import { submitAll, submitBook, type CallFacts } from "./client/holdfast-jobs.ts";
 import { openReference } from "./client/reference.ts";
 import { blurredGraph, sleepingGraph } from "./graphs.ts";
-import type { Observed } from "./observed.ts";
+import type { FaultSpan, Observed } from "./observed.ts";
 import type { BareResult, ScenarioResult } from "./result.ts";
 import type { ActiveFault, Scenario, WorkFacts } from "./scenario.ts";
 import { p95Ms } from "./scenarios/times.ts";
@@ -136,18 +136,23 @@ async function observe(
       baseline = (await submission.observe(reference)).jobs;
     }
     const work = scenario.work(workFacts(options, p95Ms(baseline)));
+    // Nothing of the fault stands in the way of the question yet.
+    const rendersBefore = await rendersOf(world);
     const fault = await scenario.begin(world);
     try {
       const submit = scenario.isBook === true ? submitBook : submitAll;
       const submission = await submit(work, facts);
-      await strike(fault, world);
+      const span = await strike(fault, world);
       await submission.ended(JOBS_LIMIT_MS);
       const struck = await fault.struck();
       await fault.end();
+      const rendersAfter = await rendersOf(world);
       await untilAllSeen(scenario, world, options);
       const seen = await submission.observe(reference);
       const told = world.holdfast?.told() ?? [];
-      return { ...seen, baseline, told, fault: { how: fault.how, struck } };
+      const renders =
+        rendersBefore === null || rendersAfter === null ? null : rendersAfter - rendersBefore;
+      return { ...seen, baseline, told, renders, fault: { how: fault.how, struck, span } };
     } finally {
       await fault.end();
     }
@@ -156,10 +161,21 @@ async function observe(
   }
 }
 
-async function strike(fault: ActiveFault, world: World): Promise<void> {
-  if (fault.strike === undefined) return;
+async function strike(fault: ActiveFault, world: World): Promise<FaultSpan | null> {
+  if (fault.strike === undefined) return null;
   await world.untilRendering();
+  const fromMs = world.clock.now();
   await fault.strike();
+  return { fromMs, untilMs: world.clock.now() };
+}
+
+/** Pictures of ours that the ComfyUIs have rendered; null where one does not tell. */
+async function rendersOf({ comfyuis }: World): Promise<number | null> {
+  const counts = await Promise.all(comfyuis.map((one) => one.counts()));
+  return counts.reduce<number | null>(
+    (sum, one) => (sum === null || one === null ? null : sum + one.renders),
+    0,
+  );
 }
 
 async function untilAllSeen(

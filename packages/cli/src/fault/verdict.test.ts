@@ -21,10 +21,10 @@ describe("a verdict", () => {
   });
 
   it("is failed where the fault never struck, or where nothing was tried", () => {
-    const never = observedFact({ fault: { how: "a fault", struck: 0 } });
+    const never = observedFact({ fault: { how: "a fault", struck: 0, span: null } });
     expect(judge(never, none).reasons).toEqual(["the fault never struck: a fault"]);
     expect(judge(observedFact({ jobs: [] }), none).state).toBe("failed");
-    const uncounted = observedFact({ fault: { how: "a fault", struck: null } });
+    const uncounted = observedFact({ fault: { how: "a fault", struck: null, span: null } });
     expect(judge(uncounted, none).state).toBe("passed");
   });
 

@@ -48,6 +48,8 @@ export interface ComfyuiTargetOptions {
   readonly openSocket?: OpenSocket;
   /** Hears what the socket tells, for who wants to know more than a job's phases. */
   readonly onEvent?: (event: SocketEvent) => void;
+  /** Gets each output whole, for who wants to look at it; otherwise the bytes are only counted. */
+  readonly onFile?: (job: LoadJob, bytes: Buffer) => void;
 }
 
 /** Requests at a time: `/prompt` takes milliseconds, files are fetched from the same machine. */
@@ -246,7 +248,7 @@ class ComfyuiTarget implements LoadTarget {
       if (history.entry === undefined) {
         return failure("unknown", "the history has no entry of a prompt that ended");
       }
-      return await this.#collect(history.entry, signal, on.collected);
+      return await this.#collect(job, history.entry, signal, on.collected);
     } catch (error) {
       const over = time.over();
       if (over === null) throw error;
@@ -256,6 +258,7 @@ class ComfyuiTarget implements LoadTarget {
   }
 
   async #collect(
+    job: LoadJob,
     entry: HistoryEntry,
     signal: AbortSignal,
     collected: (files: { outputs: number; bytes: number }) => void,
@@ -271,7 +274,7 @@ class ComfyuiTarget implements LoadTarget {
     const files = Object.values(entry.outputs).flatMap((one) => collectOutputFiles(one).files);
     let bytes = 0;
     for (const file of files) {
-      const fetched = await this.#fetch(file, signal);
+      const fetched = await this.#fetch(job, file, signal);
       if (typeof fetched !== "number") return fetched;
       bytes += fetched;
     }
@@ -280,19 +283,25 @@ class ComfyuiTarget implements LoadTarget {
     return undefined;
   }
 
-  async #fetch(file: FileRef, signal: AbortSignal): Promise<number | Failure> {
+  async #fetch(job: LoadJob, file: FileRef, signal: AbortSignal): Promise<number | Failure> {
     const answer = await this.#client.view(file, signal);
     if (answer.kind === "missing") {
       return failure("workflow_error", `the output ${file.filename} is not there (404)`);
     }
     if (answer.kind !== "file") return unreachable(troubleWords(answer));
+    const { onFile } = this.#options;
+    const kept: Uint8Array[] = [];
     let bytes = 0;
     try {
-      for await (const piece of answer.body) bytes += piece.length;
+      for await (const piece of answer.body) {
+        bytes += piece.length;
+        if (onFile !== undefined) kept.push(piece);
+      }
     } catch (error) {
       signal.throwIfAborted();
       return unreachable(`the output ${file.filename} broke off: ${String(error)}`);
     }
+    onFile?.(job, Buffer.concat(kept));
     return bytes;
   }
 

@@ -62,7 +62,7 @@ describe("the card's memory", () => {
     vram.leak(2 * GB);
     vram.leak(2 * GB);
     expect(vram.demand(demand)).toMatchObject({ kind: "out_of_memory" });
-    expect(vram.stats().leakedBytes).toBe(4 * GB);
+    expect(vram.stats()).toMatchObject({ leakedBytes: 4 * GB, refused: 2 });
   });
 
   it("weights never pass what the card has", () => {

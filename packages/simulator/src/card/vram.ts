@@ -87,6 +87,8 @@ interface VramStats {
   readonly loaded: readonly string[];
   readonly leakedBytes: number;
   readonly otherBytes: number;
+  /** Demands that were answered with "out of memory". */
+  readonly refused: number;
 }
 
 /** Makes the memory of one simulated card. */
@@ -96,6 +98,7 @@ export function createVram(totalBytes: number): Vram {
   const leaked: Record<LeakHolder, number> = { process: 0, cache: 0 };
   let otherBytes = 0;
   let peakWorkBytes = 0;
+  let refused = 0;
 
   const weights = (): number => [...loaded.values()].reduce((sum, bytes) => sum + bytes, 0);
   const leakedBytes = (): number => leaked.process + leaked.cache;
@@ -114,6 +117,7 @@ export function createVram(totalBytes: number): Vram {
         otherBytes,
         allocatedBytes: weights() + leakedBytes(),
       });
+      refused += 1;
       return { kind: "out_of_memory", message };
     }
     for (const key of loaded.keys()) {
@@ -162,6 +166,7 @@ export function createVram(totalBytes: number): Vram {
       loaded: [...loaded.keys()],
       leakedBytes: leakedBytes(),
       otherBytes,
+      refused,
     }),
   };
 }

@@ -3,7 +3,7 @@ import type { Graph } from "@holdfast/comfyui/protocol";
 /** What became of one render. */
 export type RenderOutcome =
   /** With the hash of each picture; see `pictureHash`. */
-  | { readonly kind: "completed"; readonly pictures: readonly string[]; readonly tookMs: number }
+  | { readonly kind: "completed"; readonly pictures: readonly string[] }
   | { readonly kind: "lost"; readonly why: string };
 
 /** Something that renders graphs on one ComfyUI, as well as it can. */

@@ -83,6 +83,44 @@ export function noFailureOfTheirOwn({ jobs }: Observed): Finding {
   );
 }
 
+/**
+ * Whether ComfyUI rendered as many pictures as there are jobs: an attempt can look like one, and have been
+ * sent twice. Nothing is found where ComfyUI does not count.
+ */
+export function renderedOnce({ jobs, renders }: Observed): readonly Finding[] {
+  if (renders === null) return [];
+  return [finding(renders === jobs.length, `${renders} renders for ${jobs.length} jobs`)];
+}
+
+/** Whether some job completed while the fault was in force. */
+export function completedMeanwhile({ jobs, fault: { span } }: Observed, when: string): Finding {
+  const done = jobs.filter(({ job }) => {
+    const at = Date.parse(job?.endedAt ?? "");
+    return span !== null && job?.status === "completed" && at >= span.fromMs && at <= span.untilMs;
+  });
+  return finding(
+    done.length > 0,
+    done.length > 0
+      ? `${done.length} of ${jobs.length} jobs completed ${when}`
+      : `expected jobs that completed ${when}, found none`,
+  );
+}
+
+/** Whether some job was accepted before the fault, and completed after it had begun. */
+export function outlivedIt({ jobs, fault: { span } }: Observed, what: string): Finding {
+  const lived = jobs.filter(
+    ({ job }) =>
+      span !== null &&
+      job?.status === "completed" &&
+      Date.parse(job.createdAt) < span.fromMs &&
+      Date.parse(job.endedAt ?? "") > span.fromMs,
+  );
+  return finding(
+    lived.length > 0,
+    `${lived.length} of ${jobs.length} jobs were accepted before ${what} and completed after`,
+  );
+}
+
 /** Whether an alert of a rule was delivered. */
 export function wasTold({ told }: Observed, rule: string): Finding {
   const found = told.find((one) => one.rule === rule && one.status === "firing");

@@ -1,4 +1,10 @@
-import { noFailureOfTheirOwn, oneAttemptEach } from "./checks.ts";
+import {
+  completedMeanwhile,
+  noFailureOfTheirOwn,
+  oneAttemptEach,
+  outlivedIt,
+  renderedOnce,
+} from "./checks.ts";
 import type { Possibility, Scenario } from "../scenario.ts";
 import { pictures } from "../scenario.ts";
 import type { HoldfastSide } from "../world/holdfast-side.ts";
@@ -26,14 +32,15 @@ export const postgresRestart: Scenario = {
       async strike() {
         const before = postgres.pid();
         postgres.kill();
-        kills += 1;
         while (postgres.pid() === before) await clock.sleep(100, signal);
+        // Another process: it was killed indeed.
+        kills += 1;
       },
       struck: () => Promise.resolve(kills),
       end: () => Promise.resolve(),
     });
   },
-  check: (seen) => [noFailureOfTheirOwn(seen)],
+  check: (seen) => [outlivedIt(seen, "Postgres died"), noFailureOfTheirOwn(seen)],
 };
 
 /** One of two replicas dies in mid-render. */
@@ -62,7 +69,10 @@ export const replicaKilled: Scenario = {
       },
     });
   },
-  check: (seen) => [noFailureOfTheirOwn(seen)],
+  check: (seen) => [
+    completedMeanwhile(seen, "while one replica was down"),
+    noFailureOfTheirOwn(seen),
+  ],
 };
 
 /** The file store is away for a while. */
@@ -90,7 +100,12 @@ export const storeDown: Scenario = {
       end: () => store.giveBack(),
     });
   },
-  check: (seen) => [oneAttemptEach(seen), noFailureOfTheirOwn(seen)],
+  check: (seen) => [
+    oneAttemptEach(seen),
+    outlivedIt(seen, "the store went away"),
+    noFailureOfTheirOwn(seen),
+    ...renderedOnce(seen),
+  ],
 };
 
 function holdfastOf({ holdfast }: World): HoldfastSide {

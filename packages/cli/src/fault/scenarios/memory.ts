@@ -22,10 +22,11 @@ export const gpuOom: Scenario = {
       expected: "completed",
     })),
   async begin({ struck }) {
+    const before = (await struck.counts())?.outOfMemory ?? 0;
     await struck.add({ kind: "leak", bytes: LEAK_BYTES, heldBy: "cache" });
     return {
-      how: "23.6 of the card's 24 GiB are held by the node cache until it is told to free them",
-      struck: () => Promise.resolve(1),
+      how: "23.6 of the card's 24 GiB are held by the node cache until it is told to free them, and it ran out of memory",
+      struck: async () => ((await struck.counts())?.outOfMemory ?? 0) - before,
       end: () => Promise.resolve(),
     };
   },

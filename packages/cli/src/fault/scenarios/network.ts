@@ -1,6 +1,6 @@
 import { finding } from "../observed.ts";
 import { pictures, type Scenario } from "../scenario.ts";
-import { oneAttemptEach } from "./checks.ts";
+import { completedMeanwhile, noFailureOfTheirOwn, oneAttemptEach, renderedOnce } from "./checks.ts";
 
 const LOSS_SHARE = 0.1;
 const SOCKETS_AWAY_MS = 4_000;
@@ -12,7 +12,7 @@ const ONE_MACHINE = { comfyuis: 1, isOneMachine: true, replicas: 1 } as const;
 export const networkBlip: Scenario = {
   name: "network-blip",
   title: "10 % of the packets to ComfyUI are lost",
-  expectation: "polling retries, and every job completes",
+  expectation: "packets are sent again: every job completes at its first attempt, rendered once",
   isQuick: true,
   plan: { ...ONE_MACHINE, lossShare: LOSS_SHARE },
   bare: "possible",
@@ -27,12 +27,7 @@ export const networkBlip: Scenario = {
       end: () => link.end(),
     };
   },
-  check: ({ jobs }) => {
-    const attempts = jobs.reduce((sum, one) => sum + one.attempts.length, 0);
-    return [
-      finding(attempts >= jobs.length, `${jobs.length} jobs completed in ${attempts} attempts`),
-    ];
-  },
+  check: (seen) => [oneAttemptEach(seen), noFailureOfTheirOwn(seen), ...renderedOnce(seen)],
 };
 
 /** The WebSocket breaks in mid-render, and no new one is taken for a while. */
@@ -58,7 +53,11 @@ export const socketLost: Scenario = {
       end: () => Promise.resolve(proxy.refuseSockets(false)),
     });
   },
-  check: (seen) => [oneAttemptEach(seen)],
+  check: (seen) => [
+    oneAttemptEach(seen),
+    ...renderedOnce(seen),
+    completedMeanwhile(seen, "while there was no socket"),
+  ],
 };
 
 /** A gateway in front of ComfyUI answers 503 and 502. */
@@ -83,9 +82,11 @@ export const serverErrors: Scenario = {
       end: () => Promise.resolve(rules.forEach((rule) => rule.remove())),
     });
   },
-  check: ({ jobs }) => {
+  check: (seen) => {
+    const { jobs } = seen;
     const burnt = jobs.filter(({ job }) => (job?.failureCount ?? 0) > 1);
     return [
+      ...renderedOnce(seen),
       finding(
         burnt.length === 0,
         `${jobs.length - burnt.length} of ${jobs.length} jobs have at most one failure of their own`,

@@ -27,12 +27,16 @@ export const promptValidationFailure: Scenario = {
       },
     );
   },
-  begin: () =>
-    Promise.resolve({
-      how: "one page has an empty graph, one a picture of no width",
-      struck: () => Promise.resolve(2),
+  async begin({ struck }) {
+    // Holdfast need not ask ComfyUI to know them for bad; whether they are, only ComfyUI can say.
+    const areRefused =
+      (await struck.refuses({})) && (await struck.refuses(malformedGraph(MALFORMED_PAGE)));
+    return {
+      how: "one page has an empty graph, one a picture of no width, and this ComfyUI refuses both",
+      struck: () => Promise.resolve(areRefused ? 1 : 0),
       end: () => Promise.resolve(),
-    }),
+    };
+  },
   check({ pages }) {
     const bad = new Set([EMPTY_PAGE + 1, MALFORMED_PAGE + 1]);
     const flagged = pages.filter((page) => page.needs_regeneration);

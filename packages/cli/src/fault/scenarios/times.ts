@@ -2,7 +2,7 @@ import { judgeSla, NO_SLA_FACTS } from "@holdfast/load";
 import { sampledGraph } from "../graphs.ts";
 import { finding, type ObservedJob } from "../observed.ts";
 import { pictures, type Scenario } from "../scenario.ts";
-import { failedAttempts, oneAttemptEach } from "./checks.ts";
+import { failedAttempts, oneAttemptEach, renderedOnce } from "./checks.ts";
 
 const MODEL = "v1-5-pruned-emaonly.safetensors";
 const LOAD_MS = 14_000;
@@ -53,12 +53,18 @@ export const artificialLatency: Scenario = {
       graph: facts.picture(job.index + facts.count, seconds),
     }));
   },
-  begin: () =>
-    Promise.resolve({
+  async begin({ struck }) {
+    const before = await struck.counts();
+    return {
       how: "every graph has a node that sleeps",
-      struck: () => Promise.resolve(1),
+      async struck() {
+        const now = await struck.counts();
+        // Of a real ComfyUI nobody counts it: p95 has to show it.
+        return before === null || now === null ? null : now.sleeps - before.sleeps;
+      },
       end: () => Promise.resolve(),
-    }),
+    };
+  },
   check({ jobs, baseline }) {
     const before = p95Ms(baseline);
     const after = p95Ms(jobs);
@@ -106,8 +112,15 @@ export const slowModelLoad: Scenario = {
       end: () => rule.remove(),
     };
   },
-  check: (seen) => [oneAttemptEach(seen)],
+  check: (seen) => [...renderedOnce(seen), oneAttemptEach(seen)],
 };
+
+/** Whether both clocks are off as they should be, as was seen of each: an id is on its way for a while. */
+export function areSkewed(agentMs: number | null, replicaMs: number | null): boolean {
+  const isNear = (ms: number | null, wantedMs: number): boolean =>
+    ms !== null && Math.abs(ms - wantedMs) < HOUR_MS / 2;
+  return isNear(agentMs, HOUR_MS) && isNear(replicaMs, -HOUR_MS);
+}
 
 /** Clocks are an hour off, in both directions. */
 export const clockSkew: Scenario = {
@@ -123,10 +136,14 @@ export const clockSkew: Scenario = {
   bare: { notHere: "a bare client asks no clock" },
   real: "possible",
   work: (facts) => pictures(facts, 0.4),
-  begin: () =>
+  begin: ({ holdfast }) =>
     Promise.resolve({
-      how: "the agent's clock is 1 h ahead, the second replica's 1 h behind",
-      struck: () => Promise.resolve(1),
+      how: "the agent's clock is 1 h ahead, the second replica's 1 h behind, by the ids that they mint",
+      async struck() {
+        const agentMs = await holdfast?.agents[0]?.clockOffMs();
+        const replicaMs = await holdfast?.replicas[1]?.clockOffMs();
+        return areSkewed(agentMs ?? null, replicaMs ?? null) ? 1 : 0;
+      },
       end: () => Promise.resolve(),
     }),
   check(seen) {
@@ -143,6 +160,7 @@ export const clockSkew: Scenario = {
     const lost = failedAttempts(seen).filter(({ outcome }) => outcome === "lease_lost").length;
     return [
       oneAttemptEach(seen),
+      ...renderedOnce(seen),
       finding(lost === 0, `${lost} leases lost`),
       finding(
         odd.length === 0,

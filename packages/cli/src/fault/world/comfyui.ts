@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Graph } from "@holdfast/comfyui/protocol";
 import type { Clock, Random } from "@holdfast/runtime";
 import type { FaultRule } from "@holdfast/simulator";
 import { fieldOf } from "../../api/api-client.ts";
@@ -15,6 +16,15 @@ export interface RuleHandle {
   remove(): Promise<void>;
 }
 
+/** What a simulated ComfyUI counts of itself since its process was started. */
+export interface ComfyuiCounts {
+  /** Pictures that were saved: a health check saves none. */
+  readonly renders: number;
+  readonly outOfMemory: number;
+  /** Nodes of ours that slept, however short. */
+  readonly sleeps: number;
+}
+
 /** One ComfyUI of a world, with a proxy in front of it. */
 export interface Comfyui {
   readonly name: string;
@@ -24,6 +34,10 @@ export interface Comfyui {
   readonly proxy: FaultProxy;
   /** Only of a simulated one. */
   add(rule: FaultRule): Promise<RuleHandle>;
+  /** Whether it answers a prompt of this graph, sent directly, with 400. */
+  refuses(graph: Graph): Promise<boolean>;
+  /** What it counts; null of a real one, which counts nothing, and of one that was killed: it has forgotten. */
+  counts(): Promise<ComfyuiCounts | null>;
   /** SIGKILL; only of a simulated one. */
   kill(): Promise<void>;
   /** Starts it again where it was. */
@@ -48,6 +62,7 @@ export interface ComfyuiOptions {
 const START_LIMIT_MS = 30_000;
 const ASK_EVERY_MS = 50;
 const CALL_LIMIT_MS = 5_000;
+const HTTP_BAD_REQUEST = 400;
 
 /** Starts a simulated ComfyUI, or takes the real one; a proxy stands in front of either. */
 export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
@@ -56,6 +71,7 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
   const port = realUrl === undefined ? await choosePort(options.random) : 0;
   const directUrl = realUrl ?? `http://${host}:${port}`;
   let child: Child | undefined;
+  let wasKilled = false;
   const start = async (): Promise<void> => {
     if (realUrl !== undefined) return;
     child = startChild({
@@ -102,7 +118,28 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
         remove: async () => void (await call(`${faults}/${id}`, "DELETE")),
       };
     },
+    async refuses(graph) {
+      const answer = await fetch(`${directUrl}/prompt`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ prompt: graph }),
+        signal: AbortSignal.timeout(CALL_LIMIT_MS),
+      });
+      await answer.arrayBuffer();
+      return answer.status === HTTP_BAD_REQUEST;
+    },
+    async counts() {
+      if (realUrl !== undefined || wasKilled) return null;
+      const stats = await call(`${directUrl}/simulator/stats`, "GET");
+      const nodes = fieldOf(stats, "nodesRun");
+      return {
+        renders: numberOf(nodes, "SaveImage"),
+        outOfMemory: numberOf(stats, "outOfMemory"),
+        sleeps: numberOf(nodes, "HoldfastSleep"),
+      };
+    },
     kill: async () => {
+      wasKilled = true;
       await child?.kill();
     },
     async revive() {
@@ -114,6 +151,10 @@ export async function openComfyui(options: ComfyuiOptions): Promise<Comfyui> {
       await child?.stop();
     },
   };
+}
+
+function numberOf(value: unknown, name: string): number {
+  return Number(fieldOf(value, name) ?? 0);
 }
 
 async function untilAnswering(url: string, clock: Clock, isRunning: () => boolean): Promise<void> {

@@ -1,12 +1,12 @@
 import { join } from "node:path";
-import { createAgent, createHttpLink } from "@holdfast/agent";
+import { createAgent, createHttpLink, type HttpLink } from "@holdfast/agent";
 import { createControlPlane } from "@holdfast/control-plane";
 import {
   createLog,
   readControlPlaneSettings,
   formatProblems,
 } from "@holdfast/control-plane/process";
-import { NO_FAILPOINTS, type Clock, type Random } from "@holdfast/runtime";
+import { mintedAtMs, NO_FAILPOINTS, type Clock, type Random } from "@holdfast/runtime";
 import { holdfastVersion } from "../../version.ts";
 import { startChild, type Child } from "./child.ts";
 import { skewedClock } from "./skewed-clock.ts";
@@ -18,6 +18,8 @@ export interface Part {
   kill(): Promise<void>;
   /** Starts it again. */
   revive(): Promise<void>;
+  /** By how much its clock is off, as others see it by the ids that it mints; null where none was seen. */
+  clockOffMs(): Promise<number | null>;
   stop(): Promise<void>;
   tail(): string;
 }
@@ -33,13 +35,14 @@ export interface PartFacts {
 }
 
 const START_LIMIT_MS = 60_000;
+const CALL_LIMIT_MS = 5_000;
 
 /** Starts a replica of the control plane. */
 export async function startReplica(
   facts: PartFacts,
   env: Readonly<Record<string, string>>,
 ): Promise<Part> {
-  const own = { ...env, HOLDFAST_HOME: join(facts.folder, facts.name) };
+  const own: Record<string, string> = { ...env, HOLDFAST_HOME: join(facts.folder, facts.name) };
   if (facts.clockOffMs === 0) return await startProcess(facts, ["server"], own, "control plane at");
   const parsed = readControlPlaneSettings({
     platform: process.platform,
@@ -56,7 +59,10 @@ export async function startReplica(
     log: createLog({ level: "silent" }),
   });
   await controlPlane.start();
-  return inThisProcess(facts.name, () => controlPlane.stop());
+  return inThisProcess(facts.name, {
+    stop: () => controlPlane.stop(),
+    clockOffMs: () => offByItsAnswer(`http://127.0.0.1:${own["HOLDFAST_PORT"]}`, facts.clock),
+  });
 }
 
 /** Starts an agent for some ComfyUIs. */
@@ -73,8 +79,14 @@ export async function startAgent(
   }
   const clock = skewedClock(facts.clock, facts.clockOffMs);
   const link = createHttpLink({ baseUrl: server, clock });
+  let offMs: number | null = null;
+  const register: HttpLink["register"] = (request, signal) => {
+    // The one thing that it tells of its clock: when this process of it began.
+    offMs ??= offBy(request.bootId, facts.clock.now());
+    return link.register(request, signal);
+  };
   const agent = createAgent({
-    link,
+    link: { ...link, register },
     instances: comfyuis.map((url) => ({ url })),
     stateDir: home,
     machineName: facts.name,
@@ -83,10 +95,25 @@ export async function startAgent(
     log: createLog({ level: "silent" }),
   });
   await agent.start();
-  return inThisProcess(facts.name, async () => {
-    await agent.stop();
-    await link.close();
+  return inThisProcess(facts.name, {
+    async stop() {
+      await agent.stop();
+      await link.close();
+    },
+    clockOffMs: () => Promise.resolve(offMs),
   });
+}
+
+/** A replica mints an id for every request. */
+async function offByItsAnswer(url: string, clock: Clock): Promise<number | null> {
+  const answer = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(CALL_LIMIT_MS) });
+  await answer.arrayBuffer();
+  return offBy(answer.headers.get("x-request-id") ?? "", clock.now());
+}
+
+function offBy(id: string, nowMs: number): number | null {
+  const mintedAt = mintedAtMs(id);
+  return mintedAt === undefined ? null : mintedAt - nowMs;
 }
 
 async function startProcess(
@@ -108,13 +135,14 @@ async function startProcess(
     async revive() {
       if (!child.isRunning()) child = await start();
     },
+    clockOffMs: () => Promise.resolve(null),
     stop: () => child.stop(),
     tail: () => child.tail(),
   };
 }
 
-function inThisProcess(name: string, stop: () => Promise<void>): Part {
+function inThisProcess(name: string, own: Pick<Part, "stop" | "clockOffMs">): Part {
   const no = (): Promise<never> =>
     Promise.reject(new Error(`${name} runs in this process and cannot be killed`));
-  return { name, kill: no, revive: no, stop, tail: () => "" };
+  return { name, kill: no, revive: no, ...own, tail: () => "" };
 }
