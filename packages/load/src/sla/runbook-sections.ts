@@ -18,6 +18,7 @@ export interface RunbookFrame {
 /** Largest runbook that is read: a section has some thousand characters. */
 export const RUNBOOK_BYTES_MAX = 1024 * 1024;
 
+const BEGIN = "<!-- holdfast sla: begin ";
 const END = "<!-- holdfast sla: end -->";
 
 /** The file with the section in it: in the place of the one of its target, else behind the last one. */
@@ -41,18 +42,18 @@ export function withSection(
 
 /** Sections that a file has, of whatever target. */
 export function sectionCount(text: string): number {
-  return text.split("<!-- holdfast sla: begin ").length - 1;
+  return text.split(BEGIN).length - 1;
 }
 
 /** Where a section ends. One whose end somebody took away ends before the next one, or with the file. */
 function endAfter(text: string, start: number): number {
   const end = text.indexOf(END, start);
-  const next = text.indexOf("<!-- holdfast sla: begin ", start + 1);
+  const next = text.indexOf(BEGIN, start + 1);
   if (end >= 0 && (next < 0 || end < next)) return end + END.length;
   return next < 0 ? text.length : next;
 }
 
 /** An address cannot end the comment that it is in. */
 function beginOf(url: string): string {
-  return `<!-- holdfast sla: begin ${url.replaceAll(/[<>\r\n]/g, "")} -->`;
+  return `${BEGIN}${url.replaceAll(/[<>\r\n]/g, "")} -->`;
 }
